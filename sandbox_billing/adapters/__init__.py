@@ -1,0 +1,1 @@
+"""Behind the doors: one technology per folder."""

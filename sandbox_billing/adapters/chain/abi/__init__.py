@@ -1,0 +1,1 @@
+"""ABI and bytecode, one JSON per contract, written by bin/build-contracts."""

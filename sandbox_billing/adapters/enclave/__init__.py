@@ -1,0 +1,1 @@
+"""The key service inside the TEE, over gRPC."""

@@ -1,0 +1,1 @@
+"""Verified fakes: the same suites pass on them."""

@@ -1,0 +1,1 @@
+"""The journal of money facts, kept in Redis."""

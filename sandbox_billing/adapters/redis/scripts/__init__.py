@@ -1,0 +1,1 @@
+"""Lua, loaded once and called by hash."""

@@ -1,0 +1,1 @@
+"""The servants: supervised loops that meet in what is stored."""

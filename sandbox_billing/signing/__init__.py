@@ -1,0 +1,1 @@
+"""Bytes in, bytes out: EIP-191, EIP-712 and the key that signs."""

@@ -1,0 +1,106 @@
+"""
+Every exception of the daemon, by who catches it.
+
+What do I raise?  Ask who can do something about it:
+
+  - L{BadInput}: the caller sent something wrong.  The web room answers 4xx with
+    the text; nothing was changed; the caller may correct and send again.
+  - L{Refused}: the input is fine and policy says no (no funds, not the owner).
+    The web room answers with the text; nothing was changed.
+  - L{Transient}: a part we depend on did not do it, and we know it did not.
+    Periodic services log it and try again on their next turn; the web room
+    answers 502 or 503.
+  - L{UnknownOutcome}: a part may or may not have done it.  Never treated as
+    "failed": whoever catches it must find out before acting again.
+  - L{BrokenLaw}: a numbered law of C{ledger.laws} does not hold.  Quarantines
+    what it concerns; only L10 ends the process.
+
+A new exception belongs to one of these families, or the family is missing.
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+
+@frozen(auto_exc=False, str=True)
+class BadInput(Exception):
+    """
+    The caller sent something wrong; sending the same again is wrong again.
+
+    @ivar text: What is wrong and what to do, for the caller's eyes.
+    """
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@frozen(auto_exc=False, str=True)
+class ConfigurationError(BadInput):
+    """
+    Settings are missing or wrong; caught by C{tap}, which exits with 78 (EX_CONFIG).
+
+    @ivar problems: One sentence for each wrong setting, all of them.
+    """
+
+    problems: tuple[str, ...] = field(default=(), converter=tuple)
+
+
+@frozen(auto_exc=False, str=True)
+class Refused(Exception):
+    """
+    Policy says no; may be asked again when the reason has gone.
+
+    @ivar text: The reason, for the caller's eyes.
+    """
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@frozen(auto_exc=False, str=True)
+class Transient(Exception):
+    """
+    A dependency did not do it, and nothing was changed; safe to try again.
+
+    @ivar text: What failed, without secrets.
+    """
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@frozen(auto_exc=False, str=True)
+class UnknownOutcome(Exception):
+    """
+    A dependency may or may not have done it; find out before acting again.
+
+    @ivar text: What was being attempted.
+    """
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@frozen(auto_exc=False, str=True)
+class BrokenLaw(Exception):
+    """
+    A law does not hold; what it concerns is quarantined.
+
+    @ivar law: The law's number, C{"L5"}.
+    @ivar text: What was found.
+    """
+
+    law: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.law}: {self.text}"

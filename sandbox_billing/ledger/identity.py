@@ -1,0 +1,92 @@
+"""
+Who and what: addresses, sandboxes, charges.
+
+An address is compared and stored in lower case; its EIP-55 spelling, which
+needs keccak256, is made in C{signing.eip55}.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NewType
+
+from attrs import field, frozen
+
+from sandbox_billing.errors import BadInput
+
+
+_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}\Z")
+_SANDBOX_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}\Z")
+
+SandboxId = NewType("SandboxId", str)
+"""The id that Daytona gave a sandbox; never its name."""
+
+ChargeId = NewType("ChargeId", str)
+"""C{<sandbox>:<period start>}, C{<sandbox>:create} or C{<charge id>:debt:<n>}."""
+
+Reference = NewType("Reference", str)
+"""Our own unique name for one create, written on the sandbox before it exists."""
+
+BatchId = NewType("BatchId", str)
+"""Vouchers that share a transaction."""
+
+Nonce = NewType("Nonce", int)
+"""A voucher's number: strictly increasing per (user, provider)."""
+
+
+def _lowered(text: str) -> str:
+    if type(text) is not str or not _ADDRESS.match(text):
+        raise BadInput(f"an address is 0x and 40 hex digits, not {text!r}")
+    return text.lower()
+
+
+@frozen(order=True)
+class Address:
+    """
+    An Ethereum address; equal whatever its spelling was.
+
+    @ivar hex: C{0x} and forty lower-case hex digits.
+    """
+
+    hex: str = field(converter=_lowered)
+
+    def __str__(self) -> str:
+        return self.hex
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Address:
+        """@param raw: Its twenty bytes."""
+        return cls("0x" + raw.hex())
+
+    def to_bytes(self) -> bytes:
+        """Its twenty bytes."""
+        return bytes.fromhex(self.hex[2:])
+
+
+def sandbox_id(text: str) -> SandboxId:
+    """
+    @param text: An id as Daytona spells it (a UUID; older servers also use short ids).
+    @raise BadInput: It could not be an id; a colon, for one, would blur charge ids.
+    """
+    if type(text) is not str or not _SANDBOX_ID.match(text):
+        raise BadInput(f"not a sandbox id: {text!r}")
+    return SandboxId(text)
+
+
+def compute_charge_id(sandbox: SandboxId, period_start: int) -> ChargeId:
+    """Derived, so that charging the same period again is recognised, not repeated (Q-2)."""
+    return ChargeId(f"{sandbox}:{period_start}")
+
+
+def create_charge_id(sandbox: SandboxId) -> ChargeId:
+    """The one create fee a sandbox can ever have."""
+    return ChargeId(f"{sandbox}:create")
+
+
+def debt_charge_id(charge: ChargeId, attempt: int) -> ChargeId:
+    """
+    The C{attempt}-th charge that collects what an earlier one left owed.
+
+    Counted from the original charge: a debt's debt is C{<charge>:debt:<n + 1>}.
+    """
+    return ChargeId(f"{charge.split(':debt:')[0]}:debt:{attempt}")

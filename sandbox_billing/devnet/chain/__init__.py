@@ -1,0 +1,1 @@
+"""The EVM of the devnet, behind JSON-RPC."""

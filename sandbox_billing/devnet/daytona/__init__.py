@@ -1,0 +1,1 @@
+"""A Daytona that runs in this process and behaves like the real one."""

@@ -1,0 +1,170 @@
+"""
+Setting money aside: intents, exposure and the question whether a wallet can pay.
+
+Exposure is everything a wallet owes that the chain does not know yet.  It is
+kept as fields, one for each hold, session, charge and debt; scripts set and
+delete fields, and this module adds them up (amounts are beyond Lua's numbers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from attrs import field, frozen
+
+from sandbox_billing.errors import BrokenLaw
+from sandbox_billing.ledger.identity import Address, Reference, SandboxId
+from sandbox_billing.ledger.metering import Session
+from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, neuron, parse_neuron
+from sandbox_billing.ledger.rating import cost_of
+from sandbox_billing.ledger.voucher import Charge, ChargeKind
+
+
+@frozen(kw_only=True)
+class Intent:
+    """
+    What was decided before Daytona was asked, so that it survives the asking.
+
+    @ivar reference: Unique; on the sandbox as a label when it is created.
+    @ivar action: C{create}, C{start} or C{recover}.
+    @ivar sandbox: Known beforehand except for a create.
+    @ivar hold: neuron set aside under C{hold:<reference>}.
+    @ivar create_fee: neuron, charged when a create succeeds.
+    @ivar rate: neuron per minute it was admitted with.
+    """
+
+    reference: Reference
+    action: str
+    owner: Address
+    provider: Address
+    sandbox: SandboxId | None
+    hold: Neuron
+    create_fee: Neuron
+    rate: NeuronPerMinute
+    signer_version: int
+    auto_stop_minutes: int | None
+    created_at: UnixSeconds
+    idempotency_key: str | None = None
+
+
+def hold_for(rate: NeuronPerMinute, fee: Neuron, *, interval: int, stop_delay: int) -> Neuron:
+    """
+    What must be free before a sandbox may run: design.md §4.1.
+
+    @param fee: The create fee, or 0 for a start.
+    @param interval: VOUCHER_INTERVAL_SEC.
+    @param stop_delay: STOP_DELAY_SEC.
+    """
+    return neuron(fee + cost_of(rate, interval + stop_delay))
+
+
+def hold_field(reference: Reference) -> str:
+    """The exposure field of an intent."""
+    return f"hold:{reference}"
+
+
+def session_field(sandbox: SandboxId) -> str:
+    """The exposure field of an open session."""
+    return f"session:{sandbox}"
+
+
+def session_value(session: Session) -> str:
+    """C{hold:rate:charged_until}; the rate is 0 until it runs, for nothing accrues before."""
+    rate = 0 if session.started_at is None else session.rate
+    return f"{session.hold}:{rate}:{session.charged_until}"
+
+
+def charge_field(charge: Charge) -> str:
+    """The exposure field of a charge; debts are told apart because they close the door."""
+    return f"{'debt' if charge.kind is ChargeKind.DEBT else 'charge'}:{charge.id}"
+
+
+def _accrued(text: str, now: int) -> tuple[int, int, int]:
+    """hold, rate, and what accrued beyond C{charged_until}."""
+    hold, rate, charged_until = (int(part) for part in text.split(":"))
+    return hold, rate, max(0, rate * (now - charged_until) // 60)
+
+
+@frozen
+class Exposure:
+    """
+    The exposure fields of one wallet.
+
+    @ivar fields: Field name to stored value.
+    """
+
+    fields: Mapping[str, str] = field(converter=dict)
+
+    def total(self, now: int) -> Neuron:
+        """
+        Everything counted at an admission: holds, sessions, charges and debts.
+
+        @param now: unix seconds; a session counts the larger of its hold and what accrued.
+        """
+        return neuron(sum(self._amounts(now, with_holds=True)))
+
+    def owed(self, now: int) -> Neuron:
+        """Charges, debts and what accrued; holds are not counted (design.md §4.7)."""
+        return neuron(sum(self._amounts(now, with_holds=False)))
+
+    def rate(self) -> NeuronPerMinute:
+        """The sum of the rates of all running sessions."""
+        return NeuronPerMinute(sum(_accrued(v, 0)[1] for v in self._of("session")))
+
+    def sandboxes(self) -> tuple[SandboxId, ...]:
+        """The sandboxes with an open session."""
+        return tuple(
+            SandboxId(name.split(":", 1)[1]) for name in self.fields if name.startswith("session:")
+        )
+
+    def pending(self) -> int:
+        """How many intents stand."""
+        return sum(1 for _ in self._of("hold"))
+
+    @property
+    def in_debt(self) -> bool:
+        """Whether an earlier voucher was not paid in full."""
+        return any(True for _ in self._of("debt"))
+
+    def _of(self, kind: str) -> Iterable[str]:
+        return (value for name, value in self.fields.items() if name.startswith(f"{kind}:"))
+
+    def _amounts(self, now: int, *, with_holds: bool) -> Iterable[int]:
+        for name, value in self.fields.items():
+            kind = name.split(":", 1)[0]
+            if kind == "session":
+                hold, _rate, accrued = _accrued(value, now)
+                yield max(hold, accrued) if with_holds else accrued
+            elif kind == "hold":
+                yield parse_neuron(value) if with_holds else 0
+            elif kind in ("charge", "debt"):
+                yield parse_neuron(value)
+            else:
+                # L7 rests on this sum: a field nobody knows must not count as nothing.
+                raise BrokenLaw("L7", f"unknown exposure field {name!r}")
+
+
+def covers(balance: Neuron, loss_cap: Neuron, exposed: Neuron) -> bool:
+    """
+    Whether a wallet's funds cover its exposure: law L7.
+
+    @param balance: The mirror's; a pending refund is never counted.
+    @param exposed: The sum of all fields, the new hold among them.
+    """
+    return balance + loss_cap >= exposed
+
+
+def runs_dry_at(
+    exposure: Exposure, *, balance: Neuron, loss_cap: Neuron, stop_delay: int, now: UnixSeconds
+) -> UnixSeconds | None:
+    """
+    When what is left falls to the cost of stopping: design.md §4.7.
+
+    @param stop_delay: STOP_DELAY_SEC.
+    @return: unix seconds, at most C{now} when it already has; None when nothing runs.
+    """
+    rate = exposure.rate()
+    if rate == 0:
+        return None
+    left = balance + loss_cap - exposure.owed(now) - cost_of(rate, stop_delay)
+    return UnixSeconds(now + left * 60 // rate)

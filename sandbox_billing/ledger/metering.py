@@ -1,0 +1,178 @@
+"""
+A sandbox being metered.
+
+    pending (C{started_at} is None) -> running -> closed (the session is gone;
+    C{billing:sandbox:<id>} remembers until when it was charged)
+
+No charge goes past C{seen_at}, the send time of the newest observation that
+showed the sandbox C{started} (L3).
+"""
+
+from __future__ import annotations
+
+from attrs import evolve, frozen
+
+from sandbox_billing.ledger.identity import Address, Reference, SandboxId, compute_charge_id
+from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds
+from sandbox_billing.ledger.rating import period_amount
+from sandbox_billing.ledger.resources import Resources
+from sandbox_billing.ledger.voucher import Charge, ChargeKind
+
+
+LOOKUP_CACHE_SECONDS = 12
+"""Daytona caches a lookup by id for up to 10 s; one sent earlier may tell of before (§4.2)."""
+
+RUNNING = "started"
+
+NOT_YET = frozenset(
+    {
+        "creating",
+        "pending_build",
+        "building_snapshot",
+        "pulling_snapshot",
+        "starting",
+        "restoring",
+        "resuming",
+        "unknown",
+    }
+)
+"""States that mean "not yet", not "not running"."""
+
+UNCHANGED = frozenset({"resizing", "snapshotting", "forking"})
+"""States that leave the session as it is."""
+
+NEVER_STARTED = frozenset({"error", "build_failed"})
+
+NOT_RUNNING = frozenset(
+    {
+        "stopped",
+        "stopping",
+        "paused",
+        "pausing",
+        "archived",
+        "archiving",
+        "destroyed",
+        "destroying",
+        "error",
+        "build_failed",
+    }
+)
+"""States that end a run."""
+
+
+@frozen(kw_only=True)
+class Session:
+    """
+    @ivar reference: The intent it was opened under; C{adopted:<id>} when adopted.
+    @ivar rate: neuron per minute, fixed for this session.
+    @ivar signer_version: The card the wallet had acknowledged.
+    @ivar opened_at: unix seconds.
+    @ivar started_at: First observation of C{started}; None until then.
+    @ivar charged_until: Everything before is charged, or was never running.
+    @ivar changed_at: Last lifecycle call; older observations do not count.
+    @ivar hold: neuron set aside for this session (design.md §4.1).
+    @ivar auto_stop_minutes: The user's own wish; None or 0 for never.
+    @ivar revision: Raised by every write, so that no two stored forms are equal.
+    """
+
+    sandbox: SandboxId
+    owner: Address
+    provider: Address
+    reference: Reference
+    resources: Resources
+    rate: NeuronPerMinute
+    signer_version: int
+    opened_at: UnixSeconds
+    started_at: UnixSeconds | None
+    charged_until: UnixSeconds
+    changed_at: UnixSeconds
+    hold: Neuron
+    auto_stop_minutes: int | None = None
+    revision: int = 0
+
+
+@frozen
+class Tick:
+    """
+    One step of a meter.
+
+    @ivar session: The session after it.
+    @ivar charge: What it charges; None when the period costs nothing.
+    """
+
+    session: Session
+    charge: Charge | None
+
+
+def counts(session: Session, sent_at: int, *, by_id: bool) -> bool:
+    """
+    Whether an observation tells of this session.
+
+    @param sent_at: When the request that saw it was sent.
+    @param by_id: Whether it was a lookup, which Daytona may answer from a cache.
+    """
+    return sent_at >= session.changed_at + (LOOKUP_CACHE_SECONDS if by_id else 1)
+
+
+def begin(session: Session, seen_at: UnixSeconds) -> Session:
+    """The session once it was seen running; never before what was charged already."""
+    start = UnixSeconds(max(seen_at, session.charged_until))
+    return evolve(session, started_at=start, charged_until=start, revision=session.revision + 1)
+
+
+def due_at(session: Session, interval_seconds: int) -> UnixSeconds:
+    """When its next period is full."""
+    return UnixSeconds(session.charged_until + interval_seconds)
+
+
+def tick(
+    session: Session, *, seen_at: int | None, now: UnixSeconds, interval_seconds: int
+) -> Tick | None:
+    """
+    Charge the next period of a session, one interval at most.
+
+    @param seen_at: Newest observation of C{started}; None when there is none.
+    @param now: unix seconds.
+    @return: None when nothing can be charged: not due, not started, or not seen since.
+    """
+    due = due_at(session, interval_seconds)
+    if session.started_at is None or seen_at is None or now < due:
+        return None
+    return _charge(session, UnixSeconds(min(due, seen_at)), now)
+
+
+def close(session: Session, *, until: int, now: UnixSeconds) -> Tick:
+    """
+    The last step: charge what is left up to a moment.
+
+    @param until: C{seen_at}, or the acceptance of our own stop or delete.  Earlier
+        than C{charged_until} changes nothing: what was charged stays charged.
+    @return: A tick whose session is the last form of it.
+    """
+    return _charge(session, UnixSeconds(until), now) or Tick(
+        evolve(session, revision=session.revision + 1), None
+    )
+
+
+def _charge(session: Session, until: UnixSeconds, now: UnixSeconds) -> Tick | None:
+    if session.started_at is None or until <= session.charged_until:
+        return None
+    start = session.charged_until
+    amount = period_amount(session.rate, session.started_at, start, until)
+    after = evolve(session, charged_until=until, revision=session.revision + 1)
+    if amount == 0:
+        return Tick(after, None)
+    charge = Charge(
+        id=compute_charge_id(session.sandbox, start),
+        sandbox=session.sandbox,
+        owner=session.owner,
+        provider=session.provider,
+        kind=ChargeKind.COMPUTE,
+        period_start=start,
+        period_end=until,
+        units=until - start,
+        amount=amount,
+        rate=session.rate,
+        created_at=now,
+    )
+    return Tick(after, charge)

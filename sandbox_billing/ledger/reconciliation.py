@@ -1,0 +1,187 @@
+"""
+Comparing what Daytona shows with what is metered: the pure half of the reconciler.
+
+Discover (I/O) gathers a L{World}, C{plan} returns changes, the service applies
+them.  The state decides; who called what is only a hint (B11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from sandbox_billing.errors import BadInput
+from sandbox_billing.ledger.effects import (
+    Adopt,
+    AskById,
+    Begin,
+    Change,
+    Close,
+    DeleteLeftover,
+    OpenUnderIntent,
+    ReleaseIntent,
+    Report,
+)
+from sandbox_billing.ledger.hold import Intent
+from sandbox_billing.ledger.identity import Address, Reference, SandboxId
+from sandbox_billing.ledger.metering import (
+    NEVER_STARTED,
+    NOT_RUNNING,
+    RUNNING,
+    Session,
+    counts,
+)
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.resources import Resources
+
+
+OWNER_LABEL = "daytona-owner"
+REFERENCE_LABEL = "daytona-billing-ref"
+RESERVED_LABELS = frozenset({OWNER_LABEL, REFERENCE_LABEL})
+
+INTENT_GRACE_SECONDS = 300
+"""An intent younger than this may still be under way (design.md §4.9)."""
+
+
+@frozen(kw_only=True)
+class Row:
+    """
+    A sandbox as one page of a sweep showed it.
+
+    @ivar state: As Daytona spells it; C{started} when the key was absent.
+    @ivar desired_state: Daytona's goal; C{destroyed} is an end whatever the state.
+    @ivar seen_at: When the request for that page was sent.
+    """
+
+    sandbox: SandboxId
+    state: str
+    desired_state: str | None
+    labels: Mapping[str, str] = field(converter=dict)
+    resources: Resources
+    seen_at: UnixSeconds
+
+    @property
+    def running(self) -> bool:
+        """Whether it is shown running, with no deletion under way."""
+        return self.state == RUNNING and self.desired_state != "destroyed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is shown in a state that ends a run."""
+        return self.state in NOT_RUNNING or self.desired_state == "destroyed"
+
+    @property
+    def owner(self) -> Address | None:
+        """The wallet on its label; None when there is none or it is no address."""
+        try:
+            return Address(self.labels[OWNER_LABEL])
+        except (KeyError, BadInput):
+            return None
+
+
+@frozen(kw_only=True)
+class World:
+    """
+    Everything that a plan rests on.
+
+    @ivar rows: One complete sweep.
+    @ivar sessions: All open sessions.
+    @ivar intents: All stored intents.
+    @ivar owners: Owners by our own record, of the rows' sandboxes.
+    @ivar wallets: Wallets we have a record of.
+    @ivar missed: Intents that had no row in the sweep before this one.
+    """
+
+    rows: tuple[Row, ...] = field(converter=tuple)
+    sessions: Mapping[SandboxId, Session]
+    intents: tuple[Intent, ...] = field(converter=tuple)
+    owners: Mapping[SandboxId, Address]
+    wallets: frozenset[Address]
+    missed: frozenset[Reference]
+    now: UnixSeconds
+
+
+def seen(world: World) -> dict[SandboxId, UnixSeconds]:
+    """The observations of running that count, to be stored in one write."""
+    found = {}
+    for row in world.rows:
+        session = world.sessions.get(row.sandbox)
+        if row.running and session is not None and counts(session, row.seen_at, by_id=False):
+            found[row.sandbox] = row.seen_at
+    return found
+
+
+def plan(world: World) -> tuple[Change, ...]:
+    """What must change so that exactly what runs is metered."""
+    changes: list[Change] = []
+    by_reference = {intent.reference: intent for intent in world.intents}
+    by_sandbox = {i.sandbox: i for i in world.intents if i.sandbox is not None}
+    explained: set[Reference] = set()
+    for row in world.rows:
+        intent = by_sandbox.get(row.sandbox) or by_reference.get(
+            Reference(row.labels.get(REFERENCE_LABEL, ""))
+        )
+        if intent is not None:
+            explained.add(intent.reference)
+        session = world.sessions.get(row.sandbox)
+        change = _unmetered(world, row, intent) if session is None else _metered(row, session)
+        if change is not None:
+            changes.append(change)
+    listed = {row.sandbox for row in world.rows}
+    changes.extend(AskById(sandbox) for sandbox in world.sessions if sandbox not in listed)
+    changes.extend(
+        ReleaseIntent(intent)
+        for intent in world.intents
+        if intent.reference not in explained
+        and intent.reference in world.missed
+        and world.now - intent.created_at > INTENT_GRACE_SECONDS
+    )
+    return tuple(changes)
+
+
+def unexplained(world: World) -> frozenset[Reference]:
+    """The intents without a row in this sweep: C{missed} of the next."""
+    references = {row.labels.get(REFERENCE_LABEL) for row in world.rows}
+    listed = {row.sandbox for row in world.rows}
+    return frozenset(
+        intent.reference
+        for intent in world.intents
+        if intent.reference not in references and intent.sandbox not in listed
+    )
+
+
+def _metered(row: Row, session: Session) -> Change | None:
+    if not counts(session, row.seen_at, by_id=False):
+        return None
+    if row.running:
+        return Begin(row.sandbox, row.seen_at) if session.started_at is None else None
+    if row.ended:
+        never = session.started_at is None and row.state in NEVER_STARTED
+        return Close(row.sandbox, never_started=never)
+    return None
+
+
+def _unmetered(world: World, row: Row, intent: Intent | None) -> Change | None:
+    young = intent is not None and world.now - intent.created_at <= INTENT_GRACE_SECONDS
+    if intent is not None and row.running:
+        return OpenUnderIntent(row.sandbox, intent, row.resources)
+    if intent is not None and row.state in NEVER_STARTED and not young:
+        if intent.action == "create":
+            return DeleteLeftover(row.sandbox, intent)
+        return ReleaseIntent(intent)
+    if intent is not None and row.ended and not young:
+        return ReleaseIntent(intent)
+    if not row.running:
+        return None
+    owner = world.owners.get(row.sandbox) or row.owner
+    if owner is None:
+        return Report(row.sandbox, "runs without an owner label")
+    if row.sandbox not in world.owners and owner not in world.wallets:
+        return Report(row.sandbox, f"is labelled for {owner}, a wallet never seen here")
+    return Adopt(
+        sandbox=row.sandbox,
+        owner=owner,
+        resources=row.resources,
+        reference=Reference(row.labels.get(REFERENCE_LABEL) or f"adopted:{row.sandbox}"),
+    )

@@ -1,0 +1,250 @@
+"""
+Which vouchers go out together, and what the chain's answer means for each.
+
+Both are pure: C{plan} turns queues into numbered lines, C{resolve} turns
+evidence into an outcome.  The event decides money; a status code only ever
+says why nothing moved (design.md, section 4.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from attrs import evolve, field, frozen
+
+from sandbox_billing.errors import BrokenLaw
+from sandbox_billing.ledger.account import Account, Settlement
+from sandbox_billing.ledger.identity import ChargeId, Nonce, debt_charge_id
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
+from sandbox_billing.ledger.voucher import (
+    Charge,
+    ChargeKind,
+    ChargeRecord,
+    DeadLettered,
+    Open,
+    Paid,
+    Parked,
+    Partial,
+    Seal,
+    Signed,
+)
+
+
+SUCCESS, INSUFFICIENT_BALANCE, PROVIDER_MISMATCH = 0, 1, 2
+NOT_ACKNOWLEDGED, INVALID_NONCE, INVALID_SIGNATURE = 3, 4, 5
+
+
+@frozen(kw_only=True)
+class WalletQueue:
+    """
+    Everything that can be settled for one wallet now.
+
+    @ivar account: As mirrored.
+    @ivar records: Ripe charges: open, signed or parked; in arrival order.
+    @ivar last_nonce: The highest of what the chain and our store know.
+    """
+
+    account: Account
+    records: tuple[ChargeRecord, ...] = field(converter=tuple)
+    last_nonce: Nonce
+
+
+@frozen
+class Line:
+    """
+    A charge with the nonce it goes out under.
+
+    @ivar fresh: Whether the nonce is new; otherwise the charge is sealed already.
+    """
+
+    record: ChargeRecord
+    nonce: Nonce
+    fresh: bool
+
+
+def _order(record: ChargeRecord) -> tuple[int, int, int]:
+    """Sealed charges by nonce, then debts, then the rest by age."""
+    if record.seal is not None:
+        return (0, record.seal.nonce, 0)
+    debt_first = 0 if record.charge.kind is ChargeKind.DEBT else 1
+    return (1, debt_first, record.charge.created_at)
+
+
+def plan_wallet(queue: WalletQueue, limit: int) -> tuple[Line, ...]:
+    """
+    The lines of one wallet for the next batch.
+
+    Running balance: the first charge that does not fit goes out whole, so that the
+    chain records paid and owed, and nothing after it.  With nothing left nothing goes
+    out.  Without an acknowledgement nothing does either: a refused voucher is public.
+
+    @param limit: How many lines there is room for.
+    """
+    if not queue.account.acknowledged:
+        return ()
+    left: int = queue.account.collectable
+    nonce = max([queue.last_nonce, *(r.seal.nonce for r in queue.records if r.seal is not None)])
+    lines: list[Line] = []
+    for record in sorted(queue.records, key=_order)[:limit]:
+        if left <= 0:
+            break
+        if record.seal is None:
+            nonce = Nonce(nonce + 1)
+            lines.append(Line(record, nonce, fresh=True))
+        else:
+            lines.append(Line(record, record.seal.nonce, fresh=False))
+        left -= record.charge.amount
+    return tuple(lines)
+
+
+def plan(queues: Sequence[WalletQueue], batch_max: int) -> tuple[Line, ...]:
+    """
+    The lines of the next batch: wallets in the order given, each by rising nonce.
+
+    @param batch_max: Vouchers in one transaction at most.
+    """
+    lines: list[Line] = []
+    for queue in queues:
+        lines.extend(plan_wallet(queue, batch_max - len(lines)))
+        if len(lines) >= batch_max:
+            break
+    return tuple(lines)
+
+
+@frozen(kw_only=True)
+class Evidence:
+    """
+    What is known of one voucher once its transaction is final.
+
+    @ivar settled: The event of (user, provider, nonce), in whatever transaction.
+    @ivar last_nonce: The contract's, at the receipt's block.
+    @ivar refusal: Why nothing moved, from replaying the call; None when unknown.
+    @ivar signer_is_ours: C{services(provider)} at that block names our key.
+    @ivar verifies_locally: The seal recovers to our key.
+    @ivar nonce_proven_lost: No event in any block and a second source agrees.
+    """
+
+    record: ChargeRecord
+    settled: Settlement | None
+    last_nonce: Nonce
+    refusal: int | None = None
+    signer_is_ours: bool = True
+    verifies_locally: bool = True
+    nonce_proven_lost: bool = False
+
+
+@frozen
+class Resolved:
+    """
+    @ivar record: The charge's next state.
+    @ivar debt: A new charge for what stayed owed.
+    """
+
+    record: ChargeRecord
+    debt: Charge | None = None
+
+
+@frozen
+class StillOwed:
+    """Nothing moved and nothing forbids trying again with the same seal."""
+
+    record: ChargeRecord
+    reason: str
+
+
+@frozen
+class Unproven:
+    """The chain says the nonce is used, no event is known: find out more, change nothing."""
+
+    record: ChargeRecord
+
+
+@frozen
+class SettlerFault:
+    """Our configuration is wrong, not the voucher: stop settling, keep the vouchers."""
+
+    reason: str
+
+
+Outcome: TypeAlias = Resolved | StillOwed | Unproven | SettlerFault
+
+
+def resolve(evidence: Evidence, now: UnixSeconds) -> Outcome:
+    """
+    What the chain's answer means for one voucher; total (design.md §4.6).
+
+    @raise BrokenLaw: The event contradicts the voucher (another fee or hash under our
+        nonce: somebody signs with our key), or the voucher was never signed.
+    """
+    record = evidence.record
+    seal = record.seal
+    if seal is None:
+        raise BrokenLaw("L5", f"charge {record.charge.id} was sent without a seal")
+    if evidence.settled is not None:
+        return _by_event(record, seal, evidence.settled, now)
+    if evidence.last_nonce >= seal.nonce:
+        if not evidence.nonce_proven_lost:
+            return Unproven(record)
+        return Resolved(evolve(record, state=Open()))
+    match evidence.refusal:
+        case 3:  # NOT_ACKNOWLEDGED
+            return Resolved(record.become(Parked(seal)))
+        case 2 | 5:  # PROVIDER_MISMATCH, INVALID_SIGNATURE
+            if not evidence.signer_is_ours:
+                return SettlerFault("the provider's registered signer is not this daemon's key")
+            if evidence.verifies_locally and evidence.refusal == PROVIDER_MISMATCH:
+                return SettlerFault("the contract does not take vouchers from this sender")
+            reason = f"refused with status {evidence.refusal}"
+            return Resolved(record.become(DeadLettered(seal=seal, reason=reason)))
+        case _:
+            # 4 cannot be at this nonce, 0 and 1 would have left an event: the
+            # transaction as a whole failed, or the replay saw another state.
+            return StillOwed(record, f"no event; replay says {evidence.refusal}")
+
+
+def _by_event(record: ChargeRecord, seal: Seal, settled: Settlement, now: UnixSeconds) -> Outcome:
+    if (settled.fee, settled.usage_hash) != (seal.fee, seal.usage_hash):
+        raise BrokenLaw("L5", f"nonce {seal.nonce} of {settled.user} settled for another voucher")
+    if settled.status == SUCCESS:
+        paid = Paid(seal=seal, transaction=settled.transaction, block=settled.block)
+        return Resolved(record.become(paid))
+    if settled.paid is None or not 0 <= settled.paid < seal.fee:
+        reason = f"settled with status {settled.status}, paid {settled.paid} of {seal.fee}"
+        return Resolved(record.become(DeadLettered(seal=seal, reason=reason)))
+    owed = Neuron(seal.fee - settled.paid)
+    debt = debt_of(record.charge, owed, now)
+    partial = Partial(
+        seal=seal,
+        paid=settled.paid,
+        owed=owed,
+        debt=debt.id,
+        transaction=settled.transaction,
+        block=settled.block,
+    )
+    return Resolved(record.become(partial), debt)
+
+
+def debt_of(charge: Charge, owed: Neuron, now: UnixSeconds) -> Charge:
+    """
+    The charge that collects what another left owed: same period, no units (wire.md §2).
+    """
+    _, _, number = charge.id.partition(":debt:")
+    return evolve(
+        charge,
+        id=debt_charge_id(charge.id, int(number or 0) + 1),
+        kind=ChargeKind.DEBT,
+        units=0,
+        amount=owed,
+        created_at=now,
+    )
+
+
+def sealed(record: ChargeRecord, seal: Seal) -> ChargeRecord:
+    """The record once signed; a parked or signed one keeps its promise (L5)."""
+    return record.become(Signed(seal))
+
+
+def charge_ids(lines: Sequence[Line]) -> tuple[ChargeId, ...]:
+    """In the order of submission."""
+    return tuple(line.record.charge.id for line in lines)

@@ -1,0 +1,157 @@
+"""
+A charge and what becomes of it.
+
+    open -> signed -> paid
+                   -> partial      what was not paid becomes a charge of its own, a debt
+                   -> parked       refused: not acknowledged; offered again, same bytes
+                   -> dead-lettered   a human must look
+    parked -> signed again, the same nonce, fee and hash (L5)
+    void: signed -> open, only on proof that the nonce can never settle
+
+Whether a signed voucher is sent, unknown or mined is a fact about its batch.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TypeAlias
+
+from attrs import evolve, frozen
+
+from sandbox_billing.errors import BrokenLaw
+from sandbox_billing.ledger.identity import Address, ChargeId, Nonce, SandboxId
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
+
+
+class ChargeKind(Enum):
+    """What a charge is for; the units of its usage hash follow from it (wire.md §2)."""
+
+    CREATE = "create"
+    COMPUTE = "compute"
+    DEBT = "debt"
+
+
+@frozen(kw_only=True)
+class Charge:
+    """
+    An amount owed for a period, not yet numbered.
+
+    @ivar id: Derived from what it is for, never random.
+    @ivar period_start: unix seconds; equal to the end for a create fee.
+    @ivar period_end: unix seconds, not in the period.
+    @ivar units: Seconds it charges for: 0 for create fees and debts.
+    @ivar amount: neuron.
+    @ivar rate: neuron per minute it was rated with; 0 for create fees.
+    """
+
+    id: ChargeId
+    sandbox: SandboxId
+    owner: Address
+    provider: Address
+    kind: ChargeKind
+    period_start: UnixSeconds
+    period_end: UnixSeconds
+    units: int
+    amount: Neuron
+    rate: int
+    created_at: UnixSeconds
+
+
+@frozen(kw_only=True)
+class Seal:
+    """
+    What is bound to a charge for life once it is signed.
+
+    @ivar fee: Equal to the charge's amount; kept because it is what was signed.
+    @ivar usage_hash: 32 bytes, hex.
+    @ivar signature: 65 bytes, hex.
+    """
+
+    nonce: Nonce
+    fee: Neuron
+    usage_hash: str
+    signature: str
+
+
+@frozen
+class Open:
+    """Owed; no nonce yet."""
+
+
+@frozen
+class Signed:
+    """Numbered and sealed; in a batch, or waiting for the next one."""
+
+    seal: Seal
+
+
+@frozen
+class Parked:
+    """Refused for want of an acknowledgement; the seal stays valid and is offered again."""
+
+    seal: Seal
+
+
+@frozen(kw_only=True)
+class Paid:
+    """Final: the whole fee moved."""
+
+    seal: Seal
+    transaction: str
+    block: int
+
+
+@frozen(kw_only=True)
+class Partial:
+    """Final: part of the fee moved; C{owed} lives on as the charge C{debt}."""
+
+    seal: Seal
+    paid: Neuron
+    owed: Neuron
+    debt: ChargeId
+    transaction: str
+    block: int
+
+
+@frozen(kw_only=True)
+class DeadLettered:
+    """A human must look."""
+
+    seal: Seal | None
+    reason: str
+
+
+ChargeState: TypeAlias = Open | Signed | Parked | Paid | Partial | DeadLettered
+
+
+@frozen
+class ChargeRecord:
+    """A charge together with what has become of it: what is stored under the charge's id."""
+
+    charge: Charge
+    state: ChargeState = Open()
+
+    @property
+    def seal(self) -> Seal | None:
+        """What was signed, once it was."""
+        return None if isinstance(self.state, Open) else self.state.seal
+
+    def become(self, state: ChargeState) -> ChargeRecord:
+        """
+        The record in its next state.
+
+        @raise BrokenLaw: The seal would change (L5), or a final state would.
+        """
+        if isinstance(self.state, Paid | Partial):
+            raise BrokenLaw("L5", f"charge {self.charge.id} is final and cannot become {state!r}")
+        mine, theirs = self.seal, ChargeRecord(self.charge, state).seal
+        if mine is not None and theirs is not None and not _same_promise(mine, theirs):
+            raise BrokenLaw("L5", f"charge {self.charge.id} would be signed a second time")
+        if theirs is not None and theirs.fee != self.charge.amount:
+            raise BrokenLaw("L5", f"charge {self.charge.id} would be signed for another amount")
+        return evolve(self, state=state)
+
+
+def _same_promise(one: Seal, other: Seal) -> bool:
+    """Nonce, fee and hash; a new signer may sign the same three again (design.md §4.6)."""
+    return (one.nonce, one.fee, one.usage_hash) == (other.nonce, other.fee, other.usage_hash)

@@ -63,8 +63,9 @@ def decode(cls: type[T], text: str | bytes) -> T:
 
 
 def _structure(value: Any, hint: Any) -> dict[str, Any]:
-    hints = _hints(type(value))
-    return {a.name: _write(getattr(value, a.name), hints[a.name]) for a in fields(type(value))}
+    cls: Any = type(value)
+    hints = _hints(cls)
+    return {a.name: _write(getattr(value, a.name), hints[a.name]) for a in fields(cls)}
 
 
 def _write(value: Any, hint: Any) -> Any:

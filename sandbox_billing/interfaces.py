@@ -1,0 +1,798 @@
+"""
+The ports: every interface between the rooms of the daemon.
+
+A method says what a stranger must know to call it or to implement it: what it
+stores at once, whether it may be repeated, and who catches what it raises.  All
+of them may raise L{Transient} (it did not happen) and, where they write,
+L{UnknownOutcome} (it may have happened); only others are named.
+
+Journal ports share three rules.  One method is one business fact and one atomic
+write.  What was read before is handed back as a L{Stored} and compared as a
+whole: if it has changed, nothing is written and L{Stale} is raised, so that the
+caller reads and decides again.  Repeating a fact that is already stored just so
+is success without effect.  I{Worker} methods also carry the lease's fencing
+token and raise L{LeaseLost} under an old one; I{door} methods run in any process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from attrs import field, frozen
+from zope.interface import Attribute, Interface
+
+from sandbox_billing.errors import Refused, Transient
+from sandbox_billing.ledger.account import Account, BlockRef, Mirror, ServiceRecord, Settlement
+from sandbox_billing.ledger.batch import Attempt, Batch
+from sandbox_billing.ledger.hold import Exposure, Intent
+from sandbox_billing.ledger.identity import (
+    Address,
+    BatchId,
+    ChargeId,
+    Nonce,
+    Reference,
+    SandboxId,
+)
+from sandbox_billing.ledger.metering import Session, Tick
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
+from sandbox_billing.ledger.resources import Resources
+from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Seal
+
+
+T = TypeVar("T")
+
+
+@frozen
+class Stored(Generic[T]):
+    """
+    A value together with its exact stored form.
+
+    @ivar raw: What a script compares; opaque to everybody but the journal.
+    """
+
+    value: T
+    raw: bytes = field(repr=False)
+
+
+@frozen(auto_exc=False, str=True)
+class Stale(Transient):
+    """What was read has changed since; nothing was written; read again and decide again."""
+
+
+@frozen(auto_exc=False, str=True)
+class LeaseLost(Transient):
+    """
+    This process is no longer the worker; nothing was written.
+
+    Caught by the supervisor, which ends the worker's services until the lease is back.
+    """
+
+
+# --- time, randomness ---------------------------------------------------------------
+
+
+class IWallClock(Interface):
+    """What time it is, for stamps and expiries; delays use C{IReactorTime}."""
+
+    def now() -> UnixSeconds:
+        """Whole seconds since 1970."""
+
+
+class IIds(Interface):
+    """Identifiers nobody can guess."""
+
+    def reference() -> Reference:
+        """A new, unique reference: lower-case letters, digits and hyphens, at most 40."""
+
+    def batch() -> BatchId:
+        """A new, unique batch id, of the same letters."""
+
+
+# --- the journal: doors -------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class WalletFunds:
+    """
+    Everything an admission or a stop decision rests on, for one wallet.
+
+    @ivar account: None when the wallet is not mirrored yet.
+    @ivar revision: Changes with every write to the exposure.
+    @ivar blocked: Why the wallet may not run anything; None when it may.
+    """
+
+    wallet: Address
+    account: Stored[Account] | None
+    exposure: Exposure
+    revision: bytes
+    blocked: str | None
+
+
+@frozen(kw_only=True)
+class SandboxRecord:
+    """
+    What outlives a session (30 days after the sandbox is destroyed).
+
+    @ivar charged_until: No period before this moment may ever be charged again.
+    @ivar create_charged: Whether the create fee was written.
+    """
+
+    sandbox: SandboxId
+    owner: Address
+    reference: Reference
+    create_charged: bool
+    charged_until: UnixSeconds
+
+
+class IReplayGuard(Interface):
+    """Which signed requests were seen."""
+
+    async def first_use(wallet: Address, nonce: str, expires_at: UnixSeconds) -> bool:
+        """
+        Remember a nonce until sixty seconds after its request expires.
+
+        @return: False when it was used before, whatever became of that request.
+        """
+
+
+class IDoors(Interface):
+    """
+    Door facts: what a request may change, in any process, without the lease.
+    """
+
+    async def funds(wallet: Address) -> WalletFunds:
+        """Read in one step."""
+
+    async def reserve(intent: Intent, funds: WalletFunds) -> Exposure:
+        """
+        Store an intent with its hold.
+
+        Refused when the account or the blocked flag is no longer as in C{funds};
+        other holds may have come meanwhile: the caller adds up what is returned.
+
+        @return: All fields of the wallet as they stand after this write.
+        @raise Stale: The account or the flag has changed.
+        """
+
+    async def release(intent: Intent) -> None:
+        """Forget an intent and its hold; repeating it is success."""
+
+    async def intents_of(sandbox: SandboxId) -> tuple[Intent, ...]:
+        """Stored intents that name this sandbox (starts under way)."""
+
+    async def open_session(
+        intent: Intent, session: Session, create_charge: Charge | None
+    ) -> Session:
+        """
+        End an intent by opening its session.
+
+        Session, owner record, create charge, exposure and the end of the hold are one
+        write.  The session's C{opened_at} and C{charged_until} are raised to the
+        sandbox's record.  Under a blocked wallet a stop order is written with it.  The
+        create charge is written once in a sandbox's life, whoever opens first.
+
+        @return: The session that is open now; somebody else's when they were first.
+        @raise Stale: The intent is gone and no session is open.
+        """
+
+    async def close_session(session: Stored[Session], closing: Tick, *, destroyed: bool) -> None:
+        """
+        End a session: the last charge, the record's C{charged_until} and the exposure are
+        one write; with C{destroyed} the record is kept 30 more days and a create charge
+        that waits to ripen is ripe.
+
+        @raise Stale: The session has changed; read it, compute the closing again.
+        """
+
+    async def destroyed(sandbox: SandboxId) -> None:
+        """Keep the record of a sandbox without a session 30 more days; its create fee is due."""
+
+    async def session(sandbox: SandboxId) -> Stored[Session] | None:
+        """The open session."""
+
+    async def record(sandbox: SandboxId) -> SandboxRecord | None:
+        """What is known of a sandbox; None when it was never ours."""
+
+    async def stop_reason(sandbox: SandboxId) -> str | None:
+        """The reason of a standing stop order."""
+
+    async def mirror() -> Stored[Mirror] | None:
+        """The head of the chain mirror; None before the watcher's first step."""
+
+    async def add_account(mirror: Stored[Mirror], account: Account) -> None:
+        """
+        Mirror a wallet that is not mirrored yet.
+
+        @raise Stale: The mirror moved on or the wallet is there already.
+        """
+
+    async def request_reconcile(sandbox: SandboxId) -> None:
+        """Ask the worker to look at one sandbox now."""
+
+    async def reconcile_requested(sandbox: SandboxId) -> bool:
+        """Whether that request still stands."""
+
+
+class IHistory(Interface):
+    """What happened, for those who may know."""
+
+    async def settlements(
+        wallet: Address, *, since: UnixSeconds, page: int, page_size: int
+    ) -> tuple[int, tuple[Settlement, ...]]:
+        """
+        A wallet's settled vouchers by block timestamp, oldest first.
+
+        @param page: From 0.
+        @return: How many there are in all, and this page of them.
+        """
+
+    async def providers() -> tuple[ServiceRecord, ...]:
+        """Every provider that ever registered, as of the mirror's block."""
+
+    async def charges(wallet: Address) -> tuple[ChargeRecord, ...]:
+        """Every charge of a wallet, oldest first."""
+
+    async def wallets() -> tuple[Address, ...]:
+        """Every wallet that was ever charged."""
+
+    async def pending() -> tuple[ChargeId, ...]:
+        """C{voucher:<provider>}: the ids of charges that are not final, in arrival order."""
+
+
+# --- the journal: worker ------------------------------------------------------------
+
+
+class ILease(Interface):
+    """One worker at a time."""
+
+    async def acquire() -> bool:
+        """
+        Become the worker, under a new and higher fencing token.
+
+        @return: False while another process is.
+        """
+
+    async def renew() -> bool:
+        """@return: False when the lease is no longer ours."""
+
+    async def give_up() -> None:
+        """Let another process become the worker at once; harmless when it is not ours."""
+
+
+@frozen
+class DueSession:
+    """
+    @ivar seen_at: Newest observation of C{started}; None when there is none.
+    """
+
+    session: Stored[Session]
+    seen_at: UnixSeconds | None
+
+
+class IMeter(Interface):
+    """Worker facts of sessions."""
+
+    async def due(now: UnixSeconds, limit: int) -> tuple[DueSession, ...]:
+        """Running sessions whose next period is full, the longest overdue first."""
+
+    async def charge(session: Stored[Session], tick: Tick) -> Stored[Session]:
+        """
+        Append a period's charge and move C{charged_until}, record and exposure with it.
+
+        @raise Stale: The session changed, or was not seen running up to the period's end.
+        @return: The session as stored now.
+        """
+
+    async def postpone(session: Stored[Session], due_at: UnixSeconds) -> None:
+        """Ask for a session again at C{due_at}; nothing when it is gone."""
+
+    async def seen(observations: Mapping[SandboxId, UnixSeconds]) -> None:
+        """Store when sandboxes were last seen running, in one write."""
+
+    async def seen_at(sandbox: SandboxId) -> UnixSeconds | None:
+        """The newest observation of C{started}."""
+
+    async def begin(session: Stored[Session], begun: Session) -> None:
+        """
+        A pending session runs: its exposure accrues from now and its create charge is ripe.
+        """
+
+    async def close(
+        session: Stored[Session], closing: Tick, *, destroyed: bool, forgive_create: bool
+    ) -> None:
+        """
+        As L{IDoors.close_session}, by the worker.
+
+        @param forgive_create: Drop the create charge while it is unsigned: the sandbox
+            never started.
+        """
+
+    async def open_under(intent: Intent, session: Session, create_charge: Charge | None) -> Session:
+        """As L{IDoors.open_session}, by the worker."""
+
+    async def adopt(session: Session, stop_reason: str | None) -> None:
+        """
+        Open a session without an intent.
+
+        @param stop_reason: Write this stop order with it: it did not pass admission.
+        @raise Stale: A session is open already.
+        """
+
+    async def sessions() -> tuple[Stored[Session], ...]:
+        """All open sessions."""
+
+    async def intents() -> tuple[Intent, ...]:
+        """All stored intents."""
+
+    async def records(sandboxes: Collection[SandboxId]) -> Mapping[SandboxId, SandboxRecord]:
+        """Those that have a record."""
+
+    async def requested() -> tuple[SandboxId, ...]:
+        """Sandboxes somebody wants looked at now."""
+
+    async def answered(sandbox: SandboxId) -> None:
+        """It was looked at."""
+
+
+@frozen(kw_only=True)
+class StoredQueue:
+    """
+    A wallet's ripe charges.
+
+    @ivar in_flight: The batch that holds the wallet; nothing more of it goes out before
+        that is resolved.
+    @ivar last_nonce: The last nonce given by us; 0 when none.
+    """
+
+    wallet: Address
+    account: Stored[Account] | None
+    records: tuple[Stored[ChargeRecord], ...]
+    in_flight: BatchId | None
+    last_nonce: Nonce
+
+
+@frozen
+class Promise:
+    """A charge about to be signed, or signed before, with the seal it goes out under."""
+
+    record: Stored[ChargeRecord]
+    seal: Seal
+
+
+@frozen(kw_only=True)
+class Ruling:
+    """
+    What the chain decided of one voucher of a batch.
+
+    @ivar after: The charge's next state.
+    @ivar debt: A new charge for what stayed owed.
+    @ivar retry_at: For a charge that goes back to the queue.
+    """
+
+    record: Stored[ChargeRecord]
+    after: ChargeRecord
+    debt: Charge | None
+    retry_at: UnixSeconds
+
+
+@frozen
+class BlockedWallet:
+    """A wallet to be blocked with stop orders for what it runs, as its funds were read."""
+
+    funds: WalletFunds
+    reason: str
+
+
+class IVoucherQueue(Interface):
+    """Worker facts of charges, from open to final."""
+
+    async def ready(now: UnixSeconds, limit: int) -> tuple[Address, ...]:
+        """Wallets with ripe charges and no batch in flight, the longest waiting first."""
+
+    async def queue(wallet: Address, now: UnixSeconds, limit: int) -> StoredQueue:
+        """A wallet's ripe charges, sealed ones first, then by age."""
+
+    async def rest(wallet: Address, until: UnixSeconds) -> None:
+        """
+        Do not offer a wallet before C{until}: it cannot pay, or has not acknowledged.
+
+        A new account state (L{IChainMirror.step}) or charge offers it again at once.
+        """
+
+    async def sign(batch: Batch, promises: Sequence[Promise]) -> Stored[Batch]:
+        """
+        Claim, number and seal: charges, wallets' last nonces and batch in one write.
+
+        @raise Stale: A charge changed, a wallet is in flight or was given other nonces.
+        """
+
+    async def batches() -> tuple[Stored[Batch], ...]:
+        """All unresolved batches, oldest first."""
+
+    async def batch_records(batch: Batch) -> tuple[Stored[ChargeRecord], ...]:
+        """The charges of a batch, in its order."""
+
+    async def record_attempt(batch: Stored[Batch], attempt: Attempt) -> Stored[Batch]:
+        """
+        Store an attempt and wait until it is on disk; only then may it be broadcast.
+
+        @raise Transient: It is stored but not proven on disk: do not broadcast yet.
+        """
+
+    async def resolve(
+        batch: Stored[Batch],
+        block: BlockRef,
+        rulings: Sequence[Ruling],
+        accounts: Sequence[Account],
+        blocked: Sequence[BlockedWallet],
+    ) -> None:
+        """
+        End a batch: charges, debts, exposure, accounts, flags and stop orders in one write.
+
+        @param block: The block its outcome was read at.
+        @raise Stale: The batch is gone, or a wallet in C{blocked} opened something meanwhile.
+        """
+
+
+class IChainMirror(Interface):
+    """Worker facts of the chain mirror: its single writer is the watcher."""
+
+    async def mirror() -> Stored[Mirror] | None:
+        """Its head."""
+
+    async def wallets() -> tuple[Address, ...]:
+        """All mirrored wallets."""
+
+    async def step(
+        before: Stored[Mirror] | None,
+        after: Mirror,
+        accounts: Sequence[Account],
+        settlements: Sequence[Settlement],
+        services: Sequence[ServiceRecord],
+    ) -> None:
+        """
+        Move to a later block: accounts and history in one write.
+
+        @raise Stale: The head is not C{before}.
+        """
+
+    async def add_history(
+        settlements: Sequence[Settlement], services: Sequence[ServiceRecord]
+    ) -> None:
+        """Store events of blocks that a first step passes over; repeating it is success."""
+
+
+class IFunds(Interface):
+    """Worker facts of wallets that run dry."""
+
+    async def to_check(now: UnixSeconds, limit: int) -> tuple[Address, ...]:
+        """Wallets whose time has come, or whose exposure or account changed."""
+
+    async def check_again(funds: WalletFunds, at: UnixSeconds | None) -> None:
+        """
+        @param at: None when nothing of the wallet runs.
+        @raise Stale: Account or exposure changed meanwhile.
+        """
+
+    async def block(blocked: BlockedWallet) -> None:
+        """
+        Set the flag and write stop orders for all its sandboxes.
+
+        @raise Stale: Account or exposure changed meanwhile.
+        """
+
+    async def unblock(funds: WalletFunds) -> None:
+        """@raise Stale: Account or exposure changed meanwhile."""
+
+    async def funds(wallet: Address) -> WalletFunds:
+        """As L{IDoors.funds}."""
+
+
+@frozen
+class StopOrder:
+    """
+    @ivar reason: C{insufficient_balance}, C{not_acknowledged}, ...
+    @ivar ordered_at: unix seconds.
+    @ivar attempts: Stop calls made for it.
+    """
+
+    sandbox: SandboxId
+    reason: str
+    ordered_at: UnixSeconds
+    attempts: int
+
+
+class IStopOrders(Interface):
+    """Worker facts of stop orders; an order stands until its sandbox is shown stopped."""
+
+    async def order(sandbox: SandboxId, reason: str, now: UnixSeconds) -> None:
+        """Write an order; an earlier one keeps its time and takes the new reason."""
+
+    async def due(now: UnixSeconds, limit: int) -> tuple[StopOrder, ...]:
+        """Orders whose next attempt is due, oldest first."""
+
+    async def get(sandbox: SandboxId) -> StopOrder | None:
+        """One order, as it stands now."""
+
+    async def attempted(order: StopOrder, retry_at: UnixSeconds) -> None:
+        """Count an attempt and say when the next may be made."""
+
+    async def done(sandbox: SandboxId) -> None:
+        """The sandbox was shown stopped, or the reason has gone; harmless when there is none."""
+
+
+# --- the chain ----------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Receipt:
+    """
+    @ivar succeeded: Whether the transaction did not revert.
+    @ivar gas_price: neuron per gas, as paid.
+    """
+
+    transaction: str
+    block: BlockRef
+    succeeded: bool
+    gas_used: int
+    gas_price: Neuron
+
+
+@frozen(kw_only=True)
+class AccountEvent:
+    """Something that changes a wallet's account with our provider, or our registration."""
+
+    name: str
+    wallet: Address | None
+    block: int
+    log_index: int
+
+
+@frozen(kw_only=True)
+class Happenings:
+    """
+    What the contract logged in a range of blocks.
+
+    @ivar settlements: Of our provider.
+    @ivar events: All others of our provider, in log order.
+    @ivar services: Providers whose registration changed, ours included.
+    """
+
+    settlements: tuple[Settlement, ...]
+    events: tuple[AccountEvent, ...]
+    services: tuple[Address, ...]
+
+
+@frozen(kw_only=True)
+class ContractFacts:
+    """
+    What a start-up check compares.
+
+    @ivar has_code: Whether anything is deployed at the contract's address.
+    """
+
+    chain_id: int
+    has_code: bool
+    domain_separator: str
+    lock_seconds: int
+
+
+@frozen(kw_only=True)
+class Line:
+    """One voucher as the contract takes it."""
+
+    user: Address
+    fee: Neuron
+    usage_hash: str
+    nonce: Nonce
+    signature: str
+
+
+@frozen(auto_exc=False, str=True)
+class NodeBehind(Transient):
+    """No configured node has the block that was asked for."""
+
+
+class IChain(Interface):
+    """
+    The settlement contract.  Every read names its block; amounts are neuron.
+
+    L{Transient} covers time-outs of reads; L{UnknownOutcome} is raised by
+    C{broadcast} alone.
+    """
+
+    async def facts() -> ContractFacts:
+        """For the start-up check."""
+
+    async def head() -> BlockRef:
+        """The newest block of the first node that answers."""
+
+    async def block(number: int) -> BlockRef:
+        """@raise NodeBehind: No node has it."""
+
+    async def first_block() -> int:
+        """The block the contract was created in, found by bisecting C{eth_getCode}."""
+
+    async def happenings(first: int, last: int) -> Happenings:
+        """
+        The contract's logs in C{[first, last]}; the range is halved where a node refuses it.
+        """
+
+    async def service(provider: Address, at: BlockRef) -> ServiceRecord | None:
+        """A registration; None when there is none."""
+
+    async def leaving_at(at: BlockRef) -> UnixSeconds | None:
+        """When our provider may leave; None when it has not announced it."""
+
+    async def accounts(wallets: Sequence[Address], at: BlockRef) -> tuple[Account, ...]:
+        """In the order asked."""
+
+    async def last_nonces(wallets: Sequence[Address], at: BlockRef) -> tuple[Nonce, ...]:
+        """In the order asked."""
+
+    async def prepare(lines: Sequence[Line], replacing: Attempt | None) -> Attempt:
+        """
+        Make and sign a transaction for a batch; nothing is sent.
+
+        The account nonce follows every transaction this process prepared; only one caller
+        may prepare at a time.
+
+        @param replacing: An earlier attempt of the same batch: same account nonce, fees
+            at least a tenth higher.
+        @raise Refused: The gas wallet is below its floor, or the batch is larger than a block.
+        """
+
+    async def broadcast(attempt: Attempt) -> None:
+        """
+        Send an attempt; sending the same again is harmless.
+
+        @raise UnknownOutcome: No answer, or one that does not prove that no node has it.
+        """
+
+    async def receipt(transaction: str) -> Receipt | None:
+        """None while it is not mined, or no longer."""
+
+    async def refusals(lines: Sequence[Line], at: BlockRef) -> tuple[int | None, ...]:
+        """
+        The statuses the settle call would answer, replayed as a read from our sender.
+
+        @param at: The parent of the block the transaction stands in.
+        @return: None for each line when the call as a whole reverts.
+        """
+
+    async def gas_balance() -> Neuron:
+        """What is left to pay for transactions."""
+
+
+# --- Daytona ------------------------------------------------------------------------
+
+
+@frozen(auto_exc=False, str=True)
+class DaytonaRefused(Refused):
+    """
+    Daytona answered 4xx.  A 400 to create or start may still have left a row behind.
+
+    @ivar text: Daytona's message.
+    @ivar status: Its code.
+    """
+
+    status: int = 400
+
+
+@frozen(kw_only=True)
+class Sandbox:
+    """
+    A sandbox as Daytona shows it.
+
+    @ivar state: As spelt; C{started} when the key is absent (very old servers).
+    @ivar labels: Those whose values are strings.
+    @ivar document: The JSON as it came.
+    """
+
+    id: SandboxId
+    name: str
+    state: str
+    desired_state: str | None
+    labels: Mapping[str, str] = field(converter=dict)
+    resources: Resources
+    auto_stop_minutes: int | None
+    last_activity_at: str | None
+    document: Mapping[str, Any] = field(repr=False)
+
+
+@frozen
+class Listing:
+    """
+    One page of a sweep.
+
+    @ivar sent_at: When its request was sent.
+    """
+
+    sandboxes: tuple[Sandbox, ...]
+    sent_at: UnixSeconds
+
+
+class IRuntime(Interface):
+    """
+    Daytona.  Mutating calls raise L{UnknownOutcome} when they were sent and no answer, or
+    a 5xx, came; reads raise L{Transient} for the same.  Every call raises
+    L{DaytonaRefused} on a 4xx that its text below does not speak of.
+    """
+
+    async def ping() -> None:
+        """A cheap authenticated call."""
+
+    async def create(body: Mapping[str, Any]) -> Sandbox:
+        """@param body: CreateSandbox, already allow-listed and labelled."""
+
+    async def get(id_or_name: str) -> Sandbox | None:
+        """A lookup, possibly from a cache of up to ten seconds; None on 404."""
+
+    async def sweep() -> tuple[Listing, ...]:
+        """Every sandbox of the organization, page by page; never a part of them."""
+
+    async def page(query: Mapping[str, str], *, paginated: bool) -> Any:
+        """One page of a list in the shape of the Daytona behind, for a user's own query."""
+
+    async def start(sandbox: SandboxId) -> Sandbox:
+        """Waits up to 30 s for C{started}, then returns whatever is there."""
+
+    async def stop(sandbox: SandboxId) -> Sandbox | None:
+        """The sandbox at acceptance; None on 404."""
+
+    async def delete(sandbox: SandboxId) -> Sandbox | None:
+        """The sandbox at acceptance; None on 404."""
+
+    async def archive(sandbox: SandboxId) -> Sandbox:
+        """Only from C{stopped}."""
+
+    async def replace_labels(sandbox: SandboxId, labels: Mapping[str, str]) -> Sandbox:
+        """All labels at once."""
+
+    async def set_auto_stop(sandbox: SandboxId, minutes: int) -> None:
+        """0 for never."""
+
+    async def touch(sandbox: SandboxId) -> None:
+        """Postpone the auto-stop: POST last-activity."""
+
+    async def ssh_access(sandbox: SandboxId, minutes: int) -> Mapping[str, Any]:
+        """A new token; earlier ones end."""
+
+    async def snapshots() -> tuple[Mapping[str, Any], ...]:
+        """All of the organization, every page."""
+
+    async def snapshot(id_or_name: str) -> Mapping[str, Any] | None:
+        """None on 404."""
+
+    async def create_snapshot(body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """For operators."""
+
+    async def delete_snapshot(snapshot: str) -> None:
+        """For operators."""
+
+
+# --- the enclave --------------------------------------------------------------------
+
+
+class ISigner(Interface):
+    """The enclave's key, once fetched; it never leaves the object."""
+
+    address = Attribute("The key's L{Address}.")
+
+    def sign_digest(digest: bytes) -> bytes:
+        """@return: 65 bytes r, s, v with v 27 or 28 and a low s."""
+
+    def sign_transaction(fields: Mapping[str, Any]) -> Any:
+        """@return: Something with C{raw} and C{hash}, both bytes."""
+
+
+class IEnclave(Interface):
+    """Whoever has the key."""
+
+    async def fetch_key() -> ISigner:
+        """
+        Ask once; retries are the caller's.
+
+        @raise BadInput: It refuses for good, or answers with another key than it reports.
+        """

@@ -1,0 +1,512 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.24;
+
+import {
+    Ownable2StepUpgradeable
+} from "@openzeppelin/contracts-upgradeable/access/Ownable2StepUpgradeable.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {SandboxServingStorage} from "./SandboxServingStorage.sol";
+import {ISandboxServing} from "./interfaces/ISandboxServing.sol";
+import {Account, Accounts, Refund, Service} from "./libraries/Accounts.sol";
+import {VoucherHash} from "./libraries/VoucherHash.sol";
+
+/// @title Balances, acknowledgements and the settlement of vouchers
+/// @dev Lives behind a BeaconProxy. No reentrancy guard: every payout is its function's last step,
+/// after all its effects, and settlement calls nobody.
+contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepUpgradeable {
+    using Accounts for Account;
+
+    /// @inheritdoc ISandboxServing
+    uint256 public constant LOCK_TIME = 2 hours;
+
+    constructor() {
+        _disableInitializers();
+    }
+
+    /// @notice Called once, by the proxy's constructor; its creator becomes the owner.
+    /// @param initialStake What a new provider has to stake.
+    function initialize(uint256 initialStake) external initializer {
+        __Ownable_init(msg.sender);
+        _setProviderStake(initialStake);
+    }
+
+    // ------------------------------------------------------------------- users
+
+    /// @inheritdoc ISandboxServing
+    function deposit(address recipient, address provider) external payable {
+        if (recipient == address(0) || provider == address(0)) revert ZeroAddress();
+        if (msg.value == 0) revert ZeroAmount();
+        _accounts[provider][recipient].balance += SafeCast.toUint128(msg.value);
+        emit Deposited(recipient, provider, msg.sender, msg.value);
+    }
+
+    /// @inheritdoc ISandboxServing
+    function requestRefund(address provider, uint256 amount) external {
+        Account storage account = _accounts[provider][msg.sender];
+        uint256 available = uint256(account.balance) + _refunds[provider][msg.sender].amount;
+        if (amount > available) revert InsufficientFunds(available, amount);
+
+        account.balance = SafeCast.toUint128(available - amount);
+        uint256 unlockAt;
+        if (amount == 0) {
+            delete _refunds[provider][msg.sender];
+        } else {
+            unlockAt = block.timestamp + LOCK_TIME;
+            _refunds[provider][msg.sender] = Refund({
+                amount: SafeCast.toUint128(amount),
+                unlockAt: SafeCast.toUint64(unlockAt)
+            });
+        }
+        emit RefundRequested(msg.sender, provider, amount, unlockAt);
+    }
+
+    /// @inheritdoc ISandboxServing
+    function withdrawRefund(address provider) external {
+        _withdrawRefund(provider, msg.sender);
+    }
+
+    /// @inheritdoc ISandboxServing
+    function withdrawRefundTo(address provider, address receiver) external {
+        _withdrawRefund(provider, receiver);
+    }
+
+    /// @inheritdoc ISandboxServing
+    function acknowledgeTEESigner(address provider, bool acknowledged) external {
+        if (acknowledged) {
+            _acknowledge(provider, _services[provider].signerVersion);
+        } else {
+            _accounts[provider][msg.sender].acknowledgedVersion = 0;
+            emit TEESignerAcknowledged(msg.sender, provider, false);
+        }
+    }
+
+    /// @inheritdoc ISandboxServing
+    function acknowledgeTEESignerVersion(address provider, uint256 expectedVersion) external {
+        uint64 current = _services[provider].signerVersion;
+        if (expectedVersion != current) revert SignerVersionMismatch(expectedVersion, current);
+        _acknowledge(provider, current);
+    }
+
+    // --------------------------------------------------------------- providers
+
+    /// @inheritdoc ISandboxServing
+    function addOrUpdateService(
+        string calldata url,
+        address teeSignerAddress,
+        uint256 pricePerCPUPerMin,
+        uint256 createFee,
+        uint256 pricePerMemGBPerMin
+    ) external payable {
+        if (teeSignerAddress == address(0)) revert ZeroAddress();
+        Service storage service = _services[msg.sender];
+        bool raises = true;
+        if (_isRegistered(service)) {
+            if (msg.value != 0) revert UnexpectedValue(msg.value);
+            raises =
+                service.teeSignerAddress != teeSignerAddress ||
+                service.pricePerCPUPerMin != pricePerCPUPerMin ||
+                service.createFee != createFee ||
+                service.pricePerMemGBPerMin != pricePerMemGBPerMin;
+        } else {
+            if (msg.value != _providerStake) revert WrongStake(_providerStake, msg.value);
+            _stakes[msg.sender] = msg.value;
+        }
+
+        service.url = url;
+        if (raises) {
+            service.teeSignerAddress = teeSignerAddress;
+            service.signerVersion += 1;
+            service.pricePerCPUPerMin = pricePerCPUPerMin;
+            service.createFee = createFee;
+            service.pricePerMemGBPerMin = pricePerMemGBPerMin;
+        }
+        emit ServiceUpdated(msg.sender, url, teeSignerAddress, service.signerVersion);
+    }
+
+    /// @inheritdoc ISandboxServing
+    function withdrawEarnings() external {
+        _withdrawEarnings(msg.sender);
+    }
+
+    /// @inheritdoc ISandboxServing
+    function withdrawEarningsTo(address receiver) external {
+        _withdrawEarnings(receiver);
+    }
+
+    /// @inheritdoc ISandboxServing
+    function announceLeave() external {
+        if (!_isRegistered(_services[msg.sender])) revert NotRegistered(msg.sender);
+        if (_leavingAt[msg.sender] != 0) revert AlreadyLeaving(_leavingAt[msg.sender]);
+        uint256 leaveAt = block.timestamp + LOCK_TIME;
+        _leavingAt[msg.sender] = leaveAt;
+        emit ProviderLeaving(msg.sender, leaveAt);
+    }
+
+    /// @inheritdoc ISandboxServing
+    function leave(address receiver) external {
+        uint256 leaveAt = _leavingAt[msg.sender];
+        if (leaveAt == 0) revert NotLeaving();
+        if (block.timestamp < leaveAt) revert LeaveLocked(leaveAt);
+
+        uint256 stake = _stakes[msg.sender];
+        uint64 version = _services[msg.sender].signerVersion;
+        delete _leavingAt[msg.sender];
+        delete _stakes[msg.sender];
+        delete _services[msg.sender];
+        // Were it forgotten, coming back with another signer could reuse an acknowledged version.
+        _services[msg.sender].signerVersion = version;
+        emit ProviderLeft(msg.sender, stake);
+        _pay(receiver, stake);
+    }
+
+    // -------------------------------------------------------------- settlement
+
+    /// @inheritdoc ISandboxServing
+    function settleFeesWithTEE(
+        SandboxVoucher[] calldata vouchers
+    ) external returns (Status[] memory statuses) {
+        bytes32 separator = domainSeparator();
+        statuses = new Status[](vouchers.length);
+        for (uint256 i = 0; i < vouchers.length; ++i) {
+            SandboxVoucher calldata voucher = vouchers[i];
+            Service storage service = _services[voucher.provider];
+            Account memory account = _accounts[voucher.provider][voucher.user];
+            Status status = _maySubmit(voucher.provider, service.teeSignerAddress)
+                ? _judge(voucher, service, account, separator)
+                : Status.PROVIDER_MISMATCH;
+            if (status == Status.SUCCESS) {
+                uint256 paid;
+                (status, paid) = _settle(
+                    voucher.provider,
+                    account,
+                    voucher.user,
+                    voucher.totalFee,
+                    voucher.usageHash,
+                    voucher.nonce
+                );
+                _earnings[voucher.provider] += paid;
+            }
+            statuses[i] = status;
+        }
+    }
+
+    /// @inheritdoc ISandboxServing
+    function settleBatch(
+        address provider,
+        VoucherLine[] calldata lines,
+        bytes calldata signature
+    ) external returns (Status[] memory statuses) {
+        address signer = _services[provider].teeSignerAddress;
+        uint64 version = _services[provider].signerVersion;
+        if (!_maySubmit(provider, signer)) revert NotSubmitter(provider, msg.sender);
+
+        bool signed = VoucherHash.isSigned(
+            signer,
+            domainSeparator(),
+            VoucherHash.batch(provider, _hashLines(provider, lines)),
+            signature
+        );
+        statuses = new Status[](lines.length);
+        uint256 earned = 0;
+        for (uint256 i = 0; i < lines.length; ++i) {
+            VoucherLine calldata line = lines[i];
+            Account memory account = _accounts[provider][line.user];
+            Status status = _admit(account, version, line.nonce);
+            if (status == Status.SUCCESS && !signed) status = Status.INVALID_SIGNATURE;
+            if (status == Status.SUCCESS) {
+                uint256 paid;
+                (status, paid) = _settle(
+                    provider,
+                    account,
+                    line.user,
+                    line.totalFee,
+                    line.usageHash,
+                    line.nonce
+                );
+                earned += paid;
+            }
+            statuses[i] = status;
+        }
+        if (earned != 0) _earnings[provider] += earned;
+    }
+
+    /// @inheritdoc ISandboxServing
+    function previewSettlementResults(
+        SandboxVoucher[] calldata vouchers
+    ) external view returns (Status[] memory statuses) {
+        bytes32 separator = domainSeparator();
+        statuses = new Status[](vouchers.length);
+        Account[] memory accounts = new Account[](vouchers.length);
+        uint128[] memory refunds = new uint128[](vouchers.length);
+        for (uint256 i = 0; i < vouchers.length; ++i) {
+            SandboxVoucher calldata voucher = vouchers[i];
+            Service storage service = _services[voucher.provider];
+            // Where the same wallet's latest earlier voucher left it, else as stored.
+            uint256 before = i;
+            while (before > 0 && !_samePayer(vouchers[before - 1], voucher)) --before;
+            Account memory account = _accounts[voucher.provider][voucher.user];
+            uint128 pending = _refunds[voucher.provider][voucher.user].amount;
+            if (before > 0) {
+                account.balance = accounts[before - 1].balance;
+                account.lastNonce = accounts[before - 1].lastNonce;
+                pending = refunds[before - 1];
+            }
+
+            Status status = _isRegistered(service)
+                ? _judge(voucher, service, account, separator)
+                : Status.PROVIDER_MISMATCH;
+            if (status == Status.SUCCESS) {
+                uint256 fee = voucher.totalFee;
+                (uint128 fromBalance, uint128 fromRefund) = Accounts.split(
+                    fee,
+                    account.balance,
+                    pending
+                );
+                if (uint256(fromBalance) + fromRefund < fee) status = Status.INSUFFICIENT_BALANCE;
+                account.balance -= fromBalance;
+                account.lastNonce = uint64(voucher.nonce);
+                pending -= fromRefund;
+            }
+            (statuses[i], accounts[i], refunds[i]) = (status, account, pending);
+        }
+    }
+
+    // ------------------------------------------------------------------- owner
+
+    /// @inheritdoc ISandboxServing
+    function setProviderStake(uint256 newStake) external onlyOwner {
+        _setProviderStake(newStake);
+    }
+
+    // ------------------------------------------------------------------- views
+
+    /// @inheritdoc ISandboxServing
+    function getBalance(
+        address user,
+        address provider
+    ) external view returns (uint256 balance, uint256 pendingRefund, uint256 refundUnlockAt) {
+        Refund storage refund = _refunds[provider][user];
+        return (_accounts[provider][user].balance, refund.amount, refund.unlockAt);
+    }
+
+    /// @inheritdoc ISandboxServing
+    function balanceOfBatch(
+        address[] calldata users,
+        address provider
+    ) external view returns (uint256[] memory balances) {
+        balances = new uint256[](users.length);
+        for (uint256 i = 0; i < users.length; ++i) {
+            balances[i] = _accounts[provider][users[i]].balance;
+        }
+    }
+
+    /// @inheritdoc ISandboxServing
+    function getLastNonce(address user, address provider) external view returns (uint256) {
+        return _accounts[provider][user].lastNonce;
+    }
+
+    /// @inheritdoc ISandboxServing
+    function isTEEAcknowledged(address user, address provider) external view returns (bool) {
+        Service storage service = _services[provider];
+        return
+            _isRegistered(service) &&
+            _accounts[provider][user].acknowledgedVersion == service.signerVersion;
+    }
+
+    /// @inheritdoc ISandboxServing
+    function services(
+        address provider
+    )
+        external
+        view
+        returns (
+            string memory url,
+            address teeSignerAddress,
+            uint256 pricePerCPUPerMin,
+            uint256 createFee,
+            uint256 signerVersion,
+            uint256 pricePerMemGBPerMin
+        )
+    {
+        Service storage service = _services[provider];
+        return (
+            service.url,
+            service.teeSignerAddress,
+            service.pricePerCPUPerMin,
+            service.createFee,
+            service.signerVersion,
+            service.pricePerMemGBPerMin
+        );
+    }
+
+    /// @inheritdoc ISandboxServing
+    function serviceExists(address provider) external view returns (bool) {
+        return _isRegistered(_services[provider]);
+    }
+
+    /// @inheritdoc ISandboxServing
+    function providerEarnings(address provider) external view returns (uint256) {
+        return _earnings[provider];
+    }
+
+    /// @inheritdoc ISandboxServing
+    function getProviderEarnings(address provider) external view returns (uint256) {
+        return _earnings[provider];
+    }
+
+    /// @inheritdoc ISandboxServing
+    function providerStakes(address provider) external view returns (uint256) {
+        return _stakes[provider];
+    }
+
+    /// @inheritdoc ISandboxServing
+    function leavingAt(address provider) external view returns (uint256) {
+        return _leavingAt[provider];
+    }
+
+    /// @inheritdoc ISandboxServing
+    function providerStake() external view returns (uint256) {
+        return _providerStake;
+    }
+
+    /// @inheritdoc ISandboxServing
+    function domainSeparator() public view returns (bytes32) {
+        return VoucherHash.domainSeparator(address(this));
+    }
+
+    // ------------------------------------------------------------------ checks
+
+    function _isRegistered(Service storage service) private view returns (bool) {
+        return service.teeSignerAddress != address(0);
+    }
+
+    /// @dev A stranger who submits a wallet's vouchers out of order would make the earlier ones
+    /// worthless, so only those who lose by it may submit.
+    function _maySubmit(address provider, address signer) private view returns (bool) {
+        return signer != address(0) && (msg.sender == provider || msg.sender == signer);
+    }
+
+    /// @dev The checks that a voucher and a line of a batch share. Versions start at 1, so an
+    /// account that never acknowledged matches none.
+    function _admit(
+        Account memory account,
+        uint64 version,
+        uint256 nonce
+    ) private pure returns (Status) {
+        if (account.acknowledgedVersion != version) return Status.NOT_ACKNOWLEDGED;
+        if (!account.accepts(nonce)) return Status.INVALID_NONCE;
+        return Status.SUCCESS;
+    }
+
+    /// @dev Everything but money, for a provider that is registered.
+    function _judge(
+        SandboxVoucher calldata voucher,
+        Service storage service,
+        Account memory account,
+        bytes32 separator
+    ) private view returns (Status) {
+        Status status = _admit(account, service.signerVersion, voucher.nonce);
+        if (status != Status.SUCCESS) return status;
+        bytes32 structHash = VoucherHash.voucher(
+            voucher.user,
+            voucher.provider,
+            voucher.usageHash,
+            voucher.nonce,
+            voucher.totalFee
+        );
+        return
+            VoucherHash.isSigned(service.teeSignerAddress, separator, structHash, voucher.signature)
+                ? Status.SUCCESS
+                : Status.INVALID_SIGNATURE;
+    }
+
+    function _samePayer(
+        SandboxVoucher calldata one,
+        SandboxVoucher calldata other
+    ) private pure returns (bool) {
+        return one.user == other.user && one.provider == other.provider;
+    }
+
+    function _hashLines(
+        address provider,
+        VoucherLine[] calldata lines
+    ) private pure returns (bytes32[] memory hashes) {
+        hashes = new bytes32[](lines.length);
+        for (uint256 i = 0; i < lines.length; ++i) {
+            VoucherLine calldata line = lines[i];
+            hashes[i] = VoucherHash.voucher(
+                line.user,
+                provider,
+                line.usageHash,
+                line.nonce,
+                line.totalFee
+            );
+        }
+    }
+
+    // ----------------------------------------------------------------- effects
+
+    /// @dev Moves the money of a voucher that passed every check; the caller books `paid`.
+    function _settle(
+        address provider,
+        Account memory account,
+        address user,
+        uint256 fee,
+        bytes32 usageHash,
+        uint256 nonce
+    ) private returns (Status status, uint256 paid) {
+        Refund storage refund = _refunds[provider][user];
+        uint128 pending = fee > account.balance ? refund.amount : 0;
+        (uint128 fromBalance, uint128 fromRefund) = Accounts.split(fee, account.balance, pending);
+        paid = uint256(fromBalance) + fromRefund;
+
+        account.balance -= fromBalance;
+        account.lastNonce = uint64(nonce);
+        _accounts[provider][user] = account;
+        if (fromRefund != 0) {
+            if (fromRefund == pending) delete _refunds[provider][user];
+            else refund.amount = pending - fromRefund;
+        }
+
+        if (paid < fee) {
+            status = Status.INSUFFICIENT_BALANCE;
+            emit VoucherShortfall(user, provider, nonce, paid, fee - paid);
+        }
+        emit VoucherSettled(user, provider, fee, usageHash, nonce, uint8(status));
+    }
+
+    function _acknowledge(address provider, uint64 version) private {
+        if (!_isRegistered(_services[provider])) revert NotRegistered(provider);
+        _accounts[provider][msg.sender].acknowledgedVersion = version;
+        emit TEESignerAcknowledged(msg.sender, provider, true);
+    }
+
+    function _setProviderStake(uint256 newStake) private {
+        emit ProviderStakeUpdated(_providerStake, newStake);
+        _providerStake = newStake;
+    }
+
+    function _withdrawRefund(address provider, address receiver) private {
+        Refund memory refund = _refunds[provider][msg.sender];
+        if (refund.amount == 0) revert NothingToWithdraw();
+        if (block.timestamp < refund.unlockAt) revert RefundLocked(refund.unlockAt);
+        delete _refunds[provider][msg.sender];
+        emit RefundWithdrawn(msg.sender, provider, refund.amount);
+        _pay(receiver, refund.amount);
+    }
+
+    function _withdrawEarnings(address receiver) private {
+        uint256 amount = _earnings[msg.sender];
+        if (amount == 0) revert NothingToWithdraw();
+        delete _earnings[msg.sender];
+        emit EarningsWithdrawn(msg.sender, amount);
+        _pay(receiver, amount);
+    }
+
+    /// @dev Always the last step: the receiver may call back, and finds everything done.
+    function _pay(address receiver, uint256 amount) private {
+        if (receiver == address(0)) revert ZeroAddress();
+        (bool taken, ) = receiver.call{value: amount}("");
+        if (!taken) revert PaymentFailed(receiver);
+    }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.24;
+
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
+
+/// @title The EIP-712 words of vouchers
+/// @dev OpenZeppelin's EIP712Upgradeable would keep name and version in storage, four cold reads for
+/// each settlement and one more thing an upgrade can forget. They are constants here.
+library VoucherHash {
+    bytes32 private constant _DOMAIN_TYPE = keccak256(
+        "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+    );
+    bytes32 private constant _NAME = keccak256("0G Sandbox Serving");
+    bytes32 private constant _VERSION = keccak256("1");
+    bytes32 private constant _VOUCHER_TYPE = keccak256(
+        "SandboxVoucher(address user,address provider,bytes32 usageHash,uint256 nonce,uint256 totalFee)"
+    );
+    bytes32 private constant _BATCH_TYPE = keccak256(
+        "SandboxVoucherBatch(address provider,SandboxVoucher[] vouchers)"
+        "SandboxVoucher(address user,address provider,bytes32 usageHash,uint256 nonce,uint256 totalFee)"
+    );
+
+    /// @dev Made anew each time: it follows the chain id through a split, and behind a proxy
+    /// `verifyingContract` is the proxy.
+    function domainSeparator(address verifyingContract) internal view returns (bytes32) {
+        return keccak256(
+            abi.encode(_DOMAIN_TYPE, _NAME, _VERSION, block.chainid, verifyingContract)
+        );
+    }
+
+    /// @dev hashStruct of one voucher.
+    function voucher(
+        address user,
+        address provider,
+        bytes32 usageHash,
+        uint256 nonce,
+        uint256 totalFee
+    ) internal pure returns (bytes32) {
+        return keccak256(abi.encode(_VOUCHER_TYPE, user, provider, usageHash, nonce, totalFee));
+    }
+
+    /// @dev hashStruct of a batch, from the hashes of its vouchers in order.
+    function batch(address provider, bytes32[] memory vouchers) internal pure returns (bytes32) {
+        return keccak256(
+            abi.encode(_BATCH_TYPE, provider, keccak256(abi.encodePacked(vouchers)))
+        );
+    }
+
+    /// @dev Whether `signer` signed it. ECDSA accepts 65 bytes with a low s and v 27 or 28 only,
+    /// and gives the zero address with an error, so an empty signer signs nothing.
+    function isSigned(
+        address signer,
+        bytes32 separator,
+        bytes32 structHash,
+        bytes calldata signature
+    ) internal pure returns (bool) {
+        (address recovered, ECDSA.RecoverError problem, ) = ECDSA.tryRecoverCalldata(
+            MessageHashUtils.toTypedDataHash(separator, structHash),
+            signature
+        );
+        return problem == ECDSA.RecoverError.NoError && recovered == signer;
+    }
+}

@@ -796,3 +796,123 @@ class IEnclave(Interface):
 
         @raise BadInput: It refuses for good, or answers with another key than it reports.
         """
+
+
+# --- intake: what the web room asks for ---------------------------------------------
+
+
+@frozen(auto_exc=False, str=True, kw_only=True)
+class CannotPay(Refused):
+    """
+    402.
+
+    @ivar code: C{insufficient_balance}, C{not_acknowledged}, C{debt} or C{blocked}.
+    @ivar balance: neuron, the mirror's, without a pending refund.
+    @ivar required: neuron, the hold that was asked for.
+    @ivar exposure: neuron, everything else the wallet owes already.
+    """
+
+    text: str
+    code: str
+    balance: Neuron
+    required: Neuron
+    exposure: Neuron
+
+
+@frozen(auto_exc=False, str=True)
+class StopPending(Refused):
+    """409: a stop order stands for this sandbox."""
+
+
+@frozen(auto_exc=False, str=True)
+class NotYours(Refused):
+    """403: proven to belong to another wallet."""
+
+
+@frozen(auto_exc=False, str=True)
+class NoSuchSandbox(Refused):
+    """404."""
+
+
+@frozen(auto_exc=False, str=True)
+class TooMany(Refused):
+    """
+    429.
+
+    @ivar retry_after: Seconds; 0 when waiting does not help.
+    """
+
+    retry_after: int = 0
+
+
+@frozen(auto_exc=False, str=True)
+class NotReady(Transient):
+    """503: we cannot decide now: no mirror, one that is too old, or admissions are closed."""
+
+
+@frozen(auto_exc=False, str=True)
+class TooSlow(Transient):
+    """
+    504: Daytona has not answered in time.
+
+    Whatever it did will be found by the reconciler and metered or undone.
+    """
+
+
+class IIntake(Interface):
+    """
+    Lifecycle calls of users.
+
+    The work goes on when the caller stops waiting: cancelling what is returned cancels
+    the waiting alone.  The caller has authenticated the wallet and resolved the id; the
+    owner check is made here, on our own record first and the label second.
+    """
+
+    async def owned(owner: Address, id_or_name: str) -> Sandbox:
+        """
+        Resolve an id or name to a sandbox of this wallet.
+
+        @raise NoSuchSandbox: There is none, or the name belongs to a stranger.
+        @raise NotYours: The id belongs to another wallet.
+        """
+
+    async def create(
+        owner: Address, body: Mapping[str, Any], *, auto_stop_minutes: int | None
+    ) -> Sandbox:
+        """
+        @param body: Allowed fields only, the user's labels among them; owner label,
+            reference and intervals are added here.
+        @param auto_stop_minutes: The user's wish; None or 0 for never.
+        @raise CannotPay: Before Daytona is asked, or after it allotted more than fits; then
+            the sandbox was deleted and nothing is charged.
+        @raise TooSlow: It may have been created; if so it will be metered or deleted.
+        """
+
+    async def start(owner: Address, id_or_name: str) -> Sandbox:
+        """@raise CannotPay: Before Daytona is asked."""
+
+    async def stop(owner: Address, id_or_name: str) -> Sandbox:
+        """Charges up to the accepted stop."""
+
+    async def delete(owner: Address, id_or_name: str) -> Sandbox:
+        """Charges up to the accepted delete."""
+
+    async def archive(owner: Address, id_or_name: str) -> Sandbox:
+        """Only a stopped sandbox can be archived; nothing is charged for it."""
+
+    async def replace_labels(owner: Address, id_or_name: str, labels: Mapping[str, str]) -> Sandbox:
+        """The user's labels replace the user's labels; ours stay."""
+
+    async def reconcile(owner: Address, id_or_name: str) -> None:
+        """
+        Ask the worker to look at the sandbox now, and wait until it did.
+
+        @raise NotReady: It did not within ten seconds.
+        """
+
+
+class IReadiness(Interface):
+    """What is wrong right now."""
+
+    def reasons() -> Mapping[str, str]:
+        """Part to reason; empty when everything works."""

@@ -61,7 +61,7 @@ class MinedBlock:
 
     header: BlockHeaderAPI = field(repr=False)
     hash: bytes = field(repr=bytes.hex)
-    receipts: tuple[MinedReceipt, ...] = field(default=(), repr=len)
+    receipts: tuple[MinedReceipt, ...] = field(default=(), repr=lambda r: f"<{len(r)}>")
     size: int = 0
 
     @property

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from attrs import define, field, frozen
 from eth.abc import StateAPI
-from eth.vm.forks.cancun import CancunVM
+from eth.vm.forks.london.headers import calculate_expected_base_fee_per_gas
 from eth_typing import Address
 from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
@@ -25,7 +25,7 @@ from .clock import ChainClock
 from .errors import RpcError, invalid_params
 from .evm import CallRequest, Draft, Evm
 from .mempool import Mempool, Selection
-from .transactions import PoolTransaction, decode_transaction
+from .transactions import PoolTransaction, check_limits, decode_transaction
 
 
 #: 0G Galileo's, so that vouchers signed on the devnet look like the real ones.
@@ -34,8 +34,6 @@ DEFAULT_GAS_LIMIT: Final = 30_000_000
 DEFAULT_BASE_FEE: Final = 10**9
 #: C{safe} and C{finalized} stand this many blocks behind the head.
 DEFAULT_FINALITY_BLOCKS: Final = 2
-
-MAX_INITCODE_BYTES: Final = 49_152
 
 Tag = Literal["latest", "pending", "earliest", "safe", "finalized"]
 #: A block by tag, by number, or by hash (32 bytes).
@@ -108,8 +106,7 @@ class DevChain:
         """
         if self._next_base_fee is not None:
             return self._next_base_fee
-        header = CancunVM.create_header_from_parent(self.head.header)
-        return max(int(header.base_fee_per_gas or 0), self.minimum_base_fee)
+        return max(calculate_expected_base_fee_per_gas(self.head.header), self.minimum_base_fee)
 
     def set_next_base_fee(self, base_fee: int) -> None:
         """
@@ -151,7 +148,7 @@ class DevChain:
         """
         Apply what fits, best tip first; what cannot run stays for L{Mempool.prune}.
         """
-        selection = Selection(int(draft.header.base_fee_per_gas))
+        selection = Selection(draft.base_fee)
         for transaction in selection.fill(self.pool.executable(self._head_nonce())):
             if transaction.gas > draft.gas_left:
                 continue
@@ -189,35 +186,12 @@ class DevChain:
         transaction = decode_transaction(raw, self.chain_id)
         if self.index.receipt(transaction.hash) is not None:
             raise RpcError("already known")
-        self._check(transaction)
+        check_limits(transaction, self.evm.gas_limit)
         sender, state = Address(transaction.sender), self.state_at("latest")
         self.pool.add(transaction, state.get_nonce(sender), state.get_balance(sender))
         if self.automine:
             self.mine()
         return transaction.hash
-
-    def _check(self, transaction: PoolTransaction) -> None:
-        """
-        The refusals that depend on the transaction alone.
-        """
-        if transaction.tip_cap > transaction.fee_cap:
-            raise RpcError(
-                "max priority fee per gas higher than max fee per gas: maxPriorityFeePerGas: "
-                f"{transaction.tip_cap}, maxFeePerGas: {transaction.fee_cap}"
-            )
-        if transaction.gas > self.evm.gas_limit:
-            raise RpcError("exceeds block gas limit")
-        signed = transaction.signed
-        if not signed.to and len(signed.data) > MAX_INITCODE_BYTES:
-            raise RpcError(
-                f"max initcode size exceeded: code size {len(signed.data)}, "
-                f"limit {MAX_INITCODE_BYTES}"
-            )
-        if transaction.gas < signed.intrinsic_gas:
-            raise RpcError(
-                f"intrinsic gas too low: gas {transaction.gas}, "
-                f"minimum needed {signed.intrinsic_gas}"
-            )
 
     def drop_transaction(self, transaction_hash: bytes) -> bool:
         """

@@ -87,6 +87,10 @@ class Draft:
         return self.vm.state
 
     @property
+    def base_fee(self) -> int:
+        return int(self.header.base_fee_per_gas or 0)
+
+    @property
     def gas_left(self) -> int:
         return int(self.header.gas_limit - self.header.gas_used)
 
@@ -97,7 +101,7 @@ class Draft:
         @raise eth_utils.ValidationError: It cannot be in this block (nonce, funds,
             fees, gas); nothing was changed.
         """
-        base_fee = int(self.header.base_fee_per_gas or 0)
+        base_fee = self.base_fee
         used_before = self.header.gas_used
         receipt, computation = self.vm.apply_transaction(self.header, transaction.signed)
         self.header = self.vm.add_receipt_to_header(self.header, receipt)

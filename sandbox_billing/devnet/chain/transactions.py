@@ -22,6 +22,9 @@ LEGACY = 0
 ACCESS_LIST = 1
 DYNAMIC_FEE = 2
 
+#: EIP-3860.
+MAX_INITCODE_BYTES = 49_152
+
 
 @frozen(kw_only=True, eq=False)
 class PoolTransaction:
@@ -105,3 +108,27 @@ def _check_chain_id(signed: SignedTransactionAPI, type_id: int, chain_id: int) -
         raise RpcError("only replay-protected (EIP-155) transactions allowed over RPC")
     if have != chain_id:
         raise RpcError(f"invalid chain id for signer: have {have} want {chain_id}")
+
+
+def check_limits(transaction: PoolTransaction, gas_limit: int) -> None:
+    """
+    The refusals that depend on nothing but the transaction and the block gas limit.
+
+    @raise RpcError: It can never be in a block.
+    """
+    signed = transaction.signed
+    if transaction.tip_cap > transaction.fee_cap:
+        raise RpcError(
+            "max priority fee per gas higher than max fee per gas: maxPriorityFeePerGas: "
+            f"{transaction.tip_cap}, maxFeePerGas: {transaction.fee_cap}"
+        )
+    if transaction.gas > gas_limit:
+        raise RpcError("exceeds block gas limit")
+    if not signed.to and len(signed.data) > MAX_INITCODE_BYTES:
+        raise RpcError(
+            f"max initcode size exceeded: code size {len(signed.data)}, limit {MAX_INITCODE_BYTES}"
+        )
+    if transaction.gas < signed.intrinsic_gas:
+        raise RpcError(
+            f"intrinsic gas too low: gas {transaction.gas}, minimum needed {signed.intrinsic_gas}"
+        )

@@ -39,7 +39,7 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
 _SIGNATURE = re.compile(r"0[xX]([0-9a-fA-F]{130})\Z")
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class AuthenticationError(BadInput):
     """
     The request does not prove who sent it; answered with 401 and the text.

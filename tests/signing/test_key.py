@@ -4,10 +4,10 @@ The key: what it signs, and that it is never seen.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 import traceback
-from contextlib import suppress
 
 from coincurve import PrivateKey
 from eth_account import Account
@@ -178,7 +178,7 @@ class SignatureTests(SynchronousTestCase):
     @given(digests(), st.binary(min_size=65, max_size=65))
     def test_any_bytes(self, digest: bytes, signature: bytes) -> None:
         """Random bytes are somebody's or malformed; nothing else comes out."""
-        with suppress(BadInput):
+        with contextlib.suppress(BadInput):
             self.assertIsInstance(recover(digest, signature, low_s=False), Address)
 
     def test_malformed(self) -> None:

@@ -37,6 +37,7 @@ class Fault:
     @ivar route: The route's name (C{"create"}, C{"stop"}); None meets any.
     @ivar effect: The request is carried out before its reply fails.
     @ivar count: How many requests it meets; None for all until cleared.
+    @ivar skip: How many it lets pass before.
     """
 
     kind: FaultKind
@@ -45,33 +46,44 @@ class Fault:
     route: str | None = None
     effect: bool = False
     count: int | None = 1
+    skip: int = 0
+
+
+@define
+class _Armed:
+    """A fault with what is left of its numbers."""
+
+    fault: Fault
+    skip: int
+    left: int | None
 
 
 @define
 class Faults:
     """The faults that wait for their requests, oldest first."""
 
-    _waiting: list[tuple[Fault, int | None]] = field(factory=list)
+    _armed: list[_Armed] = field(factory=list)
 
     def add(self, fault: Fault) -> None:
         """Arm it."""
-        self._waiting.append((fault, fault.count))
+        self._armed.append(_Armed(fault, fault.skip, fault.count))
 
     def clear(self) -> None:
         """The world is well again."""
-        self._waiting.clear()
+        self._armed.clear()
 
     def take(self, route: str) -> Fault | None:
         """
         @param route: The name of the route a request came in on.
         @return: The oldest fault that meets it, used up by one.
         """
-        for index, (fault, left) in enumerate(self._waiting):
-            if fault.route not in (None, route):
+        for armed in [armed for armed in self._armed if armed.fault.route in (None, route)]:
+            if armed.skip:
+                armed.skip -= 1
                 continue
-            if left == 1:
-                del self._waiting[index]
-            elif left is not None:
-                self._waiting[index] = (fault, left - 1)
-            return fault
+            if armed.left is not None:
+                armed.left -= 1
+                if armed.left == 0:
+                    self._armed.remove(armed)
+            return armed.fault
         return None

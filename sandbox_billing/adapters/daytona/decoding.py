@@ -1,0 +1,116 @@
+"""
+Daytona's JSON, read leniently: unknown fields and states pass, a missing id does not.
+
+Everything here raises L{Unreadable}, which the exchange turns into what it means
+for the call at hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from sandbox_billing.errors import BadInput
+from sandbox_billing.interfaces import Sandbox
+from sandbox_billing.ledger.identity import sandbox_id
+from sandbox_billing.ledger.resources import read_resources
+
+
+@frozen(auto_exc=False, str=True)
+class Unreadable(Exception):
+    """
+    A successful answer that is not what was asked for; never leaves the adapter.
+
+    @ivar text: What is wrong with it, without its content.
+    """
+
+    text: str
+
+
+def parse_json(body: bytes) -> Any:
+    """@raise Unreadable: It is no JSON (a page in HTML, a body cut short)."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise Unreadable("not JSON") from None
+
+
+def read_object(document: Any) -> Mapping[str, Any]:
+    """@raise Unreadable: It is no JSON object."""
+    if not isinstance(document, dict):
+        raise Unreadable("not a JSON object")
+    return document
+
+
+def read_sandbox(document: Any) -> Sandbox:
+    """
+    @param document: A Sandbox or a SandboxListItem.
+    @raise Unreadable: It has no id, or sizes that are no whole numbers.
+    """
+    shown = read_object(document)
+    try:
+        id = sandbox_id(shown.get("id", ""))
+        resources = read_resources(shown)
+    except BadInput as reason:
+        raise Unreadable(reason.text) from None
+    labels = shown.get("labels")
+    return Sandbox(
+        id=id,
+        name=_text(shown.get("name")) or id,
+        # Very old servers have no such key; null is a server that does not know.
+        state=_text(shown.get("state", "started")) or "unknown",
+        desired_state=_text(shown.get("desiredState")),
+        labels={
+            key: value
+            for key, value in (labels.items() if isinstance(labels, dict) else ())
+            if isinstance(value, str)
+        },
+        resources=resources,
+        auto_stop_minutes=_whole(shown.get("autoStopInterval")),
+        last_activity_at=_text(shown.get("lastActivityAt")),
+        document=shown,
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: Any) -> int | None:
+    return int(value) if type(value) in (int, float) and value == int(value) else None
+
+
+def read_page(document: Any) -> tuple[tuple[Sandbox, ...], str | None]:
+    """
+    Either shape of C{GET /sandbox}: a bare array, or C{{items, nextCursor}}.
+
+    @return: The sandboxes, and the cursor of the next page; None when this is the last.
+    @raise Unreadable: Neither shape, or a row that cannot be read.
+    """
+    if isinstance(document, list):
+        return tuple(read_sandbox(row) for row in document), None
+    page = read_object(document)
+    rows, cursor = page.get("items"), page.get("nextCursor")
+    # Without its key a page of another kind would pass for the last one.
+    if not isinstance(rows, list) or "nextCursor" not in page:
+        raise Unreadable("neither an array nor {items, nextCursor}")
+    if cursor is not None and not isinstance(cursor, str):
+        raise Unreadable("nextCursor is no text")
+    return tuple(read_sandbox(row) for row in rows), cursor or None
+
+
+def read_snapshots(document: Any) -> tuple[tuple[Mapping[str, Any], ...], int]:
+    """
+    @return: The snapshots of a page, and how many pages there are.
+    @raise Unreadable: Neither an array nor C{{items, total, page, totalPages}}.
+    """
+    if isinstance(document, list):
+        return tuple(read_object(row) for row in document), 1
+    page = read_object(document)
+    rows, pages = page.get("items"), _whole(page.get("totalPages"))
+    if not isinstance(rows, list) or pages is None:
+        raise Unreadable("neither an array nor {items, totalPages}")
+    return tuple(read_object(row) for row in rows), pages

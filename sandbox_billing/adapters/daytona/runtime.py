@@ -1,0 +1,231 @@
+"""
+L{IRuntime} over HTTP, for every dialect of Daytona since v0.149.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from attrs import field, frozen
+from treq.client import HTTPClient
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from sandbox_billing.adapters.daytona.decoding import (
+    parse_json,
+    read_object,
+    read_page,
+    read_sandbox,
+    read_snapshots,
+)
+from sandbox_billing.adapters.daytona.exchange import Exchange, Request, api_base
+from sandbox_billing.errors import Transient
+from sandbox_billing.interfaces import DaytonaRefused, IRuntime, IWallClock, Listing, Sandbox
+from sandbox_billing.ledger.identity import SandboxId
+
+
+T = TypeVar("T")
+
+PAGE_SIZE = "200"
+MAX_PAGES = 10_000
+# An array dialect sends everything at once: ten thousand rows are some 15 MB.
+MAX_LIST_BYTES = 128 * 1024 * 1024
+
+# What cannot be a name on C{GET /sandbox/<name>}: other routes, and steps of a path.
+_NO_NAMES = frozenset({"", ".", "..", "paginated", "for-runner"})
+
+
+@frozen(kw_only=True)
+class CallSeconds:
+    """
+    How long an answer may take.
+
+    @ivar waiting: create and start, which Daytona itself holds open for 30 s.
+    @ivar change: Everything else that changes something.
+    @ivar read: Lookups.
+    @ivar page: One page of a list; all of it in the array dialects.
+    """
+
+    waiting: float = 90.0
+    change: float = 30.0
+    read: float = 15.0
+    page: float = 60.0
+
+
+def _json(read: Callable[[Any], T]) -> Callable[[bytes], T]:
+    return lambda body: read(parse_json(body))
+
+
+_SANDBOX = _json(read_sandbox)
+_OBJECT = _json(read_object)
+
+
+def _ignored(body: bytes) -> None:
+    """Some answers are empty, some a Sandbox; nobody asks."""
+
+
+@implementer(IRuntime)
+@frozen
+class DaytonaRuntime:
+    """
+    @ivar wall: Stamps the pages of a sweep.
+    """
+
+    _exchange: Exchange
+    wall: IWallClock
+    seconds: CallSeconds = field(factory=CallSeconds)
+
+    @classmethod
+    def over(
+        cls,
+        http: HTTPClient,
+        *,
+        url: str,
+        admin_key: str,
+        clock: IReactorTime,
+        wall: IWallClock,
+        seconds: CallSeconds | None = None,
+    ) -> DaytonaRuntime:
+        """
+        @param http: Of L{daytona_client}, or in memory.
+        @param url: C{DAYTONA_API_URL}.
+        @param clock: Counts the time-outs.
+        @raise BadInput: The URL is none.
+        """
+        exchange = Exchange(http, api_base(url), admin_key, clock)
+        return cls(exchange, wall, seconds or CallSeconds())
+
+    async def _read(self, read: Callable[[bytes], T], *segments: str) -> T:
+        request = Request(method="GET", segments=segments, seconds=self.seconds.read)
+        return await self._exchange.ask(request, read)
+
+    async def _list(self, path: str, query: Mapping[str, str], read: Callable[[bytes], T]) -> T:
+        request = Request(
+            method="GET",
+            segments=tuple(path.split("/")),
+            seconds=self.seconds.page,
+            query=query,
+            limit=MAX_LIST_BYTES,
+        )
+        return await self._exchange.ask(request, read)
+
+    async def _change(
+        self,
+        read: Callable[[bytes], T],
+        method: str,
+        *segments: str,
+        seconds: float | None = None,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> T:
+        request = Request(
+            method=method,
+            segments=segments,
+            seconds=self.seconds.change if seconds is None else seconds,
+            body=body,
+            query=query or {},
+        )
+        return await self._exchange.ask(request, read)
+
+    async def ping(self) -> None:
+        # Authenticated, small in every dialect, and the answer holds no key.
+        await self._list("snapshots", {"page": "1", "limit": "1"}, _json(read_snapshots))
+
+    async def create(self, body: Mapping[str, Any]) -> Sandbox:
+        waiting = self.seconds.waiting
+        return await self._change(_SANDBOX, "POST", "sandbox", seconds=waiting, body=body)
+
+    async def get(self, id_or_name: str) -> Sandbox | None:
+        if id_or_name.lower() in _NO_NAMES:
+            return None
+        try:
+            return await self._read(_SANDBOX, "sandbox", id_or_name)
+        except DaytonaRefused as reason:
+            if reason.status == 404:
+                return None
+            raise
+
+    async def sweep(self) -> tuple[Listing, ...]:
+        listings: list[Listing] = []
+        cursors: set[str] = set()
+        # The default order moves rows between pages while there is activity.
+        query = {"limit": PAGE_SIZE, "sort": "createdAt", "order": "asc"}
+        while len(listings) < MAX_PAGES:
+            sent_at = self.wall.now()
+            rows, cursor = await self._list("sandbox", query, _json(read_page))
+            listings.append(Listing(rows, sent_at))
+            if cursor is None:
+                return tuple(listings)
+            if cursor in cursors:
+                raise Transient("GET /sandbox: the pages go round in a circle")
+            cursors.add(cursor)
+            query["cursor"] = cursor
+        raise Transient(f"GET /sandbox: more than {MAX_PAGES} pages")
+
+    async def page(self, query: Mapping[str, str], *, paginated: bool) -> Any:
+        path = "sandbox/paginated" if paginated else "sandbox"
+        return await self._list(path, query, parse_json)
+
+    async def start(self, sandbox: SandboxId) -> Sandbox:
+        waiting = self.seconds.waiting
+        return await self._change(_SANDBOX, "POST", "sandbox", sandbox, "start", seconds=waiting)
+
+    async def stop(self, sandbox: SandboxId) -> Sandbox | None:
+        try:
+            return await self._change(_SANDBOX, "POST", "sandbox", sandbox, "stop")
+        except DaytonaRefused as reason:
+            if reason.status == 404:
+                return None
+            raise
+
+    async def delete(self, sandbox: SandboxId) -> Sandbox | None:
+        try:
+            return await self._change(_SANDBOX, "DELETE", "sandbox", sandbox)
+        except DaytonaRefused as reason:
+            if reason.status == 404:
+                return None
+            raise
+
+    async def archive(self, sandbox: SandboxId) -> Sandbox:
+        return await self._change(_SANDBOX, "POST", "sandbox", sandbox, "archive")
+
+    async def replace_labels(self, sandbox: SandboxId, labels: Mapping[str, str]) -> Sandbox:
+        body = {"labels": dict(labels)}
+        return await self._change(_SANDBOX, "PUT", "sandbox", sandbox, "labels", body=body)
+
+    async def set_auto_stop(self, sandbox: SandboxId, minutes: int) -> None:
+        await self._change(_ignored, "POST", "sandbox", sandbox, "autostop", str(minutes))
+
+    async def touch(self, sandbox: SandboxId) -> None:
+        await self._change(_ignored, "POST", "sandbox", sandbox, "last-activity")
+
+    async def ssh_access(self, sandbox: SandboxId, minutes: int) -> Mapping[str, Any]:
+        query = {"expiresInMinutes": str(minutes)}
+        return await self._change(_OBJECT, "POST", "sandbox", sandbox, "ssh-access", query=query)
+
+    async def snapshots(self) -> tuple[Mapping[str, Any], ...]:
+        found: list[Mapping[str, Any]] = []
+        for page in range(1, MAX_PAGES):
+            query = {"page": str(page), "limit": "100"}
+            rows, pages = await self._list("snapshots", query, _json(read_snapshots))
+            found.extend(rows)
+            if page >= pages:
+                return tuple(found)
+        raise Transient(f"GET /snapshots: more than {MAX_PAGES} pages")
+
+    async def snapshot(self, id_or_name: str) -> Mapping[str, Any] | None:
+        if id_or_name in _NO_NAMES:
+            return None
+        try:
+            return await self._read(_OBJECT, "snapshots", id_or_name)
+        except DaytonaRefused as reason:
+            if reason.status == 404:
+                return None
+            raise
+
+    async def create_snapshot(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await self._change(_OBJECT, "POST", "snapshots", body=body)
+
+    async def delete_snapshot(self, snapshot: str) -> None:
+        await self._change(_ignored, "DELETE", "snapshots", snapshot)

@@ -57,12 +57,13 @@ function compile() {
 
 function layout(found) {
   // Type names carry AST ids, which change with every edit anywhere; names and slots do not.
-  const plain = (text) => text.replace(/\)\d+_/g, ")_");
+  const plain = (text) => text.replace(/(t_struct|t_userDefinedValueType)(\(\w+\))\d+/g, "$1$2");
   const member = ({ label, slot, offset, type }) => ({ label, slot, offset, type: plain(type) });
-  const types = Object.entries(found.types || {}).map(([key, { label, numberOfBytes, members }]) => [
-    plain(key),
-    { label, numberOfBytes, ...(members ? { members: members.map(member) } : {}) },
-  ]);
+  const type = ([key, { label, numberOfBytes, members }]) => {
+    const inside = members ? { members: members.map(member) } : {};
+    return [plain(key), { label, numberOfBytes, ...inside }];
+  };
+  const types = Object.entries(found.types || {}).map(type);
   types.sort(([one], [other]) => (one < other ? -1 : 1));
   return { storage: found.storage.map(member), types: Object.fromEntries(types) };
 }

@@ -14,8 +14,6 @@ import {VoucherHash} from "./libraries/VoucherHash.sol";
 /// @dev Lives behind a BeaconProxy. No reentrancy guard: every payout is its function's last step,
 /// after all its effects, and settlement calls nobody.
 contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepUpgradeable {
-    using Accounts for Account;
-
     /// @inheritdoc ISandboxServing
     uint256 public constant LOCK_TIME = 2 hours;
 
@@ -36,17 +34,20 @@ contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepU
     function deposit(address recipient, address provider) external payable {
         if (recipient == address(0) || provider == address(0)) revert ZeroAddress();
         if (msg.value == 0) revert ZeroAmount();
-        _accounts[provider][recipient].balance += SafeCast.toUint128(msg.value);
+        Account account = _accounts[provider][recipient];
+        uint128 balance = account.balance() + SafeCast.toUint128(msg.value);
+        _accounts[provider][recipient] = account.withBalance(balance);
         emit Deposited(recipient, provider, msg.sender, msg.value);
     }
 
     /// @inheritdoc ISandboxServing
     function requestRefund(address provider, uint256 amount) external {
-        Account storage account = _accounts[provider][msg.sender];
-        uint256 available = uint256(account.balance) + _refunds[provider][msg.sender].amount;
+        Account account = _accounts[provider][msg.sender];
+        uint256 available = uint256(account.balance()) + _refunds[provider][msg.sender].amount;
         if (amount > available) revert InsufficientFunds(available, amount);
 
-        account.balance = SafeCast.toUint128(available - amount);
+        uint128 balance = SafeCast.toUint128(available - amount);
+        _accounts[provider][msg.sender] = account.withBalance(balance);
         uint256 unlockAt;
         if (amount == 0) {
             delete _refunds[provider][msg.sender];
@@ -75,7 +76,7 @@ contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepU
         if (acknowledged) {
             _acknowledge(provider, _services[provider].signerVersion);
         } else {
-            _accounts[provider][msg.sender].acknowledgedVersion = 0;
+            _setAcknowledgedVersion(provider, 0);
             emit TEESignerAcknowledged(msg.sender, provider, false);
         }
     }
@@ -170,7 +171,7 @@ contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepU
         for (uint256 i = 0; i < vouchers.length; ++i) {
             SandboxVoucher calldata voucher = vouchers[i];
             Service storage service = _services[voucher.provider];
-            Account memory account = _accounts[voucher.provider][voucher.user];
+            Account account = _accounts[voucher.provider][voucher.user];
             Status status = _maySubmit(voucher.provider, service.teeSignerAddress)
                 ? _judge(voucher, service, account, separator)
                 : Status.PROVIDER_MISMATCH;
@@ -210,7 +211,7 @@ contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepU
         uint256 earned = 0;
         for (uint256 i = 0; i < lines.length; ++i) {
             VoucherLine calldata line = lines[i];
-            Account memory account = _accounts[provider][line.user];
+            Account account = _accounts[provider][line.user];
             Status status = _admit(account, version, line.nonce);
             if (status == Status.SUCCESS && !signed) status = Status.INVALID_SIGNATURE;
             if (status == Status.SUCCESS) {
@@ -244,11 +245,10 @@ contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepU
             // Where the same wallet's latest earlier voucher left it, else as stored.
             uint256 before = i;
             while (before > 0 && !_samePayer(vouchers[before - 1], voucher)) --before;
-            Account memory account = _accounts[voucher.provider][voucher.user];
+            Account account = _accounts[voucher.provider][voucher.user];
             uint128 pending = _refunds[voucher.provider][voucher.user].amount;
             if (before > 0) {
-                account.balance = accounts[before - 1].balance;
-                account.lastNonce = accounts[before - 1].lastNonce;
+                account = accounts[before - 1];
                 pending = refunds[before - 1];
             }
 
@@ -259,12 +259,13 @@ contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepU
                 uint256 fee = voucher.totalFee;
                 (uint128 fromBalance, uint128 fromRefund) = Accounts.split(
                     fee,
-                    account.balance,
+                    account.balance(),
                     pending
                 );
                 if (uint256(fromBalance) + fromRefund < fee) status = Status.INSUFFICIENT_BALANCE;
-                account.balance -= fromBalance;
-                account.lastNonce = uint64(voucher.nonce);
+                account = account
+                    .withBalance(account.balance() - fromBalance)
+                    .withLastNonce(uint64(voucher.nonce));
                 pending -= fromRefund;
             }
             (statuses[i], accounts[i], refunds[i]) = (status, account, pending);
@@ -286,7 +287,7 @@ contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepU
         address provider
     ) external view returns (uint256 balance, uint256 pendingRefund, uint256 refundUnlockAt) {
         Refund storage refund = _refunds[provider][user];
-        return (_accounts[provider][user].balance, refund.amount, refund.unlockAt);
+        return (_accounts[provider][user].balance(), refund.amount, refund.unlockAt);
     }
 
     /// @inheritdoc ISandboxServing
@@ -296,13 +297,13 @@ contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepU
     ) external view returns (uint256[] memory balances) {
         balances = new uint256[](users.length);
         for (uint256 i = 0; i < users.length; ++i) {
-            balances[i] = _accounts[provider][users[i]].balance;
+            balances[i] = _accounts[provider][users[i]].balance();
         }
     }
 
     /// @inheritdoc ISandboxServing
     function getLastNonce(address user, address provider) external view returns (uint256) {
-        return _accounts[provider][user].lastNonce;
+        return _accounts[provider][user].lastNonce();
     }
 
     /// @inheritdoc ISandboxServing
@@ -310,7 +311,7 @@ contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepU
         Service storage service = _services[provider];
         return
             _isRegistered(service) &&
-            _accounts[provider][user].acknowledgedVersion == service.signerVersion;
+            _accounts[provider][user].acknowledgedVersion() == service.signerVersion;
     }
 
     /// @inheritdoc ISandboxServing
@@ -389,11 +390,11 @@ contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepU
     /// @dev The checks that a voucher and a line of a batch share. Versions start at 1, so an
     /// account that never acknowledged matches none.
     function _admit(
-        Account memory account,
+        Account account,
         uint64 version,
         uint256 nonce
     ) private pure returns (Status) {
-        if (account.acknowledgedVersion != version) return Status.NOT_ACKNOWLEDGED;
+        if (account.acknowledgedVersion() != version) return Status.NOT_ACKNOWLEDGED;
         if (!account.accepts(nonce)) return Status.INVALID_NONCE;
         return Status.SUCCESS;
     }
@@ -402,7 +403,7 @@ contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepU
     function _judge(
         SandboxVoucher calldata voucher,
         Service storage service,
-        Account memory account,
+        Account account,
         bytes32 separator
     ) private view returns (Status) {
         Status status = _admit(account, service.signerVersion, voucher.nonce);
@@ -449,23 +450,23 @@ contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepU
     /// @dev Moves the money of a voucher that passed every check; the caller books `paid`.
     function _settle(
         address provider,
-        Account memory account,
+        Account account,
         address user,
         uint256 fee,
         bytes32 usageHash,
         uint256 nonce
     ) private returns (Status status, uint256 paid) {
-        Refund storage refund = _refunds[provider][user];
-        uint128 pending = fee > account.balance ? refund.amount : 0;
-        (uint128 fromBalance, uint128 fromRefund) = Accounts.split(fee, account.balance, pending);
+        uint128 balance = account.balance();
+        uint128 pending = fee > balance ? _refunds[provider][user].amount : 0;
+        (uint128 fromBalance, uint128 fromRefund) = Accounts.split(fee, balance, pending);
         paid = uint256(fromBalance) + fromRefund;
 
-        account.balance -= fromBalance;
-        account.lastNonce = uint64(nonce);
-        _accounts[provider][user] = account;
+        _accounts[provider][user] = account.withBalance(balance - fromBalance).withLastNonce(
+            uint64(nonce)
+        );
         if (fromRefund != 0) {
             if (fromRefund == pending) delete _refunds[provider][user];
-            else refund.amount = pending - fromRefund;
+            else _refunds[provider][user].amount = pending - fromRefund;
         }
 
         if (paid < fee) {
@@ -477,8 +478,13 @@ contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepU
 
     function _acknowledge(address provider, uint64 version) private {
         if (!_isRegistered(_services[provider])) revert NotRegistered(provider);
-        _accounts[provider][msg.sender].acknowledgedVersion = version;
+        _setAcknowledgedVersion(provider, version);
         emit TEESignerAcknowledged(msg.sender, provider, true);
+    }
+
+    function _setAcknowledgedVersion(address provider, uint64 version) private {
+        Account account = _accounts[provider][msg.sender];
+        _accounts[provider][msg.sender] = account.withAcknowledgedVersion(version);
     }
 
     function _setProviderStake(uint256 newStake) private {

@@ -7,6 +7,7 @@ it, which costs milliseconds.  L{EvmCase} does both.
 
 from __future__ import annotations
 
+from ast import literal_eval
 from collections.abc import Sequence
 from typing import Any
 
@@ -138,8 +139,13 @@ class Evm:
         return self.w3.eth.get_block("latest")["timestamp"]
 
     def travel(self, seconds: int) -> None:
-        """Let a block come, that much later."""
-        self.tester.time_travel(self.now() + seconds)
+        """
+        Let a block come, that much after the newest.
+
+        Calls then see its time, the next transaction one second more.
+        """
+        # eth-tester stops a second short, so that the block after it is on time.
+        self.tester.time_travel(self.now() + seconds + 1)
 
     def snapshot(self) -> Any:
         """Remember the chain; C{restore} may be called with it more than once."""
@@ -181,8 +187,8 @@ class Evm:
             # Not through web3's provider, which makes prose of the data.
             self.tester.call({name: request[name] for name in wanted})
         except TransactionFailed as failed:
-            reason = failed.args[0]
-            return HexBytes(reason.args[0] if isinstance(reason, Exception) else reason)
+            # eth-tester says what the bytes look like in Python.
+            return HexBytes(literal_eval(failed.args[0]))
         raise AssertionError(f"{call.fn_name} did not revert")
 
     def events(self, receipt: TxReceipt) -> list[EventData]:

@@ -20,7 +20,8 @@ interface ISandboxServing {
     }
 
     /// @notice One claim with its own signature. The signed type has another order of fields:
-    /// SandboxVoucher(address user,address provider,bytes32 usageHash,uint256 nonce,uint256 totalFee).
+    /// SandboxVoucher(address user,address provider,bytes32 usageHash,uint256 nonce,
+    /// uint256 totalFee).
     struct SandboxVoucher {
         address user;
         address provider;
@@ -168,7 +169,7 @@ interface ISandboxServing {
         uint256 pricePerMemGBPerMin
     ) external payable;
 
-    /// @notice Settles vouchers in the order given. Never reverts for a voucher: each gets a Status.
+    /// @notice Settles vouchers in the order given. None makes it revert: each gets a Status.
     function settleFeesWithTEE(
         SandboxVoucher[] calldata vouchers
     ) external returns (Status[] memory statuses);

@@ -5,8 +5,8 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 
 /// @title The EIP-712 words of vouchers
-/// @dev OpenZeppelin's EIP712Upgradeable would keep name and version in storage, four cold reads for
-/// each settlement and one more thing an upgrade can forget. They are constants here.
+/// @dev OpenZeppelin's EIP712Upgradeable would keep name and version in storage: four cold reads
+/// for each settlement, and one more thing an upgrade can forget. They are constants here.
 library VoucherHash {
     bytes32 private constant _DOMAIN_TYPE = keccak256(
         "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
@@ -14,11 +14,13 @@ library VoucherHash {
     bytes32 private constant _NAME = keccak256("0G Sandbox Serving");
     bytes32 private constant _VERSION = keccak256("1");
     bytes32 private constant _VOUCHER_TYPE = keccak256(
-        "SandboxVoucher(address user,address provider,bytes32 usageHash,uint256 nonce,uint256 totalFee)"
+        "SandboxVoucher(address user,address provider,bytes32 usageHash,"
+        "uint256 nonce,uint256 totalFee)"
     );
     bytes32 private constant _BATCH_TYPE = keccak256(
         "SandboxVoucherBatch(address provider,SandboxVoucher[] vouchers)"
-        "SandboxVoucher(address user,address provider,bytes32 usageHash,uint256 nonce,uint256 totalFee)"
+        "SandboxVoucher(address user,address provider,bytes32 usageHash,"
+        "uint256 nonce,uint256 totalFee)"
     );
 
     /// @dev Made anew each time: it follows the chain id through a split, and behind a proxy

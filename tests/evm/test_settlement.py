@@ -1,0 +1,525 @@
+"""What becomes of a voucher: every status, and the traps K1 to K8 and K17 of the contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+
+from tests.evm.harness import (
+    CHAIN_ID,
+    INSUFFICIENT_BALANCE,
+    INVALID_NONCE,
+    INVALID_SIGNATURE,
+    NOT_ACKNOWLEDGED,
+    PROVIDER_MISMATCH,
+    SOME_USAGE,
+    STAKE,
+    SUCCESS,
+    Evm,
+    EvmCase,
+    error,
+)
+
+
+SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+def settled(evm: Evm, nonce: int, fee: int, status: int = SUCCESS) -> tuple[str, dict[str, Any]]:
+    """The event of a voucher."""
+    return (
+        "VoucherSettled",
+        {
+            "user": evm.user.address,
+            "provider": evm.provider.address,
+            "totalFee": fee,
+            "usageHash": SOME_USAGE,
+            "nonce": nonce,
+            "status": status,
+        },
+    )
+
+
+def shortfall(evm: Evm, nonce: int, paid: int, owed: int) -> tuple[str, dict[str, Any]]:
+    """The event that says what a partial payment was."""
+    return (
+        "VoucherShortfall",
+        {
+            "user": evm.user.address,
+            "provider": evm.provider.address,
+            "nonce": nonce,
+            "paid": paid,
+            "owed": owed,
+        },
+    )
+
+
+class ReadyCase(EvmCase):
+    """A registered provider and a user who acknowledged it and holds nothing yet."""
+
+    def prepare(self) -> None:
+        """Register and acknowledge."""
+        self.evm.register(value=STAKE)
+        self.evm.acknowledge()
+
+    def settle_receipt(self, *vouchers: Any) -> Any:
+        """Settle and return the receipt."""
+        call = self.evm.serving.functions.settleFeesWithTEE(list(vouchers))
+        return self.evm.send(call, self.evm.provider)
+
+
+class MoneyTests(ReadyCase):
+    """K1 to K4, with the figures of failures.md."""
+
+    def test_paid(self) -> None:
+        """A fee moves from the balance to the earnings and leaves one event."""
+        evm = self.evm
+        evm.deposit(100)
+        receipt = self.settle_receipt(evm.voucher(7, 30))
+        self.assert_events(receipt, settled(evm, 7, 30))
+        self.assertEqual(((70, 0), 30, 7), (evm.books(), evm.earnings(), evm.last_nonce()))
+
+    def test_k1_refund_is_left_alone(self) -> None:
+        """Deposit 100, request 80, fee 5: balance 15, pending 80, earnings 5, nothing lost."""
+        evm = self.evm
+        evm.deposit(100)
+        evm.request_refund(80)
+        self.assertEqual([SUCCESS], evm.settle(evm.voucher(1, 5)))
+        self.assertEqual(((15, 80), 5), (evm.books(), evm.earnings()))
+        self.assertEqual(evm.holdings(), evm.owed_to_anybody())
+
+    def test_k2_never_more_than_the_fee(self) -> None:
+        """Balance 1, pending 99, fee 2: paid in full, 98 still pending."""
+        evm = self.evm
+        evm.deposit(100)
+        evm.request_refund(99)
+        receipt = self.settle_receipt(evm.voucher(1, 2))
+        self.assert_events(receipt, settled(evm, 1, 2))
+        self.assertEqual(((0, 98), 2), (evm.books(), evm.earnings()))
+
+    def test_exactly_all(self) -> None:
+        """A fee of balance plus pending is paid in full; one more is a shortfall of one."""
+        evm = self.evm
+        evm.deposit(100)
+        evm.request_refund(60)
+        clean = evm.snapshot()
+        self.assert_events(self.settle_receipt(evm.voucher(1, 100)), settled(evm, 1, 100))
+        self.assertEqual(((0, 0), 100), (evm.books(), evm.earnings()))
+        evm.restore(clean)
+        self.assert_events(
+            self.settle_receipt(evm.voucher(1, 101)),
+            shortfall(evm, 1, 100, 1),
+            settled(evm, 1, 101, INSUFFICIENT_BALANCE),
+        )
+        self.assertEqual(((0, 0), 100), (evm.books(), evm.earnings()))
+
+    def test_k4_the_rest_is_visible(self) -> None:
+        """K3, K4: fee 10, balance 4: the chain says that 4 was paid and 6 is owed."""
+        evm = self.evm
+        evm.deposit(4)
+        self.assert_events(
+            self.settle_receipt(evm.voucher(1, 10)),
+            shortfall(evm, 1, 4, 6),
+            settled(evm, 1, 10, INSUFFICIENT_BALANCE),
+        )
+        self.assertEqual(((0, 0), 4, 1), (evm.books(), evm.earnings(), evm.last_nonce()))
+
+    def test_with_nothing(self) -> None:
+        """An empty wallet pays 0, owes all, and its nonce is used up."""
+        evm = self.evm
+        self.assert_events(
+            self.settle_receipt(evm.voucher(1, 10)),
+            shortfall(evm, 1, 0, 10),
+            settled(evm, 1, 10, INSUFFICIENT_BALANCE),
+        )
+        self.assertEqual((0, 1), (evm.earnings(), evm.last_nonce()))
+
+    def test_fees_without_bounds(self) -> None:
+        """A fee beyond uint128 takes what there is: nothing is cut off."""
+        evm = self.evm
+        evm.deposit(100)
+        evm.request_refund(30)
+        clean = evm.snapshot()
+        for fee in (2**128, 2**128 + 5, 2**256 - 1):
+            self.assert_events(
+                self.settle_receipt(evm.voucher(1, fee)),
+                shortfall(evm, 1, 100, fee - 100),
+                settled(evm, 1, fee, INSUFFICIENT_BALANCE),
+            )
+            self.assertEqual(((0, 0), 100), (evm.books(), evm.earnings()))
+            evm.restore(clean)
+
+    def test_free(self) -> None:
+        """A fee of nothing succeeds and uses its nonce, with nothing in the wallet too."""
+        evm = self.evm
+        self.assert_events(self.settle_receipt(evm.voucher(1, 0)), settled(evm, 1, 0))
+        self.assertEqual(1, evm.last_nonce())
+
+    def test_in_order(self) -> None:
+        """Vouchers of one wallet in one transaction share one running balance."""
+        evm = self.evm
+        evm.deposit(15)
+        vouchers = [evm.voucher(nonce, 10) for nonce in (1, 2, 3)]
+        statuses = evm.settle(*vouchers)
+        self.assertEqual([SUCCESS, INSUFFICIENT_BALANCE, INSUFFICIENT_BALANCE], statuses)
+        self.assertEqual((15, 3), (evm.earnings(), evm.last_nonce()))
+
+    def test_empty_list(self) -> None:
+        """No vouchers, no effect."""
+        self.assertEqual([], self.evm.settle())
+
+
+class RefusalTests(ReadyCase):
+    """Checks in their order; a refused voucher changes nothing and leaves no event."""
+
+    def prepare(self) -> None:
+        """There is money."""
+        super().prepare()
+        self.evm.deposit(100)
+
+    def assert_status(
+        self, expected: int, *vouchers: Any, sender: LocalAccount | None = None
+    ) -> None:
+        """Each voucher is refused so, by settling and by preview alike."""
+        evm = self.evm
+        before = (evm.books(), evm.earnings(), evm.last_nonce())
+        call = evm.serving.functions.settleFeesWithTEE(list(vouchers))
+        by = sender or evm.provider
+        self.assertEqual([expected] * len(vouchers), call.call({"from": by.address}))
+        if sender is None:
+            self.assertEqual(
+                [expected] * len(vouchers),
+                evm.serving.functions.previewSettlementResults(list(vouchers)).call(),
+            )
+        self.assertEqual([], evm.events(evm.send(call, by)))
+        self.assertEqual(before, (evm.books(), evm.earnings(), evm.last_nonce()))
+
+    def test_k8_submitters(self) -> None:
+        """Only the provider and its signer may submit: the user and strangers may not."""
+        evm = self.evm
+        for sender in (evm.user, evm.stranger, evm.owner):
+            self.assert_status(PROVIDER_MISMATCH, evm.voucher(1, 1), sender=sender)
+        self.assertEqual([SUCCESS], evm.settle(evm.voucher(1, 1), sender=evm.signer))
+        self.assertEqual([SUCCESS], evm.settle(evm.voucher(2, 1), sender=evm.provider))
+
+    def test_unregistered(self) -> None:
+        """A provider that never registered cannot even submit its own."""
+        evm = self.evm
+        voucher = evm.voucher(1, 1, provider=evm.other, signer=evm.other)
+        self.assert_status(PROVIDER_MISMATCH, voucher, sender=evm.other)
+
+    def test_k5_signer_change(self) -> None:
+        """A signer the user never acknowledged takes nothing, be it installed in the open."""
+        evm = self.evm
+        evm.register(signer=evm.stranger)
+        self.assert_status(
+            NOT_ACKNOWLEDGED, evm.voucher(1, 100, signer=evm.stranger), evm.voucher(1, 100)
+        )
+        evm.acknowledge()
+        self.assert_status(INVALID_SIGNATURE, evm.voucher(1, 100))
+        self.assertEqual([SUCCESS], evm.settle(evm.voucher(1, 100, signer=evm.stranger)))
+
+    def test_price_change(self) -> None:
+        """K5, K21: a new price asks for a new acknowledgement too."""
+        self.evm.register(cpu=61)
+        self.assert_status(NOT_ACKNOWLEDGED, self.evm.voucher(1, 1))
+
+    def test_revoke(self) -> None:
+        """A revoke stops settlement at once; the same voucher passes after the next yes."""
+        evm = self.evm
+        voucher = evm.voucher(1, 1)
+        evm.acknowledge(False)
+        self.assert_status(NOT_ACKNOWLEDGED, voucher)
+        evm.acknowledge()
+        self.assertEqual([SUCCESS], evm.settle(voucher))
+
+    def test_never_acknowledged(self) -> None:
+        """A wallet that holds money and said nothing pays nothing."""
+        self.evm.deposit(50, self.evm.other)
+        self.assert_status(NOT_ACKNOWLEDGED, self.evm.voucher(1, 1, user=self.evm.other))
+
+    def test_k7_nonces_rise(self) -> None:
+        """The same nonce or a lower one is refused; the order of a batch is its owner's care."""
+        evm = self.evm
+        self.assertEqual([SUCCESS], evm.settle(evm.voucher(5, 1)))
+        self.assert_status(INVALID_NONCE, evm.voucher(5, 1), evm.voucher(4, 1), evm.voucher(0, 1))
+        self.assertEqual([SUCCESS, INVALID_NONCE], evm.settle(evm.voucher(9, 1), evm.voucher(8, 1)))
+        self.assertEqual(9, evm.last_nonce())
+
+    def test_nonces_are_not_narrowed(self) -> None:
+        """The last of 64 bits passes; beyond it nothing does, and nothing wraps."""
+        evm = self.evm
+        self.assert_status(
+            INVALID_NONCE,
+            evm.voucher(2**64, 1),
+            evm.voucher(2**64 + 7, 1),
+            evm.voucher(2**256 - 1, 1),
+        )
+        self.assertEqual([SUCCESS], evm.settle(evm.voucher(2**64 - 1, 1)))
+        self.assertEqual(2**64 - 1, evm.last_nonce())
+
+    def test_nonces_are_per_pair(self) -> None:
+        """One user's nonces say nothing about another's."""
+        evm = self.evm
+        evm.deposit(50, evm.other)
+        evm.acknowledge(user=evm.other)
+        statuses = evm.settle(evm.voucher(9, 1), evm.voucher(1, 1, user=evm.other))
+        self.assertEqual([SUCCESS, SUCCESS], statuses)
+
+    def test_signed_fields(self) -> None:
+        """Every field is under the signature."""
+        evm = self.evm
+        user, provider, fee, usage, nonce, signature = evm.voucher(1, 10)
+        evm.deposit(50, evm.other)
+        evm.acknowledge(user=evm.other)
+        self.assert_status(
+            INVALID_SIGNATURE,
+            (evm.other.address, provider, fee, usage, nonce, signature),
+            (user, provider, fee + 1, usage, nonce, signature),
+            (user, provider, fee, b"\x5b" * 32, nonce, signature),
+            (user, provider, fee, usage, nonce + 1, signature),
+        )
+
+    def test_other_provider(self) -> None:
+        """A voucher for one provider is worthless at another with the same signer."""
+        evm = self.evm
+        call = evm.serving.functions.addOrUpdateService("", evm.signer.address, 1, 1, 1)
+        evm.send(call, evm.other, STAKE)
+        evm.send(evm.serving.functions.deposit(evm.user.address, evm.other.address), evm.user, 50)
+        evm.send(evm.serving.functions.acknowledgeTEESigner(evm.other.address, True), evm.user)
+        user, _, fee, usage, nonce, signature = evm.voucher(1, 10)
+        moved = (user, evm.other.address, fee, usage, nonce, signature)
+        self.assert_status(INVALID_SIGNATURE, moved, sender=evm.other)
+        genuine = evm.voucher(1, 10, provider=evm.other)
+        self.assertEqual([SUCCESS], evm.settle(genuine, sender=evm.other))
+
+    def test_k17_one_form_of_signature(self) -> None:
+        """The high-s twin, other lengths, other v and nothing at all are no signatures."""
+        evm = self.evm
+        fields = evm.voucher(1, 10)
+        r, s, v = fields[5][:32], int.from_bytes(fields[5][32:64]), fields[5][64]
+        twin = r + (SECP256K1_ORDER - s).to_bytes(32) + bytes([27 + 28 - v])
+        forms = (
+            twin,
+            b"",
+            fields[5][:64],
+            fields[5] + b"\0",
+            fields[5][:64] + bytes([v - 27]),
+            fields[5][:64] + bytes([27 + 28 - v]),
+            bytes(65),
+        )
+        self.assert_status(INVALID_SIGNATURE, *((*fields[:5], form) for form in forms))
+        self.assertEqual([SUCCESS], evm.settle(fields))
+
+    def test_k17_other_chain(self) -> None:
+        """A voucher for another chain id is refused."""
+        self.assert_status(INVALID_SIGNATURE, self.evm.voucher(1, 10, chain_id=1))
+
+    def test_k17_after_a_split(self) -> None:
+        """Where the chain id changes, the separator does, and old vouchers are void there."""
+        evm = self.evm
+        chain = type(evm.tester.backend.chain)
+        old = evm.voucher(1, 10)
+        before = evm.serving.functions.domainSeparator().call()
+        self.addCleanup(setattr, chain, "chain_id", CHAIN_ID)
+        chain.chain_id = CHAIN_ID + 1
+        self.assertNotEqual(before, evm.serving.functions.domainSeparator().call())
+        preview = evm.serving.functions.previewSettlementResults
+        new = evm.voucher(1, 10, chain_id=CHAIN_ID + 1)
+        self.assertEqual([INVALID_SIGNATURE, SUCCESS], preview([old, new]).call())
+
+    def test_order_of_checks(self) -> None:
+        """A voucher with every fault is told the first; mend it and it is told the next."""
+        evm = self.evm
+        evm.settle(evm.voucher(5, 1))
+        evm.acknowledge(False)
+        worst = evm.voucher(5, 10**6, signer=evm.stranger)
+        self.assert_status(PROVIDER_MISMATCH, worst, sender=evm.stranger)
+        self.assert_status(NOT_ACKNOWLEDGED, worst)
+        evm.acknowledge()
+        self.assert_status(INVALID_NONCE, worst)
+        self.assert_status(INVALID_SIGNATURE, evm.voucher(6, 10**6, signer=evm.stranger))
+        self.assertEqual([INSUFFICIENT_BALANCE], evm.settle(evm.voucher(6, 10**6)))
+
+    def test_bad_ones_hold_up_nobody(self) -> None:
+        """S8: a refused voucher leaves its neighbours in the transaction alone."""
+        evm = self.evm
+        statuses = evm.settle(
+            evm.voucher(1, 1, signer=evm.stranger),
+            evm.voucher(1, 10),
+            evm.voucher(2, 1, user=evm.stranger),
+            evm.voucher(2, 10),
+        )
+        self.assertEqual([INVALID_SIGNATURE, SUCCESS, NOT_ACKNOWLEDGED, SUCCESS], statuses)
+        self.assertEqual(20, evm.earnings())
+
+
+class PreviewTests(ReadyCase):
+    """K19: the preview takes its own list into account."""
+
+    def preview(self, *vouchers: Any) -> list[int]:
+        """What it answers to anybody."""
+        call = self.evm.serving.functions.previewSettlementResults(list(vouchers))
+        return list(call.call({"from": self.evm.stranger.address}))
+
+    def test_running_balance(self) -> None:
+        """Balance 10, two vouchers of 10: the second is told that nothing is left."""
+        evm = self.evm
+        evm.deposit(10)
+        asked = [evm.voucher(1, 10), evm.voucher(2, 10)]
+        self.assertEqual([SUCCESS, INSUFFICIENT_BALANCE], self.preview(*asked))
+        self.assertEqual(self.preview(*asked), evm.settle(*asked))
+
+    def test_as_settled(self) -> None:
+        """Over a mixed list of two wallets, refunds and repeats it foretells what then happens."""
+        evm = self.evm
+        evm.deposit(30)
+        evm.request_refund(20)
+        evm.deposit(5, evm.other)
+        evm.acknowledge(user=evm.other)
+        asked = [
+            evm.voucher(1, 5),
+            evm.voucher(1, 3, user=evm.other),
+            evm.voucher(1, 5),
+            evm.voucher(2, 20),
+            evm.voucher(2, 3, user=evm.other),
+            evm.voucher(3, 6),
+            evm.voucher(4, 1, signer=evm.other),
+        ]
+        expected = [
+            SUCCESS,
+            SUCCESS,
+            INVALID_NONCE,
+            SUCCESS,
+            INSUFFICIENT_BALANCE,
+            INSUFFICIENT_BALANCE,
+            INVALID_SIGNATURE,
+        ]
+        self.assertEqual(expected, self.preview(*asked))
+        self.assertEqual(expected, evm.settle(*asked))
+
+    def test_changes_nothing(self) -> None:
+        """Asking is free."""
+        evm = self.evm
+        evm.deposit(10)
+        self.preview(evm.voucher(1, 10))
+        self.assertEqual(((10, 0), 0), (evm.books(), evm.last_nonce()))
+
+
+class BatchTests(ReadyCase):
+    """settleBatch: many lines, one signature."""
+
+    def prepare(self) -> None:
+        """Two users with money."""
+        super().prepare()
+        evm = self.evm
+        evm.deposit(100)
+        evm.deposit(50, evm.other)
+        evm.acknowledge(user=evm.other)
+
+    def settle(self, call: Any) -> tuple[list[int], Any]:
+        """(statuses, receipt)."""
+        statuses = call.call({"from": self.evm.signer.address})
+        return list(statuses), self.evm.send(call, self.evm.signer)
+
+    def test_lines(self) -> None:
+        """Lines of several wallets are paid in order, with the same events as vouchers."""
+        evm = self.evm
+        call = evm.batch((evm.user, 1, 70), (evm.other, 1, 10), (evm.user, 2, 40))
+        statuses, receipt = self.settle(call)
+        self.assertEqual([SUCCESS, SUCCESS, INSUFFICIENT_BALANCE], statuses)
+        found = evm.events(receipt)
+        self.assertEqual(
+            ["VoucherSettled", "VoucherSettled", "VoucherShortfall", "VoucherSettled"],
+            [each["event"] for each in found],
+        )
+        self.assertEqual(settled(evm, 1, 70)[1], dict(found[0]["args"]))
+        self.assertEqual(shortfall(evm, 2, 30, 10)[1], dict(found[2]["args"]))
+        self.assertEqual(110, evm.earnings())
+        self.assertEqual(((0, 0), (40, 0)), (evm.books(), evm.books(evm.other)))
+        self.assertEqual((2, 1), (evm.last_nonce(), evm.last_nonce(evm.other)))
+
+    def test_refund_covers(self) -> None:
+        """A line uses the pending refund as a voucher does (K1, K2)."""
+        evm = self.evm
+        evm.request_refund(99)
+        self.assertEqual([SUCCESS], self.settle(evm.batch((evm.user, 1, 2)))[0])
+        self.assertEqual((0, 98), evm.books())
+
+    def test_submitters(self) -> None:
+        """Only the provider and its signer; others, and an unregistered provider, revert."""
+        evm = self.evm
+        call = evm.batch((evm.user, 1, 1))
+        expected = "NotSubmitter(address,address)"
+        for sender in (evm.user, evm.stranger):
+            refused = error(expected, evm.provider.address, sender.address)
+            self.assert_refused(refused, call, sender)
+        nobody = evm.serving.functions.settleBatch(evm.stranger.address, [], b"")
+        refused = error(expected, evm.stranger.address, evm.stranger.address)
+        self.assert_refused(refused, nobody, evm.stranger)
+        self.assertEqual([SUCCESS], call.call({"from": evm.provider.address}))
+
+    def test_bad_signature(self) -> None:
+        """Another signer's batch moves nothing; earlier checks are still told first."""
+        evm = self.evm
+        evm.settle(evm.voucher(5, 1))
+        evm.acknowledge(False, user=evm.other)
+        call = evm.batch((evm.user, 6, 1), (evm.user, 5, 1), (evm.other, 1, 1), signer=evm.other)
+        statuses, receipt = self.settle(call)
+        self.assertEqual([INVALID_SIGNATURE, INVALID_NONCE, NOT_ACKNOWLEDGED], statuses)
+        self.assertEqual([], evm.events(receipt))
+        self.assertEqual(1, evm.earnings())
+
+    def test_signed_as_a_whole(self) -> None:
+        """Lines left out, added, reordered or changed void the signature."""
+        evm = self.evm
+        call = evm.batch((evm.user, 1, 10), (evm.user, 2, 20))
+        provider, lines, signature = call.args
+        changed = (lines[0][0], 11, *lines[0][2:])
+        for altered in (lines[:1], lines[1:], lines[::-1], [*lines, lines[1]], [changed, lines[1]]):
+            again = evm.serving.functions.settleBatch(provider, altered, signature)
+            statuses = again.call({"from": evm.provider.address})
+            self.assertNotIn(SUCCESS, statuses)
+            self.assertIn(INVALID_SIGNATURE, statuses)
+
+    def test_not_a_voucher(self) -> None:
+        """A batch of one and a voucher with the same fields have different signatures."""
+        evm = self.evm
+        user, provider, fee, usage, nonce, of_voucher = evm.voucher(1, 10)
+        of_batch = evm.batch((evm.user, 1, 10)).args[2]
+        as_batch = evm.serving.functions.settleBatch(
+            provider, [(user, fee, usage, nonce)], of_voucher
+        )
+        self.assertEqual([INVALID_SIGNATURE], as_batch.call({"from": evm.provider.address}))
+        as_voucher = (user, provider, fee, usage, nonce, of_batch)
+        self.assertEqual([INVALID_SIGNATURE], evm.settle(as_voucher))
+
+    def test_once(self) -> None:
+        """Sent again, a batch finds its nonces used; so does each line as a voucher."""
+        evm = self.evm
+        call = evm.batch((evm.user, 1, 10), (evm.user, 2, 20))
+        self.settle(call)
+        self.assertEqual([INVALID_NONCE, INVALID_NONCE], self.settle(call)[0])
+        self.assertEqual([INVALID_NONCE], evm.settle(evm.voucher(2, 20)))
+        self.assertEqual(30, evm.earnings())
+
+    def test_wide_numbers(self) -> None:
+        """Nonces and fees are compared before they are narrowed here too."""
+        evm = self.evm
+        call = evm.batch((evm.user, 2**64, 1), (evm.user, 1, 2**128 + 1))
+        self.assertEqual([INVALID_NONCE, INSUFFICIENT_BALANCE], self.settle(call)[0])
+        self.assertEqual((100, 1), (evm.earnings(), evm.last_nonce()))
+
+    def test_empty(self) -> None:
+        """No lines, no effect."""
+        self.assertEqual([], self.settle(self.evm.batch())[0])
+
+    def test_cheaper(self) -> None:
+        """Fifty lines of one wallet cost less than half of 50 vouchers on the deployed contract."""
+        evm = self.evm
+        evm.deposit(1000)
+        deployed = 874_860  # failures.md V3, measured
+        call = evm.batch(*((evm.user, nonce, 10) for nonce in range(1, 51)))
+        statuses, receipt = self.settle(call)
+        self.assertEqual([SUCCESS] * 50, statuses)
+        self.assertLess(receipt["gasUsed"], deployed // 2)

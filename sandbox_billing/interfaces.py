@@ -194,6 +194,9 @@ class IDoors(Interface):
     async def record(sandbox: SandboxId) -> SandboxRecord | None:
         """What is known of a sandbox; None when it was never ours."""
 
+    async def seen_at(sandbox: SandboxId) -> UnixSeconds | None:
+        """The newest observation of C{started}; None when there is none."""
+
     async def stop_reason(sandbox: SandboxId) -> str | None:
         """The reason of a standing stop order."""
 
@@ -694,7 +697,7 @@ class Sandbox:
     name: str
     state: str
     desired_state: str | None
-    labels: Mapping[str, str] = field(converter=dict)
+    labels: Mapping[str, str]
     resources: Resources
     auto_stop_minutes: int | None
     last_activity_at: str | None

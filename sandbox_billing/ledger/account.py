@@ -68,6 +68,8 @@ class Mirror:
 
     @ivar block: All mirrored accounts were true at this block.
     @ivar service: Our registration; None when there is none.
+    @ivar version_changed_at: When we saw the signer version rise, unix seconds by our clock:
+        wallets have C{ACK_GRACE_SEC} from then to acknowledge again; None when it never did.
     @ivar leaving_at: When the provider may leave, by the chain's clock; None when it stays.
     @ivar updated_at: When the step to this block was stored, unix seconds by our clock.
     """
@@ -75,6 +77,7 @@ class Mirror:
     block: BlockRef
     service: ServiceRecord | None
     leaving_at: UnixSeconds | None
+    version_changed_at: UnixSeconds | None
     updated_at: UnixSeconds
 
 

@@ -46,8 +46,8 @@ class Batch:
     """
 
     id: BatchId
-    wallets: tuple[Address, ...] = field(converter=tuple)
-    charges: tuple[ChargeId, ...] = field(converter=tuple)
+    wallets: tuple[Address, ...]
+    charges: tuple[ChargeId, ...]
     created_at: UnixSeconds
     attempts: tuple[Attempt, ...] = ()
 

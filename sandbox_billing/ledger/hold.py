@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from attrs import field, frozen
+from attrs import frozen
 
 from sandbox_billing.errors import BrokenLaw
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
@@ -93,7 +93,7 @@ class Exposure:
     @ivar fields: Field name to stored value.
     """
 
-    fields: Mapping[str, str] = field(converter=dict)
+    fields: Mapping[str, str]
 
     def total(self, now: int) -> Neuron:
         """

@@ -141,6 +141,15 @@ def tick(
     return _charge(session, UnixSeconds(min(due, seen_at)), now)
 
 
+def tick_now(session: Session, *, seen_at: int | None, now: UnixSeconds) -> Tick | None:
+    """
+    Charge everything observed so far, due or not: before a refund or after a revoke (§4.8).
+    """
+    if seen_at is None:
+        return None
+    return _charge(session, UnixSeconds(seen_at), now)
+
+
 def close(session: Session, *, until: int, now: UnixSeconds) -> Tick:
     """
     The last step: charge what is left up to a moment.

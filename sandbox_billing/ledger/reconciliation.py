@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import field, frozen
+from attrs import frozen
 
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.effects import (
@@ -57,7 +57,7 @@ class Row:
     sandbox: SandboxId
     state: str
     desired_state: str | None
-    labels: Mapping[str, str] = field(converter=dict)
+    labels: Mapping[str, str]
     resources: Resources
     seen_at: UnixSeconds
 
@@ -69,7 +69,11 @@ class Row:
     @property
     def ended(self) -> bool:
         """Whether it is shown in a state that ends a run."""
-        return self.state in NOT_RUNNING or self.desired_state == "destroyed"
+        if self.desired_state == "destroyed":
+            return True
+        # A list of the array dialect shows a sandbox that is being restored as archived.
+        restoring = self.state == "archived" and self.desired_state == RUNNING
+        return self.state in NOT_RUNNING and not restoring
 
     @property
     def owner(self) -> Address | None:
@@ -93,9 +97,9 @@ class World:
     @ivar missed: Intents that had no row in the sweep before this one.
     """
 
-    rows: tuple[Row, ...] = field(converter=tuple)
+    rows: tuple[Row, ...]
     sessions: Mapping[SandboxId, Session]
-    intents: tuple[Intent, ...] = field(converter=tuple)
+    intents: tuple[Intent, ...]
     owners: Mapping[SandboxId, Address]
     wallets: frozenset[Address]
     missed: frozenset[Reference]

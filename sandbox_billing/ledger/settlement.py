@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from sandbox_billing.errors import BrokenLaw
 from sandbox_billing.ledger.account import Account, Settlement
@@ -46,7 +46,7 @@ class WalletQueue:
     """
 
     account: Account
-    records: tuple[ChargeRecord, ...] = field(converter=tuple)
+    records: tuple[ChargeRecord, ...]
     last_nonce: Nonce
 
 

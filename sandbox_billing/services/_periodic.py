@@ -1,0 +1,84 @@
+"""A LoopingCall that survives a failing turn and finishes its turn when stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from attrs import define, field
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from sandbox_billing.errors import BrokenLaw, Transient, UnknownOutcome
+from sandbox_billing.interfaces import LeaseLost
+
+
+@define(eq=False)
+class Periodic(Service):
+    """
+    @ivar name: What readiness and the log call it.
+    @ivar turn: One turn; turns never overlap.
+    @ivar seconds: From the start of one turn to the start of the next; missed ones are
+        skipped.
+    @ivar clock: When turns are due.
+    @ivar on_lease_lost: Called when a turn finds that another process is the worker.
+    @ivar trouble: Why the last turn failed; None when it did not.
+    @ivar good_turns: How many turns ended well.
+    """
+
+    name: str
+    turn: Callable[[], Awaitable[None]]
+    seconds: float
+    clock: IReactorTime
+    on_lease_lost: Callable[[], None] = lambda: None
+    trouble: str | None = field(default="has not run yet", init=False)
+    good_turns: int = field(default=0, init=False)
+    _loop: LoopingCall | None = field(default=None, init=False)
+    _ended: Deferred[Any] | None = field(default=None, init=False)
+    _log = Logger()
+
+    def startService(self) -> None:
+        """Take the first turn at once."""
+        Service.startService(self)
+        self._loop = LoopingCall(lambda: Deferred.fromCoroutine(self._survive()))
+        self._loop.clock = self.clock
+        self._ended = self._loop.start(self.seconds)
+
+    def stopService(self) -> Deferred[Any]:
+        """@return: Fires when the turn in flight has ended."""
+        Service.stopService(self)
+        if self._loop is None or self._ended is None:
+            return succeed(None)
+        if self._loop.running:
+            self._loop.stop()
+        self.trouble = "stopped"
+        return self._ended
+
+    async def _survive(self) -> None:
+        try:
+            await self.turn()
+        except LeaseLost:
+            self.trouble = "another process is the worker"
+            self.on_lease_lost()
+        except (Transient, UnknownOutcome) as why:
+            self._say(str(why) or type(why).__name__)
+        except BrokenLaw as why:
+            self.trouble = str(why)
+            self._log.critical("{name} broke a law: {why}", name=self.name, why=str(why))
+        except Exception as why:
+            self.trouble = f"unexpected {type(why).__name__}"
+            self._log.failure("a turn of {name} failed", name=self.name)
+        else:
+            if self.trouble not in (None, "has not run yet"):
+                self._log.info("{name} works again", name=self.name)
+            self.trouble = None
+            self.good_turns += 1
+
+    def _say(self, trouble: str) -> None:
+        """Log a trouble once, not on every turn it lasts."""
+        if trouble != self.trouble:
+            self._log.warn("{name} waits: {why}", name=self.name, why=trouble)
+        self.trouble = trouble

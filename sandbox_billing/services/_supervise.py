@@ -1,0 +1,102 @@
+"""
+Work that must end well although nobody may be waiting for it.
+
+A coroutine is awaited, or it is given to the supervisor, which names it, logs
+its failure, and waits for it when the daemon stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from attrs import define, field
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from sandbox_billing.errors import BadInput, Refused
+
+
+T = TypeVar("T")
+
+
+async def gather(*work: Coroutine[Any, Any, T]) -> list[T]:
+    """
+    Run coroutines at the same time and wait for all of them.
+
+    @raise Exception: The first failure, after all have ended; the others are logged.
+    """
+    deferreds = [Deferred.fromCoroutine(one) for one in work]
+    results: list[T] = []
+    first: Failure | None = None
+    for _good, result in await DeferredList(deferreds, consumeErrors=True):
+        if not isinstance(result, Failure):
+            results.append(result)
+        elif first is None:
+            first = result
+        else:
+            _log.failure("one of several failed", failure=result)
+    if first is not None:
+        first.raiseException()
+    return results
+
+
+_log = Logger(__name__)
+
+
+@define(eq=False)
+class Supervisor(Service):
+    """
+    The keeper of detached work.
+
+    @ivar under_way: What is under way, with its name.
+    """
+
+    under_way: dict[Deferred[Any], str] = field(factory=dict, init=False)
+    _log = Logger()
+
+    def detached(self, name: str, work: Coroutine[Any, Any, T]) -> Deferred[T]:
+        """
+        Start work that outlives its caller.
+
+        @return: Fires with the work's result; cancelling it ends the waiting alone.
+        """
+        waiting: Deferred[T] = Deferred()
+        running = Deferred.fromCoroutine(work)
+        self.under_way[running] = name
+
+        def ended(result: T | Failure) -> None:
+            self.under_way.pop(running, None)
+            if waiting.called:
+                # Nobody waits any more: what nobody expected must still be seen.
+                if isinstance(result, Failure) and not isinstance(result.value, BadInput | Refused):
+                    self._log.failure("detached {name} failed", failure=result, name=name)
+                return
+            if isinstance(result, Failure):
+                waiting.errback(result)
+            else:
+                waiting.callback(result)
+
+        running.addBoth(ended)
+        return waiting
+
+    def stopService(self) -> Deferred[Any]:
+        """Wait for everything under way."""
+        Service.stopService(self)
+        if not self.under_way:
+            return succeed(None)
+        return DeferredList([_ended(running) for running in list(self.under_way)])
+
+
+def _ended(running: Deferred[Any]) -> Deferred[None]:
+    """Fires after C{running}, whatever its result, and leaves that as it is."""
+    done: Deferred[None] = Deferred()
+
+    def passed_by(result: Any) -> Any:
+        done.callback(None)
+        return result
+
+    running.addBoth(passed_by)
+    return done

@@ -1,0 +1,260 @@
+"""
+Whether a wallet may run something: the one place that says so.
+
+Admit when the provider is registered and stays, the wallet has acknowledged, has
+no debt, is not blocked, and its funds cover everything it owes and the new hold
+(design.md §4.1).  A pending refund is never counted as funds.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from sandbox_billing.interfaces import (
+    CannotPay,
+    IChain,
+    IDoors,
+    IWallClock,
+    NotReady,
+    Stale,
+    Stored,
+    WalletFunds,
+)
+from sandbox_billing.ledger.account import Account, Mirror
+from sandbox_billing.ledger.hold import Exposure, Intent, covers, hold_for
+from sandbox_billing.ledger.identity import Address, Reference, SandboxId, create_charge_id
+from sandbox_billing.ledger.metering import Session
+from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, neuron
+from sandbox_billing.ledger.rating import RateCard, card_in_force, rate_of
+from sandbox_billing.ledger.resources import Resources
+from sandbox_billing.ledger.voucher import Charge, ChargeKind
+from sandbox_billing.services.policy import Policy
+
+
+TRIES = 5
+
+
+@frozen(kw_only=True)
+class Quote:
+    """
+    What running something would take.
+
+    @ivar rate: neuron per minute.
+    @ivar create_fee: neuron; 0 unless something is created.
+    @ivar hold: neuron to set aside.
+    """
+
+    card: RateCard
+    rate: NeuronPerMinute
+    create_fee: Neuron
+    hold: Neuron
+
+
+@frozen(kw_only=True)
+class Admission:
+    """
+    @ivar chain: Read for a wallet that is not mirrored yet, at the mirror's block.
+    """
+
+    doors: IDoors
+    chain: IChain
+    wall: IWallClock
+    policy: Policy
+
+    async def mirror(self) -> Stored[Mirror]:
+        """
+        The chain as we know it.
+
+        @raise NotReady: We do not know it well enough for money, or admissions are closed.
+        """
+        mirror = await self.doors.mirror()
+        if mirror is None:
+            raise NotReady("not ready: the chain has not been read yet")
+        if self.wall.now() - mirror.value.updated_at > self.policy.mirror_max_age:
+            raise NotReady("not ready: the chain has not answered for a while")
+        if mirror.value.service is None:
+            raise NotReady("not ready: this provider is not registered on the contract")
+        if mirror.value.leaving_at is not None:
+            raise NotReady("this provider is leaving and takes no new work")
+        return mirror
+
+    async def quote(self, owner: Address, resources: Resources, *, creating: bool) -> Quote:
+        """
+        What a sandbox of this size takes.
+
+        @raise Refused: It cannot be had at any price.
+        """
+        service = (await self.mirror()).value.service
+        assert service is not None
+        card = card_in_force(service.prices, self.policy.prices, service.signer_version)
+        rate = rate_of(card, resources)
+        fee = card.prices.create_fee if creating else Neuron(0)
+        hold = hold_for(
+            rate, fee, interval=self.policy.voucher_interval, stop_delay=self.policy.stop_delay
+        )
+        return Quote(card=card, rate=rate, create_fee=fee, hold=hold)
+
+    async def funds(self, owner: Address) -> WalletFunds:
+        """A wallet's account and exposure; a new wallet is mirrored first."""
+        for _ in range(TRIES):
+            funds = await self.doors.funds(owner)
+            if funds.account is not None:
+                return funds
+            mirror = await self.mirror()
+            (account,) = await self.chain.accounts([owner], mirror.value.block)
+            try:
+                await self.doors.add_account(mirror, account)
+            except Stale:
+                continue
+        raise NotReady("not ready: the chain moves faster than it can be read")
+
+    async def reserve(self, intent: Intent, quote: Quote) -> None:
+        """
+        Store an intent with its hold, or say why not and store nothing.
+
+        @raise CannotPay: With the reason as code.
+        """
+        for _ in range(TRIES):
+            funds = await self.funds(intent.owner)
+            account = _account(funds)
+            self._check_standing(funds, account, quote)
+            try:
+                exposure = await self.doors.reserve(intent, funds)
+            except Stale:
+                continue
+            try:
+                self._check_money(account, exposure, quote.hold, included=True)
+            except CannotPay:
+                await self.doors.release(intent)
+                raise
+            return
+        raise NotReady("not ready: this wallet's account keeps changing")
+
+    async def why_not(self, owner: Address, quote: Quote) -> CannotPay | None:
+        """The same questions without a reservation; None when it would be admitted."""
+        funds = await self.funds(owner)
+        account = _account(funds)
+        try:
+            self._check_standing(funds, account, quote)
+            self._check_money(account, funds.exposure, quote.hold, included=False)
+        except CannotPay as why:
+            return why
+        return None
+
+    async def still_fits(self, intent: Intent, quote: Quote) -> CannotPay | None:
+        """Whether the hold may grow to what was really allotted; None when it may."""
+        funds = await self.funds(intent.owner)
+        without = Exposure(
+            {n: v for n, v in funds.exposure.fields.items() if n != f"hold:{intent.reference}"}
+        )
+        try:
+            self._check_money(_account(funds), without, quote.hold, included=False)
+        except CannotPay as why:
+            return why
+        return None
+
+    async def session_for(
+        self, intent: Intent, sandbox: SandboxId, resources: Resources
+    ) -> Session:
+        """The session that ends an intent, at the price of what was allotted."""
+        quote = await self.quote(intent.owner, resources, creating=False)
+        return opened(
+            sandbox=sandbox,
+            owner=intent.owner,
+            reference=intent.reference,
+            resources=resources,
+            quote=quote,
+            policy=self.policy,
+            now=self.wall.now(),
+            auto_stop_minutes=intent.auto_stop_minutes,
+        )
+
+    def _check_standing(self, funds: WalletFunds, account: Account, quote: Quote) -> None:
+        now = self.wall.now()
+
+        def refuse(text: str, code: str) -> CannotPay:
+            return CannotPay(
+                text=text,
+                code=code,
+                balance=account.balance,
+                required=quote.hold,
+                exposure=funds.exposure.total(now),
+            )
+
+        if not account.acknowledged:
+            raise refuse("TEE signer not acknowledged", "not_acknowledged")
+        if funds.exposure.in_debt:
+            raise refuse("insufficient balance", "debt")
+        if funds.blocked is not None:
+            raise refuse("insufficient balance", "blocked")
+
+    def _check_money(
+        self, account: Account, exposure: Exposure, hold: Neuron, *, included: bool
+    ) -> None:
+        exposed = exposure.total(self.wall.now())
+        others = neuron(exposed - hold) if included else exposed
+        if not covers(account.balance, self.policy.loss_cap, neuron(others + hold)):
+            raise CannotPay(
+                text="insufficient balance",
+                code="insufficient_balance",
+                balance=account.balance,
+                required=hold,
+                exposure=others,
+            )
+
+
+def _account(funds: WalletFunds) -> Account:
+    assert funds.account is not None, funds.wallet
+    return funds.account.value
+
+
+def opened(
+    *,
+    sandbox: SandboxId,
+    owner: Address,
+    reference: Reference,
+    resources: Resources,
+    quote: Quote,
+    policy: Policy,
+    now: UnixSeconds,
+    auto_stop_minutes: int | None,
+) -> Session:
+    """
+    A session as it opens; nothing accrues before it was seen running.
+
+    Its hold is the running part alone: the create fee is a charge of its own by then.
+    """
+    return Session(
+        sandbox=sandbox,
+        owner=owner,
+        provider=policy.provider,
+        reference=reference,
+        resources=resources,
+        rate=quote.rate,
+        signer_version=quote.card.signer_version,
+        opened_at=now,
+        started_at=None,
+        charged_until=now,
+        changed_at=now,
+        hold=neuron(quote.hold - quote.create_fee),
+        auto_stop_minutes=auto_stop_minutes,
+    )
+
+
+def create_charge(intent: Intent, sandbox: SandboxId, now: UnixSeconds) -> Charge | None:
+    """The create fee of an intent; None when creating is free or nothing is created."""
+    if intent.action != "create" or intent.create_fee == 0:
+        return None
+    return Charge(
+        id=create_charge_id(sandbox),
+        sandbox=sandbox,
+        owner=intent.owner,
+        provider=intent.provider,
+        kind=ChargeKind.CREATE,
+        period_start=now,
+        period_end=now,
+        units=0,
+        amount=intent.create_fee,
+        rate=0,
+        created_at=now,
+    )

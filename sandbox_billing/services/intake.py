@@ -1,0 +1,319 @@
+"""
+What users ask for: the intent is stored before Daytona is called, and the work
+goes on when the client hangs up (B1, P10).
+
+After the intent stands, every ending is one of: metered, undone, or left to the
+reconciler under the intent, because nobody knows yet what Daytona did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
+from sandbox_billing.interfaces import (
+    DaytonaRefused,
+    IDoors,
+    IIds,
+    IIntake,
+    IRuntime,
+    IWallClock,
+    NoSuchSandbox,
+    NotReady,
+    NotYours,
+    Sandbox,
+    Stale,
+    StopPending,
+    TooMany,
+    TooSlow,
+)
+from sandbox_billing.ledger.hold import Intent
+from sandbox_billing.ledger.identity import Address, SandboxId
+from sandbox_billing.ledger.metering import NOT_RUNNING, RUNNING, close, counts
+from sandbox_billing.ledger.reconciliation import OWNER_LABEL, REFERENCE_LABEL, RESERVED_LABELS
+from sandbox_billing.ledger.resources import Resources, read_resources
+from sandbox_billing.services._supervise import Supervisor
+from sandbox_billing.services.admission import Admission, Quote, create_charge
+from sandbox_billing.services.policy import Policy
+
+
+T = TypeVar("T")
+
+TRIES = 5
+RECONCILE_WAIT_SECONDS = 10
+
+
+@implementer(IIntake)
+@frozen(kw_only=True)
+class Intake:
+    """
+    @ivar supervisor: Keeps the work when its client has gone.
+    @ivar clock: Delays while waiting for the worker.
+    """
+
+    doors: IDoors
+    runtime: IRuntime
+    admission: Admission
+    ids: IIds
+    supervisor: Supervisor
+    clock: IReactorTime
+    wall: IWallClock
+    policy: Policy
+    _log = Logger()
+
+    # -- ownership ------------------------------------------------------------------
+
+    async def owned(self, owner: Address, id_or_name: str) -> Sandbox:
+        shown = await self.runtime.get(id_or_name)
+        if shown is None:
+            raise NoSuchSandbox(f"there is no sandbox {id_or_name}")
+        record = await self.doors.record(shown.id)
+        if record is not None:
+            mine = record.owner == owner
+        else:
+            mine = shown.labels.get(OWNER_LABEL, "").lower() == owner.hex
+        if mine:
+            return shown
+        if shown.id != id_or_name:
+            # Names resolve among a wallet's own: a stranger's must not even be confirmed.
+            raise NoSuchSandbox(f"there is no sandbox {id_or_name}")
+        raise NotYours("this sandbox belongs to another wallet")
+
+    # -- lifecycle ------------------------------------------------------------------
+
+    async def create(
+        self, owner: Address, body: Mapping[str, Any], *, auto_stop_minutes: int | None
+    ) -> Sandbox:
+        return await self._kept("create", self._create(owner, dict(body), auto_stop_minutes))
+
+    async def start(self, owner: Address, id_or_name: str) -> Sandbox:
+        return await self._kept("start", self._start(owner, id_or_name))
+
+    async def stop(self, owner: Address, id_or_name: str) -> Sandbox:
+        return await self._kept("stop", self._end(owner, id_or_name, delete=False))
+
+    async def delete(self, owner: Address, id_or_name: str) -> Sandbox:
+        return await self._kept("delete", self._end(owner, id_or_name, delete=True))
+
+    async def archive(self, owner: Address, id_or_name: str) -> Sandbox:
+        return await self._kept("archive", self._archive(owner, id_or_name))
+
+    async def replace_labels(
+        self, owner: Address, id_or_name: str, labels: Mapping[str, str]
+    ) -> Sandbox:
+        return await self._kept("labels", self._labels(owner, id_or_name, dict(labels)))
+
+    async def reconcile(self, owner: Address, id_or_name: str) -> None:
+        shown = await self.owned(owner, id_or_name)
+        await self.doors.request_reconcile(shown.id)
+        for _ in range(RECONCILE_WAIT_SECONDS * 10):
+            if not await self.doors.reconcile_requested(shown.id):
+                return
+            await deferLater(self.clock, 0.1)
+        raise NotReady("the worker has not looked at this sandbox yet; ask again")
+
+    async def _kept(self, name: str, work: Coroutine[Any, Any, T]) -> T:
+        return await self.supervisor.detached(name, work)
+
+    async def _create(
+        self, owner: Address, body: dict[str, Any], auto_stop_minutes: int | None
+    ) -> Sandbox:
+        wanted = await self._wanted(body)
+        self._check_disk(wanted)
+        quote = await self.admission.quote(owner, wanted, creating=True)
+        funds = await self.admission.funds(owner)
+        if len(funds.exposure.sandboxes()) + funds.exposure.pending() >= self.policy.max_sandboxes:
+            raise TooMany(f"a wallet may run {self.policy.max_sandboxes} sandboxes at once")
+        intent = self._intent("create", owner, None, quote, auto_stop_minutes)
+        await self.admission.reserve(intent, quote)
+        labels = {**body.get("labels", {})}
+        labels[OWNER_LABEL], labels[REFERENCE_LABEL] = owner.hex, intent.reference
+        wish = auto_stop_minutes or 0
+        deadman = self.policy.deadman_minutes
+        asked = {
+            **body,
+            "labels": labels,
+            "autoStopInterval": wish if 0 < wish <= deadman else deadman,
+        }
+        try:
+            made = await self.runtime.create(asked)
+        except DaytonaRefused as why:
+            await self._undo_failed_create(intent, why)
+            raise
+        except UnknownOutcome as why:
+            # The intent stands: the reconciler finds the row by its reference, or nothing.
+            raise TooSlow("Daytona has not answered in time; look at your sandboxes") from why
+        except Transient:
+            await self.doors.release(intent)
+            raise
+        return await self._open_created(intent, quote, made)
+
+    async def _open_created(self, intent: Intent, quote: Quote, made: Sandbox) -> Sandbox:
+        """Meter what was created; or delete it when more was allotted than fits."""
+        refused: Refused | BadInput | None = None
+        try:
+            self._check_disk(made.resources)
+            allotted = await self.admission.quote(intent.owner, made.resources, creating=True)
+            if allotted.rate > quote.rate:
+                refused = await self.admission.still_fits(intent, allotted)
+        except (Refused, BadInput) as why:
+            refused = why
+        if refused is not None:
+            await self.runtime.delete(made.id)
+            await self._close(made.id, None, destroyed=True)
+            await self.doors.release(intent)
+            raise refused
+        session = await self.admission.session_for(intent, made.id, made.resources)
+        fee = create_charge(intent, made.id, self.wall.now())
+        await self.doors.open_session(intent, session, fee)
+        self._log.info(
+            "created {sandbox} at {rate} neuron a minute",
+            sandbox=made.id,
+            rate=str(session.rate),
+            wallet=intent.owner.hex,
+        )
+        return made
+
+    async def _undo_failed_create(self, intent: Intent, why: DaytonaRefused) -> None:
+        """A 400 may leave a row behind; unowned leftovers plus recover are free compute."""
+        if why.status == 400:
+            for page in await self.runtime.sweep():
+                for row in page.sandboxes:
+                    if row.labels.get(REFERENCE_LABEL) == intent.reference:
+                        await self.runtime.delete(row.id)
+        await self.doors.release(intent)
+
+    async def _start(self, owner: Address, id_or_name: str) -> Sandbox:
+        sent_at = self.wall.now()
+        shown = await self.owned(owner, id_or_name)
+        reason = await self.doors.stop_reason(shown.id)
+        if reason is not None:
+            raise StopPending(f"stop pending: {reason}")
+        session = await self.doors.session(shown.id)
+        if shown.state == RUNNING:
+            # An observation only: nothing is forwarded, and what runs unmetered is
+            # adopted by the reconciler on its own terms (B21).
+            return shown
+        if session is not None:
+            if shown.state not in NOT_RUNNING or not counts(session.value, sent_at, by_id=True):
+                raise StopPending("in progress: ask again when the last call has ended")
+            # It stopped by itself and no sweep has seen that yet: end that run first.
+            await self._close(shown.id, None, destroyed=False)
+        self._check_disk(shown.resources)
+        quote = await self.admission.quote(owner, shown.resources, creating=False)
+        intent = self._intent("start", owner, shown.id, quote, shown.auto_stop_minutes)
+        await self.admission.reserve(intent, quote)
+        try:
+            started = await self.runtime.start(shown.id)
+        except UnknownOutcome as why:
+            raise TooSlow("Daytona has not answered in time; look at your sandbox") from why
+        except (DaytonaRefused, Transient):
+            await self.doors.release(intent)
+            raise
+        opened = await self.admission.session_for(intent, shown.id, shown.resources)
+        await self.doors.open_session(intent, opened, None)
+        self._log.info("started {sandbox}", sandbox=shown.id, wallet=owner.hex)
+        return started
+
+    async def _end(self, owner: Address, id_or_name: str, *, delete: bool) -> Sandbox:
+        shown = await self.owned(owner, id_or_name)
+        # Until this moment it ran for certain, if it is accepted.
+        sent_at = self.wall.now()
+        call = self.runtime.delete if delete else self.runtime.stop
+        try:
+            ended = await call(shown.id)
+        except UnknownOutcome as why:
+            raise TooSlow("Daytona has not answered in time; look at your sandbox") from why
+        if ended is None:
+            await self._close(shown.id, None, destroyed=True)
+            raise NoSuchSandbox(f"there is no sandbox {id_or_name}")
+        await self._close(shown.id, sent_at, destroyed=delete)
+        self._log.info(
+            "{verb} {sandbox}",
+            verb="deleted" if delete else "stopped",
+            sandbox=shown.id,
+            wallet=owner.hex,
+        )
+        return ended
+
+    async def _archive(self, owner: Address, id_or_name: str) -> Sandbox:
+        shown = await self.owned(owner, id_or_name)
+        return await self.runtime.archive(shown.id)
+
+    async def _labels(self, owner: Address, id_or_name: str, labels: dict[str, str]) -> Sandbox:
+        shown = await self.owned(owner, id_or_name)
+        ours = {name: shown.labels[name] for name in RESERVED_LABELS if name in shown.labels}
+        return await self.runtime.replace_labels(
+            shown.id, {**labels, **ours, OWNER_LABEL: owner.hex}
+        )
+
+    # -- parts ------------------------------------------------------------------------
+
+    async def _close(self, sandbox: SandboxId, until: int | None, *, destroyed: bool) -> None:
+        """
+        End the session, if one is open.
+
+        @param until: The accepted call's time; None for the last observation.
+        """
+        for _ in range(TRIES):
+            session = await self.doors.session(sandbox)
+            if session is None:
+                if destroyed:
+                    await self.doors.destroyed(sandbox)
+                return
+            moment = until
+            if moment is None:
+                moment = await self.doors.seen_at(sandbox) or session.value.charged_until
+            closing = close(session.value, until=moment, now=self.wall.now())
+            try:
+                await self.doors.close_session(session, closing, destroyed=destroyed)
+            except Stale:
+                continue
+            return
+        raise NotReady("the meter of this sandbox is busy; ask again")
+
+    async def _wanted(self, body: Mapping[str, Any]) -> Resources:
+        """What a create will probably be allotted: the snapshot's, else the body's (§4.1)."""
+        name = body.get("snapshot")
+        if isinstance(name, str) and name:
+            snapshot = await self.runtime.snapshot(name)
+            if snapshot is None:
+                raise DaytonaRefused(f"there is no snapshot {name}", 404)
+            return read_resources(snapshot)
+        return read_resources(body)
+
+    def _check_disk(self, resources: Resources) -> None:
+        if resources.disk_gib > self.policy.max_disk_gib:
+            raise BadInput(
+                f"a disk of {resources.disk_gib} GiB is not offered; the largest is"
+                f" {self.policy.max_disk_gib}"
+            )
+
+    def _intent(
+        self,
+        action: str,
+        owner: Address,
+        sandbox: SandboxId | None,
+        quote: Quote,
+        auto_stop_minutes: int | None,
+    ) -> Intent:
+        return Intent(
+            reference=self.ids.reference(),
+            action=action,
+            owner=owner,
+            provider=self.policy.provider,
+            sandbox=sandbox,
+            hold=quote.hold,
+            create_fee=quote.create_fee,
+            rate=quote.rate,
+            signer_version=quote.card.signer_version,
+            auto_stop_minutes=auto_stop_minutes,
+            created_at=self.wall.now(),
+        )

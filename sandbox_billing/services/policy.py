@@ -1,0 +1,39 @@
+"""The operator's settings that money decisions rest on."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.money import Neuron
+from sandbox_billing.ledger.rating import Prices
+
+
+@frozen(kw_only=True)
+class Policy:
+    """
+    Durations are seconds unless named otherwise, amounts neuron; wire.md §8 has the
+    variable of each.
+
+    @ivar provider: Ours.
+    @ivar prices: The environment's, used while the chain carries none.
+    """
+
+    provider: Address
+    prices: Prices
+    voucher_interval: int
+    stop_delay: int
+    loss_cap: Neuron
+    max_sandboxes: int
+    max_disk_gib: int
+    deadman_minutes: int
+    mirror_max_age: int
+    ack_grace: int
+    confirmations: int
+    start_block: int | None
+    log_range: int
+    batch_max: int
+    batch_wait: int
+    max_in_flight: int
+    settle_min: Neuron
+    settle_max_age: int

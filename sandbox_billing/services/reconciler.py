@@ -1,0 +1,212 @@
+"""
+Discover, plan, apply: Daytona's list against the sessions.
+
+The plan is C{ledger.reconciliation.plan}, pure; this module gathers what it
+rests on and carries out what it says.
+"""
+
+from __future__ import annotations
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from sandbox_billing.errors import Refused, Transient, UnknownOutcome
+from sandbox_billing.interfaces import (
+    IChainMirror,
+    IDoors,
+    IMeter,
+    IRuntime,
+    IWallClock,
+    Stale,
+)
+from sandbox_billing.ledger.effects import (
+    Adopt,
+    AskById,
+    Begin,
+    Change,
+    Close,
+    DeleteLeftover,
+    OpenUnderIntent,
+    ReleaseIntent,
+    Report,
+)
+from sandbox_billing.ledger.identity import Reference, SandboxId
+from sandbox_billing.ledger.metering import LOOKUP_CACHE_SECONDS, Session, begin
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.reconciliation import Row, World, plan, seen, unexplained
+from sandbox_billing.ledger.voucher import Charge
+from sandbox_billing.services._supervise import gather
+from sandbox_billing.services.admission import Admission, create_charge, opened
+from sandbox_billing.services.closing import Closer
+from sandbox_billing.services.policy import Policy
+
+
+@define(kw_only=True, eq=False)
+class Reconciler:
+    """
+    @ivar sweeps: Complete sweeps of this process; metering waits for the first.
+    """
+
+    meter: IMeter
+    doors: IDoors
+    mirror: IChainMirror
+    runtime: IRuntime
+    admission: Admission
+    closer: Closer
+    wall: IWallClock
+    policy: Policy
+    sweeps: int = field(default=0, init=False)
+    _missed: frozenset[Reference] = field(default=frozenset(), init=False)
+    _missing_since: dict[SandboxId, UnixSeconds] = field(factory=dict, init=False)
+    _touched_at: dict[SandboxId, UnixSeconds] = field(factory=dict, init=False)
+    _reported: set[SandboxId] = field(factory=set, init=False)
+    _log = Logger()
+
+    async def turn(self) -> None:
+        """One sweep, one plan; then the dead-man's switch and whoever asked for a look."""
+        asked = await self.meter.requested()
+        world = await self._discover()
+        await self.meter.seen(seen(world))
+        for change in plan(world):
+            try:
+                await self._apply(change, world)
+            except Stale:
+                # A request or a stop order was quicker; the next sweep compares again.
+                self._log.debug("skipped {change}: it moved meanwhile", change=change)
+            except (Refused, UnknownOutcome, Transient) as why:
+                self._log.warn("could not do {change}: {why}", change=change, why=str(why))
+        self._missed = unexplained(world)
+        self._missing_since = {
+            sandbox: since
+            for sandbox, since in self._missing_since.items()
+            if sandbox not in {row.sandbox for row in world.rows}
+        }
+        self.sweeps += 1
+        for sandbox in asked:
+            await self.meter.answered(sandbox)
+        await self._keep_alive(world)
+
+    async def _discover(self) -> World:
+        # Intents and sessions first: what they miss is younger than the sweep.
+        intents = await self.meter.intents()
+        sessions = {s.value.sandbox: s.value for s in await self.meter.sessions()}
+        pages = await self.runtime.sweep()
+        rows = tuple(
+            Row(
+                sandbox=one.id,
+                state=one.state,
+                desired_state=one.desired_state,
+                labels=one.labels,
+                resources=one.resources,
+                seen_at=page.sent_at,
+            )
+            for page in pages
+            for one in page.sandboxes
+        )
+        records = await self.meter.records([row.sandbox for row in rows])
+        return World(
+            rows=rows,
+            sessions=sessions,
+            intents=intents,
+            owners={sandbox: record.owner for sandbox, record in records.items()},
+            wallets=frozenset(await self.mirror.wallets()),
+            missed=self._missed,
+            now=self.wall.now(),
+        )
+
+    async def _apply(self, change: Change, world: World) -> None:
+        match change:
+            case Begin(sandbox, seen_at):
+                stored = await self.doors.session(sandbox)
+                if stored is not None and stored.value.started_at is None:
+                    await self.meter.begin(stored, begin(stored.value, seen_at))
+                    self._log.info("{sandbox} runs since {at}", sandbox=sandbox, at=seen_at)
+            case Close(sandbox, never_started):
+                await self.closer.not_running(
+                    sandbox, destroyed=False, forgive_create=never_started
+                )
+            case OpenUnderIntent(sandbox, intent, resources):
+                session = await self.admission.session_for(intent, sandbox, resources)
+                fee: Charge | None = create_charge(intent, sandbox, self.wall.now())
+                await self.meter.open_under(intent, session, fee)
+                self._log.warn("{sandbox} was created without a reply", sandbox=sandbox)
+            case Adopt():
+                await self._adopt(change)
+            case AskById(sandbox):
+                await self._ask(sandbox, world.now)
+            case ReleaseIntent(intent):
+                await self.doors.release(intent)
+                self._log.info("released {reference}", reference=intent.reference)
+            case DeleteLeftover(sandbox, intent):
+                await self.runtime.delete(sandbox)
+                await self.doors.release(intent)
+            case Report(sandbox, text):
+                if sandbox not in self._reported:
+                    self._reported.add(sandbox)
+                    self._log.error("{sandbox} {text}", sandbox=sandbox, text=text)
+
+    async def _adopt(self, change: Adopt) -> None:
+        # A request may have stored its intent after the discovery began: it will open
+        # the session itself, with the create charge that an adoption must not have.
+        for intent in await self.meter.intents():
+            if intent.sandbox == change.sandbox or intent.reference == change.reference:
+                return
+        quote = await self.admission.quote(change.owner, change.resources, creating=False)
+        session = opened(
+            sandbox=change.sandbox,
+            owner=change.owner,
+            reference=change.reference,
+            resources=change.resources,
+            quote=quote,
+            policy=self.policy,
+            now=self.wall.now(),
+            auto_stop_minutes=None,
+        )
+        why_not = await self.admission.why_not(change.owner, quote)
+        await self.meter.adopt(session, None if why_not is None else "insufficient_balance")
+        await self.runtime.set_auto_stop(change.sandbox, self.policy.deadman_minutes)
+        self._log.warn(
+            "adopted {sandbox}, which ran unmetered",
+            sandbox=change.sandbox,
+            wallet=change.owner.hex,
+        )
+
+    async def _ask(self, sandbox: SandboxId, now: UnixSeconds) -> None:
+        """Missing from the sweep: gone only when a lookup that is no echo says 404."""
+        since = self._missing_since.setdefault(sandbox, now)
+        if now - since < LOOKUP_CACHE_SECONDS:
+            return
+        stored = await self.doors.session(sandbox)
+        if stored is None or now < stored.value.changed_at + LOOKUP_CACHE_SECONDS:
+            return
+        if await self.runtime.get(sandbox) is None:
+            await self.closer.not_running(sandbox, destroyed=True)
+
+    async def _keep_alive(self, world: World) -> None:
+        """
+        Touch what runs and is paid for, every third of the dead-man's time: if this daemon
+        dies, idle sandboxes stop by themselves.
+
+        A user's own, shorter wish is Daytona's to carry out, so those are left alone.
+        """
+        every = self.policy.deadman_minutes * 60 // 3
+        running = {row.sandbox for row in world.rows if row.running}
+        self._touched_at = {s: at for s, at in self._touched_at.items() if s in running}
+        due = [
+            session
+            for sandbox, session in world.sessions.items()
+            if sandbox in running
+            and not session.auto_stop_minutes
+            and world.now - self._touched_at.get(sandbox, session.opened_at) >= every
+        ]
+        await gather(*(self._touch(session, world.now) for session in due))
+
+    async def _touch(self, session: Session, now: UnixSeconds) -> None:
+        if (await self.admission.funds(session.owner)).blocked is not None:
+            return
+        try:
+            await self.runtime.touch(session.sandbox)
+        except (Refused, Transient, UnknownOutcome) as why:
+            self._log.info("could not touch {sandbox}: {why}", sandbox=session.sandbox, why=why)
+        else:
+            self._touched_at[session.sandbox] = now

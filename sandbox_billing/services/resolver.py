@@ -1,0 +1,201 @@
+"""
+Reading outcomes: which batches are final, and what became of each voucher.
+
+The event decides money, in whatever transaction it stands; no event and a free
+nonce mean still owed; the reason of a refusal is asked by replaying the call at
+the parent block (design.md §4.6).  The rules themselves are C{ledger.settlement.resolve}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from sandbox_billing.interfaces import (
+    BlockedWallet,
+    Happenings,
+    IChain,
+    IFunds,
+    IHistory,
+    ISigner,
+    IVoucherQueue,
+    IWallClock,
+    Receipt,
+    Ruling,
+    Stored,
+)
+from sandbox_billing.ledger.account import BlockRef, Settlement
+from sandbox_billing.ledger.batch import Batch
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.settlement import (
+    Evidence,
+    Resolved,
+    SettlerFault,
+    StillOwed,
+    Unproven,
+    resolve,
+)
+from sandbox_billing.ledger.voucher import ChargeRecord, DeadLettered, Parked, Partial
+from sandbox_billing.services.policy import Policy
+from sandbox_billing.services.settler import verifies, voucher_lines
+from sandbox_billing.signing.eip712 import EIP712Domain
+
+
+RETRY_SECONDS = 30
+"""How long a voucher that failed without a reason of its own waits for the next batch."""
+
+PAGE = 200
+
+Settled: TypeAlias = Mapping[tuple[Address, int], Settlement]
+
+
+@frozen(kw_only=True)
+class Resolver:
+    """Part of the watcher: the only one who ends a batch."""
+
+    queue: IVoucherQueue
+    funds: IFunds
+    history: IHistory
+    chain: IChain
+    signer: ISigner
+    domain: EIP712Domain
+    wall: IWallClock
+    policy: Policy
+    _log = Logger()
+
+    async def resolve_up_to(self, block: BlockRef, happened: Happenings) -> None:
+        """End every batch that was mined at or below a confirmed block."""
+        for batch in await self.queue.batches():
+            receipt = await self._receipt(batch.value)
+            if receipt is not None and receipt.block.number <= block.number:
+                await self._resolve(batch, receipt, block, happened)
+
+    async def _receipt(self, batch: Batch) -> Receipt | None:
+        """Of whichever attempt was mined; they share an account nonce, so one at most is."""
+        for attempt in reversed(batch.attempts):
+            receipt = await self.chain.receipt(attempt.hash)
+            if receipt is not None:
+                return receipt
+        return None
+
+    async def _resolve(
+        self, batch: Stored[Batch], receipt: Receipt, block: BlockRef, happened: Happenings
+    ) -> None:
+        records = await self.queue.batch_records(batch.value)
+        evidence = await self._evidence([r.value for r in records], receipt, happened)
+        now = self.wall.now()
+        rulings = []
+        for stored, proof in zip(records, evidence, strict=True):
+            ruling = self._rule(stored, proof, now)
+            if ruling is None:
+                # Nothing of this batch is decided before all of it is proven.
+                return
+            rulings.append(ruling)
+        broke = dict.fromkeys(
+            r.after.charge.owner for r in rulings if isinstance(r.after.state, Partial)
+        )
+        accounts = await self.chain.accounts(batch.value.wallets, block)
+        blocked = [
+            BlockedWallet(await self.funds.funds(wallet), "insufficient_balance")
+            for wallet in broke
+        ]
+        await self.queue.resolve(batch, block, rulings, accounts, blocked)
+        self._log.info(
+            "batch {batch} settled in block {block}: {count} vouchers, {gas} gas",
+            batch=batch.value.id,
+            block=receipt.block.number,
+            count=len(rulings),
+            gas=receipt.gas_used,
+            transaction=receipt.transaction,
+        )
+
+    async def _evidence(
+        self, records: Sequence[ChargeRecord], receipt: Receipt, happened: Happenings
+    ) -> list[Evidence]:
+        at = receipt.block
+        settled = await self._settled(records, receipt, happened)
+        wallets = list(dict.fromkeys(r.charge.owner for r in records))
+        last = dict(zip(wallets, await self.chain.last_nonces(wallets, at), strict=True))
+        refused: Sequence[int | None] = [None] * len(records)
+        ours = True
+        if any(key(r) not in settled for r in records):
+            parent = await self.chain.block(at.number - 1)
+            refused = await self.chain.refusals(voucher_lines(records), parent)
+            service = await self.chain.service(self.policy.provider, at)
+            ours = service is not None and service.signer == self.signer.address
+        return [
+            Evidence(
+                record=record,
+                settled=settled.get(key(record)),
+                last_nonce=last[record.charge.owner],
+                refusal=reason,
+                signer_is_ours=ours,
+                verifies_locally=verifies(self.domain, record, self.signer.address),
+            )
+            for record, reason in zip(records, refused, strict=True)
+        ]
+
+    async def _settled(
+        self, records: Sequence[ChargeRecord], receipt: Receipt, happened: Happenings
+    ) -> Settled:
+        """
+        The events of these vouchers: of this step, of the receipt's block, and, for a
+        nonce that was used elsewhere, of all history (K8, S4).
+        """
+        block = receipt.block.number
+        here = await self.chain.happenings(block, block)
+        found: dict[tuple[Address, int], Settlement] = {
+            (s.user, s.nonce): s for s in (*happened.settlements, *here.settlements)
+        }
+        for wallet in {r.charge.owner for r in records if key(r) not in found}:
+            page, more = 0, True
+            while more:
+                _total, old = await self.history.settlements(
+                    wallet, since=UnixSeconds(0), page=page, page_size=PAGE
+                )
+                found.update({(s.user, s.nonce): s for s in old})
+                page, more = page + 1, len(old) == PAGE
+        return found
+
+    def _rule(
+        self, stored: Stored[ChargeRecord], proof: Evidence, now: UnixSeconds
+    ) -> Ruling | None:
+        charge = stored.value.charge
+        outcome = resolve(proof, now)
+        later = UnixSeconds(now + RETRY_SECONDS)
+        match outcome:
+            case Resolved(record, debt):
+                if isinstance(record.state, Parked | Partial | DeadLettered):
+                    self._log.warn(
+                        "charge {charge} is {state}",
+                        charge=charge.id,
+                        state=type(record.state).__name__,
+                        wallet=charge.owner.hex,
+                    )
+                return Ruling(record=stored, after=record, debt=debt, retry_at=now)
+            case StillOwed(record, reason):
+                self._log.warn(
+                    "charge {charge} is still owed: {reason}", charge=charge.id, reason=reason
+                )
+                return Ruling(record=stored, after=record, debt=None, retry_at=later)
+            case SettlerFault(reason):
+                self._log.critical("vouchers are kept: {reason}", reason=reason)
+                return Ruling(record=stored, after=stored.value, debt=None, retry_at=later)
+            case Unproven(record):
+                self._log.critical(
+                    "nonce {nonce} of {wallet} is used and no event says for what",
+                    nonce=str(record.seal.nonce if record.seal else None),
+                    wallet=charge.owner.hex,
+                )
+                return None
+
+
+def key(record: ChargeRecord) -> tuple[Address, int]:
+    """What a voucher's event is found by."""
+    seal = record.seal
+    assert seal is not None, record
+    return record.charge.owner, seal.nonce

@@ -1,0 +1,256 @@
+"""
+Numbering, signing and sending.  What the chain answers is read by the watcher.
+
+Write, then act, then be able to act again: charges, nonces and seals are stored
+before a transaction is made, the transaction before it is sent, and whatever
+is stored and unresolved is sent again, the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import evolve, frozen
+from twisted.logger import Logger
+
+from sandbox_billing import interfaces
+from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
+from sandbox_billing.interfaces import (
+    IChain,
+    IIds,
+    ISigner,
+    IVoucherQueue,
+    IWallClock,
+    Promise,
+    Stale,
+    Stored,
+    StoredQueue,
+)
+from sandbox_billing.ledger.account import BlockRef
+from sandbox_billing.ledger.batch import Batch
+from sandbox_billing.ledger.identity import Address, Nonce
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.settlement import Line, WalletQueue, charge_ids, plan
+from sandbox_billing.ledger.voucher import Charge, ChargeKind, ChargeRecord, Seal
+from sandbox_billing.services._supervise import gather
+from sandbox_billing.services.policy import Policy
+from sandbox_billing.signing.eip712 import EIP712Domain, VoucherFields, digest, usage_hash
+from sandbox_billing.signing.key import recover
+
+
+RESEND_SECONDS = 15
+"""How long an attempt may stay without a receipt before the same bytes are sent again."""
+
+REST_SECONDS = 30
+"""How long a wallet that cannot be settled now is left alone unless its account changes."""
+
+
+@frozen(kw_only=True)
+class Settler:
+    """
+    @ivar signer: The enclave's key: signs vouchers and pays for transactions.
+    """
+
+    queue: IVoucherQueue
+    mirror: interfaces.IChainMirror
+    chain: IChain
+    signer: ISigner
+    domain: EIP712Domain
+    ids: IIds
+    wall: IWallClock
+    policy: Policy
+    _log = Logger()
+
+    async def turn(self) -> None:
+        """Send what is stored, then fill the free places with new batches."""
+        head = await self._mirror_block()
+        batches = await self.queue.batches()
+        for batch in batches:
+            await self._send(batch)
+        places = self.policy.max_in_flight - len(batches)
+        while places > 0:
+            fresh = await self._next_batch(head)
+            if fresh is None:
+                return
+            await self._send(fresh)
+            places -= 1
+
+    async def _mirror_block(self) -> BlockRef:
+        """
+        @raise Transient: The mirror cannot be trusted for money now.
+        """
+        mirror = await self.mirror.mirror()
+        if mirror is None:
+            raise Transient("the chain mirror has not made its first step")
+        if self.wall.now() - mirror.value.updated_at > self.policy.mirror_max_age:
+            raise Transient("the chain mirror is too old to settle on")
+        service = mirror.value.service
+        if service is None:
+            raise Transient(
+                f"provider {self.policy.provider} is not registered; see `provider register`"
+            )
+        if service.signer != self.signer.address:
+            # Vouchers stay signed: another key's configuration is nobody's refusal.
+            raise Transient(
+                f"the registered signer is {service.signer}, this daemon's key is"
+                f" {self.signer.address}: nothing is settled until they agree"
+            )
+        return mirror.value.block
+
+    async def _next_batch(self, head: BlockRef) -> Stored[Batch] | None:
+        now = self.wall.now()
+        waited = UnixSeconds(now - self.policy.batch_wait)
+        wallets = await self.queue.ready(waited, self.policy.batch_max)
+        queues = [
+            q
+            for q in await gather(
+                *(self.queue.queue(w, now, self.policy.batch_max) for w in wallets)
+            )
+            if q.in_flight is None and await self._worthwhile(q, now)
+        ]
+        if not queues:
+            return None
+        by_id = {r.value.charge.id: r for q in queues for r in q.records}
+        nonces = await self.chain.last_nonces([q.wallet for q in queues], head)
+        plannable = [_plannable(q, nonce) for q, nonce in zip(queues, nonces, strict=True)]
+        lines = plan(plannable, self.policy.batch_max)
+        planned = {line.record.charge.owner for line in lines}
+        for wallet in [q.wallet for q in queues if q.wallet not in planned]:
+            await self.queue.rest(wallet, UnixSeconds(now + REST_SECONDS))
+        if not lines:
+            return None
+        promises = [Promise(by_id[line.record.charge.id], self._seal(line)) for line in lines]
+        batch = Batch(
+            id=self.ids.batch(),
+            wallets=tuple(dict.fromkeys(line.record.charge.owner for line in lines)),
+            charges=charge_ids(lines),
+            created_at=now,
+        )
+        try:
+            stored = await self.queue.sign(batch, promises)
+        except Stale:
+            # A charge or nonce moved between read and write: the next turn plans anew.
+            return None
+        self._log.info(
+            "signed batch {batch}: {count} vouchers of {wallets} wallets",
+            batch=batch.id,
+            count=len(lines),
+            wallets=len(batch.wallets),
+        )
+        return stored
+
+    async def _worthwhile(self, queue: StoredQueue, now: UnixSeconds) -> bool:
+        """Whether a wallet is taken now (design.md §4.4); otherwise it rests."""
+        if not queue.records or queue.account is None:
+            await self.queue.rest(queue.wallet, UnixSeconds(now + REST_SECONDS))
+            return False
+        records = [r.value for r in queue.records]
+        oldest = min(r.charge.created_at for r in records)
+        urgent = (
+            queue.account.value.pending_refund > 0
+            or not queue.account.value.acknowledged
+            or any(r.seal is not None or r.charge.kind is ChargeKind.DEBT for r in records)
+        )
+        enough = sum(r.charge.amount for r in records) >= self.policy.settle_min
+        if urgent or enough or now - oldest >= self.policy.settle_max_age:
+            return True
+        ripe = UnixSeconds(oldest + self.policy.settle_max_age)
+        await self.queue.rest(queue.wallet, ripe)
+        return False
+
+    def _seal(self, line: Line) -> Seal:
+        """
+        The seal of a line; a charge that has one keeps nonce, fee and hash (L5).
+
+        Only after a change of the signer are the same three signed again.
+        """
+        charge, sealed = line.record.charge, line.record.seal
+        hashed, signed = _promise(self.domain, charge, line.nonce)
+        if sealed is not None:
+            if verifies(self.domain, line.record, self.signer.address):
+                return sealed
+            return evolve(sealed, signature="0x" + self.signer.sign_digest(signed).hex())
+        return Seal(
+            nonce=line.nonce,
+            fee=charge.amount,
+            usage_hash="0x" + hashed.hex(),
+            signature="0x" + self.signer.sign_digest(signed).hex(),
+        )
+
+    async def _send(self, batch: Stored[Batch]) -> None:
+        """Make, store and broadcast an attempt; or broadcast the stored one again."""
+        now = self.wall.now()
+        if not batch.value.attempts:
+            records = await self.queue.batch_records(batch.value)
+            try:
+                attempt = await self.chain.prepare(voucher_lines([r.value for r in records]), None)
+            except Refused as why:
+                self._log.error("batch {batch} waits: {why}", batch=batch.value.id, why=str(why))
+                raise Transient(str(why)) from why
+            batch = await self.queue.record_attempt(batch, attempt)
+        else:
+            attempt = batch.value.attempts[-1]
+            if now - attempt.recorded_at < RESEND_SECONDS:
+                return
+            if await self.chain.receipt(attempt.hash) is not None:
+                return
+        try:
+            await self.chain.broadcast(attempt)
+        except UnknownOutcome as why:
+            # Stored before it was sent: whether it arrived is read from the chain.
+            self._log.warn(
+                "batch {batch} may or may not have been sent: {why}",
+                batch=batch.value.id,
+                why=str(why),
+            )
+
+
+def _plannable(queue: StoredQueue, chain_nonce: Nonce) -> WalletQueue:
+    assert queue.account is not None
+    return WalletQueue(
+        account=queue.account.value,
+        records=tuple(r.value for r in queue.records),
+        last_nonce=max(chain_nonce, queue.last_nonce, queue.account.value.last_nonce),
+    )
+
+
+def voucher_lines(records: Sequence[ChargeRecord]) -> list[interfaces.Line]:
+    """Sealed charges as the contract takes them."""
+    lines = []
+    for record in records:
+        seal = record.seal
+        assert seal is not None, record
+        lines.append(
+            interfaces.Line(
+                user=Address(record.charge.owner.hex),
+                fee=seal.fee,
+                usage_hash=seal.usage_hash,
+                nonce=seal.nonce,
+                signature=seal.signature,
+            )
+        )
+    return lines
+
+
+def _promise(domain: EIP712Domain, charge: Charge, nonce: Nonce) -> tuple[bytes, bytes]:
+    """A charge's usage hash, and the digest that is signed for it under a nonce."""
+    hashed = usage_hash(charge.sandbox, charge.period_start, charge.period_end, charge.units)
+    voucher = VoucherFields(
+        user=charge.owner,
+        provider=charge.provider,
+        usage_hash=hashed,
+        nonce=nonce,
+        total_fee=charge.amount,
+    )
+    return hashed, digest(domain, voucher)
+
+
+def verifies(domain: EIP712Domain, record: ChargeRecord, signer: Address) -> bool:
+    """Whether a sealed charge recovers to a signer."""
+    if record.seal is None:
+        return False
+    _hashed, signed = _promise(domain, record.charge, record.seal.nonce)
+    try:
+        return recover(signed, bytes.fromhex(record.seal.signature[2:])) == signer
+    except BadInput:
+        return False

@@ -1,0 +1,113 @@
+"""
+Carrying out stop orders.
+
+Daytona's stop is neither synchronous nor idempotent, and its codes differ by
+version: after every call the state decides.  An order stands until Daytona
+shows the sandbox not running, whatever the call was answered (B9).
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from sandbox_billing.errors import Refused, Transient, UnknownOutcome
+from sandbox_billing.interfaces import (
+    IDoors,
+    IFunds,
+    IMeter,
+    IRuntime,
+    IStopOrders,
+    IWallClock,
+    Sandbox,
+    StopOrder,
+)
+from sandbox_billing.ledger.identity import SandboxId
+from sandbox_billing.ledger.metering import NOT_RUNNING, counts
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.services._supervise import gather
+from sandbox_billing.services.closing import Closer
+from sandbox_billing.services.policy import Policy
+from sandbox_billing.services.treasurer import covered_again
+
+
+PARALLEL = 20
+FIRST_RETRY_SECONDS = 2
+LONGEST_RETRY_SECONDS = 60
+
+
+@frozen(kw_only=True)
+class Stopper:
+    """
+    @ivar closer: Ends the session of what was stopped.
+    """
+
+    stops: IStopOrders
+    funds: IFunds
+    meter: IMeter
+    runtime: IRuntime
+    closer: Closer
+    doors: IDoors
+    wall: IWallClock
+    policy: Policy
+    _log = Logger()
+
+    async def turn(self) -> None:
+        """Try every order that is due, some at a time."""
+        due = await self.stops.due(self.wall.now(), PARALLEL)
+        await gather(*(self._carry_out(order.sandbox) for order in due))
+
+    async def _carry_out(self, sandbox: SandboxId) -> None:
+        # Read again: the user may have paid since the list was made.
+        order = await self.stops.get(sandbox)
+        if order is None:
+            return
+        if await self._moot(order):
+            self._log.info("{sandbox} may run on: it is paid for", sandbox=sandbox)
+            await self.stops.done(sandbox)
+            return
+        now = self.wall.now()
+        wait = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(order.attempts, 10))
+        await self.stops.attempted(order, UnixSeconds(now + wait))
+        try:
+            await self._stop(order)
+        except (Refused, Transient, UnknownOutcome) as why:
+            self._log.warn("{sandbox} is not stopped yet: {why}", sandbox=sandbox, why=str(why))
+
+    async def _moot(self, order: StopOrder) -> bool:
+        """Whether the reason of an order has gone."""
+        record = (await self.meter.records([order.sandbox])).get(order.sandbox)
+        if record is None:
+            return False
+        funds = await self.funds.funds(record.owner)
+        if order.reason == "not_acknowledged":
+            return funds.account is not None and funds.account.value.acknowledged
+        if order.reason != "insufficient_balance":
+            return False
+        return funds.blocked is None and covered_again(funds, self.policy, self.wall.now())
+
+    async def _stop(self, order: StopOrder) -> None:
+        sent_at = self.wall.now()
+        shown = await self.runtime.get(order.sandbox)
+        if shown is None:
+            await self.closer.not_running(order.sandbox, destroyed=True)
+            await self.stops.done(order.sandbox)
+            return
+        if _ended(shown):
+            if await self._believable(order.sandbox, sent_at):
+                await self.closer.not_running(order.sandbox, destroyed=False)
+                await self.stops.done(order.sandbox)
+            return
+        sent_at = self.wall.now()
+        stopped = await self.runtime.stop(order.sandbox)
+        self._log.info("stopping {sandbox}: {reason}", sandbox=order.sandbox, reason=order.reason)
+        await self.closer.accepted(order.sandbox, sent_at, destroyed=stopped is None)
+
+    async def _believable(self, sandbox: SandboxId, sent_at: UnixSeconds) -> bool:
+        """A lookup may come from a cache that is older than the session's last change."""
+        session = await self.doors.session(sandbox)
+        return session is None or counts(session.value, sent_at, by_id=True)
+
+
+def _ended(shown: Sandbox) -> bool:
+    return shown.state in NOT_RUNNING and shown.state not in ("stopping", "pausing")

@@ -1,0 +1,139 @@
+"""
+Wallets that run dry: part of the watcher, on a turn of its own.
+
+A wallet is looked at when its computed time has come or when something changed
+its exposure or account (design.md §4.7).  Nobody is stopped for lack of money
+on a mirror that is too old.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from sandbox_billing.errors import Transient
+from sandbox_billing.interfaces import (
+    BlockedWallet,
+    IChain,
+    IChainMirror,
+    IDoors,
+    IFunds,
+    IStopOrders,
+    IWallClock,
+    Stale,
+    WalletFunds,
+)
+from sandbox_billing.ledger.account import Mirror
+from sandbox_billing.ledger.hold import runs_dry_at
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.rating import cost_of
+from sandbox_billing.services._supervise import gather
+from sandbox_billing.services.policy import Policy
+
+
+PAGE = 100
+AGAIN_SECONDS = 30
+"""A blocked wallet that still runs something is looked at again after so long."""
+
+
+@frozen(kw_only=True)
+class Treasurer:
+    """
+    @ivar doors: Adds the accounts of wallets that were adopted before they were mirrored.
+    """
+
+    funds: IFunds
+    doors: IDoors
+    mirror: IChainMirror
+    stops: IStopOrders
+    chain: IChain
+    wall: IWallClock
+    policy: Policy
+    _log = Logger()
+
+    async def turn(self) -> None:
+        """Look at every wallet whose time has come."""
+        mirror = await self.mirror.mirror()
+        now = self.wall.now()
+        if mirror is None or now - mirror.value.updated_at > self.policy.mirror_max_age:
+            raise Transient("the chain mirror is too old to stop anybody for lack of money")
+        wallets = await self.funds.to_check(now, PAGE)
+        await gather(*(self._look(wallet, mirror.value, now) for wallet in wallets))
+
+    async def _look(self, wallet: Address, mirror: Mirror, now: UnixSeconds) -> None:
+        funds = await self.funds.funds(wallet)
+        if funds.account is None:
+            stored = await self.doors.mirror()
+            assert stored is not None
+            (account,) = await self.chain.accounts([wallet], stored.value.block)
+            try:
+                await self.doors.add_account(stored, account)
+            except Stale:
+                self._log.debug("{wallet} is read again on the next turn", wallet=wallet.hex)
+            return
+        try:
+            await self._decide(funds, mirror, now)
+        except Stale:
+            # Its exposure moved while we looked; it is still marked to be looked at.
+            self._log.debug("{wallet} moved meanwhile", wallet=wallet.hex)
+
+    async def _decide(self, funds: WalletFunds, mirror: Mirror, now: UnixSeconds) -> None:
+        runs = funds.exposure.sandboxes()
+        unacknowledged_at = self._grace_ends(funds, mirror)
+        if runs and unacknowledged_at is not None and now >= unacknowledged_at:
+            for sandbox in runs:
+                await self.stops.order(sandbox, "not_acknowledged", now)
+        dry_at = self._dry_at(funds, now)
+        broke = funds.exposure.in_debt or (dry_at is not None and dry_at <= now)
+        if broke:
+            if runs or funds.blocked is None:
+                self._log.warn(
+                    "{wallet} cannot pay: {count} sandboxes get stop orders",
+                    wallet=funds.wallet.hex,
+                    count=len(runs),
+                )
+            await self.funds.block(BlockedWallet(funds, "insufficient_balance"))
+            again: UnixSeconds | None = UnixSeconds(now + AGAIN_SECONDS)
+        elif funds.blocked is not None and covered_again(funds, self.policy, now):
+            await self.funds.unblock(funds)
+            self._log.info("{wallet} can pay again", wallet=funds.wallet.hex)
+            again = now
+        elif funds.blocked is not None:
+            again = UnixSeconds(now + AGAIN_SECONDS)
+        else:
+            again = dry_at
+        times = [t for t in (again, unacknowledged_at if runs else None) if t is not None]
+        if not broke and not (funds.blocked is not None and again == now):
+            at = UnixSeconds(max(now + 1, min(times))) if times else None
+            await self.funds.check_again(funds, at)
+
+    def _dry_at(self, funds: WalletFunds, now: UnixSeconds) -> UnixSeconds | None:
+        assert funds.account is not None
+        return runs_dry_at(
+            funds.exposure,
+            balance=funds.account.value.balance,
+            loss_cap=self.policy.loss_cap,
+            stop_delay=self.policy.stop_delay,
+            now=now,
+        )
+
+    def _grace_ends(self, funds: WalletFunds, mirror: Mirror) -> UnixSeconds | None:
+        """When a wallet without an acknowledgement is stopped; None when it has one."""
+        assert funds.account is not None
+        if funds.account.value.acknowledged:
+            return None
+        if mirror.version_changed_at is None:
+            return UnixSeconds(0)
+        return UnixSeconds(mirror.version_changed_at + self.policy.ack_grace)
+
+
+def covered_again(funds: WalletFunds, policy: Policy, now: UnixSeconds) -> bool:
+    """
+    No debt, and what is owed, one more interval and the stop are covered (design.md §4.7).
+    """
+    if funds.account is None or funds.exposure.in_debt:
+        return False
+    rate = funds.exposure.rate()
+    needed = funds.exposure.owed(now) + cost_of(rate, policy.voucher_interval + policy.stop_delay)
+    return funds.account.value.balance + policy.loss_cap >= max(needed, 1)

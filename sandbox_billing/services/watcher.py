@@ -1,0 +1,182 @@
+"""
+Following the chain: the single writer of the chain mirror, and of outcomes.
+
+A turn moves the mirror to a block H that lies C{CONFIRMATIONS} behind the head:
+batches mined at or below H are resolved, then the accounts that changed are
+read at H and stored.  Every read of a turn names H.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import evolve, frozen
+from twisted.logger import Logger
+
+from sandbox_billing.errors import Refused
+from sandbox_billing.interfaces import (
+    AccountEvent,
+    Happenings,
+    IChain,
+    IChainMirror,
+    IMeter,
+    IStopOrders,
+    IWallClock,
+    Stale,
+    Stored,
+)
+from sandbox_billing.ledger.account import BlockRef, Mirror, ServiceRecord
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.metering import tick_now
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.services.policy import Policy
+from sandbox_billing.services.resolver import Resolver
+
+
+@frozen(kw_only=True)
+class Watcher:
+    """
+    @ivar resolver: Ends the batches whose transactions are final.
+    """
+
+    mirror: IChainMirror
+    meter: IMeter
+    stops: IStopOrders
+    chain: IChain
+    resolver: Resolver
+    wall: IWallClock
+    policy: Policy
+    _log = Logger()
+
+    async def turn(self) -> None:
+        """Move the mirror to the newest confirmed block, or stamp it as still newest."""
+        head = await self.chain.head()
+        height = max(0, head.number - self.policy.confirmations)
+        before = await self.mirror.mirror()
+        if before is not None and height < before.value.block.number:
+            # A lagging node; the mirror's age tells how long this lasts.
+            return
+        block = await self.chain.block(height)
+        if before is not None and height == before.value.block.number:
+            await self._still(before, block)
+            return
+        first = await self._first(before)
+        happened = await self._read(first, height)
+        await self.resolver.resolve_up_to(block, happened)
+        after = await self._step(before, block, happened)
+        await self._react(after, happened.events)
+
+    async def _still(self, before: Stored[Mirror], block: BlockRef) -> None:
+        if before.value.block.hash != block.hash:
+            # Deeper than CONFIRMATIONS: what was read may be gone.  Read it again by
+            # stepping over the next block; until then the mirror only grows older.
+            self._log.critical(
+                "block {number} was replaced after it was confirmed", number=block.number
+            )
+            return
+        now = self.wall.now()
+        if now - before.value.updated_at >= max(1, self.policy.mirror_max_age // 4):
+            await self.mirror.step(before, evolve(before.value, updated_at=now), (), (), ())
+
+    async def _first(self, before: Stored[Mirror] | None) -> int:
+        if before is not None:
+            return before.value.block.number + 1
+        if self.policy.start_block is not None:
+            return self.policy.start_block
+        return await self.chain.first_block()
+
+    async def _read(self, first: int, last: int) -> Happenings:
+        """What happened in C{[first, last]}; history of a long way back is stored as it is read."""
+        found = Happenings(settlements=(), events=(), services=())
+        while first <= last:
+            until = min(last, first + self.policy.log_range - 1)
+            part = await self.chain.happenings(first, until)
+            if until < last:
+                at = await self.chain.block(last)
+                await self.mirror.add_history(
+                    part.settlements, await self._services(part.services, at)
+                )
+            found = Happenings(
+                settlements=found.settlements + part.settlements,
+                events=found.events + part.events,
+                services=tuple(dict.fromkeys(found.services + part.services)),
+            )
+            first = until + 1
+        return found
+
+    async def _services(
+        self, providers: Sequence[Address], at: BlockRef
+    ) -> tuple[ServiceRecord, ...]:
+        records = [await self.chain.service(provider, at) for provider in providers]
+        return tuple(record for record in records if record is not None)
+
+    async def _step(
+        self, before: Stored[Mirror] | None, block: BlockRef, happened: Happenings
+    ) -> Mirror:
+        services = await self._services(happened.services, block)
+        known = await self.mirror.wallets()
+        registration_moved = before is None or self.policy.provider in happened.services
+        if registration_moved:
+            # A new version voids every acknowledgement: read them all again.
+            changed: list[Address] = list(known)
+        else:
+            touched = {e.wallet for e in happened.events} | {s.user for s in happened.settlements}
+            changed = [wallet for wallet in known if wallet in touched]
+        accounts = await self.chain.accounts(changed, block) if changed else ()
+        old = before.value if before is not None else None
+        service = (
+            await self.chain.service(self.policy.provider, block)
+            if old is None or registration_moved
+            else old.service
+        )
+        raised = (
+            old is not None
+            and old.service is not None
+            and service is not None
+            and service.signer_version > old.service.signer_version
+        )
+        now = self.wall.now()
+        after = Mirror(
+            block=block,
+            service=service,
+            leaving_at=await self._leaving_at(old, block, happened.events),
+            version_changed_at=now if raised else (old.version_changed_at if old else None),
+            updated_at=now,
+        )
+        await self.mirror.step(before, after, accounts, happened.settlements, services)
+        return after
+
+    async def _leaving_at(
+        self, old: Mirror | None, block: BlockRef, events: Sequence[AccountEvent]
+    ) -> UnixSeconds | None:
+        moved = any(e.name in ("ProviderLeaving", "ProviderLeft", "ServiceUpdated") for e in events)
+        if old is None or moved:
+            return await self.chain.leaving_at(block)
+        return old.leaving_at
+
+    async def _react(self, mirror: Mirror, events: Sequence[AccountEvent]) -> None:
+        """
+        A refund request or a revoke: what ran is charged at once; a revoke stops (§4.8).
+        """
+        leaving = {e.wallet for e in events if e.name == "RefundRequested"}
+        revoked = {e.wallet for e in events if e.name == "TEESignerAcknowledged"}
+        if not leaving and not revoked:
+            return
+        at = mirror.block
+        accounts = await self.chain.accounts([w for w in revoked if w is not None], at)
+        revoked = {account.wallet for account in accounts if not account.acknowledged}
+        now = self.wall.now()
+        for session in await self.meter.sessions():
+            owner = session.value.owner
+            if owner not in leaving and owner not in revoked:
+                continue
+            seen_at = await self.meter.seen_at(session.value.sandbox)
+            step = tick_now(session.value, seen_at=seen_at, now=now)
+            if step is not None:
+                try:
+                    await self.meter.charge(session, step)
+                except (Stale, Refused):
+                    # Charged or closed by somebody else: the tick comes anyway.
+                    self._log.info("{sandbox} moved meanwhile", sandbox=session.value.sandbox)
+            if owner in revoked:
+                await self.stops.order(session.value.sandbox, "not_acknowledged", now)

@@ -9,7 +9,6 @@ import copy
 import pickle
 import traceback
 
-from coincurve import PrivateKey
 from eth_account import Account
 from eth_account.typed_transactions import TypedTransaction
 from hexbytes import HexBytes
@@ -253,11 +252,3 @@ class TransactionTests(SynchronousTestCase):
         fields = dict(DYNAMIC)
         SigningKey.from_bytes(SECRET).sign_transaction(fields)
         self.assertEqual(fields, DYNAMIC)
-
-
-class BeliefTests(SynchronousTestCase):
-    """What we lean on coincurve for, and what we do not."""
-
-    def test_coincurve_pads_short_secrets(self) -> None:
-        """It takes a cut-off key for another key, which is why we check the length."""
-        self.assertEqual(len(PrivateKey(SECRET[1:]).secret), 32)

@@ -1,0 +1,233 @@
+"""
+The settlement contract over JSON-RPC: blocking calls in threads of their own.
+
+Reads take any thread of one pool; what prepares or sends a transaction takes the only
+thread of another.  web3 itself is imported at the first call.
+
+Tests: L{tests.adapters.test_chain_port} and its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar, ParamSpec, Self, TypeVar
+
+from attrs import field, frozen
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from sandbox_billing.adapters.chain.codec import Codec
+from sandbox_billing.adapters.chain.contract import CONTRACT, ContractReader
+from sandbox_billing.adapters.chain.logs import LogReader
+from sandbox_billing.adapters.chain.node import Node
+from sandbox_billing.adapters.chain.nodes import Headers, Nodes
+from sandbox_billing.adapters.chain.reads import ChainReads
+from sandbox_billing.adapters.chain.transactions import AccountNonces, GasPolicy, Transactions
+from sandbox_billing.interfaces import (
+    ContractFacts,
+    Happenings,
+    IChain,
+    ISigner,
+    IWallClock,
+    Line,
+    Receipt,
+)
+from sandbox_billing.ledger.account import Account, BlockRef, ServiceRecord
+from sandbox_billing.ledger.batch import Attempt
+from sandbox_billing.ledger.identity import Address, Nonce
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class ChainSettings:
+    """
+    @ivar urls: C{RPC_URL}, in the order of preference; may carry credentials.
+    @ivar contract: The proxy's address.
+    @ivar log_range: C{LOG_RANGE}, blocks.
+    @ivar connect_seconds: Per connection.
+    @ivar read_seconds: Per call.
+    """
+
+    urls: tuple[str, ...] = field(converter=tuple, repr=False)
+    chain_id: int
+    contract: Address
+    provider: Address
+    gas: GasPolicy
+    log_range: int = 5000
+    connect_seconds: float = 3.0
+    read_seconds: float = 10.0
+
+
+class IThreadedReactor(IReactorTime, IReactorFromThreads):
+    """What the adapter needs of a reactor."""
+
+
+@implementer(IChain)
+class Web3Chain:
+    """
+    L{IChain} over several nodes.
+    """
+
+    _log: ClassVar[Logger] = Logger()
+
+    def __init__(
+        self,
+        *,
+        reactor: IThreadedReactor,
+        read_pool: ThreadPool,
+        submission_pool: ThreadPool,
+        reads: ChainReads,
+        logs: LogReader,
+        transactions: Transactions,
+    ) -> None:
+        """
+        @param read_pool: Several threads; started and stopped by the caller.
+        @param submission_pool: One thread; likewise.
+        """
+        self._reactor = reactor
+        self._read_pool = read_pool
+        self._submission_pool = submission_pool
+        self._reads = reads
+        self._logs = logs
+        self._transactions = transactions
+
+    @classmethod
+    def of(
+        cls,
+        settings: ChainSettings,
+        *,
+        reactor: IThreadedReactor,
+        read_pool: ThreadPool,
+        submission_pool: ThreadPool,
+        signer: ISigner,
+        clock: IWallClock,
+    ) -> Self:
+        """
+        Put the parts together; nothing is called yet.
+
+        @raise ConfigurationError: A URL is none.
+        """
+        codec = Codec(CONTRACT)
+        each = [
+            Node(
+                url,
+                seconds=reactor.seconds,
+                connect_seconds=settings.connect_seconds,
+                read_seconds=settings.read_seconds,
+            )
+            for url in settings.urls
+        ]
+        nodes = Nodes(each, chain_id=settings.chain_id, seconds=reactor.seconds)
+        headers = Headers()
+        return cls(
+            reactor=reactor,
+            read_pool=read_pool,
+            submission_pool=submission_pool,
+            reads=ChainReads(
+                nodes,
+                headers,
+                ContractReader(nodes, settings.contract, codec),
+                codec,
+                provider=settings.provider,
+                sender=signer.address,
+            ),
+            logs=LogReader(
+                nodes,
+                headers,
+                contract=settings.contract,
+                provider=settings.provider,
+                codec=codec,
+                log_range=settings.log_range,
+            ),
+            transactions=Transactions(
+                nodes,
+                contract=settings.contract,
+                provider=settings.provider,
+                codec=codec,
+                signer=signer,
+                policy=settings.gas,
+                now=clock.now,
+            ),
+        )
+
+    # --- blocks ---------------------------------------------------------------------
+
+    async def facts(self) -> ContractFacts:
+        return await self._in_reader(self._reads.facts)
+
+    async def head(self) -> BlockRef:
+        return await self._in_reader(self._reads.block, "latest")
+
+    async def block(self, number: int) -> BlockRef:
+        return await self._in_reader(self._reads.block, hex(number))
+
+    async def first_block(self) -> int:
+        return await self._in_reader(self._reads.first_block)
+
+    async def happenings(self, first: int, last: int) -> Happenings:
+        return await self._in_reader(self._logs.happenings, first, last)
+
+    # --- the contract at a block ----------------------------------------------------
+
+    async def service(self, provider: Address, at: BlockRef) -> ServiceRecord | None:
+        return await self._in_reader(self._reads.service, provider, at)
+
+    async def leaving_at(self, at: BlockRef) -> UnixSeconds | None:
+        return await self._in_reader(self._reads.leaving_at, at)
+
+    async def accounts(self, wallets: Sequence[Address], at: BlockRef) -> tuple[Account, ...]:
+        return await self._in_reader(self._reads.accounts, wallets, at)
+
+    async def last_nonces(self, wallets: Sequence[Address], at: BlockRef) -> tuple[Nonce, ...]:
+        return await self._in_reader(self._reads.last_nonces, wallets, at)
+
+    async def refusals(self, lines: Sequence[Line], at: BlockRef) -> tuple[int | None, ...]:
+        return await self._in_reader(self._reads.refusals, lines, at)
+
+    # --- transactions ---------------------------------------------------------------
+
+    def adopt_attempts(self, attempts: Iterable[Attempt]) -> None:
+        """
+        Tell of all stored attempts, after a restart and before the first C{prepare}: their
+        account nonces are taken, whatever nodes know of them.
+        """
+        self._transactions.adopt(attempts)
+
+    def abandon(self, attempt: Attempt) -> None:
+        """
+        Take back the newest prepared attempt, which was neither stored nor sent.
+
+        Otherwise its account nonce would stay unused, and later transactions would wait.
+        """
+        self._transactions.abandon(attempt)
+
+    async def account_nonces(self) -> AccountNonces:
+        """How many transactions of the gas account are mined, and known."""
+        return await self._in_submitter(self._transactions.nonces)
+
+    async def prepare(self, lines: Sequence[Line], replacing: Attempt | None) -> Attempt:
+        return await self._in_submitter(self._transactions.prepare, lines, replacing)
+
+    async def broadcast(self, attempt: Attempt) -> None:
+        await self._in_submitter(self._transactions.broadcast, attempt)
+
+    async def receipt(self, transaction: str) -> Receipt | None:
+        return await self._in_reader(self._reads.receipt, transaction)
+
+    async def gas_balance(self) -> Neuron:
+        return await self._in_reader(self._reads.gas_balance)
+
+    # --- in threads -----------------------------------------------------------------
+
+    async def _in_reader(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await deferToThreadPool(self._reactor, self._read_pool, work, *args, **kwargs)
+
+    async def _in_submitter(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await deferToThreadPool(self._reactor, self._submission_pool, work, *args, **kwargs)

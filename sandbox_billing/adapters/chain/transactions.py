@@ -1,0 +1,314 @@
+"""
+Transactions of the gas account: prepared, then stored by the caller, then sent.
+
+Everything here runs in the one submission thread: two transactions that are prepared at
+once would take the same account nonce.
+
+Tests: L{tests.adapters.test_chain_transactions}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from threading import Lock
+from typing import Any
+
+from attrs import frozen
+
+from sandbox_billing.adapters.chain.codec import Codec
+from sandbox_billing.adapters.chain.contract import revert_of
+from sandbox_billing.adapters.chain.fees import (
+    MINIMUM_TIP,
+    DynamicFees,
+    Fees,
+    bump,
+    fees_of,
+    suggest,
+)
+from sandbox_billing.adapters.chain.node import (
+    METHOD_NOT_FOUND,
+    Node,
+    Request,
+    RpcRefusal,
+    quantity,
+)
+from sandbox_billing.adapters.chain.nodes import Nodes, found_header
+from sandbox_billing.adapters.chain.settle import settle_calldata
+from sandbox_billing.errors import Refused, Transient, UnknownOutcome
+from sandbox_billing.interfaces import ISigner, Line
+from sandbox_billing.ledger.batch import Attempt
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
+
+
+@frozen(kw_only=True)
+class GasPolicy:
+    """
+    @ivar fee_cap: C{GAS_FEE_CAP_NEURON}: neuron per gas that is never exceeded.
+    @ivar floor: C{GAS_FLOOR_NEURON}: with less than this on the account nothing is sent.
+    """
+
+    fee_cap: Neuron
+    floor: Neuron
+
+
+@frozen(kw_only=True)
+class AccountNonces:
+    """
+    How many transactions of the gas account nodes know; for the check after a loss.
+
+    @ivar mined: In blocks.
+    @ivar pending: With those that wait; a node need not count them.
+    """
+
+    mined: int
+    pending: int
+
+
+@frozen(kw_only=True)
+class _Market:
+    """
+    What a transaction prepared now must reckon with.
+
+    @ivar gas: For this batch, with a margin.
+    @ivar gas_limit: Of a block.
+    """
+
+    balance: int
+    fees: Fees
+    gas: int
+    gas_limit: int
+
+
+class Transactions:
+    """
+    The gas account's transactions.
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        *,
+        contract: Address,
+        provider: Address,
+        codec: Codec,
+        signer: ISigner,
+        policy: GasPolicy,
+        now: Callable[[], UnixSeconds],
+    ) -> None:
+        self._nodes = nodes
+        self._contract = contract
+        self._provider = provider
+        self._codec = codec
+        self._signer = signer
+        self._policy = policy
+        self._now = now
+        self._next = 0
+        self._lock = Lock()
+
+    def adopt(self, attempts: Iterable[Attempt]) -> None:
+        """Never give the account nonces of these again: they are stored, and may be sent."""
+        with self._lock:
+            self._next = max([self._next, *(a.account_nonce + 1 for a in attempts)])
+
+    def abandon(self, attempt: Attempt) -> None:
+        """
+        Give the account nonce of an attempt that was neither stored nor sent to the next one.
+
+        Without this its nonce would be a gap, and everything after it would wait for ever.
+        """
+        with self._lock:
+            if self._next == attempt.account_nonce + 1:
+                self._next = attempt.account_nonce
+
+    def nonces(self) -> AccountNonces:
+        """The highest counts that any node answers: one that lags must not make us reuse one."""
+        sender = self._signer.address.hex
+
+        def work(node: Node) -> tuple[int, int]:
+            mined, pending = node.batch(
+                [
+                    ("eth_getTransactionCount", [sender, "latest"]),
+                    ("eth_getTransactionCount", [sender, "pending"]),
+                ]
+            )
+            if isinstance(mined, RpcRefusal):
+                raise mined
+            count = quantity(mined, "a transaction count")
+            if isinstance(pending, RpcRefusal):
+                return count, count
+            return count, max(count, quantity(pending, "a transaction count"))
+
+        counts = self._nodes.each(work)
+        return AccountNonces(
+            mined=max(mined for mined, _ in counts),
+            pending=max(pending for _, pending in counts),
+        )
+
+    def prepare(self, lines: Sequence[Line], replacing: Attempt | None) -> Attempt:
+        """
+        See L{interfaces.IChain.prepare}.
+
+        @raise Refused: Also when the whole call reverts, or gas costs more than the cap.
+        """
+        data = self._calldata(lines)
+        one = self._calldata(lines[:1])
+        market = self._nodes.ask(lambda node: self._market(node, data, one, len(lines)))
+        fees, gas = market.fees, market.gas
+        if replacing is not None:
+            fees = bump(fees_of(replacing), fees, self._policy.fee_cap)
+            # What was mined meanwhile makes the estimate low; a reorg would take it back.
+            gas = max(gas, replacing.gas_limit)
+        if gas > market.gas_limit:
+            raise Refused(f"{len(lines)} vouchers are more than a block takes; send fewer")
+        self._check_purse(market.balance, gas, fees)
+        nonce = self._account_nonce() if replacing is None else replacing.account_nonce
+        attempt = self._sign(data, nonce, gas, fees)
+        self.adopt([attempt])
+        return attempt
+
+    def _calldata(self, lines: Sequence[Line]) -> bytes:
+        return settle_calldata(self._codec, self._provider, lines)
+
+    def _market(self, node: Node, data: bytes, one: bytes, lines: int) -> _Market:
+        """
+        Block, purse, fees and gas, from one node.
+        """
+        sender = self._signer.address.hex
+        block, balance, tip, price, gas = node.batch(
+            [
+                ("eth_getBlockByNumber", ["latest", False]),
+                ("eth_getBalance", [sender, "latest"]),
+                ("eth_maxPriorityFeePerGas", []),
+                ("eth_gasPrice", []),
+                self._estimate(data),
+            ]
+        )
+        for answer in (balance, price):
+            if isinstance(answer, RpcRefusal):
+                raise answer
+        head = found_header(block, "latest")
+        fees = suggest(
+            base_fee=head.base_fee,
+            tip=_tip(tip),
+            gas_price=quantity(price, "a gas price"),
+            ceiling=self._policy.fee_cap,
+        )
+        estimate = self._gas(node, gas, one, lines)
+        return _Market(
+            balance=quantity(balance, "a balance"),
+            fees=fees,
+            # The margin alone must not lift it over what a block takes.
+            gas=max(estimate, min(estimate * 6 // 5, head.gas_limit)),
+            gas_limit=head.gas_limit,
+        )
+
+    def _estimate(self, data: bytes) -> Request:
+        call = {
+            "from": self._signer.address.hex,
+            "to": self._contract.hex,
+            "data": "0x" + data.hex(),
+        }
+        return ("eth_estimateGas", [call])
+
+    def _gas(self, node: Node, answer: Any, one: bytes, lines: int) -> int:
+        """
+        @raise Refused: The call reverts; or the node estimates its first line but not the
+            whole, which is then too much for a block.
+        """
+        if not isinstance(answer, RpcRefusal):
+            return quantity(answer, "an estimate of gas")
+        if answer.reverted:
+            name = self._codec.error_name(revert_of(answer).data)
+            raise Refused(f"the settle call reverts: {name}")
+        if lines > 1:
+            method, params = self._estimate(one)
+            node.call(method, *params)
+            raise Refused(f"{lines} vouchers are more than the node takes at once; send fewer")
+        raise answer
+
+    def _check_purse(self, balance: int, gas: int, fees: Fees) -> None:
+        address, floor = self._signer.address, self._policy.floor
+        if balance < floor:
+            raise Refused(
+                f"the gas account {address} holds {balance} neuron, below "
+                f"GAS_FLOOR_NEURON {floor}; send it some"
+            )
+        if balance < gas * fees.cap:
+            raise Refused(
+                f"the gas account {address} holds {balance} neuron and this transaction may "
+                f"cost {gas * fees.cap}; send it some"
+            )
+
+    def _account_nonce(self) -> int:
+        pending = self.nonces().pending
+        with self._lock:
+            return max(pending, self._next)
+
+    def _sign(self, data: bytes, nonce: int, gas: int, fees: Fees) -> Attempt:
+        fields: dict[str, Any] = {
+            "chainId": self._nodes.chain_id,
+            "nonce": nonce,
+            "to": "0x" + self._contract.to_bytes().hex(),
+            "value": 0,
+            "gas": gas,
+            "data": "0x" + data.hex(),
+        }
+        if isinstance(fees, DynamicFees):
+            fields["type"] = 2
+            fields["maxPriorityFeePerGas"] = fees.tip
+            fields["maxFeePerGas"] = fees.cap
+        else:
+            fields["gasPrice"] = fees.cap
+        signed = self._signer.sign_transaction(fields)
+        return Attempt(
+            account_nonce=nonce,
+            gas_limit=gas,
+            fee_cap=Neuron(fees.cap),
+            raw="0x" + bytes(signed.raw).hex(),
+            hash="0x" + bytes(signed.hash).hex(),
+            recorded_at=self._now(),
+        )
+
+    def broadcast(self, attempt: Attempt) -> None:
+        """
+        See L{interfaces.IChain.broadcast}.
+
+        Whatever a node answers but the hash, only finding the transaction proves that it
+        has it.  Node after node is tried: the same bytes twice are one transaction.
+        """
+        causes: list[str] = []
+        for node in self._nodes.in_order():
+            try:
+                self._nodes.check_chain(node)
+                if self._has_taken(node, attempt, causes) or self._knows(node, attempt):
+                    return
+            except Transient as problem:
+                self._nodes.failed(node, problem)
+                causes.append(problem.text)
+        raise UnknownOutcome(
+            f"transaction {attempt.hash} was sent, and no node shows it: "
+            + "; ".join(dict.fromkeys(causes))
+        )
+
+    def _has_taken(self, node: Node, attempt: Attempt, causes: list[str]) -> bool:
+        try:
+            answer = node.call("eth_sendRawTransaction", attempt.raw)
+        except Transient as problem:
+            self._nodes.failed(node, problem)
+            causes.append(problem.text)
+            return False
+        return isinstance(answer, str) and answer.lower() == attempt.hash
+
+    def _knows(self, node: Node, attempt: Attempt) -> bool:
+        found = node.call("eth_getTransactionByHash", attempt.hash)
+        return isinstance(found, dict) and str(found.get("hash")).lower() == attempt.hash
+
+
+def _tip(answer: Any) -> int:
+    if isinstance(answer, RpcRefusal):
+        # Nodes of chains without EIP-1559 do not know the method.
+        if answer.code == METHOD_NOT_FOUND:
+            return MINIMUM_TIP
+        raise answer
+    return quantity(answer, "a tip")

@@ -104,6 +104,8 @@ class Evm:
             Account.from_key(key.to_bytes()) for key in backend.account_keys
         ]
         self.owner, self.provider, self.user, self.stranger, self.other = self.accounts[:5]
+        # Without one, web3 asks for accounts before each call.
+        self.w3.eth.default_account = self.owner.address
         self.signer: LocalAccount = Account.from_key(DEVELOPMENT_KEY)
         self.w3.eth.send_transaction(
             {"from": self.owner.address, "to": self.signer.address, "value": 100 * TOKEN}

@@ -45,7 +45,7 @@ class ConfigurationError(BadInput):
     @ivar problems: One sentence for each wrong setting, all of them.
     """
 
-    problems: tuple[str, ...] = field(default=(), converter=tuple)
+    problems: tuple[str, ...] = ()
 
 
 @frozen(auto_exc=False, str=True)

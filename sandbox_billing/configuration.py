@@ -1,0 +1,366 @@
+"""
+The settings, folded once into a frozen value; every error is told at once.
+
+The table C{SETTINGS} is the single source: parsing, the README's table and
+the example environment are made from it (wire.md, section 8).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+from sandbox_billing.errors import BadInput, ConfigurationError
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.money import Neuron, parse_neuron
+
+
+TEST_CHAINS = frozenset({1337, 31337, 16600, 16601, 16602})
+"""Chains on which a mock key may sign: 0G's test nets and local ones (failures.md, T1)."""
+
+REQUIRED = object()
+
+
+@frozen
+class Setting:
+    """
+    @ivar name: Of the environment variable.
+    @ivar attribute: Of L{Configuration}; empty for one that only other settings use.
+    @ivar default: As it would be written; C{REQUIRED} when there is none.
+    @ivar help: One line for the documents.
+    """
+
+    name: str
+    attribute: str
+    parse: Callable[[str], Any] = field(repr=False)
+    default: Any
+    help: str
+
+
+def _text(given: str) -> str:
+    return given
+
+
+def _whole(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
+    def parse(given: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,19}", given) or not low <= int(given) <= high:
+            raise BadInput(f"must be a whole number from {low} to {high}")
+        return int(given)
+
+    return parse
+
+
+def _neuron(given: str) -> Neuron:
+    try:
+        return parse_neuron(given)
+    except BadInput as why:
+        raise BadInput("must be a whole number of neuron (1 0G = 10^18 neuron)") from why
+
+
+def _address(given: str) -> Address:
+    try:
+        return Address(given)
+    except BadInput as why:
+        raise BadInput("must be an address: 0x and 40 hex digits") from why
+
+
+def _addresses(given: str) -> tuple[Address, ...]:
+    return tuple(_address(part.strip()) for part in given.split(",") if part.strip())
+
+
+def _names(given: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in given.split(",") if part.strip())
+
+
+def _url(given: str) -> str:
+    parts = urlsplit(given)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadInput("must be an http:// or https:// address")
+    try:
+        parts.port  # noqa: B018 - reading it is what checks it
+    except ValueError as why:
+        raise BadInput("has no usable port") from why
+    return given.rstrip("/")
+
+
+def _urls(given: str) -> tuple[str, ...]:
+    urls = tuple(_url(part.strip()) for part in given.split(",") if part.strip())
+    if not urls:
+        raise BadInput("must name at least one http:// or https:// address")
+    return urls
+
+
+def _switch(given: str) -> bool:
+    """Strict, so that a typo never selects a mock key (T1)."""
+    if given.lower() in ("true", "1"):
+        return True
+    if given.lower() in ("", "false", "0"):
+        return False
+    raise BadInput("must be true, 1, false or 0")
+
+
+def _host_and_port(given: str) -> tuple[str, int]:
+    host, _, port = given.rpartition(":")
+    if not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        raise BadInput("must be host:port")
+    return host.strip("[]"), int(port)
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(given: str) -> str:
+        if given not in words:
+            raise BadInput(f"must be one of {', '.join(words)}")
+        return given
+
+    return parse
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("DAYTONA_API_URL", "daytona_api_url", _url, REQUIRED, "Daytona's internal endpoint"),
+    Setting(
+        "DAYTONA_ADMIN_KEY", "daytona_admin_key", _text, REQUIRED, "its key; sent nowhere else"
+    ),
+    Setting(
+        "SETTLEMENT_CONTRACT",
+        "settlement_contract",
+        _address,
+        REQUIRED,
+        "the BeaconProxy of SandboxServing",
+    ),
+    Setting("RPC_URL", "rpc_urls", _urls, REQUIRED, "the chain's JSON-RPC; several by comma"),
+    Setting("CHAIN_ID", "chain_id", _whole(1, 2**53), REQUIRED, "16602 is 0G Galileo"),
+    Setting("PROVIDER_ADDRESS", "provider", _address, "", "default: the enclave key's address"),
+    Setting("REDIS_ADDR", "redis", _host_and_port, "localhost:6379", "host:port"),
+    Setting("REDIS_PASSWORD", "redis_password", _text, "", ""),
+    Setting("VOUCHER_INTERVAL_SEC", "voucher_interval", _whole(1), "3600", "length of a period"),
+    Setting(
+        "COMPUTE_PRICE_PER_SEC",
+        "compute_price",
+        _neuron,
+        "16667",
+        "neuron per second, while the chain carries no price",
+    ),
+    Setting(
+        "CREATE_FEE", "create_fee", _neuron, "5000000", "neuron, while the chain carries no price"
+    ),
+    Setting("PORT", "port", _whole(0, 65535), "8080", "HTTP port; 0 for any free one"),
+    Setting("MOCK_TEE", "mock_tee", _switch, "", "true takes the key from the environment"),
+    Setting("MOCK_APP_PRIVATE_KEY", "mock_key", _text, "", "that key, 0x and 64 hex digits"),
+    Setting("BACKEND_TAPP_IP", "tapp_host", _text, "127.0.0.1", "key service in the enclave"),
+    Setting("BACKEND_TAPP_PORT", "tapp_port", _whole(1, 65535), "50051", ""),
+    Setting("BACKEND_APP_NAME", "tapp_app", _text, "", "needed unless MOCK_TEE"),
+    Setting(
+        "TAPP_TRUSTED_HOSTS", "tapp_trusted_hosts", _names, "", "non-loopback key services allowed"
+    ),
+    Setting("ADMIN_ADDRESSES", "operators", _addresses, "", "default: the provider"),
+    Setting("SSH_GATEWAY_HOST", "ssh_gateway_host", _text, "", "host put into sshCommand"),
+    Setting("PROXY_DOMAIN", "proxy_domain", _text, "", "domain of preview URLs"),
+    Setting(
+        "RECONCILE_INTERVAL_SEC",
+        "reconcile_interval",
+        _whole(1),
+        "",
+        "sweep of Daytona; default min(15, VOUCHER_INTERVAL_SEC)",
+    ),
+    Setting("CONFIRMATIONS", "confirmations", _whole(0, 10_000), "2", "blocks behind the head"),
+    Setting("MIRROR_MAX_AGE_SEC", "mirror_max_age", _whole(1), "60", "then create answers 503"),
+    Setting("BATCH_MAX", "batch_max", _whole(1, 1000), "50", "vouchers in a transaction"),
+    Setting("BATCH_WAIT_SEC", "batch_wait", _whole(0), "2", "wait for company"),
+    Setting("MAX_IN_FLIGHT", "max_in_flight", _whole(1, 16), "5", "batches at once"),
+    Setting("SETTLE_MIN_NEURON", "settle_min", _neuron, "0", "smallest sum worth a voucher"),
+    Setting("SETTLE_MAX_AGE_SEC", "settle_max_age", _whole(1), "1800", "then it is settled anyway"),
+    Setting("LOSS_CAP_NEURON", "loss_cap", _neuron, "0", "credit that the operator gives"),
+    Setting("STOP_DELAY_SEC", "stop_delay", _whole(0), "60", "how long a stop may take"),
+    Setting("ACK_GRACE_SEC", "ack_grace", _whole(0), "900", "time to acknowledge a new version"),
+    Setting("DEADMAN_MINUTES", "deadman_minutes", _whole(1, 10_000), "60", "auto-stop without us"),
+    Setting("MAX_SANDBOXES_PER_WALLET", "max_sandboxes", _whole(1), "20", ""),
+    Setting("MAX_DISK_GB", "max_disk_gib", _whole(1), "10", "disk included in the price"),
+    Setting("START_BLOCK", "start_block", _whole(0, 2**53), "", "default: found by bisecting"),
+    Setting("LOG_RANGE", "log_range", _whole(1), "5000", "blocks per eth_getLogs"),
+    Setting(
+        "GAS_FLOOR_NEURON",
+        "gas_floor",
+        _neuron,
+        "10000000000000000",
+        "stop sending below this (0.01 0G)",
+    ),
+    Setting(
+        "GAS_FEE_CAP_NEURON",
+        "gas_fee_cap",
+        _neuron,
+        "200000000000",
+        "highest fee per gas (200 gneuron)",
+    ),
+    Setting(
+        "AUTH_BINDING",
+        "auth_binding",
+        _one_of("compat", "toolbox-compat", "strict"),
+        "toolbox-compat",
+        "how strictly a signature is bound to the body",
+    ),
+    Setting(
+        "AUTH_AUDIENCE",
+        "auth_audience",
+        _one_of("optional", "required"),
+        "optional",
+        "whether requests must name this provider",
+    ),
+    Setting("PUBLIC_URL", "public_url", _url, "", "how users reach us"),
+    Setting("PUBLIC_RPC_URL", "public_rpc_url", _url, "", "RPC shown to users"),
+    Setting(
+        "LEASE_SEC", "lease", _whole(2, 600), "15", "how long a silent worker stays the worker"
+    ),
+)
+
+LATER = frozenset({"LIFECYCLE_PER_HOUR", "TRUSTED_PROXIES", "CORS_ORIGINS"})
+"""Named in wire.md §8 and not built yet: setting one is refused rather than ignored."""
+
+_COMMAND_LINE_ONLY = frozenset({"USER_KEY", "PROVIDER_KEY", "OWNER_KEY"})
+
+
+@frozen(kw_only=True)
+class Configuration:
+    """
+    What the daemon was told; wire.md §8 has each variable.  Secrets are not in its repr.
+    """
+
+    daytona_api_url: str
+    daytona_admin_key: str = field(repr=False)
+    settlement_contract: Address
+    rpc_urls: tuple[str, ...] = field(repr=False)
+    chain_id: int
+    provider: Address | None
+    redis: tuple[str, int]
+    redis_password: str | None = field(repr=False)
+    voucher_interval: int
+    compute_price: Neuron
+    create_fee: Neuron
+    port: int
+    mock_tee: bool
+    mock_key: str | None = field(repr=False)
+    tapp_host: str
+    tapp_port: int
+    tapp_app: str | None
+    tapp_trusted_hosts: tuple[str, ...]
+    operators: tuple[Address, ...]
+    ssh_gateway_host: str | None
+    proxy_domain: str | None
+    reconcile_interval: int
+    confirmations: int
+    mirror_max_age: int
+    batch_max: int
+    batch_wait: int
+    max_in_flight: int
+    settle_min: Neuron
+    settle_max_age: int
+    loss_cap: Neuron
+    stop_delay: int
+    ack_grace: int
+    deadman_minutes: int
+    max_sandboxes: int
+    max_disk_gib: int
+    start_block: int | None
+    log_range: int
+    gas_floor: Neuron
+    gas_fee_cap: Neuron
+    auth_binding: str
+    auth_audience: str
+    public_url: str | None
+    public_rpc_url: str | None
+    lease: int
+
+
+def read_configuration(environment: Mapping[str, str]) -> Configuration:
+    """
+    @param environment: Variables by name; an empty value is an absent one.
+    @raise ConfigurationError: Naming every variable that is missing or wrong.
+    """
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        given = environment.get(setting.name, "").strip()
+        if not given and setting.default is REQUIRED:
+            problems.append(f"{setting.name} is required: {setting.help}")
+            continue
+        given = given or setting.default
+        try:
+            values[setting.attribute] = setting.parse(given) if given else _absent(setting)
+        except BadInput as why:
+            problems.append(f"{setting.name} {why.text}")
+    problems.extend(
+        f"{name} is not built yet: unset it" for name in sorted(LATER) if environment.get(name)
+    )
+    problems.extend(_together(values))
+    if problems:
+        raise ConfigurationError(
+            "the settings are wrong:\n" + "\n".join(f"  - {one}" for one in problems),
+            tuple(problems),
+        )
+    if values["reconcile_interval"] is None:
+        values["reconcile_interval"] = min(15, values["voucher_interval"])
+    return Configuration(**values)
+
+
+def _absent(setting: Setting) -> Any:
+    if setting.parse is _switch:
+        return False
+    return () if setting.parse in (_addresses, _names) else None
+
+
+def _together(values: Mapping[str, Any]) -> list[str]:
+    """Settings that are wrong only beside one another."""
+    problems = []
+    if values.get("mock_tee"):
+        if not values.get("mock_key"):
+            problems.append("MOCK_APP_PRIVATE_KEY is required with MOCK_TEE")
+        if values.get("chain_id") is not None and values["chain_id"] not in TEST_CHAINS:
+            known = ", ".join(str(chain) for chain in sorted(TEST_CHAINS))
+            problems.append(
+                f"MOCK_TEE is refused on chain {values['chain_id']}: a mock key may sign on"
+                f" test chains only ({known})"
+            )
+    elif "mock_tee" in values and not values.get("tapp_app"):
+        problems.append("BACKEND_APP_NAME is required unless MOCK_TEE is true")
+    if "deadman_minutes" in values and "reconcile_interval" in values:
+        every = values["reconcile_interval"] or 0
+        if every * 3 > values["deadman_minutes"] * 60:
+            problems.append(
+                "RECONCILE_INTERVAL_SEC must be at most a third of DEADMAN_MINUTES, or paid"
+                " sandboxes would stop"
+            )
+    return problems
+
+
+def read_env_file(text: str) -> dict[str, str]:
+    """
+    C{NAME=value} lines, as systemd's EnvironmentFile has them; blank lines and C{#} skipped.
+
+    @raise ConfigurationError: A line is no assignment, or names a variable nobody reads.
+    """
+    known = {setting.name for setting in SETTINGS} | LATER | _COMMAND_LINE_ONLY
+    found: dict[str, str] = {}
+    problems = []
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        name, separator, value = line.partition("=")
+        name, value = name.strip(), value.strip()
+        if value[:1] in ('"', "'") and value[-1:] == value[:1] and len(value) > 1:
+            value = value[1:-1]
+        if not separator:
+            problems.append(f"line {number} is no NAME=value")
+        elif name not in known:
+            problems.append(f"line {number}: nobody reads {name}")
+        else:
+            found[name] = value
+    if problems:
+        raise ConfigurationError(
+            "the environment file is wrong:\n" + "\n".join(f"  - {one}" for one in problems),
+            tuple(problems),
+        )
+    return found

@@ -1,0 +1,103 @@
+"""
+Being the worker, or standing by.
+
+The lease is renewed every third of its time; work stops locally when two thirds
+have passed without a renewal, by the monotonic clock: earlier than any other
+process can take over (design.md §6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, field
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from sandbox_billing.errors import Transient, UnknownOutcome
+from sandbox_billing.interfaces import ILease
+from sandbox_billing.services._periodic import Periodic
+
+
+@define(eq=False)
+class LeaseKeeper(Service):
+    """
+    @ivar make_work: Makes the services of a worker, once for each time the lease is won.
+    @ivar seconds: How long the lease lasts.
+    @ivar work: What runs now; None while standing by.
+    """
+
+    lease: ILease
+    make_work: Callable[[], MultiService]
+    seconds: float
+    clock: IReactorTime
+    work: MultiService | None = field(default=None, init=False)
+    _renewed_at: float = field(default=0.0, init=False)
+    _loop: Periodic | None = field(default=None, init=False)
+    _ending: Deferred[Any] | None = field(default=None, init=False)
+    _log = Logger()
+
+    def startService(self) -> None:
+        """Try to become the worker at once, then at every third of the lease."""
+        Service.startService(self)
+        self._loop = Periodic("lease", self._turn, self.seconds / 3, self.clock)
+        self._loop.startService()
+
+    def stopService(self) -> Deferred[Any]:
+        """Finish the turns in flight, then let another process take over at once."""
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._leave())
+
+    async def _leave(self) -> None:
+        if self._loop is not None:
+            await self._loop.stopService()
+        await self._stop_work()
+        try:
+            await self.lease.give_up()
+        except (Transient, UnknownOutcome) as why:
+            self._log.info("the lease will run out by itself: {why}", why=str(why))
+
+    @property
+    def trouble(self) -> str | None:
+        """Why this process is not the worker; None when it is."""
+        return None if self.work is not None else "another process is the worker"
+
+    def lost(self) -> None:
+        """A worker's turn was refused as stale: stop all of it before the next turn."""
+        self._renewed_at = float("-inf")
+
+    async def _turn(self) -> None:
+        if self.work is None:
+            await self._stand_by()
+        else:
+            await self._renew()
+
+    async def _stand_by(self) -> None:
+        asked_at = self.clock.seconds()
+        if not await self.lease.acquire():
+            return
+        self._renewed_at = asked_at
+        self.work = self.make_work()
+        self._log.info("this process is the worker now")
+        self.work.startService()
+
+    async def _renew(self) -> None:
+        asked_at = self.clock.seconds()
+        try:
+            if await self.lease.renew() and self._renewed_at != float("-inf"):
+                self._renewed_at = asked_at
+                return
+        except (Transient, UnknownOutcome) as why:
+            if self.clock.seconds() - self._renewed_at < self.seconds * 2 / 3:
+                self._log.warn("the lease was not renewed: {why}", why=str(why))
+                return
+        self._log.error("the lease is lost: work stops here")
+        await self._stop_work()
+
+    async def _stop_work(self) -> None:
+        work, self.work = self.work, None
+        if work is not None:
+            await maybeDeferred(IService(work).stopService)

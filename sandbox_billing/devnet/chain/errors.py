@@ -13,7 +13,7 @@ from typing import Final
 
 from attrs import frozen
 
-from sandbox_billing.errors import BadInput
+from sandbox_billing.errors import BadInput, UnknownOutcome
 
 
 PARSE_ERROR: Final = -32700
@@ -41,6 +41,17 @@ class RpcError(BadInput):
 
     def __str__(self) -> str:
         return f"{self.text} ({self.code})"
+
+
+@frozen(auto_exc=False)
+class HungUp(UnknownOutcome):
+    """
+    The node was told to leave its caller without an answer (L{.faults}); caught by
+    the HTTP resource, which closes the connection.
+    """
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def invalid_params(text: str) -> RpcError:

@@ -10,6 +10,7 @@ Tests: C{tests/devnet/test_chain.py}; beliefs about py-evm: C{tests/beliefs/test
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from functools import reduce
 from operator import or_
@@ -45,6 +46,12 @@ from .transactions import PoolTransaction
 #: Who gets the tips: an address without a known key, so that no balance that
 #: somebody watches changes by itself.
 COINBASE: Final = keccak(b"sandbox_billing devnet coinbase")[12:]
+
+# Importing py-evm raises the process's recursion limit to 100,000; from then on a
+# deeply nested JSON document, anywhere in this process, overruns the C stack and
+# kills it.  This is enough for the EVM's 1,024 calls and safe for C's 8 MiB.
+RECURSION_LIMIT: Final = 16_384
+sys.setrecursionlimit(RECURSION_LIMIT)
 
 ((_, _VM),) = ConsensusApplier(NoProofConsensus).amend_vm_configuration(
     ((BlockNumber(0), CancunVM),)

@@ -17,6 +17,7 @@ from .errors import (
     INVALID_PARAMS,
     INVALID_REQUEST,
     PARSE_ERROR,
+    HungUp,
     RpcError,
 )
 
@@ -35,6 +36,7 @@ def answer(body: bytes, perform: Perform) -> bytes:
     Answer a request or a batch of them.
 
     @return: JSON; empty when everything was a notification.
+    @raise HungUp: Nothing is to be answered, not even that something went wrong.
     """
     try:
         asked = json.loads(body)
@@ -74,6 +76,8 @@ def _carry_out(ident: Any, method: str, values: Any, perform: Perform) -> dict[s
         return {"jsonrpc": "2.0", "id": ident, "result": perform(method, values)}
     except RpcError as e:
         return _error(ident, e)
+    except HungUp:
+        raise
     # This is the router of this little server: whatever else goes wrong in a
     # method is our defect, and the caller is told so instead of being hung up on.
     except Exception:

@@ -18,6 +18,8 @@ from twisted.web import http
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from .errors import HungUp
+
 
 #: A longer body is answered with 413; nothing of it beyond this is kept.
 MAX_BODY_BYTES: Final = 5 * 1024 * 1024
@@ -87,13 +89,14 @@ class RpcResource(Resource):
         request.finish()  # type: ignore[no-untyped-call]
 
     def _failed(self, failure: Failure, request: BoundedRequest) -> None:
-        self._log.failure("devnet chain: a request failed", failure)
+        if failure.check(HungUp) is None:
+            self._log.failure("devnet chain: a request failed", failure)
         request.loseConnection()  # type: ignore[no-untyped-call]
 
 
 def _refuse(request: Request, code: int, text: bytes) -> bytes:
     request.setResponseCode(code)
-    request.setHeader(b"content-type", b"text/plain; charset=utf-8")  # type: ignore[no-untyped-call]
+    request.setHeader(b"content-type", b"text/plain; charset=utf-8")
     return text
 
 
@@ -104,7 +107,7 @@ class _QuietSite(Site):
 
     noisy = False
 
-    def log(self, request: Request) -> None:
+    def log(self, request: http.Request) -> None:
         """
         Do nothing.
         """

@@ -25,8 +25,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from . import jsonrpc, methods
+from . import jsonrpc
 from .devchain import DevChain
+from .faults import FaultyNode
 from .server import TrackingFactory
 
 
@@ -148,6 +149,7 @@ class DevChainService(Service):
         self._port = port
         self._interface = interface
         self._owner = OwningThread(reactor)
+        self._node = FaultyNode(chain)
         self._factory = TrackingFactory(reactor, self._answer)
         self._timer = (
             None
@@ -181,8 +183,7 @@ class DevChainService(Service):
         return self._owner.run(partial(function, *args, **kwargs))
 
     async def _answer(self, body: bytes) -> bytes:
-        perform = partial(methods.perform, self._chain)
-        return await self._owner.run(partial(jsonrpc.answer, body, perform))
+        return await self._owner.run(partial(jsonrpc.answer, body, self._node.perform))
 
     async def _stop(self) -> None:
         if self._listening is None:

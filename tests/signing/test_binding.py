@@ -117,6 +117,8 @@ class VerbTests(BindingCase):
         self.assert_bound(signed("list", "sb-1"), SHOW)
         self.assert_foreign(signed("list", "sb-2"), SHOW)
         self.assert_foreign(signed("list", "sb-1"), LIST)
+        reading = attrs.evolve(TOOLBOX, method="GET", body=Body.EMPTY)
+        self.assert_foreign(signed("toolbox"), reading)
 
     def test_other_verb(self) -> None:
         """Signed for a list, sent as a stop (A1)."""

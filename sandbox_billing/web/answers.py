@@ -1,0 +1,182 @@
+"""
+Answers, and the one table from exception to HTTP (wire.md §5).
+
+Routes return an L{Answer} or raise a domain error; nobody else writes a status.
+
+Tests: C{tests.web.test_answers}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from attrs import field, frozen
+
+from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
+from sandbox_billing.interfaces import (
+    CannotPay,
+    DaytonaRefused,
+    NoSuchSandbox,
+    NotReady,
+    NotYours,
+    StopPending,
+    TooMany,
+    TooSlow,
+)
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.signing.request import AuthenticationError
+
+
+ACCESS = "{method} {path} {status} {milliseconds} ms {peer} {request_id}"
+"""The access log: never a header, a query or a body, which hold signatures and secrets."""
+
+SERVER_NAME = "sandbox-billing"
+
+UNEXPECTED = "something went wrong here; it was logged"
+UPSTREAM_FAILED = "a part behind this proxy failed and nothing was changed; try again"
+OUTCOME_UNKNOWN = (
+    "no answer came in time and it may or may not have happened; look before trying again"
+)
+
+_MAX_TEXT = 1000
+_MAX_PATH = 512
+
+_ABOUT_OUR_KEY = frozenset({401, 402, 403, 407})
+"""
+Codes that speak of our credential at Daytona.  Passed on, they would tell a user that he
+may not have what is his: 403 means a proven other owner (P15).
+"""
+
+
+@frozen(kw_only=True)
+class Answer:
+    """
+    A reply.
+
+    @ivar document: What becomes its JSON.
+    """
+
+    document: Any
+    status: int = 200
+    headers: Mapping[str, str] = field(factory=dict)
+
+
+@frozen(auto_exc=False, str=True)
+class NotServed(BadInput):
+    """
+    The request is refused for its form alone.
+
+    @ivar status: 404, 405, 413 or 415.
+    @ivar allow: The methods that are served, for a 405.
+    """
+
+    status: int = 400
+    allow: tuple[str, ...] = ()
+
+
+_STATUS: tuple[tuple[type[Exception], int], ...] = (
+    # A subclass stands before its family.
+    (AuthenticationError, 401),
+    (BadInput, 400),
+    (CannotPay, 402),
+    (StopPending, 409),
+    (NotYours, 403),
+    (NoSuchSandbox, 404),
+    (TooMany, 429),
+    (Refused, 403),
+    (NotReady, 503),
+    (TooSlow, 504),
+    (Transient, 502),
+    (UnknownOutcome, 504),
+)
+
+
+def _text_of(error: Exception) -> str:
+    if isinstance(error, NotReady | TooSlow):
+        return error.text
+    # The texts of these two name parts of our inside; the log has them.
+    if isinstance(error, Transient):
+        return UPSTREAM_FAILED
+    if isinstance(error, UnknownOutcome):
+        return OUTCOME_UNKNOWN
+    text = getattr(error, "text", "")
+    return text[:_MAX_TEXT] if isinstance(text, str) else ""
+
+
+def refusal(error: Exception) -> Answer | None:
+    """
+    What a domain error is to a client.
+
+    @return: An answer whose document has C{error} and what belongs to this error; None
+        for an error that nobody foresaw.
+    """
+    if isinstance(error, DaytonaRefused):
+        passed_on = 400 <= error.status < 500 and error.status not in _ABOUT_OUR_KEY
+        text = error.text[:_MAX_TEXT] if passed_on else UPSTREAM_FAILED
+        return Answer(status=error.status if passed_on else 502, document={"error": text})
+    status = next((code for kind, code in _STATUS if isinstance(error, kind)), None)
+    if status is None:
+        return None
+    document = {"error": _text_of(error)}
+    headers = {}
+    if isinstance(error, CannotPay):
+        document["balance"] = str(error.balance)
+        document["required"] = str(error.required)
+        document["exposure"] = str(error.exposure)
+        document["code"] = error.code
+    elif isinstance(error, NotServed):
+        status = error.status
+        if error.allow:
+            headers["Allow"] = ", ".join(error.allow)
+    elif isinstance(error, TooMany) and error.retry_after > 0:
+        headers["Retry-After"] = str(error.retry_after)
+    return Answer(status=status, document=document, headers=headers)
+
+
+def described(answer: Answer, *, path: str, now: UnixSeconds) -> Answer:
+    """
+    Add to an error what Daytona's SDKs read: status, message, path and time.
+
+    @param path: As the client spelt it, without its query.
+    """
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    document = {
+        **answer.document,
+        "statusCode": answer.status,
+        "message": answer.document["error"],
+        "path": path[:_MAX_PATH],
+        "timestamp": stamp,
+    }
+    return Answer(status=answer.status, document=document, headers=answer.headers)
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Decimal):
+        # Daytona's SDKs refuse 1.0 where an integer belongs.
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} has no JSON")
+
+
+def dump(document: Any) -> bytes:
+    """A document as compact JSON."""
+    return json.dumps(
+        document, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain
+    ).encode("utf-8")
+
+
+def standard_headers(body: bytes, request_id: str) -> dict[str, str]:
+    """What every reply carries."""
+    return {
+        "Server": SERVER_NAME,
+        "Content-Type": "application/json; charset=utf-8",
+        "Content-Length": str(len(body)),
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+        "X-Request-Id": request_id,
+    }

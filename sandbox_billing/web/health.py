@@ -1,0 +1,35 @@
+"""
+Whether this process lives, and whether it can work.
+
+Tests: C{tests.web.test_info}.
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from sandbox_billing.interfaces import IReadiness
+from sandbox_billing.web._attrs_zope import provides
+from sandbox_billing.web._router import Asked
+from sandbox_billing.web.answers import Answer
+
+
+@frozen(kw_only=True)
+class Health:
+    """
+    The two probes.
+    """
+
+    readiness: IReadiness = field(validator=provides(IReadiness))
+
+    async def alive(self, asked: Asked) -> Answer:
+        """It answers."""
+        return Answer(document={"ok": True})
+
+    async def ready(self, asked: Asked) -> Answer:
+        """It works, or what does not (T6)."""
+        reasons = dict(self.readiness.reasons())
+        return Answer(
+            status=503 if reasons else 200,
+            document={"ready": not reasons, "reasons": reasons},
+        )

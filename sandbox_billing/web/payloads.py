@@ -1,0 +1,194 @@
+"""
+What a user may say in a body or a query: allow-lists with types (daytona.md §4, P4, P16).
+
+Daytona drops what it does not know without a word, and each release knows more; so a
+body is rebuilt from what is named here, in Daytona's exact spelling.
+
+Tests: C{tests.web.test_payloads}.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from sandbox_billing.errors import BadInput
+from sandbox_billing.ledger.reconciliation import RESERVED_LABELS
+from sandbox_billing.signing.request import JSONValue
+from sandbox_billing.web.policy import is_possible_name
+
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\Z")
+_WHOLE = re.compile(r"[0-9]{1,12}\Z")
+_MAX_SIZE = 4096
+_IGNORED_INTERVALS = ("autoArchiveInterval", "autoDeleteInterval")
+
+
+@frozen(kw_only=True)
+class CreateWish:
+    """
+    A create body, read.
+
+    @ivar body: For Daytona: allowed fields only.
+    @ivar auto_stop_minutes: The user's wish; None when he has none.
+    @ivar ignored: Intervals that were given and are not his to set.
+    """
+
+    body: Mapping[str, Any] = field(converter=dict)
+    auto_stop_minutes: int | None
+    ignored: tuple[str, ...]
+
+
+def _text(key: str, value: JSONValue) -> str:
+    if not isinstance(value, str):
+        raise BadInput(f"{key} must be a string")
+    return value
+
+
+def _flag(key: str, value: JSONValue) -> bool:
+    if not isinstance(value, bool):
+        raise BadInput(f"{key} must be true or false")
+    return value
+
+
+def _size(key: str, value: JSONValue) -> int:
+    if type(value) is not int or not 0 <= value <= _MAX_SIZE:
+        raise BadInput(f"{key} must be a whole number from 0 to {_MAX_SIZE}")
+    return value
+
+
+def _texts(key: str, value: JSONValue) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+        raise BadInput(f"{key} must be an object of strings")
+    return {name: str(text) for name, text in value.items()}
+
+
+def _name(key: str, value: JSONValue) -> str:
+    name = _text(key, value)
+    if not is_possible_name(name):
+        raise BadInput("name must be 1 to 128 characters without / \\ ? # % or a reserved word")
+    # Daytona looks for an id first: such a name could shadow somebody's sandbox.
+    if _UUID.match(name):
+        raise BadInput("name must not look like an id")
+    if name.upper().startswith("DESTROYED_"):
+        raise BadInput("name must not begin with DESTROYED_")
+    return name
+
+
+def _labels(key: str, value: JSONValue) -> dict[str, str]:
+    labels = _texts(key, value)
+    for reserved in sorted(RESERVED_LABELS & labels.keys()):
+        raise BadInput(f"label {reserved} is reserved")
+    return labels
+
+
+def _no_gpu(key: str, value: JSONValue) -> int:
+    if _size(key, value) > 0:
+        raise BadInput("gpu must be 0: it has no price yet")
+    return 0
+
+
+def _build(key: str, value: JSONValue) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadInput(f"{key} must be an object")
+    allowed = ("dockerfileContent", "contextHashes")
+    _drop_empty(value, allowed, prefix=f"{key}.")
+    built: dict[str, Any] = {
+        "dockerfileContent": _text(f"{key}.dockerfileContent", value.get("dockerfileContent"))
+    }
+    hashes = value.get("contextHashes")
+    if hashes is not None:
+        if not isinstance(hashes, list) or not all(isinstance(h, str) for h in hashes):
+            raise BadInput(f"{key}.contextHashes must be a list of strings")
+        built["contextHashes"] = hashes
+    return built
+
+
+def _drop_empty(body: Mapping[str, JSONValue], allowed: Any, *, prefix: str = "") -> None:
+    """
+    Official SDKs send C{volumes: []} and the like: what is empty asks for nothing.
+
+    @raise BadInput: A key that is not allowed asks for something.
+    """
+    for key, value in body.items():
+        if key not in allowed and value not in (None, False, 0, "", [], {}):
+            raise BadInput(f"unknown or forbidden field: {prefix}{key[:64]}")
+
+
+_CREATE: Mapping[str, Callable[[str, JSONValue], Any]] = {
+    "name": _name,
+    "snapshot": _text,
+    "user": _text,
+    "env": _texts,
+    "labels": _labels,
+    "public": _flag,
+    "networkBlockAll": _flag,
+    "networkAllowList": _text,
+    "target": _text,
+    "cpu": _size,
+    "memory": _size,
+    "disk": _size,
+    "gpu": _no_gpu,
+    "buildInfo": _build,
+}
+
+
+def read_create(body: JSONValue, *, max_disk_gb: int) -> CreateWish:
+    """
+    Read the body of a create.
+
+    @param body: Parsed JSON.
+    @param max_disk_gb: MAX_DISK_GB, in Daytona's GiB.
+    @raise BadInput: It is no object, has a field it may not have, or one of a wrong type.
+    """
+    if not isinstance(body, dict):
+        raise BadInput("the body must be a JSON object")
+    _drop_empty(body, {*_CREATE, *_IGNORED_INTERVALS, "autoStopInterval"})
+    rebuilt = {
+        key: read(key, body[key]) for key, read in _CREATE.items() if body.get(key) is not None
+    }
+    if rebuilt.get("disk", 0) > max_disk_gb:
+        raise BadInput(f"disk must be at most {max_disk_gb}")
+    if "snapshot" in rebuilt and "buildInfo" in rebuilt:
+        raise BadInput("snapshot and buildInfo exclude each other")
+    auto_stop = body.get("autoStopInterval")
+    if auto_stop is not None and (type(auto_stop) is not int or auto_stop < 0):
+        raise BadInput("autoStopInterval must be a whole number of minutes, 0 for never")
+    return CreateWish(
+        body=rebuilt,
+        auto_stop_minutes=auto_stop if type(auto_stop) is int else None,
+        ignored=tuple(key for key in _IGNORED_INTERVALS if body.get(key) is not None),
+    )
+
+
+def read_labels(body: JSONValue) -> dict[str, str]:
+    """
+    Read C{{"labels": {...}}}.
+
+    Reserved ones are left out, not refused: whoever changes one of his labels sends back
+    all that he was shown.  Ours are put on again by intake.
+
+    @raise BadInput: It has another shape (P3).
+    """
+    if not isinstance(body, dict) or "labels" not in body:
+        raise BadInput('the body must be {"labels": {...}}')
+    _drop_empty(body, ("labels",))
+    labels = _texts("labels", body["labels"])
+    return {name: text for name, text in labels.items() if name not in RESERVED_LABELS}
+
+
+def whole(query: Mapping[str, str], name: str, default: int, *, least: int, most: int) -> int:
+    """
+    A number in a query.
+
+    @raise BadInput: It is no whole number in C{[least, most]}.
+    """
+    text = query.get(name)
+    if text is None:
+        return default
+    if not _WHOLE.match(text) or not least <= int(text) <= most:
+        raise BadInput(f"{name} must be a whole number from {least} to {most}")
+    return int(text)

@@ -1,0 +1,48 @@
+"""What is public about this provider: what the web room tells, and the limits it holds."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.rating import Prices
+from sandbox_billing.signing.request import BindingMode
+
+
+def _no_slash(url: str) -> str:
+    return url.rstrip("/")
+
+
+@frozen(kw_only=True)
+class Terms:
+    """
+    Settings of the web room; none of them is a secret.
+
+    @ivar contract: The settlement contract, the BeaconProxy's address.
+    @ivar provider: Whose sandboxes these are.
+    @ivar public_rpc_url: What C{/info} shows; empty when there is none to show.
+    @ivar voucher_interval_seconds: VOUCHER_INTERVAL_SEC.
+    @ivar stop_delay_seconds: STOP_DELAY_SEC.
+    @ivar environment: The prices used while the chain carries none.
+    @ivar ssh_gateway_host: Put into C{sshCommand}; empty leaves Daytona's.
+    @ivar public_url: Where users reach us, without a trailing slash; never taken from
+        a C{Host} header, which any client may write.
+    @ivar max_disk_gb: The largest disk that may be asked for, GiB.
+    @ivar deadman_minutes: No ssh access lives longer: it outlives this daemon.
+    @ivar auth_binding: AUTH_BINDING.
+    @ivar audience_required: AUTH_AUDIENCE=required.
+    """
+
+    contract: Address
+    provider: Address
+    chain_id: int
+    public_rpc_url: str = ""
+    voucher_interval_seconds: int
+    stop_delay_seconds: int
+    environment: Prices
+    ssh_gateway_host: str = ""
+    public_url: str = field(converter=_no_slash)
+    max_disk_gb: int = 10
+    deadman_minutes: int = 60
+    auth_binding: BindingMode = "toolbox-compat"
+    audience_required: bool = False

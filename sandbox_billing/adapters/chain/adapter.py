@@ -194,18 +194,9 @@ class Web3Chain:
     # --- transactions ---------------------------------------------------------------
 
     def adopt_attempts(self, attempts: Iterable[Attempt]) -> None:
-        """
-        Tell of all stored attempts, after a restart and before the first C{prepare}: their
-        account nonces are taken, whatever nodes know of them.
-        """
         self._transactions.adopt(attempts)
 
     def abandon(self, attempt: Attempt) -> None:
-        """
-        Take back the newest prepared attempt, which was neither stored nor sent.
-
-        Otherwise its account nonce would stay unused, and later transactions would wait.
-        """
         self._transactions.abandon(attempt)
 
     async def account_nonces(self) -> AccountNonces:

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Any
 
 from attrs import frozen
+from eth_utils.crypto import keccak
 
 from sandbox_billing.adapters.chain.codec import Codec
 from sandbox_billing.adapters.chain.contract import revert_of
@@ -39,6 +40,10 @@ from sandbox_billing.interfaces import ISigner, Line
 from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
+from sandbox_billing.signing.eip55 import checksum
+
+
+_REMEMBERED_CALLS = 256
 
 
 @frozen(kw_only=True)
@@ -104,6 +109,7 @@ class Transactions:
         self._policy = policy
         self._now = now
         self._next = 0
+        self._given: dict[bytes, int] = {}
         self._lock = Lock()
 
     def adopt(self, attempts: Iterable[Attempt]) -> None:
@@ -112,14 +118,12 @@ class Transactions:
             self._next = max([self._next, *(a.account_nonce + 1 for a in attempts)])
 
     def abandon(self, attempt: Attempt) -> None:
-        """
-        Give the account nonce of an attempt that was neither stored nor sent to the next one.
-
-        Without this its nonce would be a gap, and everything after it would wait for ever.
-        """
+        """The newest prepared attempt was neither stored nor sent: its account nonce is free."""
+        nonce = attempt.account_nonce
         with self._lock:
-            if self._next == attempt.account_nonce + 1:
-                self._next = attempt.account_nonce
+            if self._next == nonce + 1:
+                self._next = nonce
+                self._given = {call: n for call, n in self._given.items() if n != nonce}
 
     def nonces(self) -> AccountNonces:
         """The highest counts that any node answers: one that lags must not make us reuse one."""
@@ -162,10 +166,8 @@ class Transactions:
         if gas > market.gas_limit:
             raise Refused(f"{len(lines)} vouchers are more than a block takes; send fewer")
         self._check_purse(market.balance, gas, fees)
-        nonce = self._account_nonce() if replacing is None else replacing.account_nonce
-        attempt = self._sign(data, nonce, gas, fees)
-        self.adopt([attempt])
-        return attempt
+        nonce = self._account_nonce(data) if replacing is None else replacing.account_nonce
+        return self._sign(data, nonce, gas, fees)
 
     def _calldata(self, lines: Sequence[Line]) -> bytes:
         return settle_calldata(self._codec, self._provider, lines)
@@ -240,16 +242,31 @@ class Transactions:
                 f"cost {gas * fees.cap}; send it some"
             )
 
-    def _account_nonce(self) -> int:
-        pending = self.nonces().pending
+    def _account_nonce(self, data: bytes) -> int:
+        """
+        The next one; or, for a call that was prepared before, the same one again.
+
+        The caller may have failed to store what it was given: were its account nonce left
+        unused, every later transaction would wait behind the gap.  If it was stored after
+        all, two transactions share the nonce and one of them can be mined (T-1).
+        """
+        counts = self.nonces()
+        call = keccak(data)
         with self._lock:
-            return max(pending, self._next)
+            nonce = self._given.pop(call, -1)
+            if nonce < counts.mined:
+                nonce = max(counts.pending, self._next)
+                self._next = nonce + 1
+            self._given[call] = nonce
+            if len(self._given) > _REMEMBERED_CALLS:
+                self._given.pop(next(iter(self._given)))
+        return nonce
 
     def _sign(self, data: bytes, nonce: int, gas: int, fees: Fees) -> Attempt:
         fields: dict[str, Any] = {
             "chainId": self._nodes.chain_id,
             "nonce": nonce,
-            "to": "0x" + self._contract.to_bytes().hex(),
+            "to": checksum(self._contract),
             "value": 0,
             "gas": gas,
             "data": "0x" + data.hex(),

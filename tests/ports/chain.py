@@ -1,0 +1,586 @@
+"""
+The port L{IChain}: a world to run it in, and the suite every implementation passes.
+
+The world is the real contract on the devnet's chain, served on a real socket.  Blocks
+come when a test mines one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from eth_account import Account as EthAccount
+from eth_account.signers.local import LocalAccount
+from hexbytes import HexBytes
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred
+from twisted.python.threadpool import ThreadPool
+from twisted.trial.unittest import TestCase
+from web3 import Web3
+from web3.contract.contract import ContractFunction
+from web3.providers.base import JSONBaseProvider
+from web3.types import RPCEndpoint, RPCResponse, TxReceipt
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from sandbox_billing.adapters.chain.adapter import ChainSettings, Web3Chain
+from sandbox_billing.adapters.chain.artifacts import load
+from sandbox_billing.adapters.chain.transactions import GasPolicy
+from sandbox_billing.devnet.chain import jsonrpc, methods
+from sandbox_billing.devnet.chain.accounts import DEVELOPMENT_KEYS
+from sandbox_billing.devnet.chain.devchain import DevChain, make_dev_chain
+from sandbox_billing.devnet.chain.service import DevChainService
+from sandbox_billing.devnet.contracts import deploy_stack
+from sandbox_billing.interfaces import IChain, IWallClock, Line, NodeBehind
+from sandbox_billing.ledger.account import BlockRef
+from sandbox_billing.ledger.identity import Address, Nonce
+from sandbox_billing.ledger.money import UnixSeconds, neuron
+from sandbox_billing.signing.eip712 import EIP712Domain, VoucherFields, digest
+from sandbox_billing.signing.key import SigningKey
+
+
+T = TypeVar("T")
+
+CHAIN_ID = 16602
+STAKE = 1_000
+TOKEN = 10**18
+LOCK_SECONDS = 7_200
+USAGE_HASH = b"\x5a" * 32
+NOW = UnixSeconds(1_700_000_000)
+
+SIGNER_KEY = b"\x11" * 32
+"""A well-known development key, wire.md's vectors are made with it; it never guards real money."""
+
+
+class InProcess(JSONBaseProvider):
+    """web3's way to a chain in this process, without a socket."""
+
+    def __init__(self, chain: DevChain) -> None:
+        super().__init__()
+        self._chain = chain
+
+    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        body = self.encode_rpc_request(method, params)
+        return self.decode_rpc_response(jsonrpc.answer(body, partial(methods.perform, self._chain)))
+
+
+@implementer(IWallClock)
+class StandingClock:
+    """It is always C{NOW}."""
+
+    def now(self) -> UnixSeconds:
+        return NOW
+
+
+class Stage:
+    """
+    A chain with the stack on it, a registered provider and a rich signer.
+
+    Not for several threads: once it is served, its owner's only (L{World.run}).
+    """
+
+    def __init__(self) -> None:
+        self.chain = make_dev_chain(now=time.time, automine=True)
+        self.w3 = Web3(InProcess(self.chain))
+        self.owner, self.provider, self.user, self.stranger, self.other = (
+            EthAccount.from_key(key) for key in DEVELOPMENT_KEYS[:5]
+        )
+        self.signer = SigningKey.from_bytes(SIGNER_KEY)
+        self.chain.mine()
+        self.chain.mine()
+        self.before_deployment = self.chain.head.number
+        self.proxy = deploy_stack(self.w3, self.owner, STAKE, wait=self._mined).proxy
+        self.contract_block = self.chain.head.number
+        self.serving = self.w3.eth.contract(address=self.proxy, abi=load("SandboxServing").abi)
+        self.contract = Address(self.proxy)
+        self.domain = EIP712Domain(CHAIN_ID, self.contract)
+        self.pay(self.signer.address.hex, 100 * TOKEN)
+        self.register()
+        self.chain.automine = False
+
+    def _mined(self, transaction: HexBytes) -> TxReceipt:
+        return self.w3.eth.get_transaction_receipt(transaction)
+
+    def pay(self, to: str, amount: int) -> None:
+        """Money out of nothing."""
+        self.chain.set_balance(bytes.fromhex(to[2:]), amount)
+
+    def send(self, call: ContractFunction, sender: LocalAccount, value: int = 0) -> bytes:
+        """Put a call into the pool; it is mined with the next block."""
+        head = self.w3.eth.get_block("latest")
+        transaction = call.build_transaction(
+            {
+                "from": sender.address,
+                "nonce": self.w3.eth.get_transaction_count(sender.address, "pending"),
+                "chainId": CHAIN_ID,
+                "gas": 6_000_000,
+                "value": value,
+                "maxFeePerGas": head["baseFeePerGas"] * 3,
+                "maxPriorityFeePerGas": head["baseFeePerGas"],
+            }
+        )
+        signed = sender.sign_transaction(transaction)
+        return bytes(self.w3.eth.send_raw_transaction(signed.raw_transaction))
+
+    def act(self, call: ContractFunction, sender: LocalAccount, value: int = 0) -> TxReceipt:
+        """
+        Mine a call.
+
+        @raise AssertionError: It reverted.
+        """
+        sent = self.send(call, sender, value)
+        if not self.chain.automine:
+            self.chain.mine()
+        receipt = self._mined(HexBytes(sent))
+        assert receipt["status"] == 1, f"{call.fn_name} reverted"
+        return receipt
+
+    def register(
+        self,
+        who: LocalAccount | None = None,
+        *,
+        cpu: int = 60,
+        signer: str | None = None,
+        stake: int = STAKE,
+    ) -> None:
+        """addOrUpdateService, by the provider with our signer unless said otherwise."""
+        call = self.serving.functions.addOrUpdateService(
+            "https://provider.example",
+            Web3.to_checksum_address(signer or self.signer.address.hex),
+            cpu,
+            5,
+            30,
+        )
+        self.act(call, who or self.provider, stake)
+
+    def deposit(self, amount: int, user: LocalAccount | None = None) -> None:
+        """A user's own deposit with the provider."""
+        who = user or self.user
+        call = self.serving.functions.deposit(who.address, self.provider.address)
+        self.act(call, who, amount)
+
+    def acknowledge(self, user: LocalAccount | None = None, *, acknowledged: bool = True) -> None:
+        """A user's word on the provider's signer."""
+        call = self.serving.functions.acknowledgeTEESigner(self.provider.address, acknowledged)
+        self.act(call, user or self.user)
+
+    def request_refund(self, amount: int) -> None:
+        """The user's."""
+        self.act(self.serving.functions.requestRefund(self.provider.address, amount), self.user)
+
+    def fund(self, amount: int, user: LocalAccount | None = None) -> None:
+        """Deposit and acknowledge."""
+        self.deposit(amount, user)
+        self.acknowledge(user)
+
+    def line(self, nonce: int, fee: int, user: LocalAccount | None = None) -> Line:
+        """A voucher that our signer signed."""
+        who = Address((user or self.user).address)
+        fields = VoucherFields(
+            user=who,
+            provider=Address(self.provider.address),
+            usage_hash=USAGE_HASH,
+            nonce=nonce,
+            total_fee=fee,
+        )
+        return Line(
+            user=who,
+            fee=neuron(fee),
+            usage_hash="0x" + USAGE_HASH.hex(),
+            nonce=Nonce(nonce),
+            signature="0x" + self.signer.sign_digest(digest(self.domain, fields)).hex(),
+        )
+
+    def settle(self, *lines: Line) -> TxReceipt:
+        """Settle as another submitter would: the provider itself."""
+        vouchers = [
+            (
+                Web3.to_checksum_address(line.user.hex),
+                self.provider.address,
+                line.fee,
+                HexBytes(line.usage_hash),
+                line.nonce,
+                HexBytes(line.signature),
+            )
+            for line in lines
+        ]
+        return self.act(self.serving.functions.settleFeesWithTEE(vouchers), self.provider)
+
+    def reorg(self, depth: int, *, keep: bool = False) -> None:
+        """Other blocks in the place of the newest ones."""
+        self.chain.reorg(depth, keep_transactions=keep)
+
+
+_STAGE: list[tuple[Stage, int]] = []
+
+
+def fresh_stage() -> Stage:
+    """The stage as it was when it was made: made once, put back for each test."""
+    if _STAGE:
+        stage, snapshot = _STAGE.pop()
+        stage.chain.revert(snapshot)
+    else:
+        stage = Stage()
+    stage.chain.automine = False
+    _STAGE.append((stage, stage.chain.snapshot()))
+    return stage
+
+
+class ChainCase(TestCase):
+    """
+    A stage that is served on a socket, and adapters made for it.
+    """
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.stage = fresh_stage()
+        self.service = DevChainService(
+            reactor=global_reactor,  # type: ignore[arg-type]
+            chain=self.stage.chain,
+            block_seconds=None,
+        )
+        self.service.startService()
+        self.addCleanup(self.service.stopService)
+        self.user = Address(self.stage.user.address)
+        self.provider = Address(self.stage.provider.address)
+
+    def run_on_chain(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> Deferred[T]:
+        """Do something to the stage, in the thread that owns the chain."""
+        return self.service.run(work, *args, **kwargs)
+
+    def pool(self, threads: int) -> ThreadPool:
+        """A running thread pool that ends with the test."""
+        pool = ThreadPool(minthreads=0, maxthreads=threads)
+        pool.start()
+        self.addCleanup(pool.stop)
+        return pool
+
+    def adapter(self, *urls: str, **changes: Any) -> Web3Chain:
+        """
+        An adapter for these nodes; the served stage alone when there are none.
+
+        @param changes: Of L{ChainSettings}; C{signer}, and C{fee_cap} and C{floor} too.
+        """
+        signer = changes.pop("signer", self.stage.signer)
+        policy = GasPolicy(
+            fee_cap=neuron(changes.pop("fee_cap", 1_000 * 10**9)),
+            floor=neuron(changes.pop("floor", TOKEN // 100)),
+        )
+        given: dict[str, Any] = {
+            "chain_id": CHAIN_ID,
+            "contract": self.stage.contract,
+            "provider": self.provider,
+            "gas": policy,
+            "urls": urls or (self.service.url,),
+        }
+        return Web3Chain.of(
+            ChainSettings(**{**given, **changes}),
+            reactor=global_reactor,  # type: ignore[arg-type]
+            read_pool=self.pool(4),
+            submission_pool=self.pool(1),
+            signer=signer,
+            clock=StandingClock(),
+        )
+
+
+def chain_suite(make: Callable[[ChainCase], IChain]) -> type[TestCase]:
+    """
+    What every L{IChain} does with the contract.
+
+    @param make: From a case with its stage ready to an implementation.
+    """
+
+    class ChainPort(ChainCase):
+        """L{IChain}."""
+
+        def setUp(self) -> None:
+            super().setUp()
+            self.chain: Any = make(self)
+
+        async def _settled(self, *lines: Line) -> Any:
+            attempt = await self.chain.prepare(lines, None)
+            await self.chain.broadcast(attempt)
+            await self.run_on_chain(self.stage.chain.mine)
+            return await self.chain.receipt(attempt.hash)
+
+        def test_interface(self) -> None:
+            """It has every method of the port."""
+            verifyObject(IChain, self.chain)
+
+        async def test_facts(self) -> None:
+            """The start-up check sees the contract's separator and lock."""
+            facts = await self.chain.facts()
+            self.assertEqual(facts.chain_id, CHAIN_ID)
+            self.assertTrue(facts.has_code)
+            self.assertEqual(facts.domain_separator, "0x" + self.stage.domain.separator.hex())
+            self.assertEqual(facts.lock_seconds, LOCK_SECONDS)
+
+        async def test_blocks(self) -> None:
+            """The head is the newest block, and found again by its number."""
+            mined = await self.run_on_chain(self.stage.chain.mine)
+            head = await self.chain.head()
+            self.assertEqual(
+                head,
+                BlockRef(
+                    number=mined.number, hash="0x" + mined.hash.hex(), timestamp=mined.timestamp
+                ),
+            )
+            self.assertEqual(await self.chain.block(head.number), head)
+
+        async def test_a_block_to_come(self) -> None:
+            """A block nobody has yet is NodeBehind, not some other block."""
+            head = await self.chain.head()
+            with self.assertRaises(NodeBehind):
+                await self.chain.block(head.number + 1)
+
+        async def test_first_block(self) -> None:
+            """The contract's first block is the one its proxy was created in."""
+            self.assertEqual(await self.chain.first_block(), self.stage.contract_block)
+
+        async def test_service(self) -> None:
+            """A registration is read whole; without one there is none."""
+            head = await self.chain.head()
+            record = await self.chain.service(self.provider, head)
+            self.assertEqual(
+                (record.signer, record.signer_version, record.url),
+                (self.stage.signer.address, 1, "https://provider.example"),
+            )
+            self.assertEqual(
+                (
+                    record.prices.per_cpu_per_minute,
+                    record.prices.per_memory_gib_per_minute,
+                    record.prices.create_fee,
+                    record.prices.flat_per_second,
+                ),
+                (60, 30, 5, 0),
+            )
+            self.assertIsNone(await self.chain.service(self.user, head))
+
+        async def test_service_in_the_past(self) -> None:
+            """A registration is that of the named block, not today's."""
+            before = await self.chain.head()
+            await self.run_on_chain(self.stage.register, cpu=61, stake=0)
+            now = await self.chain.head()
+            self.assertEqual((await self.chain.service(self.provider, before)).signer_version, 1)
+            self.assertEqual((await self.chain.service(self.provider, now)).signer_version, 2)
+
+        async def test_leaving(self) -> None:
+            """Leaving has a moment once it was announced."""
+            before = await self.chain.head()
+            self.assertIsNone(await self.chain.leaving_at(before))
+            announce = self.stage.serving.functions.announceLeave()
+            await self.run_on_chain(self.stage.act, announce, self.stage.provider)
+            after = await self.chain.head()
+            self.assertEqual(await self.chain.leaving_at(after), after.timestamp + LOCK_SECONDS)
+
+        async def test_accounts(self) -> None:
+            """Balance, pending refund, lock, acknowledgement and nonce are the block's."""
+            await self.run_on_chain(self.stage.fund, 100)
+            await self.run_on_chain(self.stage.settle, self.stage.line(3, 10))
+            before = await self.chain.head()
+            await self.run_on_chain(self.stage.request_refund, 40)
+            now = await self.chain.head()
+            stranger = Address(self.stage.stranger.address)
+            none, account = await self.chain.accounts([stranger, self.user], now)
+            self.assertEqual(
+                (
+                    account.wallet,
+                    account.balance,
+                    account.pending_refund,
+                    account.refund_unlock_at,
+                    account.acknowledged,
+                    account.last_nonce,
+                    account.block,
+                ),
+                (self.user, 50, 40, now.timestamp + LOCK_SECONDS, True, 3, now.number),
+            )
+            self.assertEqual((none.balance, none.acknowledged, none.last_nonce), (0, False, 0))
+            (earlier,) = await self.chain.accounts([self.user], before)
+            self.assertEqual((earlier.balance, earlier.pending_refund), (90, 0))
+            self.assertEqual(await self.chain.last_nonces([stranger, self.user], now), (0, 3))
+
+        async def test_nobody(self) -> None:
+            """Asking for no wallets is answered with none."""
+            head = await self.chain.head()
+            self.assertEqual(await self.chain.accounts([], head), ())
+            self.assertEqual(await self.chain.last_nonces([], head), ())
+
+        async def test_settlement(self) -> None:
+            """A batch settles: a receipt, and an event with what was paid."""
+            await self.run_on_chain(self.stage.fund, 100)
+            receipt = await self._settled(self.stage.line(1, 30), self.stage.line(2, 20))
+            self.assertTrue(receipt.succeeded)
+            self.assertEqual(receipt.block, await self.chain.head())
+            self.assertGreater(receipt.gas_used, 0)
+            self.assertGreater(receipt.gas_price, 0)
+            number = receipt.block.number
+            found = await self.chain.happenings(number, number)
+            self.assertEqual(
+                [
+                    (s.user, s.provider, s.fee, s.nonce, s.status, s.paid, s.timestamp)
+                    for s in found.settlements
+                ],
+                [
+                    (self.user, self.provider, fee, nonce, 0, fee, receipt.block.timestamp)
+                    for nonce, fee in ((1, 30), (2, 20))
+                ],
+            )
+            self.assertEqual({s.transaction for s in found.settlements}, {receipt.transaction})
+            self.assertEqual({s.usage_hash for s in found.settlements}, {"0x" + "5a" * 32})
+            self.assertEqual((found.events, found.services), ((), ()))
+
+        async def test_shortfall(self) -> None:
+            """A voucher that found too little says what it took, each its own (K3)."""
+            other = self.stage.other
+            await self.run_on_chain(self.stage.fund, 12)
+            await self.run_on_chain(self.stage.fund, 7, other)
+            receipt = await self._settled(
+                self.stage.line(1, 30), self.stage.line(1, 40, other), self.stage.line(2, 5)
+            )
+            number = receipt.block.number
+            found = await self.chain.happenings(number, number)
+            self.assertEqual(
+                [(s.user, s.nonce, s.fee, s.status, s.paid) for s in found.settlements],
+                [
+                    (self.user, 1, 30, 1, 12),
+                    (Address(other.address), 1, 40, 1, 7),
+                    (self.user, 2, 5, 1, 0),
+                ],
+            )
+
+        async def test_fifty(self) -> None:
+            """A batch of fifty vouchers goes out in one transaction."""
+            await self.run_on_chain(self.stage.fund, 1_000)
+            lines = [self.stage.line(nonce, 10) for nonce in range(1, 51)]
+            receipt = await self._settled(*lines)
+            self.assertTrue(receipt.succeeded)
+            (account,) = await self.chain.accounts([self.user], receipt.block)
+            self.assertEqual((account.balance, account.last_nonce), (500, 50))
+
+        async def test_somebody_else_submitted(self) -> None:
+            """An event counts in whatever transaction it stands (K8, S4)."""
+            await self.run_on_chain(self.stage.fund, 100)
+            ours = await self.chain.prepare([self.stage.line(1, 30)], None)
+            await self.run_on_chain(self.stage.settle, self.stage.line(1, 30))
+            head = await self.chain.head()
+            (settled,) = (await self.chain.happenings(head.number, head.number)).settlements
+            self.assertNotEqual(settled.transaction, ours.hash)
+            self.assertEqual((settled.nonce, settled.paid), (1, 30))
+            self.assertIsNone(await self.chain.receipt(ours.hash))
+
+        async def test_refusals_at_the_parent(self) -> None:
+            """Reasons are those of the named block, whatever happened since (S5)."""
+            await self.run_on_chain(self.stage.deposit, 100)
+            unacknowledged = await self.chain.head()
+            await self.run_on_chain(self.stage.acknowledge)
+            acknowledged = await self.chain.head()
+            good, bad = self.stage.line(1, 5), self.stage.line(2, 5)
+            forged = Line(
+                user=bad.user,
+                fee=neuron(6),
+                usage_hash=bad.usage_hash,
+                nonce=bad.nonce,
+                signature=bad.signature,
+            )
+            poor = self.stage.line(3, 1_000)
+            self.assertEqual(await self.chain.refusals([good], unacknowledged), (3,))
+            self.assertEqual(
+                await self.chain.refusals([good, forged, poor, good], acknowledged), (0, 5, 1, 4)
+            )
+
+        async def test_events(self) -> None:
+            """Events of our provider come in log order, registrations of everybody."""
+            first = (await self.chain.head()).number + 1
+            await self.run_on_chain(self.stage.fund, 100)
+            await self.run_on_chain(self.stage.request_refund, 40)
+            await self.run_on_chain(self.stage.register, self.stage.other)
+            await self.run_on_chain(self.stage.acknowledge, acknowledged=False)
+            deposit = self.stage.serving.functions.deposit(
+                self.stage.user.address, self.stage.other.address
+            )
+            await self.run_on_chain(self.stage.act, deposit, self.stage.user, 5)
+            await self.run_on_chain(self.stage.register, cpu=61, stake=0)
+            head = await self.chain.head()
+            found = await self.chain.happenings(first, head.number)
+            self.assertEqual(
+                [(e.name, e.wallet) for e in found.events],
+                [
+                    ("Deposited", self.user),
+                    ("TEESignerAcknowledged", self.user),
+                    ("RefundRequested", self.user),
+                    ("TEESignerAcknowledged", self.user),
+                    ("ServiceUpdated", None),
+                ],
+            )
+            places = [(e.block, e.log_index) for e in found.events]
+            self.assertEqual(places, sorted(places))
+            self.assertEqual(found.services, (Address(self.stage.other.address), self.provider))
+
+        async def test_logs_of_a_block_to_come(self) -> None:
+            """A range that ends above the head is NodeBehind, never fewer logs."""
+            head = await self.chain.head()
+            with self.assertRaises(NodeBehind):
+                await self.chain.happenings(head.number, head.number + 1)
+
+        async def test_reorganised(self) -> None:
+            """A block that was replaced is not read any more, and the receipt goes (S9)."""
+            await self.run_on_chain(self.stage.fund, 100)
+            receipt = await self._settled(self.stage.line(1, 30))
+            await self.run_on_chain(self.stage.reorg, 1)
+            with self.assertRaises(NodeBehind):
+                await self.chain.accounts([self.user], receipt.block)
+            self.assertIsNone(await self.chain.receipt(receipt.transaction))
+            again = await self.chain.block(receipt.block.number)
+            self.assertNotEqual(again.hash, receipt.block.hash)
+            (account,) = await self.chain.accounts([self.user], again)
+            self.assertEqual((account.balance, account.last_nonce), (100, 0))
+
+        async def test_sent_twice(self) -> None:
+            """Sending an attempt again is harmless: while it waits, and when it is mined."""
+            await self.run_on_chain(self.stage.fund, 100)
+            attempt = await self.chain.prepare([self.stage.line(1, 30)], None)
+            await self.chain.broadcast(attempt)
+            await self.chain.broadcast(attempt)
+            await self.run_on_chain(self.stage.chain.mine)
+            await self.chain.broadcast(attempt)
+            self.assertIsNotNone(await self.chain.receipt(attempt.hash))
+
+        async def test_replacement(self) -> None:
+            """A bump keeps the account nonce, and is mined in the place of the first."""
+            await self.run_on_chain(self.stage.fund, 100)
+            lines = [self.stage.line(1, 30)]
+            attempt = await self.chain.prepare(lines, None)
+            await self.chain.broadcast(attempt)
+            bumped = await self.chain.prepare(lines, attempt)
+            self.assertEqual(bumped.account_nonce, attempt.account_nonce)
+            self.assertGreaterEqual(bumped.fee_cap * 10, attempt.fee_cap * 11)
+            await self.chain.broadcast(bumped)
+            await self.run_on_chain(self.stage.chain.mine)
+            self.assertIsNone(await self.chain.receipt(attempt.hash))
+            self.assertTrue((await self.chain.receipt(bumped.hash)).succeeded)
+
+        async def test_two_prepared(self) -> None:
+            """Two batches prepared before either is sent do not share an account nonce."""
+            await self.run_on_chain(self.stage.fund, 100)
+            one = await self.chain.prepare([self.stage.line(1, 30)], None)
+            two = await self.chain.prepare([self.stage.line(2, 30)], None)
+            self.assertEqual(two.account_nonce, one.account_nonce + 1)
+
+        async def test_gas_balance(self) -> None:
+            """What is left for gas falls by what transactions cost."""
+            await self.run_on_chain(self.stage.fund, 100)
+            before = await self.chain.gas_balance()
+            receipt = await self._settled(self.stage.line(1, 30))
+            paid = receipt.gas_used * receipt.gas_price
+            self.assertEqual(await self.chain.gas_balance(), before - paid)
+
+    return ChainPort
+
+
+def addresses(count: int) -> Sequence[Address]:
+    """So many wallets that never did anything."""
+    return [Address.from_bytes(number.to_bytes(20, "big")) for number in range(1, count + 1)]

@@ -20,10 +20,10 @@ A new exception belongs to one of these families, or the family is missing.
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from attrs import frozen
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class BadInput(Exception):
     """
     The caller sent something wrong; sending the same again is wrong again.
@@ -37,7 +37,7 @@ class BadInput(Exception):
         return self.text
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class ConfigurationError(BadInput):
     """
     Settings are missing or wrong; caught by C{tap}, which exits with 78 (EX_CONFIG).
@@ -48,7 +48,7 @@ class ConfigurationError(BadInput):
     problems: tuple[str, ...] = ()
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class Refused(Exception):
     """
     Policy says no; may be asked again when the reason has gone.
@@ -62,7 +62,7 @@ class Refused(Exception):
         return self.text
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class Transient(Exception):
     """
     A dependency did not do it, and nothing was changed; safe to try again.
@@ -76,7 +76,7 @@ class Transient(Exception):
         return self.text
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class UnknownOutcome(Exception):
     """
     A dependency may or may not have done it; find out before acting again.
@@ -90,7 +90,7 @@ class UnknownOutcome(Exception):
         return self.text
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class BrokenLaw(Exception):
     """
     A law does not hold; what it concerns is quarantined.

@@ -16,7 +16,7 @@ token and raise L{LeaseLost} under an old one; I{door} methods run in any proces
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from attrs import field, frozen
@@ -55,12 +55,12 @@ class Stored(Generic[T]):
     raw: bytes = field(repr=False)
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class Stale(Transient):
     """What was read has changed since; nothing was written; read again and decide again."""
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class LeaseLost(Transient):
     """
     This process is no longer the worker; nothing was written.
@@ -592,7 +592,7 @@ class Line:
     signature: str
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class NodeBehind(Transient):
     """No configured node has the block that was asked for."""
 
@@ -634,6 +634,19 @@ class IChain(Interface):
     async def last_nonces(wallets: Sequence[Address], at: BlockRef) -> tuple[Nonce, ...]:
         """In the order asked."""
 
+    def adopt_attempts(attempts: Iterable[Attempt]) -> None:
+        """
+        Tell of all stored attempts before the first C{prepare} of a turn: their account
+        nonces are taken, whatever nodes know of them.  Repeating it is harmless.
+        """
+
+    def abandon(attempt: Attempt) -> None:
+        """
+        Take back the newest prepared attempt, which was neither stored nor sent.
+
+        Otherwise its account nonce would stay unused, and later transactions would wait.
+        """
+
     async def prepare(lines: Sequence[Line], replacing: Attempt | None) -> Attempt:
         """
         Make and sign a transaction for a batch; nothing is sent.
@@ -671,7 +684,7 @@ class IChain(Interface):
 # --- Daytona ------------------------------------------------------------------------
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class DaytonaRefused(Refused):
     """
     Daytona answered 4xx.  A 400 to create or start may still have left a row behind.
@@ -804,7 +817,7 @@ class IEnclave(Interface):
 # --- intake: what the web room asks for ---------------------------------------------
 
 
-@frozen(auto_exc=False, str=True, kw_only=True)
+@frozen(auto_exc=False, kw_only=True)
 class CannotPay(Refused):
     """
     402.
@@ -822,22 +835,22 @@ class CannotPay(Refused):
     exposure: Neuron
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class StopPending(Refused):
     """409: a stop order stands for this sandbox."""
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class NotYours(Refused):
     """403: proven to belong to another wallet."""
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class NoSuchSandbox(Refused):
     """404."""
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class TooMany(Refused):
     """
     429.
@@ -848,12 +861,12 @@ class TooMany(Refused):
     retry_after: int = 0
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class NotReady(Transient):
     """503: we cannot decide now: no mirror, one that is too old, or admissions are closed."""
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class TooSlow(Transient):
     """
     504: Daytona has not answered in time.

@@ -27,6 +27,7 @@ class LeaseKeeper(Service):
     """
     @ivar make_work: Makes the services of a worker, once for each time the lease is won.
     @ivar seconds: How long the lease lasts.
+    @ivar monotonic: Seconds that no one can set back, unlike the reactor's.
     @ivar work: What runs now; None while standing by.
     """
 
@@ -34,6 +35,7 @@ class LeaseKeeper(Service):
     make_work: Callable[[], MultiService]
     seconds: float
     clock: IReactorTime
+    monotonic: Callable[[], float]
     work: MultiService | None = field(default=None, init=False)
     _renewed_at: float = field(default=0.0, init=False)
     _loop: Periodic | None = field(default=None, init=False)
@@ -76,7 +78,7 @@ class LeaseKeeper(Service):
             await self._renew()
 
     async def _stand_by(self) -> None:
-        asked_at = self.clock.seconds()
+        asked_at = self.monotonic()
         if not await self.lease.acquire():
             return
         self._renewed_at = asked_at
@@ -85,13 +87,13 @@ class LeaseKeeper(Service):
         self.work.startService()
 
     async def _renew(self) -> None:
-        asked_at = self.clock.seconds()
+        asked_at = self.monotonic()
         try:
             if await self.lease.renew() and self._renewed_at != float("-inf"):
                 self._renewed_at = asked_at
                 return
         except (Transient, UnknownOutcome) as why:
-            if self.clock.seconds() - self._renewed_at < self.seconds * 2 / 3:
+            if self.monotonic() - self._renewed_at < self.seconds * 2 / 3:
                 self._log.warn("the lease was not renewed: {why}", why=str(why))
                 return
         self._log.error("the lease is lost: work stops here")

@@ -65,6 +65,8 @@ class Settler:
         """Send what is stored, then fill the free places with new batches."""
         head = await self._mirror_block()
         batches = await self.queue.batches()
+        # Before anything is prepared: stored attempts own their account nonces (T-1).
+        self.chain.adopt_attempts(a for b in batches for a in b.value.attempts)
         for batch in batches:
             await self._send(batch)
         places = self.policy.max_in_flight - len(batches)
@@ -187,7 +189,11 @@ class Settler:
             except Refused as why:
                 self._log.error("batch {batch} waits: {why}", batch=batch.value.id, why=str(why))
                 raise Transient(str(why)) from why
-            batch = await self.queue.record_attempt(batch, attempt)
+            try:
+                batch = await self.queue.record_attempt(batch, attempt)
+            except Stale:
+                self.chain.abandon(attempt)
+                raise
         else:
             attempt = batch.value.attempts[-1]
             if now - attempt.recorded_at < RESEND_SECONDS:

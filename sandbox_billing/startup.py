@@ -1,0 +1,86 @@
+"""
+What must be so before money work begins: pure checks, each with what to do.
+
+A problem named here is wrong and stays wrong: the process ends with 78
+(EX_CONFIG).  What is only unreachable is not a problem of this module: wiring
+waits for it and says so in readiness.
+"""
+
+from __future__ import annotations
+
+from sandbox_billing.configuration import Configuration
+from sandbox_billing.interfaces import ContractFacts
+from sandbox_billing.ledger.account import ServiceRecord
+from sandbox_billing.ledger.identity import Address
+
+
+def redis_problems(*, policy: str, appendonly: bool, volatile_allowed: bool) -> tuple[str, ...]:
+    """
+    @param policy: C{maxmemory-policy}.
+    @param appendonly: Whether writes reach a file.
+    @param volatile_allowed: Devnet: a throw-away server may forget.
+    """
+    problems = []
+    if policy != "noeviction":
+        problems.append(
+            f"Redis has maxmemory-policy {policy}, which throws charges away: set it to noeviction"
+        )
+    if not appendonly and not volatile_allowed:
+        problems.append(
+            "Redis has its append-only file off, so nothing signed could be proven to be stored:"
+            " set appendonly yes"
+        )
+    return tuple(problems)
+
+
+def contract_problems(
+    facts: ContractFacts, separator: str, configuration: Configuration
+) -> tuple[str, ...]:
+    """
+    @param facts: As the chain answers.
+    @param separator: Our own EIP-712 domain separator, hex.
+    """
+    if facts.chain_id != configuration.chain_id:
+        return (
+            f"RPC_URL answers for chain {facts.chain_id}, CHAIN_ID says {configuration.chain_id}:"
+            " correct the one that is wrong",
+        )
+    if not facts.has_code:
+        return (
+            f"there is no contract at SETTLEMENT_CONTRACT {configuration.settlement_contract}:"
+            " deploy it first, or correct the address",
+        )
+    problems = []
+    if facts.domain_separator != separator:
+        problems.append(
+            f"the contract's domain separator is {facts.domain_separator}, ours {separator}:"
+            " SETTLEMENT_CONTRACT must be the proxy's address, of a SandboxServing"
+        )
+    longest = configuration.voucher_interval + configuration.settle_max_age
+    if longest >= facts.lock_seconds:
+        problems.append(
+            f"VOUCHER_INTERVAL_SEC + SETTLE_MAX_AGE_SEC is {longest} s and a refund is locked for"
+            f" {facts.lock_seconds} s only: users could leave before they are charged; shorten"
+            " either"
+        )
+    return tuple(problems)
+
+
+def registration_problems(
+    service: ServiceRecord | None, provider: Address, signer: Address
+) -> tuple[str, ...]:
+    """
+    @param service: The provider's registration at the head.
+    @param signer: The address of the enclave's key.
+    """
+    if service is None:
+        return (
+            f"provider {provider} is not registered: call addOrUpdateService with"
+            f" teeSignerAddress {signer} from the provider's own key (docs: quickstart)",
+        )
+    if service.signer != signer:
+        return (
+            f"provider {provider} is registered with signer {service.signer}, the enclave's key is"
+            f" {signer}: register again with the latter, or correct PROVIDER_ADDRESS",
+        )
+    return ()

@@ -1,0 +1,111 @@
+"""Worker facts of the chain mirror, and of wallets that run dry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+from zope.interface import implementer
+
+from sandbox_billing.adapters.redis.commit import Read, holds
+from sandbox_billing.adapters.redis.draft import Draft, stored_form
+from sandbox_billing.adapters.redis.store import Store, addresses, stored, texts
+from sandbox_billing.interfaces import BlockedWallet, IChainMirror, IFunds, Stored, WalletFunds
+from sandbox_billing.ledger.account import Account, Mirror, ServiceRecord, Settlement
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.money import UnixSeconds
+
+
+@implementer(IChainMirror)
+@frozen
+class RedisChainMirror:
+    """Its one writer is the watcher."""
+
+    store: Store
+
+    async def mirror(self) -> Stored[Mirror] | None:
+        (reply,) = await self.store.read(Read("GET", self.store.keys.mirror()))
+        return stored(Mirror, reply)
+
+    async def wallets(self) -> tuple[Address, ...]:
+        (members,) = await self.store.read(Read("SMEMBERS", self.store.keys.accounts()))
+        return addresses(texts(members))
+
+    async def step(
+        self,
+        before: Stored[Mirror] | None,
+        after: Mirror,
+        accounts: Sequence[Account],
+        settlements: Sequence[Settlement],
+        services: Sequence[ServiceRecord],
+    ) -> None:
+        key, form = self.store.keys.mirror(), stored_form(after)
+        draft = self.store.draft(f"step to block {after.block.number}")
+        draft.expect_stored(key, None if before is None else before.raw)
+        draft.write("SET", key, form)
+        now = self.store.wall.now()
+        for account in accounts:
+            draft.write_account(account)
+            draft.offer_again(account.wallet, now)
+        _write_history(draft, settlements, services)
+        commit = draft.commit(token=self.store.token.now(), witness=holds(key, form))
+        await self.store.carry_out(commit)
+
+    async def add_history(
+        self, settlements: Sequence[Settlement], services: Sequence[ServiceRecord]
+    ) -> None:
+        draft = self.store.draft("store events of earlier blocks")
+        _write_history(draft, settlements, services)
+        await self.store.carry_out(draft.commit(token=self.store.token.now()))
+
+
+def _write_history(
+    draft: Draft, settlements: Sequence[Settlement], services: Sequence[ServiceRecord]
+) -> None:
+    keys = draft.keys
+    for event in settlements:
+        # Block and log index in front, for events of one block have one timestamp.
+        place = b"%012d:%06d:" % (event.block, event.log_index)
+        member = place + stored_form(event)
+        draft.write("ZADD", keys.events(event.user), event.timestamp, member)
+    for service in services:
+        draft.write("HSET", keys.providers(), service.provider.hex, stored_form(service))
+
+
+@implementer(IFunds)
+@frozen
+class RedisFunds:
+    """Rests on account and exposure as they were read together."""
+
+    store: Store
+
+    async def to_check(self, now: UnixSeconds, limit: int) -> tuple[Address, ...]:
+        (reply,) = await self.store.read(
+            Read("ZRANGEBYSCORE", self.store.keys.dry(), ("-inf", now, "LIMIT", 0, limit))
+        )
+        return tuple(Address(name) for name in texts(reply))
+
+    async def check_again(self, funds: WalletFunds, at: UnixSeconds | None) -> None:
+        draft = self.store.draft(f"check {funds.wallet} again")
+        draft.expect_funds(funds)
+        if at is None:
+            draft.write("ZREM", draft.keys.dry(), funds.wallet.hex)
+        else:
+            draft.write("ZADD", draft.keys.dry(), at, funds.wallet.hex)
+        await self.store.carry_out(draft.commit(token=self.store.token.now()))
+
+    async def block(self, blocked: BlockedWallet) -> None:
+        draft = self.store.draft(f"block {blocked.funds.wallet}")
+        draft.expect_funds(blocked.funds)
+        draft.block(blocked.funds, blocked.reason, self.store.wall.now())
+        await self.store.carry_out(draft.commit(token=self.store.token.now()))
+
+    async def unblock(self, funds: WalletFunds) -> None:
+        draft = self.store.draft(f"unblock {funds.wallet}")
+        draft.expect_funds(funds)
+        draft.write("DEL", draft.keys.blocked(funds.wallet))
+        draft.write("SREM", draft.keys.blocked_wallets(), funds.wallet.hex)
+        await self.store.carry_out(draft.commit(token=self.store.token.now()))
+
+    async def funds(self, wallet: Address) -> WalletFunds:
+        return await self.store.funds(wallet)

@@ -1,0 +1,145 @@
+"""Door facts: what a request may change, in any process."""
+
+from __future__ import annotations
+
+from attrs import frozen
+from zope.interface import implementer
+
+from sandbox_billing.adapters.redis.commit import Read, absent, holds
+from sandbox_billing.adapters.redis.draft import stored_form
+from sandbox_billing.adapters.redis.sessions import (
+    KEPT_SECONDS,
+    Sessions,
+    end_intent,
+    ripen_create,
+)
+from sandbox_billing.adapters.redis.store import (
+    Store,
+    exposure,
+    mapping,
+    moment,
+    sandbox_record,
+    stored,
+    text,
+    texts,
+)
+from sandbox_billing.interfaces import IDoors, SandboxRecord, Stored, WalletFunds
+from sandbox_billing.ledger.account import Account, Mirror
+from sandbox_billing.ledger.hold import Exposure, Intent, hold_field
+from sandbox_billing.ledger.identity import Address, Reference, SandboxId
+from sandbox_billing.ledger.metering import Session, Tick
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.voucher import Charge
+
+
+@implementer(IDoors)
+@frozen
+class RedisDoors:
+    """Holds no lease and asks for none."""
+
+    store: Store
+    _sessions: Sessions
+
+    async def funds(self, wallet: Address) -> WalletFunds:
+        return await self.store.funds(wallet)
+
+    async def reserve(self, intent: Intent, funds: WalletFunds) -> Exposure:
+        keys, form = self.store.keys, stored_form(intent)
+        key = keys.intent(intent.reference)
+        draft = self.store.draft(f"reserve for {intent.reference}")
+        draft.expect(absent(key))
+        account = funds.account
+        draft.expect_stored(keys.account(intent.owner), None if account is None else account.raw)
+        blocked = None if funds.blocked is None else funds.blocked.encode()
+        draft.expect_stored(keys.blocked(intent.owner), blocked)
+        draft.write("SET", key, form)
+        draft.write("ZADD", keys.intents(), intent.created_at, intent.reference)
+        if intent.sandbox is not None:
+            draft.write("SADD", keys.intents_of(intent.sandbox), intent.reference)
+        draft.expose(intent.owner, hold_field(intent.reference), str(intent.hold))
+        done = await self.store.carry_out(
+            draft.commit(
+                witness=holds(key, form), reads=[Read("HGETALL", keys.exposure(intent.owner))]
+            )
+        )
+        return exposure(mapping(done.reads[0]))
+
+    async def release(self, intent: Intent) -> None:
+        draft = self.store.draft(f"release {intent.reference}")
+        end_intent(draft, intent)
+        await self.store.carry_out(draft.commit())
+
+    async def intents_of(self, sandbox: SandboxId) -> tuple[Intent, ...]:
+        keys = self.store.keys
+        (members,) = await self.store.read(Read("SMEMBERS", keys.intents_of(sandbox)))
+        named = [keys.intent(Reference(reference)) for reference in sorted(texts(members))]
+        return tuple(found.value for found in await self.store.present(Intent, named))
+
+    async def open_session(
+        self, intent: Intent, session: Session, create_charge: Charge | None
+    ) -> Session:
+        return await self._sessions.open(
+            session, intent=intent, create_charge=create_charge, stop_reason=None, token=None
+        )
+
+    async def close_session(
+        self, session: Stored[Session], closing: Tick, *, destroyed: bool
+    ) -> None:
+        await self._sessions.close(
+            session, closing, destroyed=destroyed, forgive_create=False, token=None
+        )
+
+    async def destroyed(self, sandbox: SandboxId) -> None:
+        record = await self.record(sandbox)
+        if record is None:
+            return
+        keys = self.store.keys
+        draft = self.store.draft(f"keep the record of {sandbox}")
+        draft.expect(absent(keys.session(sandbox)))
+        draft.write("EXPIRE", keys.sandbox(sandbox), KEPT_SECONDS)
+        ripen_create(draft, record.owner, sandbox, self.store.wall.now())
+        await self.store.carry_out(draft.commit())
+
+    async def session(self, sandbox: SandboxId) -> Stored[Session] | None:
+        (reply,) = await self.store.read(Read("GET", self.store.keys.session(sandbox)))
+        return stored(Session, reply)
+
+    async def record(self, sandbox: SandboxId) -> SandboxRecord | None:
+        (reply,) = await self.store.read(Read("HGETALL", self.store.keys.sandbox(sandbox)))
+        return sandbox_record(sandbox, mapping(reply))
+
+    async def seen_at(self, sandbox: SandboxId) -> UnixSeconds | None:
+        (reply,) = await self.store.read(Read("HGET", self.store.keys.seen(), (sandbox,)))
+        return moment(reply)
+
+    async def stop_reason(self, sandbox: SandboxId) -> str | None:
+        # A bare key set by hand is no order (wire.md, section 6): it has no index.
+        keys = self.store.keys
+        reason, score = await self.store.read(
+            Read("GET", keys.stop_reason(sandbox)), Read("ZSCORE", keys.stops(), (sandbox,))
+        )
+        return None if reason is None or score is None else text(reason)
+
+    async def mirror(self) -> Stored[Mirror] | None:
+        (reply,) = await self.store.read(Read("GET", self.store.keys.mirror()))
+        return stored(Mirror, reply)
+
+    async def add_account(self, mirror: Stored[Mirror], account: Account) -> None:
+        keys = self.store.keys
+        key = keys.account(account.wallet)
+        draft = self.store.draft(f"mirror {account.wallet}")
+        draft.expect(holds(keys.mirror(), mirror.raw), absent(key))
+        draft.write_account(account)
+        draft.offer_again(account.wallet, self.store.wall.now())
+        await self.store.carry_out(draft.commit(witness=holds(key, stored_form(account))))
+
+    async def request_reconcile(self, sandbox: SandboxId) -> None:
+        draft = self.store.draft(f"ask for {sandbox}")
+        draft.write("SADD", self.store.keys.reconcile_asked(), sandbox)
+        await self.store.carry_out(draft.commit())
+
+    async def reconcile_requested(self, sandbox: SandboxId) -> bool:
+        (found,) = await self.store.read(
+            Read("SISMEMBER", self.store.keys.reconcile_asked(), (sandbox,))
+        )
+        return found == b"1"

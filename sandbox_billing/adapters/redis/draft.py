@@ -1,0 +1,217 @@
+"""
+Composing one fact out of the verbs of the house.
+
+A L{Draft} collects what must hold and what is written; nothing is sent before
+its L{Commit} is carried out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from sandbox_billing.adapters.redis.commit import (
+    Argument,
+    Commit,
+    Expectation,
+    Read,
+    Write,
+    absent,
+    field_absent,
+    field_is,
+    holds,
+)
+from sandbox_billing.adapters.redis.keys import Keys
+from sandbox_billing.interfaces import WalletFunds
+from sandbox_billing.ledger._codec import encode
+from sandbox_billing.ledger.account import Account
+from sandbox_billing.ledger.hold import charge_field
+from sandbox_billing.ledger.identity import Address, SandboxId
+from sandbox_billing.ledger.voucher import Charge, ChargeRecord
+
+
+REVISION = "#rev"
+"""Field of an exposure hash that counts its writes; never an amount."""
+
+NOW = 0
+"""The score of what is to be looked at in any case."""
+
+_PAIRS = 1_000
+"""Arguments go through Lua's stack, which takes 8,000."""
+
+
+def stored_form(value: object) -> bytes:
+    """What is stored of a ledger value, and compared as a whole."""
+    return encode(value).encode()
+
+
+def digest(raw: bytes) -> str:
+    """A short name for a stored form, to recognise it by."""
+    return hashlib.blake2b(raw, digest_size=12).hexdigest()
+
+
+class Draft:
+    """
+    One fact being composed.
+
+    @ivar keys: Names.
+    """
+
+    def __init__(self, keys: Keys, name: str) -> None:
+        """@param name: For messages."""
+        self.keys = keys
+        self._name = name
+        self._expectations: list[Expectation] = []
+        self._writes: list[Write] = []
+        self._fields: dict[Address, dict[str, str | None]] = {}
+
+    def expect(self, *expectations: Expectation) -> int:
+        """@return: The place of the first of them, to recognise a refusal by."""
+        place = len(self._expectations)
+        self._expectations.extend(expectations)
+        return place
+
+    def expect_stored(self, key: str, raw: bytes | None) -> int:
+        """What was read there, or nothing as nothing was read."""
+        return self.expect(absent(key) if raw is None else holds(key, raw))
+
+    def write(self, command: str, key: str, *arguments: Argument) -> None:
+        """One command."""
+        self._writes.append(Write(command, key, arguments))
+
+    def write_pairs(
+        self, command: str, key: str, pairs: Iterable[tuple[Argument, Argument]]
+    ) -> None:
+        """A command that takes pairs, as often as needed for any number of them."""
+        flat = [argument for pair in pairs for argument in pair]
+        for start in range(0, len(flat), 2 * _PAIRS):
+            self.write(command, key, *flat[start : start + 2 * _PAIRS])
+
+    def commit(
+        self,
+        *,
+        token: bytes | None = None,
+        witness: Expectation | None = None,
+        reads: Sequence[Read] = (),
+    ) -> Commit:
+        """What was composed."""
+        writes = list(self._writes)
+        for wallet, fields in self._fields.items():
+            writes.extend(self._exposure_writes(wallet, fields))
+        return Commit(
+            name=self._name,
+            fence=self.keys.fence(),
+            token=token,
+            expectations=tuple(self._expectations),
+            witness=witness,
+            writes=tuple(writes),
+            reads=tuple(reads),
+        )
+
+    # exposure
+
+    def expose(self, wallet: Address, name: str, value: str) -> None:
+        """Set an exposure field."""
+        self._fields.setdefault(wallet, {})[name] = value
+
+    def conceal(self, wallet: Address, name: str) -> None:
+        """Delete an exposure field."""
+        self._fields.setdefault(wallet, {})[name] = None
+
+    def touch(self, wallet: Address) -> None:
+        """Raise the exposure's revision: something it is guarded by has changed."""
+        self._fields.setdefault(wallet, {})
+
+    def _exposure_writes(self, wallet: Address, fields: dict[str, str | None]) -> Iterable[Write]:
+        key = self.keys.exposure(wallet)
+        kept = [
+            part for name, value in fields.items() if value is not None for part in (name, value)
+        ]
+        gone = [name for name, value in fields.items() if value is None]
+        if kept:
+            yield Write("HSET", key, tuple(kept))
+        if gone:
+            yield Write("HDEL", key, tuple(gone))
+        yield Write("HINCRBY", key, (REVISION, 1))
+        yield Write("ZADD", self.keys.dry(), (NOW, wallet.hex))
+
+    def expect_funds(self, funds: WalletFunds) -> int:
+        """Account and exposure are as they were read."""
+        account = funds.account
+        place = self.expect_stored(
+            self.keys.account(funds.wallet), None if account is None else account.raw
+        )
+        self.expect_revision(funds.wallet, funds.revision)
+        return place
+
+    def expect_revision(self, wallet: Address, revision: bytes) -> int:
+        """@param revision: As it was read; empty when there was none."""
+        key = self.keys.exposure(wallet)
+        if not revision:
+            return self.expect(field_absent(key, REVISION))
+        return self.expect(field_is(key, REVISION, revision))
+
+    # charges
+
+    def append_charge(self, charge: Charge, ripe_at: int, *, first: bool = False) -> int:
+        """
+        Write a new, open charge with everything that must know of it.
+
+        @param ripe_at: When it may be signed, unix seconds.
+        @param first: Whether it goes out before others: a debt.
+        @return: The place of the expectation that it is new.
+        """
+        keys, wallet = self.keys, charge.owner
+        place = self.expect(absent(keys.charge(charge.id)))
+        self.write("SET", keys.charge(charge.id), stored_form(ChargeRecord(charge)))
+        self.write("RPUSH", keys.pending(), charge.id)
+        self.write("ZADD", keys.usage(wallet), charge.created_at, charge.id)
+        self.write("SADD", keys.wallets(), wallet.hex)
+        queue = keys.first(wallet) if first else keys.charges(wallet)
+        self.write("ZADD", queue, ripe_at, charge.id)
+        self.offer(wallet, ripe_at)
+        self.expose(wallet, charge_field(charge), str(charge.amount))
+        return place
+
+    def finish_charge(self, charge: Charge) -> None:
+        """A charge is final, or forgiven: nothing is owed for it any more."""
+        self.write("LREM", self.keys.pending(), 1, charge.id)
+        self.conceal(charge.owner, charge_field(charge))
+
+    def offer(self, wallet: Address, at: int) -> None:
+        """Have the settler look at a wallet at a moment, or earlier if it would anyway."""
+        self.write("ZADD", self.keys.ready(), "LT", at, wallet.hex)
+
+    # accounts and stop orders
+
+    def write_account(self, account: Account) -> None:
+        """An account's newest state; its funds are checked again."""
+        wallet = account.wallet
+        self.write("SET", self.keys.account(wallet), stored_form(account))
+        self.write("SADD", self.keys.accounts(), wallet.hex)
+        self.write("ZADD", self.keys.dry(), NOW, wallet.hex)
+
+    def offer_again(self, wallet: Address, now: int) -> None:
+        """A resting wallet is looked at: it may be able to pay now."""
+        self.write("ZADD", self.keys.ready(), "XX", "LT", now, wallet.hex)
+
+    def block(self, funds: WalletFunds, reason: str, now: int) -> None:
+        """Flag a wallet and order a stop of everything it runs."""
+        self.write("SET", self.keys.blocked(funds.wallet), reason)
+        self.write("SADD", self.keys.blocked_wallets(), funds.wallet.hex)
+        for sandbox in funds.exposure.sandboxes():
+            self.order_stop(sandbox, reason, now)
+
+    def order_stop(self, sandbox: SandboxId, reason: str, now: int) -> None:
+        """A stop order; an earlier one keeps its time, its attempts and its next one."""
+        key = self.keys.stop(sandbox)
+        self.write("SET", self.keys.stop_reason(sandbox), reason)
+        self.write("HSETNX", key, "ordered_at", now)
+        self.write("HSETNX", key, "attempts", 0)
+        self.write("ZADD", self.keys.stops(), "NX", now, sandbox)
+
+    def end_stop(self, sandbox: SandboxId) -> None:
+        """A stop order is done."""
+        self.write("DEL", self.keys.stop_reason(sandbox))
+        self.write("DEL", self.keys.stop(sandbox))
+        self.write("ZREM", self.keys.stops(), sandbox)

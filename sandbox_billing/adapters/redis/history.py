@@ -1,0 +1,53 @@
+"""What happened, for those who may know."""
+
+from __future__ import annotations
+
+from attrs import frozen
+from zope.interface import implementer
+
+from sandbox_billing.adapters.redis.commit import Read
+from sandbox_billing.adapters.redis.store import Store, addresses, mapping, text, texts
+from sandbox_billing.interfaces import IHistory
+from sandbox_billing.ledger._codec import decode
+from sandbox_billing.ledger.account import ServiceRecord, Settlement
+from sandbox_billing.ledger.identity import Address, ChargeId
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.voucher import ChargeRecord
+
+
+@implementer(IHistory)
+@frozen
+class RedisHistory:
+    """Only reads."""
+
+    store: Store
+
+    async def settlements(
+        self, wallet: Address, *, since: UnixSeconds, page: int, page_size: int
+    ) -> tuple[int, tuple[Settlement, ...]]:
+        key = self.store.keys.events(wallet)
+        total, members = await self.store.read(
+            Read("ZCOUNT", key, (since, "+inf")),
+            Read("ZRANGEBYSCORE", key, (since, "+inf", "LIMIT", page * page_size, page_size)),
+        )
+        events = [decode(Settlement, member.split(":", 2)[2]) for member in texts(members)]
+        return int(text(total)), tuple(events)
+
+    async def providers(self) -> tuple[ServiceRecord, ...]:
+        (fields,) = await self.store.read(Read("HGETALL", self.store.keys.providers()))
+        found = mapping(fields)
+        return tuple(decode(ServiceRecord, found[provider]) for provider in sorted(found))
+
+    async def charges(self, wallet: Address) -> tuple[ChargeRecord, ...]:
+        keys = self.store.keys
+        (members,) = await self.store.read(Read("ZRANGE", keys.usage(wallet), (0, -1)))
+        named = [keys.charge(ChargeId(charge)) for charge in texts(members)]
+        return tuple(found.value for found in await self.store.present(ChargeRecord, named))
+
+    async def wallets(self) -> tuple[Address, ...]:
+        (members,) = await self.store.read(Read("SMEMBERS", self.store.keys.wallets()))
+        return addresses(texts(members))
+
+    async def pending(self) -> tuple[ChargeId, ...]:
+        (members,) = await self.store.read(Read("LRANGE", self.store.keys.pending(), (0, -1)))
+        return tuple(ChargeId(charge) for charge in texts(members))

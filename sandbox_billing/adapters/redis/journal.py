@@ -1,0 +1,73 @@
+"""All journal ports over one keyspace."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from sandbox_billing.adapters.redis.chain import RedisChainMirror, RedisFunds
+from sandbox_billing.adapters.redis.doors import RedisDoors
+from sandbox_billing.adapters.redis.history import RedisHistory
+from sandbox_billing.adapters.redis.keys import Keys
+from sandbox_billing.adapters.redis.lease import RedisLease, RedisReplayGuard
+from sandbox_billing.adapters.redis.meter import RedisMeter
+from sandbox_billing.adapters.redis.queue import RedisVoucherQueue
+from sandbox_billing.adapters.redis.seam import IKeyspace
+from sandbox_billing.adapters.redis.sessions import Sessions
+from sandbox_billing.adapters.redis.stops import RedisStopOrders
+from sandbox_billing.adapters.redis.store import Store, Timing
+from sandbox_billing.interfaces import IWallClock
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.signing.eip55 import checksum
+
+
+@frozen(kw_only=True)
+class Journal:
+    """
+    What one process reads and writes.
+
+    @ivar store: What they share, for start-up checks and repairs.
+    """
+
+    store: Store
+    replay: RedisReplayGuard
+    doors: RedisDoors
+    history: RedisHistory
+    lease: RedisLease
+    meter: RedisMeter
+    queue: RedisVoucherQueue
+    mirror: RedisChainMirror
+    funds: RedisFunds
+    stops: RedisStopOrders
+
+    @classmethod
+    def over(
+        cls,
+        keyspace: IKeyspace,
+        provider: Address,
+        wall: IWallClock,
+        *,
+        owner: str,
+        interval_seconds: int,
+        lease_seconds: int = 15,
+        ripen_seconds: int = 1800,
+    ) -> Journal:
+        """
+        @param owner: Names this process's life: C{IIds.reference()}, never used twice.
+        @param interval_seconds: VOUCHER_INTERVAL_SEC.
+        @param ripen_seconds: SETTLE_MAX_AGE_SEC.
+        """
+        store = Store(keyspace=keyspace, keys=Keys(provider, checksum(provider)), wall=wall)
+        timing = Timing(interval_seconds=interval_seconds, ripen_seconds=ripen_seconds)
+        sessions = Sessions(store, timing)
+        return cls(
+            store=store,
+            replay=RedisReplayGuard(store, owner),
+            doors=RedisDoors(store, sessions),
+            history=RedisHistory(store),
+            lease=RedisLease(store, owner, lease_seconds),
+            meter=RedisMeter(store, sessions),
+            queue=RedisVoucherQueue(store),
+            mirror=RedisChainMirror(store),
+            funds=RedisFunds(store),
+            stops=RedisStopOrders(store),
+        )

@@ -1,0 +1,213 @@
+"""
+Every name under which the journal keeps something, and what is there.
+
+wire.md, section 6, fixes those that others read.  A method's docstring begins
+with the type of the key; C{names} lists them all for the documentation.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+from attrs import frozen
+
+from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Reference, SandboxId
+
+
+@frozen
+class Keys:
+    """
+    @ivar provider: Whose journal it is: lower case in our names.
+    @ivar spelled: The same address with its checksum, for names that operators know.
+    """
+
+    provider: Address
+    spelled: str
+
+    # sandboxes and sessions
+
+    def session(self, sandbox: SandboxId) -> str:
+        """string: the open session, JSON."""
+        return f"billing:compute:{sandbox}"
+
+    def sandbox(self, sandbox: SandboxId) -> str:
+        """hash: what outlives sessions: v, owner, reference, create_charged, charged_until,
+        ended (which session was closed last); expires 30 days after the sandbox's end."""
+        return f"billing:sandbox:{sandbox}"
+
+    def sessions(self) -> str:
+        """set: sandboxes with an open session."""
+        return f"billing:sessions:{self.provider}"
+
+    def due(self) -> str:
+        """zset: running sandboxes by the time their next period is full."""
+        return f"billing:due:{self.provider}"
+
+    def seen(self) -> str:
+        """hash: sandbox to the newest observation of started, unix seconds."""
+        return f"billing:seen:{self.provider}"
+
+    def reconcile_asked(self) -> str:
+        """set: sandboxes somebody wants looked at now."""
+        return f"billing:reconcile-asked:{self.provider}"
+
+    # intents
+
+    def intent(self, reference: Reference) -> str:
+        """string: an intent under way, JSON."""
+        return f"billing:intent:{reference}"
+
+    def intents(self) -> str:
+        """zset: references of intents under way by age."""
+        return f"billing:intents:{self.provider}"
+
+    def intents_of(self, sandbox: SandboxId) -> str:
+        """set: references of intents that name this sandbox."""
+        return f"billing:intents-of:{sandbox}"
+
+    # charges
+
+    def charge(self, charge: ChargeId) -> str:
+        """string: a charge and its state, JSON; kept, also when it is final."""
+        return f"billing:charge:{charge}"
+
+    def pending(self) -> str:
+        """list: ids of charges that are not final, in arrival order."""
+        return f"voucher:{self.spelled}"
+
+    def charges(self, wallet: Address) -> str:
+        """zset: a wallet's unsigned charges by the time they are ripe."""
+        return f"billing:charges:{wallet}"
+
+    def first(self, wallet: Address) -> str:
+        """zset: what goes out before them: sealed charges in no batch (score 0) and debts
+        (by the time they are ripe)."""
+        return f"billing:first:{wallet}"
+
+    def usage(self, wallet: Address) -> str:
+        """zset: all charges of a wallet by age."""
+        return f"billing:usage:{wallet}"
+
+    def wallets(self) -> str:
+        """set: wallets that were ever charged."""
+        return f"billing:wallets:{self.provider}"
+
+    def ready(self) -> str:
+        """zset: wallets with charges to settle by the time to look at them."""
+        return f"billing:ready:{self.provider}"
+
+    def dead(self) -> str:
+        """zset: dead-lettered charges by the time they were."""
+        return f"billing:dead:{self.provider}"
+
+    def nonce(self, wallet: Address) -> str:
+        """string: the last voucher nonce given."""
+        return f"billing:nonce:{wallet}:{self.provider}"
+
+    # batches
+
+    def batch(self, batch: BatchId) -> str:
+        """string: an unresolved batch with its attempts, JSON."""
+        return f"billing:batch:{batch}"
+
+    def batches(self) -> str:
+        """zset: unresolved batches by age."""
+        return f"billing:batches:{self.provider}"
+
+    def in_flight(self) -> str:
+        """hash: wallet to the batch that holds it."""
+        return f"billing:inflight:{self.provider}"
+
+    def outcome(self, batch: BatchId) -> str:
+        """string: a resolved batch and the block it was resolved at, JSON; kept 24 hours."""
+        return f"billing:outcome:{batch}"
+
+    def resolved(self) -> str:
+        """zset: resolved batches by the time they were, for 24 hours."""
+        return f"billing:resolved:{self.provider}"
+
+    # funds
+
+    def exposure(self, wallet: Address) -> str:
+        """hash: what a wallet owes that the chain does not know yet; #rev counts writes."""
+        return f"billing:exposure:{wallet}"
+
+    def account(self, wallet: Address) -> str:
+        """string: the wallet's mirrored account, JSON."""
+        return f"billing:account:{wallet}"
+
+    def accounts(self) -> str:
+        """set: mirrored wallets."""
+        return f"billing:accounts:{self.provider}"
+
+    def mirror(self) -> str:
+        """string: the head of the chain mirror, JSON."""
+        return f"billing:mirror:{self.provider}"
+
+    def dry(self) -> str:
+        """zset: wallets by the time to check their funds; 0 is now."""
+        return f"billing:dry:{self.provider}"
+
+    def blocked(self, wallet: Address) -> str:
+        """string: why the wallet may not run anything."""
+        return f"billing:blocked:{wallet}"
+
+    def blocked_wallets(self) -> str:
+        """set: blocked wallets."""
+        return f"billing:blocked-wallets:{self.provider}"
+
+    # stop orders
+
+    def stop_reason(self, sandbox: SandboxId) -> str:
+        """string: why a sandbox is to be stopped."""
+        return f"stop:sandbox:{sandbox}"
+
+    def stop(self, sandbox: SandboxId) -> str:
+        """hash: ordered_at, attempts; an order is this together with its reason."""
+        return f"billing:stop:{sandbox}"
+
+    def stops(self) -> str:
+        """zset: sandboxes to be stopped by the time of the next attempt."""
+        return f"billing:stops:{self.provider}"
+
+    # history
+
+    def events(self, wallet: Address) -> str:
+        """zset: settled vouchers of a wallet by block timestamp: block, log index, JSON."""
+        return f"billing:events:{wallet}"
+
+    def providers(self) -> str:
+        """hash: provider to its service record, JSON."""
+        return "billing:providers"
+
+    # requests, lease, disk
+
+    def request_nonce(self, wallet: Address, nonce: str) -> str:
+        """string: this signed request was seen; expires."""
+        return f"auth:nonce:{wallet}:{nonce}"
+
+    def lease(self) -> str:
+        """string: who is the worker; expires."""
+        return f"billing:lease:{self.provider}"
+
+    def fence(self) -> str:
+        """string: the newest fencing token."""
+        return f"billing:fence:{self.provider}"
+
+    def on_disk(self) -> str:
+        """string: a mark written before waiting for the disk."""
+        return f"billing:on-disk:{self.provider}"
+
+    @classmethod
+    def names(cls) -> tuple[tuple[str, str, str], ...]:
+        """Name with its variable parts in angle brackets, type, and what is there."""
+        keys = cls(Address("0x" + "0" * 40), "<provider>")
+        rows = []
+        for name, method in inspect.getmembers(cls, inspect.isfunction):
+            if name.startswith("_"):
+                continue
+            parts = list(inspect.signature(method).parameters)[1:]
+            spelled = method(keys, *(f"<{part}>" for part in parts))
+            kind, _, holds = " ".join((method.__doc__ or "").split()).partition(": ")
+            rows.append((spelled.replace(keys.provider.hex, "<provider>"), kind, holds))
+        return tuple(sorted(rows))

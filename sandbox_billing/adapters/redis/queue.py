@@ -1,0 +1,217 @@
+"""Worker facts of charges: who is ready, what is signed, and batches until they are resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+from zope.interface import implementer
+
+from sandbox_billing.adapters.redis.commit import Outcome, Read, absent, field_absent, holds
+from sandbox_billing.adapters.redis.draft import REVISION, Draft, stored_form
+from sandbox_billing.adapters.redis.resolution import resolution
+from sandbox_billing.adapters.redis.store import Store, stored, text, texts
+from sandbox_billing.errors import BrokenLaw
+from sandbox_billing.interfaces import (
+    BlockedWallet,
+    IVoucherQueue,
+    Promise,
+    Ruling,
+    Stale,
+    Stored,
+    StoredQueue,
+)
+from sandbox_billing.ledger.account import Account, BlockRef
+from sandbox_billing.ledger.batch import Attempt, Batch
+from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Nonce
+from sandbox_billing.ledger.laws import l5_rising
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.settlement import sealed
+from sandbox_billing.ledger.voucher import ChargeRecord, Open
+
+
+@implementer(IVoucherQueue)
+@frozen
+class RedisVoucherQueue:
+    """
+    A wallet with charges is in C{ready} or in flight, or about to be put right by C{ready}.
+    """
+
+    store: Store
+
+    async def ready(self, now: UnixSeconds, limit: int) -> tuple[Address, ...]:
+        keys = self.store.keys
+        (reply,) = await self.store.read(
+            Read("ZRANGEBYSCORE", keys.ready(), ("-inf", now, "LIMIT", 0, limit))
+        )
+        offered = [Address(name) for name in texts(reply)]
+        reads = []
+        for wallet in offered:
+            reads.append(Read("ZRANGEBYSCORE", keys.first(wallet), ("-inf", now, "LIMIT", 0, 1)))
+            reads.append(Read("ZRANGEBYSCORE", keys.charges(wallet), ("-inf", now, "LIMIT", 0, 1)))
+            reads.append(Read("HEXISTS", keys.in_flight(), (wallet.hex,)))
+        replies = await self.store.read_many(reads)
+        found = []
+        for place, wallet in enumerate(offered):
+            first, charges, in_flight = replies[3 * place : 3 * place + 3]
+            if in_flight == b"0" and (first or charges):
+                found.append(wallet)
+            else:
+                await self._put_right(wallet)
+        return tuple(found)
+
+    async def _put_right(self, wallet: Address) -> None:
+        """Offer a wallet when it has something ripe; not at all when it has nothing to offer."""
+        keys, spelled = self.store.keys, wallet.hex
+        first, charges, in_flight, revision = await self.store.read(
+            Read("ZRANGE", keys.first(wallet), (0, 0, "WITHSCORES")),
+            Read("ZRANGE", keys.charges(wallet), (0, 0, "WITHSCORES")),
+            Read("HEXISTS", keys.in_flight(), (spelled,)),
+            Read("HGET", keys.exposure(wallet), (REVISION,)),
+        )
+        scores = [int(texts(reply)[1]) for reply in (first, charges) if reply]
+        draft = self.store.draft(f"offer {wallet} when it has something ripe")
+        # Whatever adds or ripens a charge raises the revision: then nothing is put right.
+        draft.expect_revision(wallet, revision if isinstance(revision, bytes) else b"")
+        if in_flight == b"1" or not scores:
+            draft.write("ZREM", keys.ready(), spelled)
+        else:
+            draft.write("ZADD", keys.ready(), min(scores), spelled)
+        await self.store.attempt(draft.commit(token=self.store.token.now()))
+
+    async def queue(self, wallet: Address, now: UnixSeconds, limit: int) -> StoredQueue:
+        keys = self.store.keys
+        account, first, charges, in_flight, nonce = await self.store.read(
+            Read("GET", keys.account(wallet)),
+            Read("ZRANGEBYSCORE", keys.first(wallet), ("-inf", now)),
+            Read("ZRANGEBYSCORE", keys.charges(wallet), ("-inf", now, "LIMIT", 0, limit)),
+            Read("HGET", keys.in_flight(), (wallet.hex,)),
+            Read("GET", keys.nonce(wallet)),
+        )
+        ids = [ChargeId(name) for name in (*texts(first), *texts(charges))]
+        records = list(await self._records(ids))
+        # All sealed ones are read, whatever the limit: a nonce above one that still waits
+        # would make that one void (L5).
+        records.sort(key=_order)
+        return StoredQueue(
+            wallet=wallet,
+            account=stored(Account, account),
+            records=tuple(records[:limit]),
+            in_flight=None if in_flight is None else BatchId(text(in_flight)),
+            last_nonce=Nonce(0 if nonce is None else int(text(nonce))),
+        )
+
+    async def _records(self, ids: Sequence[ChargeId]) -> tuple[Stored[ChargeRecord], ...]:
+        keys = [self.store.keys.charge(charge) for charge in ids]
+        found = await self.store.values(ChargeRecord, keys)
+        missing = [charge for charge, record in zip(ids, found, strict=True) if record is None]
+        if missing:
+            raise BrokenLaw("L6", f"charges have disappeared: {missing}")
+        return tuple(record for record in found if record is not None)
+
+    async def rest(self, wallet: Address, until: UnixSeconds) -> None:
+        draft = self.store.draft(f"let {wallet} rest")
+        draft.write("ZADD", self.store.keys.ready(), "XX", until, wallet.hex)
+        await self.store.carry_out(draft.commit(token=self.store.token.now()))
+
+    async def sign(self, batch: Batch, promises: Sequence[Promise]) -> Stored[Batch]:
+        keys = self.store.keys
+        if batch.charges != tuple(p.record.value.charge.id for p in promises):
+            raise BrokenLaw("L6", f"batch {batch.id} does not hold what is signed for it")
+        draft = self.store.draft(f"sign batch {batch.id}")
+        for promise in promises:
+            charge = promise.record.value.charge
+            draft.expect(holds(keys.charge(charge.id), promise.record.raw))
+            after = sealed(promise.record.value, promise.seal)
+            draft.write("SET", keys.charge(charge.id), stored_form(after))
+            draft.write("ZREM", keys.charges(charge.owner), charge.id)
+            draft.write("ZREM", keys.first(charge.owner), charge.id)
+        form, key = stored_form(batch), keys.batch(batch.id)
+        draft.expect(absent(key))
+        for wallet in batch.wallets:
+            mine = [p for p in promises if p.record.value.charge.owner == wallet]
+            await self._number(draft, wallet, mine)
+            draft.expect(field_absent(keys.in_flight(), wallet.hex))
+            draft.write("HSET", keys.in_flight(), wallet.hex, batch.id)
+            draft.write("ZREM", keys.ready(), wallet.hex)
+        draft.write("SET", key, form)
+        draft.write("ZADD", keys.batches(), batch.created_at, batch.id)
+        token = self.store.token.now()
+        await self.store.carry_out(draft.commit(token=token, witness=holds(key, form)))
+        return Stored(batch, form)
+
+    async def _number(self, draft: Draft, wallet: Address, mine: Sequence[Promise]) -> None:
+        """
+        Give the wallet's nonces of a batch, each above all that were given before (L5).
+        """
+        keys = draft.keys
+        l5_rising([promise.seal.nonce for promise in mine])
+        last, waiting = await self.store.read(
+            Read("GET", keys.nonce(wallet)),
+            # Sealed charges that wait for a batch have score 0.
+            Read("ZRANGEBYSCORE", keys.first(wallet), (0, 0)),
+        )
+        draft.expect_stored(keys.nonce(wallet), None if last is None else text(last).encode())
+        fresh = [p.seal.nonce for p in mine if isinstance(p.record.value.state, Open)]
+        if not fresh:
+            return
+        left_out = set(texts(waiting)) - {p.record.value.charge.id for p in mine}
+        if left_out:
+            raise BrokenLaw("L5", f"sealed charges would be overtaken: {sorted(left_out)}")
+        if last is not None and fresh[0] <= int(text(last)) and not await self._signed(mine):
+            raise Stale(f"{wallet} was given nonces up to {text(last)} meanwhile")
+        draft.write("SET", keys.nonce(wallet), fresh[-1])
+
+    async def _signed(self, mine: Sequence[Promise]) -> bool:
+        """Whether these promises are stored already: this is a repeat."""
+        found = await self._records([promise.record.value.charge.id for promise in mine])
+        return all(
+            record.value == sealed(promise.record.value, promise.seal)
+            for record, promise in zip(found, mine, strict=True)
+        )
+
+    async def batches(self) -> tuple[Stored[Batch], ...]:
+        keys = self.store.keys
+        (members,) = await self.store.read(Read("ZRANGE", keys.batches(), (0, -1)))
+        return await self.store.present(Batch, [keys.batch(BatchId(b)) for b in texts(members)])
+
+    async def batch_records(self, batch: Batch) -> tuple[Stored[ChargeRecord], ...]:
+        return await self._records(batch.charges)
+
+    async def record_attempt(self, batch: Stored[Batch], attempt: Attempt) -> Stored[Batch]:
+        keys, after = self.store.keys, batch.value.with_attempt(attempt)
+        key, form = keys.batch(after.id), stored_form(after)
+        draft = self.store.draft(f"record an attempt of {after.id}")
+        draft.expect(holds(key, batch.raw))
+        draft.write("SET", key, form)
+        token = self.store.token.now()
+        await self.store.carry_out(draft.commit(token=token, witness=holds(key, form)))
+        await self.store.keyspace.wait_for_disk(keys.on_disk(), [holds(key, form)])
+        return Stored(after, form)
+
+    async def resolve(
+        self,
+        batch: Stored[Batch],
+        block: BlockRef,
+        rulings: Sequence[Ruling],
+        accounts: Sequence[Account],
+        blocked: Sequence[BlockedWallet],
+    ) -> None:
+        draft = self.store.draft(f"resolve {batch.value.id}")
+        now = self.store.wall.now()
+        witness = resolution(draft, batch, block, rulings, now)
+        for account in accounts:
+            # Not offered again: what goes back to the queue waits for its C{retry_at}.
+            draft.write_account(account)
+        for each in blocked:
+            draft.expect_funds(each.funds)
+            draft.block(each.funds, each.reason, now)
+        done = await self.store.attempt(draft.commit(token=self.store.token.now(), witness=witness))
+        if done.outcome is Outcome.STALE:
+            raise Stale(f"cannot resolve {batch.value.id}: gone, or a wallet opened something")
+
+
+def _order(record: Stored[ChargeRecord]) -> tuple[int, int, str]:
+    """Sealed ones by nonce, then by age."""
+    seal, charge = record.value.seal, record.value.charge
+    return (1, charge.created_at, charge.id) if seal is None else (0, seal.nonce, charge.id)

@@ -1,0 +1,335 @@
+"""
+The life of a session as facts: opened, begun, ticked, closed.
+
+Doors and the worker write the same facts; the worker adds its token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from attrs import evolve, frozen
+
+from sandbox_billing.adapters.redis.commit import (
+    Outcome,
+    Read,
+    absent,
+    field_at_least,
+    field_is,
+    holds,
+)
+from sandbox_billing.adapters.redis.draft import Draft, digest, stored_form
+from sandbox_billing.adapters.redis.store import (
+    Store,
+    Timing,
+    mapping,
+    raw,
+    sandbox_record,
+    stored,
+)
+from sandbox_billing.errors import BrokenLaw
+from sandbox_billing.interfaces import SandboxRecord, Stale, Stored
+from sandbox_billing.ledger.hold import Intent, hold_field, session_field, session_value
+from sandbox_billing.ledger.identity import Address, SandboxId, create_charge_id
+from sandbox_billing.ledger.metering import Session, Tick, due_at
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Open
+
+
+KEPT_SECONDS = 30 * 86_400
+"""How long a sandbox is remembered after its end (wire.md, section 6)."""
+
+_TRIES = 8
+"""A fact that others overtake so often is left to its caller's next turn."""
+
+
+@frozen(kw_only=True)
+class _Opening:
+    """What an opening rests on, as read in one step."""
+
+    session: Stored[Session] | None
+    record: SandboxRecord | None
+    blocked: bytes | None
+    intent: bytes | None
+
+
+@frozen
+class Sessions:
+    """
+    The facts of both kinds of caller.
+
+    @ivar timing: When periods are full and create charges ripe.
+    """
+
+    store: Store
+    timing: Timing
+
+    # opening
+
+    async def open(
+        self,
+        session: Session,
+        *,
+        intent: Intent | None,
+        create_charge: Charge | None,
+        stop_reason: str | None,
+        token: bytes | None,
+    ) -> Session:
+        """
+        Open a session under an intent, or without one.
+
+        @raise Stale: No session is open and the intent is gone; without an intent: another
+            session is open.
+        """
+        for _ in range(_TRIES):
+            found = await self._look(session, intent)
+            ours = _raised(session, found.record)
+            if found.session is not None:
+                if intent is None and found.session.value != ours:
+                    break
+                if intent is None or found.intent is None:
+                    return found.session.value
+                draft = self.store.draft("drop an intent that another session made needless")
+                draft.expect(holds(self.store.keys.session(session.sandbox), found.session.raw))
+                end_intent(draft, intent)
+                done = await self.store.attempt(draft.commit(token=token))
+                if done.outcome is not Outcome.STALE:
+                    return found.session.value
+                continue
+            if intent is not None and found.intent is None:
+                break
+            draft = self._opening(ours, found, create_charge, stop_reason)
+            if intent is not None:
+                draft.expect_stored(self.store.keys.intent(intent.reference), found.intent)
+                end_intent(draft, intent)
+            witness = holds(self.store.keys.session(ours.sandbox), stored_form(ours))
+            done = await self.store.attempt(draft.commit(token=token, witness=witness))
+            if done.outcome is not Outcome.STALE:
+                return ours
+        raise Stale(f"cannot open a session of {session.sandbox}: overtaken, or without an intent")
+
+    async def _look(self, session: Session, intent: Intent | None) -> _Opening:
+        keys, sandbox = self.store.keys, session.sandbox
+        reads = [
+            Read("GET", keys.session(sandbox)),
+            Read("HGETALL", keys.sandbox(sandbox)),
+            Read("GET", keys.blocked(session.owner)),
+        ]
+        if intent is not None:
+            reads.append(Read("GET", keys.intent(intent.reference)))
+        opened, record, blocked, *rest = await self.store.read(*reads)
+        return _Opening(
+            session=stored(Session, opened),
+            record=sandbox_record(sandbox, mapping(record)),
+            blocked=raw(blocked),
+            intent=raw(rest[0]) if rest else None,
+        )
+
+    def _opening(
+        self,
+        session: Session,
+        found: _Opening,
+        create_charge: Charge | None,
+        stop_reason: str | None,
+    ) -> Draft:
+        keys, sandbox, record = self.store.keys, session.sandbox, found.record
+        draft = self.store.draft(f"open a session of {sandbox}")
+        draft.expect(absent(keys.session(sandbox)))
+        draft.expect_stored(keys.blocked(session.owner), found.blocked)
+        if record is None:
+            draft.expect(absent(keys.sandbox(sandbox)))
+        else:
+            draft.expect(
+                field_is(keys.sandbox(sandbox), "charged_until", record.charged_until),
+                field_is(keys.sandbox(sandbox), "create_charged", int(record.create_charged)),
+            )
+        charged = record is not None and record.create_charged
+        if create_charge is not None and not charged:
+            running = session.started_at is not None
+            ripe_at = session.opened_at + (0 if running else self.timing.ripen_seconds)
+            draft.append_charge(create_charge, ripe_at)
+            charged = True
+        reason = stop_reason or (found.blocked and found.blocked.decode())
+        if reason:
+            draft.order_stop(sandbox, reason, self.store.wall.now())
+        write_record(draft, session, record, create_charged=charged)
+        draft.write("SET", keys.session(sandbox), stored_form(session))
+        draft.write("SADD", keys.sessions(), sandbox)
+        draft.write("HDEL", keys.seen(), sandbox)
+        draft.expose(session.owner, session_field(sandbox), session_value(session))
+        if session.started_at is not None:
+            draft.write("ZADD", keys.due(), due_at(session, self.timing.interval_seconds), sandbox)
+        return draft
+
+    # the rest of its life
+
+    async def begin(self, session: Stored[Session], begun: Session, token: bytes) -> None:
+        """@raise Stale: The session has changed."""
+        keys, sandbox = self.store.keys, begun.sandbox
+        draft = self.store.draft(f"begin the session of {sandbox}")
+        self._move(draft, session, begun)
+        draft.write("ZADD", keys.due(), due_at(begun, self.timing.interval_seconds), sandbox)
+        ripen_create(draft, begun.owner, sandbox, self.store.wall.now())
+        witness = holds(keys.session(sandbox), stored_form(begun))
+        done = await self.store.attempt(draft.commit(token=token, witness=witness))
+        if done.outcome is Outcome.STALE:
+            _refuse(sandbox, done.failed, broken=(_RECORD,))
+
+    async def tick(self, session: Stored[Session], tick: Tick, token: bytes) -> Stored[Session]:
+        """
+        Charge a period (L2, L3).
+
+        @raise Stale: The session has changed or was not seen running for so long.
+        """
+        keys, after = self.store.keys, tick.session
+        sandbox = after.sandbox
+        draft = self.store.draft(f"charge {sandbox}")
+        self._move(draft, session, after)
+        broken = [_RECORD]
+        if tick.charge is not None:
+            broken.append(draft.append_charge(tick.charge, tick.charge.created_at))
+        draft.expect(field_at_least(keys.seen(), sandbox, after.charged_until))
+        draft.write("ZADD", keys.due(), due_at(after, self.timing.interval_seconds), sandbox)
+        form = stored_form(after)
+        witness = holds(keys.session(sandbox), form)
+        done = await self.store.attempt(draft.commit(token=token, witness=witness))
+        if done.outcome is Outcome.STALE:
+            _refuse(sandbox, done.failed, broken=broken)
+        return Stored(after, form)
+
+    async def close(
+        self,
+        session: Stored[Session],
+        closing: Tick,
+        *,
+        destroyed: bool,
+        forgive_create: bool,
+        token: bytes | None,
+    ) -> None:
+        """
+        End a session with its last charge.
+
+        @raise Stale: The session has changed.
+        """
+        keys, last = self.store.keys, closing.session
+        sandbox = last.sandbox
+        ended = digest(session.raw)
+        for _ in range(_TRIES):
+            draft = self.store.draft(f"close the session of {sandbox}")
+            self._guard(draft, session)
+            broken = [_RECORD]
+            if closing.charge is not None:
+                broken.append(draft.append_charge(closing.charge, closing.charge.created_at))
+            draft.write("DEL", keys.session(sandbox))
+            draft.write("SREM", keys.sessions(), sandbox)
+            draft.write("ZREM", keys.due(), sandbox)
+            draft.write("HDEL", keys.seen(), sandbox)
+            draft.write(
+                "HSET", keys.sandbox(sandbox), "charged_until", last.charged_until, "ended", ended
+            )
+            draft.conceal(last.owner, session_field(sandbox))
+            forgiving = await self._forgive(draft, sandbox) if forgive_create else None
+            if destroyed:
+                draft.write("EXPIRE", keys.sandbox(sandbox), KEPT_SECONDS)
+            if destroyed and forgiving is None:
+                ripen_create(draft, last.owner, sandbox, self.store.wall.now())
+            witness = field_is(keys.sandbox(sandbox), "ended", ended)
+            done = await self.store.attempt(draft.commit(token=token, witness=witness))
+            if done.outcome is not Outcome.STALE:
+                return
+            if forgiving is None or done.failed != forgiving:
+                _refuse(sandbox, done.failed, broken=broken)
+        raise Stale(f"cannot close the session of {sandbox}: its create charge keeps changing")
+
+    async def _forgive(self, draft: Draft, sandbox: SandboxId) -> int | None:
+        """@return: The place of its expectation; None when there is nothing to forgive."""
+        keys = self.store.keys
+        key = keys.charge(create_charge_id(sandbox))
+        (found,) = await self.store.values(ChargeRecord, [key])
+        if found is None or not isinstance(found.value.state, Open):
+            return None
+        charge = found.value.charge
+        place = draft.expect(holds(key, found.raw))
+        draft.write("DEL", key)
+        draft.write("ZREM", keys.charges(charge.owner), charge.id)
+        draft.write("ZREM", keys.usage(charge.owner), charge.id)
+        draft.finish_charge(charge)
+        draft.write("HSET", keys.sandbox(sandbox), "create_charged", 0)
+        return place
+
+    def _guard(self, draft: Draft, session: Stored[Session]) -> None:
+        """Session and record are as they were; the record is moved with every session."""
+        keys, before = self.store.keys, session.value
+        draft.expect(
+            holds(keys.session(before.sandbox), session.raw),
+            field_is(keys.sandbox(before.sandbox), "charged_until", before.charged_until),
+        )
+
+    def _move(self, draft: Draft, session: Stored[Session], after: Session) -> None:
+        """The session's next form, with record and exposure."""
+        keys, sandbox = self.store.keys, after.sandbox
+        self._guard(draft, session)
+        draft.write("SET", keys.session(sandbox), stored_form(after))
+        draft.write("HSET", keys.sandbox(sandbox), "charged_until", after.charged_until)
+        draft.expose(after.owner, session_field(sandbox), session_value(after))
+
+
+_RECORD = 1
+"""The place of the record among the expectations of C{_guard}."""
+
+
+def _refuse(sandbox: SandboxId, failed: int | None, *, broken: Sequence[int]) -> NoReturn:
+    """
+    What it means that a step of a session was not taken.
+
+    @param broken: The expectations that, with the session unchanged, only a broken law breaks.
+    """
+    if failed in broken:
+        raise BrokenLaw(
+            "L2", f"session, record and charges of {sandbox} disagree; nothing was charged"
+        )
+    raise Stale(f"the session of {sandbox} has changed, or was not seen running for so long")
+
+
+def _raised(session: Session, record: SandboxRecord | None) -> Session:
+    """No session begins before what was charged already (L2)."""
+    if record is None:
+        return session
+    return evolve(
+        session,
+        opened_at=UnixSeconds(max(session.opened_at, record.charged_until)),
+        charged_until=UnixSeconds(max(session.charged_until, record.charged_until)),
+    )
+
+
+def end_intent(draft: Draft, intent: Intent) -> None:
+    """An intent and its hold are gone; harmless when they were."""
+    keys = draft.keys
+    draft.write("DEL", keys.intent(intent.reference))
+    draft.write("ZREM", keys.intents(), intent.reference)
+    if intent.sandbox is not None:
+        draft.write("SREM", keys.intents_of(intent.sandbox), intent.reference)
+    draft.conceal(intent.owner, hold_field(intent.reference))
+
+
+def ripen_create(draft: Draft, wallet: Address, sandbox: SandboxId, now: int) -> None:
+    """A create charge that still waits for its sandbox to start is ripe."""
+    draft.write("ZADD", draft.keys.charges(wallet), "XX", "LT", now, create_charge_id(sandbox))
+    draft.offer(wallet, now)
+    draft.touch(wallet)
+
+
+def write_record(
+    draft: Draft, session: Session, record: SandboxRecord | None, *, create_charged: bool
+) -> None:
+    """The sandbox's record at the opening of a session; its first reference stays."""
+    key = draft.keys.sandbox(session.sandbox)
+    reference = session.reference if record is None else record.reference
+    draft.write(
+        "HSET",
+        key,
+        *("v", 1, "owner", session.owner.hex, "reference", reference),
+        *("create_charged", int(create_charged), "charged_until", session.charged_until),
+    )
+    draft.write("PERSIST", key)

@@ -301,7 +301,7 @@ class Router:
 
 
 @implementer(IResource)
-class Gate(Resource):
+class Threshold(Resource):
     """
     What stands before Klein and hides from it what it would stumble over.
     """
@@ -311,6 +311,10 @@ class Gate(Resource):
     def __init__(self, inner: IResource) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._inner = inner
+
+    def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
+        """Below another resource, too, every path is ours."""
+        return self
 
     def render(self, request: Request) -> bytes | int:
         """Twisted calls this for every path."""

@@ -65,7 +65,7 @@ class Answer:
     headers: Mapping[str, str] = field(factory=dict)
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class NotServed(BadInput):
     """
     The request is refused for its form alone.

@@ -23,7 +23,7 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._kept import Kept
-from sandbox_billing.web._router import Gate, Router
+from sandbox_billing.web._router import Router, Threshold
 from sandbox_billing.web._table import build_table
 from sandbox_billing.web.account import Account
 from sandbox_billing.web.caller import Callers
@@ -82,4 +82,4 @@ def make_root(front: FrontDesk) -> IResource:
         clock=front.clock,
         new_request_id=front.new_request_id,
     )
-    return Gate(router.app.resource())
+    return Threshold(router.app.resource())

@@ -1,0 +1,357 @@
+"""
+The routes below C{/api/sandbox}: what reaches intake and Daytona, and what is shown.
+"""
+
+from __future__ import annotations
+
+import json
+
+from sandbox_billing.errors import Transient, UnknownOutcome
+from sandbox_billing.interfaces import (
+    CannotPay,
+    DaytonaRefused,
+    NotReady,
+    StopPending,
+    TooMany,
+    TooSlow,
+)
+from sandbox_billing.ledger.money import Neuron
+from tests.web.asking import AskingTestCase
+from tests.web.world import FOREIGN, OWNER, SANDBOX, STRANGER, sandbox
+
+
+class LifecycleTests(AskingTestCase):
+    """
+    One sandbox.
+    """
+
+    def test_create_rebuilds_the_body(self) -> None:
+        """Only allowed fields reach intake; the wish for an auto-stop goes beside them."""
+        body = {
+            "name": "box",
+            "snapshot": "small",
+            "env": {"A": "1"},
+            "labels": {"team": "x"},
+            "autoStopInterval": 5,
+            "autoArchiveInterval": 60,
+            "autoDeleteInterval": -1,
+            "volumes": [],
+            "linkedSandbox": None,
+        }
+        reply = self.ask_signed("POST", "/api/sandbox", "create", "", body)
+        self.assertEqual(reply.status, 200)
+        self.assertEqual(
+            self.world.calls.asked,
+            [
+                (
+                    "create",
+                    OWNER.address,
+                    {
+                        "name": "box",
+                        "snapshot": "small",
+                        "env": {"A": "1"},
+                        "labels": {"team": "x"},
+                    },
+                    5,
+                )
+            ],
+        )
+        self.assertEqual(
+            reply.header("X-Billing-Ignored"), "autoArchiveInterval, autoDeleteInterval"
+        )
+        self.assertEqual(reply.json["name"], "box")
+
+    def test_create_without_a_body(self) -> None:
+        """No body is an empty object, and nothing was ignored."""
+        reply = self.ask_signed("POST", "/api/sandbox", "create")
+        self.assertEqual(reply.status, 200)
+        self.assertEqual(self.world.calls.asked, [("create", OWNER.address, {}, None)])
+        self.assertIsNone(reply.header("X-Billing-Ignored"))
+
+    def test_shown_through_our_door(self) -> None:
+        """The toolbox is reached through us, and fields that newer SDKs need are there."""
+        id, key = "old", OWNER.address
+        old = sandbox(id, key)
+        self.world.intake.sandboxes[id] = (key, old)
+        document = {k: v for k, v in old.document.items() if k != "networkBlockAll"}
+        object.__setattr__(old, "document", document)
+        shown = self.ask_signed("GET", f"/api/sandbox/{id}", "list", id).json
+        self.assertEqual(shown["toolboxProxyUrl"], "https://sandboxes.example/toolbox")
+        self.assertIs(shown["kvm"], False)
+        self.assertIs(shown["networkBlockAll"], False)
+
+    def test_owner_routes(self) -> None:
+        """Each verb asks intake for the same verb, by whatever name the path has."""
+        for method, tail, verb, called in (
+            ("POST", "/start", "start", "start"),
+            ("POST", "/stop", "stop", "stop"),
+            ("POST", "/archive", "archive", "archive"),
+            ("DELETE", "", "delete", "delete"),
+            ("GET", "", "list", "owned"),
+        ):
+            self.world.calls.asked.clear()
+            reply = self.ask_signed(method, f"/api/sandbox/{SANDBOX}{tail}", verb, SANDBOX)
+            self.assertEqual((reply.status, reply.json["id"]), (200, SANDBOX))
+            self.assertEqual(self.world.calls.asked, [(called, OWNER.address, SANDBOX)])
+
+    def test_names_are_decoded(self) -> None:
+        """A name is signed as spelt in the path and looked up as it reads."""
+        named = sandbox("id-2", OWNER.address, name="my box")
+        self.world.intake.sandboxes["id-2"] = (OWNER.address, named)
+        reply = self.ask_signed("POST", "/api/sandbox/my%20box/stop", "stop", "my%20box")
+        self.assertEqual(reply.json["id"], "id-2")
+
+    def test_strangers(self) -> None:
+        """Another's id is 403, nobody's is 404."""
+        reply = self.ask_signed("GET", f"/api/sandbox/{FOREIGN}", "list", FOREIGN)
+        self.assertEqual(reply.error, (403, "this sandbox belongs to another wallet"))
+        reply = self.ask_signed("GET", "/api/sandbox/none", "list", "none")
+        self.assertEqual(reply.error, (404, "no such sandbox"))
+
+    def test_labels(self) -> None:
+        """What a user was shown he may send back: our own labels are not his to write."""
+        body = {"labels": {"a": "b", "daytona-owner": STRANGER.address.hex}}
+        reply = self.ask_signed("PUT", f"/api/sandbox/{SANDBOX}/labels", "labels", SANDBOX, body)
+        self.assertEqual(reply.status, 200)
+        self.assertEqual(
+            self.world.calls.asked, [("replace_labels", OWNER.address, SANDBOX, {"a": "b"})]
+        )
+
+    def test_label_bodies_of_another_shape(self) -> None:
+        """Nothing but C{labels}, and strings in it (P3)."""
+        for body, text in (
+            ({}, 'the body must be {"labels": {...}}'),
+            ({"labels": None}, "labels must be an object of strings"),
+            ({"labels": {"a": 1}}, "labels must be an object of strings"),
+            (
+                {"labels": {}, "daytona-owner": "x"},
+                "unknown or forbidden field: daytona-owner",
+            ),
+        ):
+            reply = self.ask_signed(
+                "PUT", f"/api/sandbox/{SANDBOX}/labels", "labels", SANDBOX, body
+            )
+            self.assertEqual(reply.error, (400, text))
+        self.assertEqual(self.world.calls.asked, [])
+
+    def test_ssh_access(self) -> None:
+        """The host is ours and the token ends before an unwatched sandbox would."""
+        path = f"/api/sandbox/{SANDBOX}/ssh-access"
+        reply = self.ask_by_path("POST", f"{path}?expiresInMinutes=600")
+        self.assertEqual(reply.json["sshCommand"], "ssh -p 2222 t0ken@ssh.example")
+        self.ask_by_path("POST", f"{path}?expiresInMinutes=5")
+        self.ask_signed("POST", path, "ssh-access", SANDBOX)
+        minutes = [call[2] for call in self.world.calls.asked if call[0] == "ssh_access"]
+        self.assertEqual(minutes, [60, 5, 60])
+
+    def test_ssh_access_is_the_owners(self) -> None:
+        """Daytona is not asked for a token to another's sandbox."""
+        path = f"/api/sandbox/{FOREIGN}/ssh-access"
+        self.assertEqual(self.ask_by_path("POST", path).status, 403)
+        self.assertNotIn("ssh_access", [call[0] for call in self.world.calls.asked])
+
+    def test_ssh_access_for_no_time(self) -> None:
+        """An expiry is a positive number."""
+        for text in ("0", "-1", "1e3", "", "x"):
+            reply = self.ask_by_path(
+                "POST", f"/api/sandbox/{SANDBOX}/ssh-access?expiresInMinutes={text}"
+            )
+            self.assertEqual(
+                reply.error,
+                (400, "expiresInMinutes must be a whole number from 1 to 1000000"),
+            )
+
+    def test_ensure_billing(self) -> None:
+        """It waits for one reconcile, or says that there was none."""
+        path = f"/api/sandbox/{SANDBOX}/ensure-billing"
+        reply = self.ask_signed("POST", path, "ensure-billing", SANDBOX)
+        self.assertEqual((reply.status, reply.json), (200, {"ok": True}))
+        self.world.calls.failing["reconcile"] = NotReady("not looked at within 10 s")
+        reply = self.ask_signed("POST", path, "ensure-billing", SANDBOX)
+        self.assertEqual(reply.error, (503, "not looked at within 10 s"))
+
+    def test_intervals_are_not_the_users(self) -> None:
+        """With and without a number, in either dialect; and a wallet is needed to ask."""
+        for kind in ("autostop", "autoarchive", "autodelete"):
+            for rest in ("", "/5", "/-1"):
+                path = f"/api/sandbox/{SANDBOX}/{kind}{rest}"
+                self.assertEqual(
+                    self.ask_by_path("POST", path).error, (403, "managed by billing proxy")
+                )
+                self.assertEqual(
+                    self.ask_signed("POST", path, kind, SANDBOX).error,
+                    (403, "managed by billing proxy"),
+                )
+                self.assertEqual(self.ask("POST", path).error, (401, "missing auth headers"))
+        self.assertEqual(self.world.calls.asked, [])
+
+    def test_stop_and_force(self) -> None:
+        """SDKs say C{force=false}; a forced stop is not offered."""
+        path = f"/api/sandbox/{SANDBOX}/stop"
+        self.assertEqual(self.ask_by_path("POST", f"{path}?force=false").status, 200)
+        reply = self.ask_by_path("POST", f"{path}?force=true")
+        self.assertEqual(reply.error, (400, "force is not offered"))
+
+
+class FailureTests(AskingTestCase):
+    """
+    What intake raises is what the client sees.
+    """
+
+    def refused(self, error: Exception) -> object:
+        """A start that fails so."""
+        self.world.calls.failing["start"] = error
+        return self.ask_signed("POST", f"/api/sandbox/{SANDBOX}/start", "start", SANDBOX)
+
+    def test_no_funds(self) -> None:
+        """402 says how much there is, how much it takes and what is owed already."""
+        reply = self.refused(
+            CannotPay(
+                text="insufficient balance",
+                code="insufficient_balance",
+                balance=Neuron(10**19),
+                required=Neuron(7),
+                exposure=Neuron(2**64),
+            )
+        )
+        self.assertEqual(
+            (reply.status, reply.json),
+            (
+                402,
+                {
+                    "error": "insufficient balance",
+                    "balance": "10000000000000000000",
+                    "required": "7",
+                    "exposure": "18446744073709551616",
+                    "code": "insufficient_balance",
+                    "statusCode": 402,
+                    "message": "insufficient balance",
+                    "path": f"/api/sandbox/{SANDBOX}/start",
+                    "timestamp": "2023-11-14T22:13:20.000Z",
+                },
+            ),
+        )
+
+    def test_each_family(self) -> None:
+        """Every exception has one status, and inner texts stay inside."""
+        failed = "a part behind this proxy failed and nothing was changed; try again"
+        unknown = (
+            "no answer came in time and it may or may not have happened; look before trying again"
+        )
+        for error, expected in (
+            (StopPending("stop pending"), (409, "stop pending")),
+            (NotReady("no mirror"), (503, "no mirror")),
+            (TooSlow("Daytona is slow"), (504, "Daytona is slow")),
+            (DaytonaRefused("in progress", status=409), (409, "in progress")),
+            (DaytonaRefused("gone", status=404), (404, "gone")),
+            (DaytonaRefused("bad key", status=401), (502, failed)),
+            (DaytonaRefused("suspended", status=403), (502, failed)),
+            (Transient("http://10.0.0.1 refused"), (502, failed)),
+            (UnknownOutcome("redis"), (504, unknown)),
+        ):
+            self.assertEqual(self.refused(error).error, expected)
+
+    def test_too_many(self) -> None:
+        """429 says when to come back, where that helps."""
+        reply = self.refused(TooMany("too many starts", retry_after=12))
+        self.assertEqual(
+            (reply.error, reply.header("Retry-After")), ((429, "too many starts"), "12")
+        )
+        reply = self.refused(TooMany("too many sandboxes"))
+        self.assertIsNone(reply.header("Retry-After"))
+
+    def test_the_unforeseen(self) -> None:
+        """One bland line outside; everything, with the request's id, in the log."""
+        reply = self.refused(ZeroDivisionError("secret"))
+        self.assertEqual(reply.error, (500, "something went wrong here; it was logged"))
+        self.assertNotIn("secret", json.dumps(reply.json))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class ListTests(AskingTestCase):
+    """
+    Own sandboxes only, in the shape of the Daytona behind.
+    """
+
+    def filtered(self, target: str) -> dict[str, str]:
+        """The query that reached Daytona."""
+        verb = "list"
+        self.assertEqual(self.ask_signed("GET", target, verb).status, 200)
+        return self.world.calls.asked[-1][1]
+
+    def test_owner_is_forced(self) -> None:
+        """The user's filter is narrowed to his own, however he spells an owner."""
+        mine = {"daytona-owner": OWNER.address.hex}
+        stranger = json.dumps({"daytona-owner": STRANGER.address.hex, "a": "b"})
+        for target, labels in (
+            ("/api/sandbox", mine),
+            ("/api/sandbox?labels=null", mine),
+            ("/api/sandbox?labels=%7B%7D", mine),
+            ("/api/sandbox/paginated?labels=" + stranger.replace('"', "%22"), {"a": "b", **mine}),
+        ):
+            target = target.replace(" ", "").replace("{", "%7B").replace("}", "%7D")
+            self.assertEqual(json.loads(self.filtered(target)["labels"]), labels)
+
+    def test_bad_labels(self) -> None:
+        """A filter that is no object of strings is refused here."""
+        for text in ("x", "[]", "1", "%7B%22a%22:1%7D"):
+            reply = self.ask_signed("GET", f"/api/sandbox?labels={text}", "list")
+            self.assertEqual(reply.status, 400)
+        self.assertEqual(self.world.calls.asked, [])
+
+    def test_shapes(self) -> None:
+        """Array, cursor and page keep their shape; others' items are dropped and reported."""
+        own = sandbox(SANDBOX, OWNER.address).document
+        foreign = sandbox(FOREIGN, STRANGER.address).document
+        for target, page, read in (
+            ("/api/sandbox", [own, foreign], lambda reply: reply),
+            (
+                "/api/sandbox",
+                {"items": [foreign, own], "nextCursor": "c"},
+                lambda reply: reply["items"],
+            ),
+            (
+                "/api/sandbox/paginated",
+                {"items": [own, {"id": "no labels"}], "total": 1, "page": 1, "totalPages": 1},
+                lambda reply: reply["items"],
+            ),
+        ):
+            self.world.runtime.page_document = page
+            reply = self.ask_signed("GET", target, "list").json
+            self.assertEqual([one["id"] for one in read(reply)], [SANDBOX])
+            self.assertIs(read(reply)[0]["kvm"], False)
+            if isinstance(page, dict):
+                self.assertEqual(
+                    {k: v for k, v in page.items() if k != "items"},
+                    {k: v for k, v in reply.items() if k != "items"},
+                )
+
+    def test_nothing_is_an_empty_list(self) -> None:
+        """Never null (P7)."""
+        self.assertEqual(self.ask_signed("GET", "/api/sandbox", "list").json, [])
+
+    def test_unknown_shape(self) -> None:
+        """A page that cannot be read is Daytona's failure, not an empty list."""
+        for page in ({"data": []}, None, "x"):
+            self.world.runtime.page_document = page
+            self.assertEqual(self.ask_signed("GET", "/api/sandbox", "list").status, 502)
+
+    def test_query_is_bounded(self) -> None:
+        """Unknown and repeated names and unreasonable numbers never reach Daytona."""
+        for query, text in (
+            ("x=1", "unknown query parameter: x"),
+            ("limit=201", "limit must be a whole number from 1 to 200"),
+            ("limit=0", "limit must be a whole number from 1 to 200"),
+            ("page=1", "unknown query parameter: page"),
+            ("limit=1&limit=2", "query parameter given twice: limit"),
+        ):
+            reply = self.ask_signed("GET", f"/api/sandbox?{query}", "list")
+            self.assertEqual(reply.error, (400, text))
+        self.assertEqual(self.world.calls.asked, [])
+
+    def test_query_is_passed_on(self) -> None:
+        """Filters and cursors work as without us; C{verbose} means nothing upstream."""
+        query = self.filtered("/api/sandbox?cursor=abc&limit=5&states=started&verbose=true")
+        del query["labels"]
+        self.assertEqual(query, {"cursor": "abc", "limit": "5", "states": "started"})
+        self.assertEqual(self.world.calls.asked[-1][2], False)

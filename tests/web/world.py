@@ -1,0 +1,397 @@
+"""
+A small world behind the front desk, and clients that sign.
+
+The stand-ins keep what they are told and fail on demand; each is verified against its
+port in C{test_world}.  No money is in them: that is intake's, which has its own tests.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import define, evolve, field
+from treq.testing import StubTreq
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.web.resource import IResource
+from zope.interface import implementer
+
+from sandbox_billing.interfaces import (
+    IDoors,
+    IHistory,
+    IIntake,
+    IReadiness,
+    IReplayGuard,
+    IRuntime,
+    IWallClock,
+    NoSuchSandbox,
+    NotYours,
+    Sandbox,
+    Stored,
+)
+from sandbox_billing.ledger.account import BlockRef, Mirror, ServiceRecord, Settlement
+from sandbox_billing.ledger.identity import Address, SandboxId
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
+from sandbox_billing.ledger.rating import Prices
+from sandbox_billing.ledger.resources import Resources
+from sandbox_billing.signing.key import SigningKey
+from sandbox_billing.signing.request import sign_message, sign_request
+from sandbox_billing.web.root import FrontDesk, make_root
+from sandbox_billing.web.terms import Terms
+
+
+# Published test keys, for tests only.
+OWNER = SigningKey.from_bytes(bytes([0x11]) * 32)
+STRANGER = SigningKey.from_bytes(bytes([0x22]) * 32)
+
+PROVIDER = Address("0x" + "ab" * 20)
+CONTRACT = Address("0x" + "cd" * 20)
+CHAIN_ID = 16602
+NOW = 1_700_000_000
+
+SANDBOX = "0c6a3a0e-1111-4222-8333-444455556666"
+"""Belongs to L{OWNER}."""
+FOREIGN = "0c6a3a0e-9999-4222-8333-444455556666"
+"""Belongs to L{STRANGER}."""
+
+TERMS = Terms(
+    contract=CONTRACT,
+    provider=PROVIDER,
+    chain_id=CHAIN_ID,
+    public_rpc_url="https://rpc.example",
+    voucher_interval_seconds=3600,
+    stop_delay_seconds=60,
+    environment=Prices(flat_per_second=Neuron(16667), create_fee=Neuron(5_000_000)),
+    ssh_gateway_host="ssh.example",
+    public_url="https://sandboxes.example/",
+)
+
+SERVICE = ServiceRecord(
+    provider=PROVIDER,
+    url="https://sandboxes.example",
+    signer=Address("0x" + "ef" * 20),
+    prices=Prices(
+        per_cpu_per_minute=Neuron(600),
+        per_memory_gib_per_minute=Neuron(330),
+        create_fee=Neuron(1000),
+    ),
+    signer_version=2,
+)
+
+
+def sandbox(id: str, owner: Address, **changes: Any) -> Sandbox:
+    """A Sandbox of server 0.190, as the Daytona adapter hands it over."""
+    labels = {"daytona-owner": owner.hex, **changes.pop("labels", {})}
+    document = {
+        "id": id,
+        "organizationId": "org",
+        "name": id,
+        "user": "daytona",
+        "env": {},
+        "labels": labels,
+        "public": False,
+        "networkBlockAll": False,
+        "target": "eu",
+        "cpu": 1,
+        "gpu": 0,
+        "memory": 1,
+        "disk": 3,
+        "state": "started",
+        "toolboxProxyUrl": "http://daytona.internal:4000/toolbox",
+        **changes,
+    }
+    return Sandbox(
+        id=SandboxId(id),
+        name=str(document["name"]),
+        state=str(document["state"]),
+        desired_state=None,
+        labels=labels,
+        resources=Resources(),
+        auto_stop_minutes=None,
+        last_activity_at=None,
+        document=document,
+    )
+
+
+@define
+class Recorder:
+    """
+    What was asked of a stand-in, and what it shall answer instead.
+
+    @ivar asked: Name and arguments of each call, in order.
+    @ivar failing: Raised by the next calls of that name.
+    @ivar waiting: The next calls of that name wait for this.
+    """
+
+    asked: list[tuple[Any, ...]] = field(factory=list)
+    failing: dict[str, Exception] = field(factory=dict)
+    waiting: dict[str, Deferred[None]] = field(factory=dict)
+
+    async def note(self, name: str, *arguments: Any) -> None:
+        """Keep a call, then wait or fail if told so."""
+        self.asked.append((name, *arguments))
+        if name in self.waiting:
+            await self.waiting[name]
+        if name in self.failing:
+            raise self.failing[name]
+
+
+@implementer(IIntake)
+@define
+class StandInIntake:
+    """Sandboxes in a dictionary, with the owner check and without money."""
+
+    calls: Recorder
+    sandboxes: dict[str, tuple[Address, Sandbox]] = field(factory=dict)
+
+    def _resolve(self, owner: Address, id_or_name: str) -> Sandbox:
+        if id_or_name in self.sandboxes:
+            holder, found = self.sandboxes[id_or_name]
+            if holder != owner:
+                raise NotYours("this sandbox belongs to another wallet")
+            return found
+        for holder, found in self.sandboxes.values():
+            if found.name == id_or_name and holder == owner:
+                return found
+        raise NoSuchSandbox("no such sandbox")
+
+    async def owned(self, owner: Address, id_or_name: str) -> Sandbox:
+        await self.calls.note("owned", owner, id_or_name)
+        return self._resolve(owner, id_or_name)
+
+    async def create(
+        self, owner: Address, body: Mapping[str, Any], *, auto_stop_minutes: int | None
+    ) -> Sandbox:
+        await self.calls.note("create", owner, dict(body), auto_stop_minutes)
+        made = sandbox("created-1", owner, name=body.get("name", "created-1"))
+        self.sandboxes[made.id] = (owner, made)
+        return made
+
+    async def _move(self, name: str, owner: Address, id_or_name: str) -> Sandbox:
+        await self.calls.note(name, owner, id_or_name)
+        return self._resolve(owner, id_or_name)
+
+    async def start(self, owner: Address, id_or_name: str) -> Sandbox:
+        return await self._move("start", owner, id_or_name)
+
+    async def stop(self, owner: Address, id_or_name: str) -> Sandbox:
+        return await self._move("stop", owner, id_or_name)
+
+    async def delete(self, owner: Address, id_or_name: str) -> Sandbox:
+        return await self._move("delete", owner, id_or_name)
+
+    async def archive(self, owner: Address, id_or_name: str) -> Sandbox:
+        return await self._move("archive", owner, id_or_name)
+
+    async def replace_labels(
+        self, owner: Address, id_or_name: str, labels: Mapping[str, str]
+    ) -> Sandbox:
+        await self.calls.note("replace_labels", owner, id_or_name, dict(labels))
+        return self._resolve(owner, id_or_name)
+
+    async def reconcile(self, owner: Address, id_or_name: str) -> None:
+        await self.calls.note("reconcile", owner, id_or_name)
+        self._resolve(owner, id_or_name)
+
+
+@define
+class Unused:
+    """Fails on whatever the web room has no business to ask of a port."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AssertionError(f"the web room asked for {name}")
+
+
+@implementer(IRuntime)
+class StandInRuntime(Unused):
+    """One page and a few snapshots."""
+
+    def __init__(self, calls: Recorder) -> None:
+        self.calls = calls
+        self.page_document: Any = []
+        self.snapshot_documents: tuple[dict[str, Any], ...] = ()
+
+    async def page(self, query: Mapping[str, str], *, paginated: bool) -> Any:
+        await self.calls.note("page", dict(query), paginated)
+        return self.page_document
+
+    async def ssh_access(self, sandbox: SandboxId, minutes: int) -> Mapping[str, Any]:
+        await self.calls.note("ssh_access", sandbox, minutes)
+        return {"token": "t0ken", "sshCommand": "ssh -p 2222 t0ken@daytona.internal"}
+
+    async def snapshots(self) -> tuple[Mapping[str, Any], ...]:
+        await self.calls.note("snapshots")
+        return self.snapshot_documents
+
+
+@implementer(IDoors)
+class StandInDoors(Unused):
+    """The head of a mirror."""
+
+    def __init__(self, mirror: Mirror | None) -> None:
+        self.head = mirror
+
+    async def mirror(self) -> Stored[Mirror] | None:
+        return None if self.head is None else Stored(self.head, b"raw")
+
+
+@implementer(IHistory)
+class StandInHistory(Unused):
+    """A list of settlements."""
+
+    def __init__(self) -> None:
+        self.settled: list[Settlement] = []
+        self.records: tuple[ServiceRecord, ...] = (SERVICE,)
+
+    async def settlements(
+        self, wallet: Address, *, since: UnixSeconds, page: int, page_size: int
+    ) -> tuple[int, tuple[Settlement, ...]]:
+        own = [s for s in self.settled if s.user == wallet and s.timestamp >= since]
+        return len(own), tuple(own[page * page_size : (page + 1) * page_size])
+
+    async def providers(self) -> tuple[ServiceRecord, ...]:
+        return self.records
+
+
+@implementer(IReplayGuard)
+@define
+class StandInGuard:
+    """A set of nonces."""
+
+    calls: Recorder
+    seen: set[tuple[Address, str]] = field(factory=set)
+
+    async def first_use(self, wallet: Address, nonce: str, expires_at: UnixSeconds) -> bool:
+        await self.calls.note("first_use", wallet, nonce, expires_at)
+        first = (wallet, nonce) not in self.seen
+        self.seen.add((wallet, nonce))
+        return first
+
+
+@implementer(IReadiness)
+@define
+class StandInReadiness:
+    """What the test says."""
+
+    now: dict[str, str] = field(factory=dict)
+
+    def reasons(self) -> Mapping[str, str]:
+        return self.now
+
+
+@implementer(IWallClock)
+@define
+class FixedWall:
+    """A moment that tests move."""
+
+    moment: int = NOW
+
+    def now(self) -> UnixSeconds:
+        return UnixSeconds(self.moment)
+
+
+def mirror_at(service: ServiceRecord | None) -> Mirror:
+    """A mirror that has just been stored."""
+    block = BlockRef(number=77, hash="0x" + "1" * 64, timestamp=UnixSeconds(NOW))
+    return Mirror(
+        block=block,
+        service=service,
+        leaving_at=None,
+        version_changed_at=None,
+        updated_at=UnixSeconds(NOW),
+    )
+
+
+class World:
+    """
+    A front desk with everything behind it.
+    """
+
+    def __init__(self, terms: Terms = TERMS) -> None:
+        self.calls = Recorder()
+        self.guard = StandInGuard(Recorder())
+        self.intake = StandInIntake(self.calls)
+        for id, key in ((SANDBOX, OWNER), (FOREIGN, STRANGER)):
+            self.intake.sandboxes[id] = (key.address, sandbox(id, key.address))
+        self.runtime = StandInRuntime(self.calls)
+        self.doors = StandInDoors(mirror_at(SERVICE))
+        self.history = StandInHistory()
+        self.readiness = StandInReadiness()
+        self.wall = FixedWall()
+        self.clock = Clock()
+        self._request_ids = itertools.count(1)
+        self._nonces = itertools.count(1)
+        self.desk = FrontDesk(
+            terms=terms,
+            intake=self.intake,
+            runtime=self.runtime,
+            doors=self.doors,
+            history=self.history,
+            replay=self.guard,
+            readiness=self.readiness,
+            wall=self.wall,
+            clock=self.clock,
+            new_request_id=self.new_request_id,
+        )
+        self.root: IResource = make_root(self.desk)
+        self.treq = StubTreq(self.root)
+
+    def new_request_id(self) -> str:
+        """C{req-1}, C{req-2}, ..."""
+        return f"req-{next(self._request_ids)}"
+
+    def nonce(self) -> str:
+        """One that was not used yet."""
+        return f"{next(self._nonces):032x}"
+
+    def signed(
+        self,
+        action: str,
+        resource_id: str = "",
+        body: bytes = b"",
+        *,
+        key: SigningKey = OWNER,
+        **changes: Any,
+    ) -> dict[str, str]:
+        """Headers of our own client for one request."""
+        return sign_request(
+            key,
+            **{
+                "action": action,
+                "resource_id": resource_id,
+                "body": body,
+                "expires_at": NOW + 300,
+                "nonce": self.nonce(),
+                "audience": PROVIDER,
+                "chain_id": CHAIN_ID,
+                **changes,
+            },
+        )
+
+    def message(self, **changes: Any) -> dict[str, Any]:
+        """The fields of an older client's message, to be spoilt and signed."""
+        return {
+            "action": "list",
+            "expires_at": NOW + 300,
+            "nonce": self.nonce(),
+            "payload": {},
+            "resource_id": "",
+            **changes,
+        }
+
+    def with_terms(self, **changes: Any) -> World:
+        """Another world under other terms."""
+        return World(evolve(self.desk.terms, **changes))
+
+
+def signed_json(message: Any, key: SigningKey = OWNER) -> dict[str, str]:
+    """Headers for a message, whatever it says."""
+    return sign_message(key, json.dumps(message).encode())
+
+
+Sign = Callable[..., dict[str, str]]

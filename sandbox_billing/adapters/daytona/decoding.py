@@ -80,7 +80,9 @@ def _text(value: Any) -> str | None:
 
 
 def _whole(value: Any) -> int | None:
-    return int(value) if type(value) in (int, float) and value == int(value) else None
+    if type(value) is float and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
 
 
 def read_page(document: Any) -> tuple[tuple[Sandbox, ...], str | None]:

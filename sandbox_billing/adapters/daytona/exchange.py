@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from attrs import field, frozen
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import (
     ConnectError,
     ConnectingCancelledError,
@@ -228,6 +228,10 @@ class Exchange:
 def _describe(reason: BaseException) -> str:
     match reason:
         case TimeoutError():
+            return "no answer in time"
+        case ResponseFailed(reasons=reasons) if any(
+            isinstance(failure.value, CancelledError) for failure in reasons
+        ):
             return "no answer in time"
         case Unreadable(text=text):
             return text

@@ -10,7 +10,6 @@ from typing import IO, Any, Protocol, cast
 
 from attrs import define
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import ITransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
@@ -35,7 +34,6 @@ class _Request(Protocol):
     uri: bytes
     content: IO[bytes]
     requestHeaders: Headers
-    transport: ITransport
 
     def notifyFinish(self) -> Deferred[None]: ...
 
@@ -46,6 +44,8 @@ class _Request(Protocol):
     def write(self, data: bytes) -> None: ...
 
     def finish(self) -> None: ...
+
+    def loseConnection(self) -> None: ...
 
 
 @define
@@ -214,7 +214,7 @@ def _send(request: _Request, reply: _Reply, gone: list[Failure]) -> None:
 
 def _hang_up(request: _Request, gone: list[Failure]) -> None:
     if not gone:
-        request.transport.loseConnection()
+        request.loseConnection()
 
 
 def simulator_resource(simulator: DaytonaSimulator, admin_key: str) -> Resource:

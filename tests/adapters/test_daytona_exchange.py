@@ -1,0 +1,175 @@
+"""
+One exchange with Daytona over real sockets: where the key goes, and what is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock, deferLater
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from sandbox_billing.adapters.daytona import api_base, daytona_client, daytona_pool
+from sandbox_billing.adapters.daytona.decoding import parse_json
+from sandbox_billing.adapters.daytona.exchange import Exchange, Request
+from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
+from sandbox_billing.interfaces import DaytonaRefused
+
+
+READ = Request(method="GET", segments=("sandbox",), seconds=5)
+CHANGE = Request(method="POST", segments=("sandbox",), seconds=5, body={})
+
+
+class BaseTests(SynchronousTestCase):
+    """L{api_base}."""
+
+    def test_both_spellings(self) -> None:
+        """C{/api} is appended unless it is there already."""
+        for given, base in (
+            ("http://daytona:3000", "http://daytona:3000/api"),
+            ("http://daytona:3000/", "http://daytona:3000/api"),
+            ("http://daytona:3000/api", "http://daytona:3000/api"),
+            ("https://host/daytona/api/", "https://host/daytona/api"),
+            ("https://host/api-gateway", "https://host/api-gateway/api"),
+        ):
+            self.assertEqual(api_base(given), base)
+
+    def test_wrong(self) -> None:
+        """What is no plain http(s) URL is refused."""
+        for given in (
+            "",
+            "daytona:3000",
+            "ftp://daytona",
+            "http://",
+            "http://u:p@daytona",
+            "http://daytona/?a=b",
+            "http://daytona/#x",
+        ):
+            with self.assertRaises(BadInput):
+                api_base(given)
+
+
+class _Canned(Protocol):
+    """Answers every request with the factory's bytes, and closes when told to."""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.factory.heard.append(data)
+        if b"\r\n\r\n" in data:
+            self.transport.write(self.factory.answer)
+            if self.factory.closes:
+                self.transport.loseConnection()
+
+    def connectionMade(self) -> None:
+        self.factory.open.add(self)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.factory.open.discard(self)
+
+
+class ExchangeTests(TestCase):
+    """L{Exchange} against canned bytes."""
+
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.deadlines = Clock()
+        pool = daytona_pool(reactor)
+        self.addCleanup(pool.closeCachedConnections)
+        self.http = daytona_client(reactor, pool)
+
+    def serve(self, answer: bytes, *, closes: bool = True) -> tuple[Any, int]:
+        """A server that says the same to everybody."""
+        factory: Any = Factory.forProtocol(_Canned)
+        factory.answer, factory.closes, factory.heard, factory.open = answer, closes, [], set()
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(self.close, port, factory)
+        return factory, port.getHost().port
+
+    async def close(self, port: Any, factory: Any) -> None:
+        """End a server and whoever talks to it."""
+        await port.stopListening()
+        for connection in list(factory.open):
+            connection.transport.abortConnection()
+        while factory.open:
+            await deferLater(reactor, 0)
+
+    def ask(self, port: int, request: Request) -> Coroutine[Any, Any, Any]:
+        """Ask a server of this machine."""
+        exchange = Exchange(self.http, f"http://127.0.0.1:{port}/api", "admin-key", self.deadlines)
+        return exchange.ask(request, parse_json)
+
+    async def test_nobody_listens(self) -> None:
+        """A refused connection is transient even for a change: nobody got it."""
+        port = reactor.listenTCP(0, Factory(), interface="127.0.0.1")
+        number = port.getHost().port
+        await port.stopListening()
+        for request in (READ, CHANGE):
+            with self.assertRaises(Transient):
+                await self.ask(number, request)
+
+    async def test_redirect(self) -> None:
+        """A redirect is not followed: the key stays where it belongs."""
+        other, elsewhere = self.serve(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        for status in (b"301", b"302", b"307", b"308"):
+            _, port = self.serve(
+                b"HTTP/1.1 %s Moved\r\nLocation: http://127.0.0.1:%d/api\r\n"
+                b"Content-Length: 0\r\n\r\n" % (status, elsewhere)
+            )
+            with self.assertRaises(Transient):
+                await self.ask(port, READ)
+            with self.assertRaises(UnknownOutcome):
+                await self.ask(port, CHANGE)
+        self.assertEqual(other.heard, [])
+
+    async def test_large_body(self) -> None:
+        """A body over the limit is unreadable, and the rest of it is not awaited."""
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n"
+        _, port = self.serve(head + b"x" * 2_000_000, closes=False)
+        small = Request(method="GET", segments=("sandbox",), seconds=5, limit=1_000_000)
+        with self.assertRaises(Transient) as caught:
+            await self.ask(port, small)
+        self.assertIn("too large", str(caught.exception))
+
+    async def test_body_that_never_ends(self) -> None:
+        """The deadline covers the body too."""
+        factory, port = self.serve(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", closes=False)
+        done = Deferred.fromCoroutine(self.ask(port, CHANGE))
+        while not factory.heard:
+            await deferLater(reactor, 0.001)
+        self.deadlines.advance(6)
+        with self.assertRaises(UnknownOutcome) as caught:
+            await done
+        self.assertIn("in time", str(caught.exception))
+
+    async def test_no_http(self) -> None:
+        """Bytes that are no HTTP are no answer."""
+        _, port = self.serve(b"SSH-2.0-OpenSSH_9\r\n")
+        with self.assertRaises(Transient):
+            await self.ask(port, READ)
+        with self.assertRaises(UnknownOutcome):
+            await self.ask(port, CHANGE)
+
+    async def test_foreign_refusal(self) -> None:
+        """A 413 of a gateway is a refusal without its page; its 404 proves nothing."""
+        page = b"<html>big</html>"
+        _, port = self.serve(b"HTTP/1.1 413 X\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page))
+        with self.assertRaises(DaytonaRefused) as caught:
+            await self.ask(port, CHANGE)
+        self.assertEqual(
+            (caught.exception.status, caught.exception.text), (413, "Daytona answered 413")
+        )
+        _, port = self.serve(b"HTTP/1.1 404 X\r\nContent-Length: 2\r\n\r\n{}")
+        with self.assertRaises(Transient):
+            await self.ask(port, READ)
+
+    async def test_long_text(self) -> None:
+        """Daytona's message is passed on up to a bound."""
+        body = b'{"statusCode":400,"message":"%s"}' % (b"m" * 5000)
+        _, port = self.serve(b"HTTP/1.1 400 X\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        with self.assertRaises(DaytonaRefused) as caught:
+            await self.ask(port, CHANGE)
+        self.assertEqual(caught.exception.text, "m" * 500)

@@ -220,12 +220,14 @@ class TimeTests(SynchronousTestCase):
 
     def test_chosen_timestamp(self) -> None:
         """
-        A chosen timestamp is the next block's, and never one in the past.
+        A chosen timestamp is the next block's, the clock goes on from it, the past is refused.
         """
-        chain = make_chain()
+        clock = Clock()
+        chain = make_chain(clock)
         self.assertEqual(chain.mine(START + 500).timestamp, START + 500)
-        self.assertEqual(chain.mine().timestamp, START + 501)
-        self.assertRaises(RpcError, chain.mine, START + 501)
+        clock.advance(10)
+        self.assertEqual(chain.mine().timestamp, START + 510)
+        self.assertRaises(RpcError, chain.mine, START + 510)
 
     def test_paused(self) -> None:
         """
@@ -332,6 +334,15 @@ class HistoryTests(SynchronousTestCase):
         self.assertEqual([b.timestamp for b in blocks[1:]], times)
         for parent, child in itertools.pairwise(blocks):
             self.assertEqual(child.header.parent_hash, parent.hash)
+
+    def test_reorg_of_an_empty_block(self) -> None:
+        """
+        Also an empty block is replaced by one with another hash.
+        """
+        chain = make_chain()
+        old = chain.mine().hash
+        chain.reorg(1, keep_transactions=True)
+        self.assertNotEqual(chain.head.hash, old)
 
     def test_reorg_bounds(self) -> None:
         """

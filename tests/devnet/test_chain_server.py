@@ -17,11 +17,12 @@ from eth_account import Account
 from twisted.internet import reactor as global_reactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
+from twisted.web.test.requesthelper import DummyChannel
 from web3 import HTTPProvider, Web3
 from web3.exceptions import ContractCustomError, ContractLogicError, Web3RPCError
 
 from sandbox_billing.devnet.chain.devchain import make_dev_chain
-from sandbox_billing.devnet.chain.server import MAX_BODY_BYTES
+from sandbox_billing.devnet.chain.server import MAX_BODY_BYTES, BoundedRequest
 from sandbox_billing.devnet.chain.service import DevChainService
 
 from .chain_probe import ADDRESS, GWEI, KEY, POOR, PROBE_ABI, PROBE_BYTECODE, signed
@@ -307,6 +308,18 @@ class TimedServiceTests(ServedChain):
 
         await deferToThread(work)
 
+    async def test_stop_answers_what_was_asked(self) -> None:
+        """
+        A request that is being worked on when the service stops gets its answer.
+        """
+        replies: list[Any] = []
+        client = threading.Thread(target=lambda: replies.append(self.control("devnet_mine", 1000)))
+        client.start()
+        await deferToThread(soon, lambda: self.chain.head.number > 20)
+        await self.service.stopService()
+        await deferToThread(client.join)
+        self.assertEqual(len(replies), 1)
+
     async def test_stop(self) -> None:
         """
         Stopped, the port refuses, no connection is left open and no thread is left.
@@ -363,6 +376,19 @@ class HttpTests(ServedChain):
             self.assertEqual(json.loads(text)["error"]["code"], -32700)
 
         await deferToThread(work)
+
+    def test_long_body_is_not_kept(self) -> None:
+        """
+        Of a body beyond the limit no more than the limit stays in memory.
+        """
+        request = BoundedRequest(DummyChannel(), False)  # type: ignore[no-untyped-call]
+        request.gotLength(3 * MAX_BODY_BYTES)
+        for _ in range(3):
+            request.handleContentChunk(b" " * MAX_BODY_BYTES)
+        assert request.content is not None
+        self.assertEqual(request.content.tell(), MAX_BODY_BYTES)
+        self.assertTrue(request.too_long)
+        request.content.close()
 
     async def test_endless_body(self) -> None:
         """

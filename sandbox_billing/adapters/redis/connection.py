@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.python.failure import Failure
@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
 
 
+@frozen(auto_exc=False)
 class LostInFlight(UnknownOutcome):
     """The connection was lost between the command and its reply."""
 
@@ -67,7 +68,7 @@ class RedisConnection:
             raise BadInput(f"Redis refuses us: {why}; check REDIS_PASSWORD") from why
 
     def _start(self) -> None:
-        from txredisapi import RedisFactory  # noqa: PLC0415
+        from txredisapi import RedisFactory
 
         factory = RedisFactory(
             "journal", None, 1, charset=None, password=self._password, convertNumbers=False
@@ -100,23 +101,30 @@ class RedisConnection:
         if factory is not None:
             await factory.disconnect()
 
-    async def call(self, *command: bytes | str | int, seconds: float | None = None) -> Any:
+    async def call(self, *command: bytes | str | int) -> Any:
         """
         One command.
 
-        @param seconds: Another time-out.
         @raise Transient: It was not sent.
         @raise UnknownOutcome: It was, and there is no answer.
         @raise LostInFlight: For this reason.
         @raise ServerError: The server's own words.
         """
-        return (await self.calls(command, seconds=seconds))[0]
+        (answer,) = await self.calls(command)
+        if isinstance(answer, ServerError):
+            raise answer
+        return answer
 
     async def calls(
         self, *commands: tuple[bytes | str | int, ...], seconds: float | None = None
     ) -> list[Any]:
-        """Commands in a row on one and the same connection to one and the same server."""
-        from txredisapi import ConnectionError, RedisError, ResponseError  # noqa: PLC0415
+        """
+        Commands in a row on one and the same connection, so to one and the same server.
+
+        @param seconds: Another time-out.
+        @return: An answer for each; a L{ServerError} is an answer.
+        """
+        from txredisapi import ConnectionError, RedisError, ResponseError
 
         limit = self.timeout_seconds if seconds is None else seconds
         protocol = await self._usable(limit)
@@ -128,12 +136,12 @@ class RedisConnection:
         for reply in replies:
             try:
                 answers.append(await reply)
+            except ResponseError as why:
+                answers.append(ServerError(str(why)))
             except TimeoutError:
                 problem = problem or UnknownOutcome(f"no answer from Redis in {limit} s")
             except ConnectionError:
                 problem = problem or LostInFlight("the connection to Redis was lost")
-            except ResponseError as why:
-                problem = problem or ServerError(str(why))
             except RedisError as why:
                 problem = problem or UnknownOutcome(f"Redis sent something else: {why}")
         if problem is not None:
@@ -146,7 +154,7 @@ class RedisConnection:
         for protocol in self._factory.pool:
             if protocol.connected:
                 return protocol
-        from txredisapi import ConnectionError  # noqa: PLC0415
+        from txredisapi import ConnectionError
 
         waiting = self._factory.getConnection(peek=True)
         waiting.addTimeout(limit, self._reactor)
@@ -158,7 +166,7 @@ class RedisConnection:
 
 def _fast_protocol() -> Any:
     """txredisapi's protocol with commands of bytes put together in one go."""
-    from txredisapi import RedisProtocol  # noqa: PLC0415
+    from txredisapi import RedisProtocol
 
     class JournalProtocol(RedisProtocol):  # type: ignore[misc]
         def _build_command(self, *args: bytes | str | int, **_: object) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from attrs import frozen
 
 from sandbox_billing.adapters.redis.chain import RedisChainMirror, RedisFunds
@@ -46,19 +48,20 @@ class Journal:
         provider: Address,
         wall: IWallClock,
         *,
-        owner: str,
+        owner: str | None = None,
         interval_seconds: int,
         lease_seconds: int = 15,
         ripen_seconds: int = 1800,
     ) -> Journal:
         """
-        @param owner: Names this process's life: C{IIds.reference()}, never used twice.
+        @param owner: Names this process's life: never used twice; None: made up here.
         @param interval_seconds: VOUCHER_INTERVAL_SEC.
         @param ripen_seconds: SETTLE_MAX_AGE_SEC.
         """
         store = Store(keyspace=keyspace, keys=Keys(provider, checksum(provider)), wall=wall)
         timing = Timing(interval_seconds=interval_seconds, ripen_seconds=ripen_seconds)
         sessions = Sessions(store, timing)
+        owner = owner or secrets.token_hex(16)
         return cls(
             store=store,
             replay=RedisReplayGuard(store, owner),

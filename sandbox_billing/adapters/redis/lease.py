@@ -9,7 +9,7 @@ from attrs import define, field
 from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Outcome, Read, absent, holds
-from sandbox_billing.adapters.redis.store import Store, text
+from sandbox_billing.adapters.redis.store import Store, raw, text
 from sandbox_billing.interfaces import ILease, IReplayGuard
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds
@@ -43,12 +43,15 @@ class RedisLease:
 
     async def acquire(self) -> bool:
         keys = self.store.keys
-        (before,) = await self.store.read(Read("GET", keys.fence()))
+        before, holder = await self.store.read(Read("GET", keys.fence()), Read("GET", keys.lease()))
+        if holder is not None and holder != self._value:
+            return False
         last = None if before is None else text(before)
         token = str(max(int(last or 0) + 1, self.store.wall.now()))
         value = f"{self._owner}:{token}".encode()
         draft = self.store.draft("acquire the lease")
-        draft.expect(absent(keys.lease()))
+        # Still there and ours when the last renewals got no answer.
+        draft.expect_stored(keys.lease(), raw(holder))
         draft.expect_stored(keys.fence(), None if last is None else last.encode())
         draft.write("SET", keys.lease(), value, "PX", self._seconds * 1000)
         draft.write("SET", keys.fence(), token)

@@ -248,6 +248,18 @@ class PoolOverTheWireTests(ServedChain):
 
         await deferToThread(work)
 
+    async def test_stop_answers_what_was_asked(self) -> None:
+        """
+        A request that is being worked on when the service stops gets its answer.
+        """
+        replies: list[Any] = []
+        client = threading.Thread(target=lambda: replies.append(self.control("devnet_mine", 1000)))
+        client.start()
+        await deferToThread(soon, lambda: self.chain.head.number > 20)
+        await self.service.stopService()
+        await deferToThread(client.join)
+        self.assertEqual(len(replies), 1)
+
 
 class FaultTests(ServedChain):
     """
@@ -307,18 +319,6 @@ class TimedServiceTests(ServedChain):
             self.assertEqual(receipt["status"], "0x1")
 
         await deferToThread(work)
-
-    async def test_stop_answers_what_was_asked(self) -> None:
-        """
-        A request that is being worked on when the service stops gets its answer.
-        """
-        replies: list[Any] = []
-        client = threading.Thread(target=lambda: replies.append(self.control("devnet_mine", 1000)))
-        client.start()
-        await deferToThread(soon, lambda: self.chain.head.number > 20)
-        await self.service.stopService()
-        await deferToThread(client.join)
-        self.assertEqual(len(replies), 1)
 
     async def test_stop(self) -> None:
         """

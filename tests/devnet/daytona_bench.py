@@ -20,6 +20,7 @@ from sandbox_billing.devnet.daytona import (
     Timings,
     simulator_resource,
 )
+from sandbox_billing.devnet.daytona.dialect import ApiError
 
 
 BASE = 1_750_000_000
@@ -114,11 +115,20 @@ class Bench:
 
     def until(self, id: str, state: str | None) -> None:
         """Let time pass until a lookup shows this."""
-        for _ in range(2000):
-            if self.state(id) == state:
-                return
+        for _ in range(4000):
+            if self._peek(id) == state:
+                break
             self.clock.advance(0.25)
-        raise AssertionError(f"{id} never showed {state} but {self.state(id)}")
+        found = self.state(id)
+        if found != state:
+            raise AssertionError(f"{id} never showed {state} but {found}")
+
+    def _peek(self, id: str) -> str | None:
+        """What a lookup would show, without the cost of one."""
+        try:
+            return str(self.simulator.document(self.simulator.find(id))["state"])
+        except ApiError:
+            return None
 
     def verb(self, id: str, verb: str) -> Reply:
         """C{POST /api/sandbox/<id>/<verb>}, or DELETE."""

@@ -313,6 +313,20 @@ def runtime_port_suite(
                 self.assertGreaterEqual(listing.sent_at, before)
                 self.assertLessEqual(listing.sent_at, self.simulator.wall())
 
+        async def test_sweep_under_activity(self) -> None:
+            """Activity between two pages neither hides a row nor shows it twice."""
+            ids = [await self._quick(index) for index in range(401)]
+            records = self.simulator.records
+
+            def touch_the_idlest(route: str) -> None:
+                for id in sorted(ids, key=lambda id: (records[id].last_activity_at, id))[:150]:
+                    records[id].last_activity_at = self.simulator.wall() + 60
+
+            self.simulator.before = touch_the_idlest
+            listings = await self.world.run(self.runtime.sweep())
+            found = [row.id for listing in listings for row in listing.sandboxes]
+            self.assertEqual(sorted(found), sorted(ids))
+
         async def _quick(self, index: int) -> str:
             self.simulator.warm_pool = True
             return str((await self.simulator.create({"labels": {"i": str(index)}}))["id"])

@@ -109,6 +109,7 @@ class _SimulatorResource(Resource):
                 body=received.body,
                 headers=received.headers,
             )
+            self.simulator.before(route.name)
             value = await route.handler(call)
             reply = _Reply(route.status, b"" if value is None else _json(value))
         except ApiError as error:

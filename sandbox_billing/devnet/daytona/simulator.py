@@ -78,6 +78,8 @@ class DaytonaSimulator:
     @ivar toolbox_base: What C{toolboxProxyUrl} says; the service sets it.
     @ivar received: The newest requests, whatever became of them.
     @ivar hanging: How many requests are held without an answer.
+    @ivar before: Called with the route's name before a request is carried out, so that a
+        test can let something happen between two of them.
     """
 
     clock: IReactorTime
@@ -92,6 +94,7 @@ class DaytonaSimulator:
     faults: Faults = field(factory=Faults)
     received: deque[Received] = field(factory=lambda: deque(maxlen=20_000))
     hanging: int = 0
+    before: Callable[[str], None] = lambda route: None
     engine: Engine = field(init=False)
     _names: dict[str, str] = field(factory=dict, init=False)
     _lookups: dict[str, tuple[float, dict[str, Any]]] = field(factory=dict, init=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from attrs import field, frozen
@@ -267,7 +267,7 @@ class Configuration:
     log_range: int
     gas_floor: Neuron
     gas_fee_cap: Neuron
-    auth_binding: str
+    auth_binding: Literal["compat", "toolbox-compat", "strict"]
     auth_audience: str
     public_url: str | None
     public_rpc_url: str | None

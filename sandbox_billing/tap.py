@@ -145,7 +145,7 @@ def makeService(options: Options) -> MultiService:
     if options["devnet"]:
         from sandbox_billing.devnet.service import DevnetService
 
-        DevnetService(reactor, options, exit_with).setServiceParent(root)
+        DevnetService(reactor, options, exit_with).setServiceParent(root)  # type: ignore[no-untyped-call]
         return root
     try:
         configuration = read_configuration(environment_of(options, os.environ))
@@ -161,5 +161,5 @@ def makeService(options: Options) -> MultiService:
         endpoint=options["endpoint"] or f"tcp:{port}",
         role=options["role"],
         fatal=lambda text: exit_with(reactor, text),
-    ).setServiceParent(root)
+    ).setServiceParent(root)  # type: ignore[no-untyped-call]
     return root

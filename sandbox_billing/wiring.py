@@ -143,7 +143,7 @@ class Daemon(MultiService):
         MultiService.startService(self)
         for pool in self._pools:
             pool.start()
-        self._supervisor.startService()
+        self._supervisor.startService()  # type: ignore[no-untyped-call]
         if self._role != "worker":
             server = serverFromString(self._reactor, self._endpoint)
             self._listener = StreamServerEndpointService(server, self._site)
@@ -260,6 +260,7 @@ class Daemon(MultiService):
             keyspace,
             provider=provider,
             wall=self._wall,
+            owner=RandomIds().reference(),
             lease_seconds=settings.lease,
             interval_seconds=settings.voucher_interval,
             ripen_seconds=settings.settle_max_age,
@@ -303,6 +304,7 @@ class Daemon(MultiService):
         self.readiness.waiting[part] = why
 
     async def _check_redis(self, keyspace: RedisKeyspace, provider: Address) -> None:
+        await keyspace.connect()
         facts = await keyspace.facts()
         _refuse(
             startup.redis_problems(
@@ -461,7 +463,7 @@ class Daemon(MultiService):
             ("stopper", stopper.turn, 1.0),
         ):
             periodic = Periodic(name, turn, seconds, self._reactor, self._lost)
-            periodic.setServiceParent(work)
+            periodic.setServiceParent(work)  # type: ignore[no-untyped-call]
             self.readiness.asked[name] = lambda periodic=periodic: (  # type: ignore[misc]
                 periodic.trouble
             )

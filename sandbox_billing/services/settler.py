@@ -89,7 +89,7 @@ class Settler:
         service = mirror.value.service
         if service is None:
             raise Transient(
-                f"provider {self.policy.provider} is not registered; see `provider register`"
+                f"provider {self.policy.provider} is not registered at the confirmed block"
             )
         if service.signer != self.signer.address:
             # Vouchers stay signed: another key's configuration is nobody's refusal.

@@ -85,28 +85,27 @@ class Treasurer:
             for sandbox in runs:
                 await self.stops.order(sandbox, "not_acknowledged", now)
         dry_at = self._dry_at(funds, now)
-        broke = funds.exposure.in_debt or (dry_at is not None and dry_at <= now)
-        if broke:
-            if runs or funds.blocked is None:
+        if funds.exposure.in_debt or (dry_at is not None and dry_at <= now):
+            if funds.blocked is None:
                 self._log.warn(
                     "{wallet} cannot pay: {count} sandboxes get stop orders",
                     wallet=funds.wallet.hex,
                     count=len(runs),
                 )
-            await self.funds.block(BlockedWallet(funds, "insufficient_balance"))
+            if funds.blocked is None or runs:
+                await self.funds.block(BlockedWallet(funds, "insufficient_balance"))
+                funds = await self.funds.funds(funds.wallet)
             again: UnixSeconds | None = UnixSeconds(now + AGAIN_SECONDS)
         elif funds.blocked is not None and covered_again(funds, self.policy, now):
             await self.funds.unblock(funds)
             self._log.info("{wallet} can pay again", wallet=funds.wallet.hex)
-            again = now
-        elif funds.blocked is not None:
-            again = UnixSeconds(now + AGAIN_SECONDS)
+            # Its next moment is computed from what is stored then.
+            return
         else:
-            again = dry_at
+            again = dry_at if funds.blocked is None else UnixSeconds(now + AGAIN_SECONDS)
         times = [t for t in (again, unacknowledged_at if runs else None) if t is not None]
-        if not broke and not (funds.blocked is not None and again == now):
-            at = UnixSeconds(max(now + 1, min(times))) if times else None
-            await self.funds.check_again(funds, at)
+        at = UnixSeconds(max(now + 1, min(times))) if times else None
+        await self.funds.check_again(funds, at)
 
     def _dry_at(self, funds: WalletFunds, now: UnixSeconds) -> UnixSeconds | None:
         assert funds.account is not None

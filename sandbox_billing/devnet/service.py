@@ -1,0 +1,109 @@
+"""C{twistd -n sandbox-billing --devnet}: the embedded world with the daemon in it, to play with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from sandbox_billing.configuration import read_configuration
+from sandbox_billing.devnet.world import ALICE, TOKEN, World
+from sandbox_billing.errors import ConfigurationError
+from sandbox_billing.signing.eip55 import checksum
+from sandbox_billing.wiring import Daemon
+
+
+BANNER = """
+  The devnet is up.  Everything is on 127.0.0.1 and gone when this process ends.
+
+    billing proxy   {proxy}
+    chain           {chain}   chain id 16602
+    Daytona         {daytona}
+    Redis           {redis}
+    contract        {contract}
+    provider        {provider}
+
+    alice           {alice}
+                    key {key}   (a WELL-KNOWN DEVELOPMENT KEY)
+                    1 0G deposited, signer acknowledged
+
+  Try:
+
+    curl -s {proxy}/info
+    curl -s {proxy}/readyz
+    python -m sandbox_billing.devnet.sign --base {proxy} --create
+"""
+
+
+class DevnetService(MultiService):
+    """World first, then the daemon in it, then the banner."""
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, options: Mapping[str, Any], fatal: Callable[[Any, str], None]
+    ) -> None:
+        """
+        @param options: The plugin's.
+        @param fatal: Ends the process with a reason.
+        """
+        MultiService.__init__(self)
+        self._reactor = reactor
+        self._options = options
+        self._fatal = fatal
+        data = options["devnet-data"]
+        self.world = World(reactor, data=Path(data) if data else None)
+        self.world.setServiceParent(self)  # type: ignore[no-untyped-call]
+        self.daemon: Daemon | None = None
+        self._up: Deferred[None] | None = None
+
+    def startService(self) -> None:
+        """Start the parts at once; the contracts are deployed meanwhile."""
+        MultiService.startService(self)
+        self._up = Deferred.fromCoroutine(self._start())
+        self._up.addErrback(self._failed)
+
+    def _failed(self, failure: Any) -> None:
+        self._log.failure("the devnet did not come up", failure=failure)
+        self._fatal(self._reactor, f"the devnet did not come up: {failure.value}")
+
+    async def _start(self) -> None:
+        await self.world.up()
+        try:
+            configuration = read_configuration(self.world.environment())
+        except ConfigurationError as why:
+            self._fatal(self._reactor, str(why))
+            return
+        options = self._options
+        endpoint = options["endpoint"] or f"tcp:{options['port'] or 0}:interface=127.0.0.1"
+        self.daemon = Daemon(
+            configuration,
+            self._reactor,
+            endpoint=endpoint,
+            role=options["role"],
+            volatile_allowed=True,
+            fatal=lambda text: self._fatal(self._reactor, text),
+        )
+        alice = self.world.wallet("alice", ALICE)
+        await deferToThread(lambda: (alice.deposit(TOKEN), alice.acknowledge()))
+        self.daemon.setServiceParent(self)  # type: ignore[no-untyped-call]
+        assert self.world.deployment is not None
+        sys.stderr.write(
+            BANNER.format(
+                proxy=f"http://127.0.0.1:{self.daemon.address.port}",
+                chain=self.world.chain.url,
+                daytona=self.world.daytona.url,
+                redis=f"127.0.0.1:{self.world.redis.port}",
+                contract=self.world.deployment.proxy,
+                provider=checksum(self.world.provider),
+                alice=checksum(alice.address),
+                key="0x" + ALICE.hex(),
+            )
+        )
+        sys.stderr.flush()

@@ -1,0 +1,76 @@
+"""
+Send one signed request with a development key: C{python -m sandbox_billing.devnet.sign}.
+
+For playing with the devnet; C{/info} of the proxy tells provider and chain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import sys
+import time
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from sandbox_billing.devnet.world import ALICE
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.signing.key import SigningKey
+from sandbox_billing.signing.request import sign_request
+
+
+def call(base: str, method: str, path: str, body: bytes, secret: bytes) -> tuple[int, str]:
+    """
+    @param base: Of the proxy, without a trailing slash.
+    @return: Status and text of the answer.
+    """
+    with urlopen(f"{base}/info", timeout=10) as answer:
+        info = json.load(answer)
+    headers = sign_request(
+        SigningKey.from_bytes(secret),
+        action=f"{method}:{path}",
+        body=body,
+        expires_at=int(time.time()) + 300,
+        nonce=secrets.token_hex(16),
+        audience=Address(info["provider_address"]),
+        chain_id=info["chain_id"],
+    )
+    if body:
+        headers["Content-Type"] = "application/json"
+    request = Request(base + path, data=body or None, headers=headers, method=method)
+    try:
+        with urlopen(request, timeout=90) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as refused:
+        return refused.code, refused.read().decode()
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox_billing.devnet.sign",
+        description="Send one request to a billing proxy, signed with a development key.",
+    )
+    parser.add_argument("base", help="the proxy's address, as the devnet's banner prints it")
+    parser.add_argument("method", choices=("GET", "POST", "PUT", "DELETE"))
+    parser.add_argument("path", help="for example /api/sandbox")
+    parser.add_argument("body", nargs="?", default="", help="a JSON object")
+    parser.add_argument(
+        "--key", default="0x" + ALICE.hex(), help="default: alice, a well-known development key"
+    )
+    given = parser.parse_args()
+    secret = bytes.fromhex(given.key.removeprefix("0x"))
+    status, text = call(
+        given.base.rstrip("/"), given.method, given.path, given.body.encode(), secret
+    )
+    try:
+        text = json.dumps(json.loads(text), indent=2)
+    except ValueError:
+        sys.stderr.write("(not JSON)\n")
+    print(f"{status}\n{text}")
+    return 0 if status < 400 else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

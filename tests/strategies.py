@@ -2,12 +2,14 @@
 Values of the ledger, built bottom-up; public, for every test that needs some.
 
 A strategy makes what the ledger may really meet, and says where its bounds come
-from.  Its own tests are in C{tests/test_strategies.py}.
+from.  Its own tests are in C{tests/test_strategies.py}.  Those that are only
+combinations are cached: to build one anew for each draw costs more than to draw.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from attrs import evolve
@@ -61,68 +63,81 @@ STATES = tuple(sorted({RUNNING} | NOT_YET | UNCHANGED | NOT_RUNNING | NEVER_STAR
 # --- numbers and names --------------------------------------------------------------
 
 
+@cache
 def amounts() -> SearchStrategy[Neuron]:
     """Every amount the chain can hold, those around the 64-bit and float limits among them."""
     edges = st.sampled_from([0, 1, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**64, UINT256_MAX])
     return (edges | st.integers(0, UINT256_MAX)).map(Neuron)
 
 
+@cache
 def funds(least: int = 0) -> SearchStrategy[Neuron]:
     """What a wallet can hold (uint128 in the contract): sums of them stay an amount."""
     return (st.integers(least, 1_000) | st.integers(least, 2**128 - 1)).map(Neuron)
 
 
+@cache
 def rates() -> SearchStrategy[NeuronPerMinute]:
     """Up to 1000 0G a minute; small ones, where rounding shows, are as likely as large."""
     return (st.integers(1, 200) | st.integers(1, 10**21)).map(NeuronPerMinute)
 
 
-def moments(least: int = 0) -> SearchStrategy[UnixSeconds]:
+@cache
+def moments() -> SearchStrategy[UnixSeconds]:
     """Unix seconds to the year 36812: beyond 32 bits, within a float's exact integers."""
-    return st.integers(least, least + 2**40).map(UnixSeconds)
+    return st.integers(0, 2**40).map(UnixSeconds)
 
 
+@cache
 def durations(longest: int = 10**6) -> SearchStrategy[int]:
     """Seconds; the short ones around which whole minutes change are as likely as weeks."""
     return st.integers(0, 130) | st.integers(0, longest)
 
 
+@cache
 def intervals() -> SearchStrategy[int]:
     """VOUCHER_INTERVAL_SEC from a second to two hours, LOCK_TIME."""
     return st.integers(1, 90) | st.integers(1, 7200)
 
 
+@cache
 def nonces() -> SearchStrategy[Nonce]:
     """uint64, as the contract keeps the last one."""
     return st.integers(1, 2**64 - 2).map(Nonce)
 
 
+@cache
 def texts() -> SearchStrategy[str]:
     """Any text that UTF-8 can hold: no lone surrogates."""
     return st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
+@cache
 def hashes() -> SearchStrategy[str]:
     """32 bytes as the chain spells them."""
     return st.binary(min_size=32, max_size=32).map(lambda raw: "0x" + raw.hex())
 
 
+@cache
 def addresses() -> SearchStrategy[Address]:
     """20 bytes of any value."""
     return st.binary(min_size=20, max_size=20).map(Address.from_bytes)
 
 
+@cache
 def sandbox_ids() -> SearchStrategy[SandboxId]:
     """UUIDs, as today's servers give, and the short ids of older ones."""
     short = st.from_regex(r"[0-9A-Za-z][0-9A-Za-z._-]{0,20}", fullmatch=True)
     return (st.uuids().map(str) | short).map(SandboxId)
 
 
+@cache
 def references() -> SearchStrategy[Reference]:
     """What C{IIds.reference} promises: lower case, digits and hyphens, at most 40."""
     return st.from_regex(r"[a-z0-9][a-z0-9-]{0,39}", fullmatch=True).map(Reference)
 
 
+@cache
 def versions() -> SearchStrategy[int]:
     """A signer version: 0 on the deployed contract, from 1 on ours."""
     return st.integers(0, 1_000)
@@ -131,6 +146,7 @@ def versions() -> SearchStrategy[int]:
 # --- prices and sessions ------------------------------------------------------------
 
 
+@cache
 def resources(gpus: int = 0) -> SearchStrategy[Resources]:
     """Sizes from one core up; without a gpu unless asked for, for those are refused."""
     return st.builds(
@@ -142,6 +158,7 @@ def resources(gpus: int = 0) -> SearchStrategy[Resources]:
     )
 
 
+@cache
 def prices() -> SearchStrategy[Prices]:
     """Any mixture of named and missing prices, the empty list among them."""
     price = st.just(Neuron(0)) | st.integers(1, 10**18).map(Neuron)
@@ -154,6 +171,7 @@ def prices() -> SearchStrategy[Prices]:
     )
 
 
+@cache
 def rate_cards() -> SearchStrategy[RateCard]:
     """Price lists under any version."""
     return st.builds(RateCard, prices=prices(), signer_version=versions())
@@ -251,7 +269,7 @@ def charges(
         units=until - start if kind is ChargeKind.COMPUTE else 0,
         amount=draw(funds(least=1)),
         rate=0 if kind is ChargeKind.CREATE else draw(rates()),
-        created_at=draw(moments(least=until)),
+        created_at=UnixSeconds(until + draw(durations())),
     )
 
 
@@ -354,11 +372,13 @@ def accounts(wallets: SearchStrategy[Address] | None = None) -> SearchStrategy[A
     )
 
 
+@cache
 def blocks() -> SearchStrategy[BlockRef]:
     """Blocks of any chain."""
     return st.builds(BlockRef, number=st.integers(0, 2**40), hash=hashes(), timestamp=moments())
 
 
+@cache
 def service_records() -> SearchStrategy[ServiceRecord]:
     """Registrations, with any text for an address: the contract does not check it."""
     return st.builds(
@@ -371,6 +391,7 @@ def service_records() -> SearchStrategy[ServiceRecord]:
     )
 
 
+@cache
 def mirrors() -> SearchStrategy[Mirror]:
     """Mirrors of a registered and of an unregistered provider."""
     return st.builds(
@@ -383,6 +404,7 @@ def mirrors() -> SearchStrategy[Mirror]:
     )
 
 
+@cache
 def settlements() -> SearchStrategy[Settlement]:
     """Events of both contracts: with the amount that moved, and without."""
     return st.builds(

@@ -145,6 +145,8 @@ class ChargeRecord:
         if isinstance(self.state, Paid | Partial):
             raise BrokenLaw("L5", f"charge {self.charge.id} is final and cannot become {state!r}")
         mine, theirs = self.seal, ChargeRecord(self.charge, state).seal
+        if mine is not None and theirs is None:
+            raise BrokenLaw("L5", f"charge {self.charge.id} would forget what was signed")
         if mine is not None and theirs is not None and not _same_promise(mine, theirs):
             raise BrokenLaw("L5", f"charge {self.charge.id} would be signed a second time")
         if theirs is not None and theirs.fee != self.charge.amount:

@@ -1,0 +1,42 @@
+"""A batch's attempts: one account nonce, newest last."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from sandbox_billing.errors import BrokenLaw
+from sandbox_billing.ledger.batch import Attempt, Batch
+from tests.strategies import attempts, batches
+
+
+class WithAttemptTests(SynchronousTestCase):
+    """T-1: every fee bump keeps the account nonce."""
+
+    @given(batches(), attempts())
+    def test_first(self, batch: Batch, attempt: Attempt) -> None:
+        """A batch without an attempt takes any."""
+        fresh = evolve(batch, attempts=())
+        self.assertEqual((attempt,), fresh.with_attempt(attempt).attempts)
+
+    @given(batches(), attempts(account_nonce=7), attempts(account_nonce=7))
+    def test_bump(self, batch: Batch, first: Attempt, second: Attempt) -> None:
+        """A bump of the same account nonce goes behind the others, which stay."""
+        bumped = evolve(batch, attempts=(first,)).with_attempt(second)
+        self.assertEqual((first, second), bumped.attempts)
+        self.assertEqual(batch.charges, bumped.charges)
+
+    @given(batches(), attempts(account_nonce=7), st.sampled_from([6, 8]))
+    def test_second_account_nonce(self, batch: Batch, first: Attempt, other: int) -> None:
+        """L10: two account nonces could both be mined, so the second is refused."""
+        started = evolve(batch, attempts=(first,))
+        attempt = evolve(first, account_nonce=other)
+        why = self.assertRaises(BrokenLaw, started.with_attempt, attempt)
+        self.assertEqual("L10", why.law)
+
+    @given(attempts())
+    def test_repr(self, attempt: Attempt) -> None:
+        """The raw transaction is not what a log line is for."""
+        self.assertNotIn("raw", repr(attempt))

@@ -65,6 +65,9 @@ class StubNode(Resource):
     @ivar body: Answer everything with these bytes.
     @ivar hangs: Methods that get no answer.
     @ivar heard: The methods that arrived.
+    @ivar posts: How many HTTP requests arrived.
+    @ivar location: Where C{status} 307 sends the client.
+    @ivar look: Called with each request.
     """
 
     isLeaf = True
@@ -79,6 +82,9 @@ class StubNode(Resource):
         self.body: bytes | None = None
         self.hangs: set[str] = set()
         self.heard: list[str] = []
+        self.posts = 0
+        self.location = ""
+        self.look: Callable[[Request], None] = lambda request: None
         site = Site(self)
         site.noisy = False
         site.log = lambda request: None
@@ -91,6 +97,8 @@ class StubNode(Resource):
     def render_POST(self, request: Request) -> Any:
         """Answer, or not."""
         assert request.content is not None
+        self.posts += 1
+        self.look(request)
         asked = json.loads(request.content.read())
         each = asked if isinstance(asked, list) else [asked]
         self.heard += [one["method"] for one in each]
@@ -103,6 +111,8 @@ class StubNode(Resource):
             return b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"too many"}}'
         if self.status != 200:
             request.setResponseCode(self.status)
+            if self.location:
+                request.setHeader(b"location", self.location.encode())
             return b"sorry"
         if self.body is not None:
             return self.body

@@ -170,7 +170,8 @@ class Node:
         if not isinstance(replies, list) or len(replies) != len(requests):
             return None
         # web3 has sorted them by id; with twins or strangers among them that means nothing.
-        if len({reply["id"] for reply in replies}) != len(requests):
+        ids = {reply.get("id") for reply in replies}
+        if len(ids) != len(requests) or not all(type(ident) is int for ident in ids):
             raise NodeFailure(f"{self.label} answered a batch with other ids")
         return [self._answer(reply) for reply in replies]
 
@@ -218,7 +219,7 @@ class Node:
             ) from None
         except (RequestException, BrokenTransfer, OSError) as problem:
             raise NodeFailure(f"{self.label} failed: {type(problem).__name__}") from None
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             # web3 takes for granted that what it sorts and decodes has the right form.
             raise NodeFailure(f"{self.label} did not answer in JSON-RPC") from None
 

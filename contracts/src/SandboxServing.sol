@@ -5,7 +5,7 @@ import {
     Ownable2StepUpgradeable
 } from "@openzeppelin/contracts-upgradeable/access/Ownable2StepUpgradeable.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
-import {SandboxServingStorage} from "./SandboxServingStorage.sol";
+import {SandboxServingViews} from "./SandboxServingViews.sol";
 import {ISandboxServing} from "./interfaces/ISandboxServing.sol";
 import {Account, Accounts, Refund, Service} from "./libraries/Accounts.sol";
 import {VoucherHash} from "./libraries/VoucherHash.sol";
@@ -13,10 +13,7 @@ import {VoucherHash} from "./libraries/VoucherHash.sol";
 /// @title Balances, acknowledgements and the settlement of vouchers
 /// @dev Lives behind a BeaconProxy. No reentrancy guard: every payout is its function's last step,
 /// after all its effects, and settlement calls nobody.
-contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepUpgradeable {
-    /// @inheritdoc ISandboxServing
-    uint256 public constant LOCK_TIME = 2 hours;
-
+contract SandboxServing is SandboxServingViews, Ownable2StepUpgradeable {
     constructor() {
         _disableInitializers();
     }
@@ -204,7 +201,7 @@ contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepU
         bool signed = VoucherHash.isSigned(
             signer,
             domainSeparator(),
-            VoucherHash.batch(provider, _hashLines(provider, lines)),
+            VoucherHash.batch(provider, lines),
             signature
         );
         statuses = new Status[](lines.length);
@@ -279,107 +276,7 @@ contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepU
         _setProviderStake(newStake);
     }
 
-    // ------------------------------------------------------------------- views
-
-    /// @inheritdoc ISandboxServing
-    function getBalance(
-        address user,
-        address provider
-    ) external view returns (uint256 balance, uint256 pendingRefund, uint256 refundUnlockAt) {
-        Refund storage refund = _refunds[provider][user];
-        return (_accounts[provider][user].balance(), refund.amount, refund.unlockAt);
-    }
-
-    /// @inheritdoc ISandboxServing
-    function balanceOfBatch(
-        address[] calldata users,
-        address provider
-    ) external view returns (uint256[] memory balances) {
-        balances = new uint256[](users.length);
-        for (uint256 i = 0; i < users.length; ++i) {
-            balances[i] = _accounts[provider][users[i]].balance();
-        }
-    }
-
-    /// @inheritdoc ISandboxServing
-    function getLastNonce(address user, address provider) external view returns (uint256) {
-        return _accounts[provider][user].lastNonce();
-    }
-
-    /// @inheritdoc ISandboxServing
-    function isTEEAcknowledged(address user, address provider) external view returns (bool) {
-        Service storage service = _services[provider];
-        return
-            _isRegistered(service) &&
-            _accounts[provider][user].acknowledgedVersion() == service.signerVersion;
-    }
-
-    /// @inheritdoc ISandboxServing
-    function services(
-        address provider
-    )
-        external
-        view
-        returns (
-            string memory url,
-            address teeSignerAddress,
-            uint256 pricePerCPUPerMin,
-            uint256 createFee,
-            uint256 signerVersion,
-            uint256 pricePerMemGBPerMin
-        )
-    {
-        Service storage service = _services[provider];
-        return (
-            service.url,
-            service.teeSignerAddress,
-            service.pricePerCPUPerMin,
-            service.createFee,
-            service.signerVersion,
-            service.pricePerMemGBPerMin
-        );
-    }
-
-    /// @inheritdoc ISandboxServing
-    function serviceExists(address provider) external view returns (bool) {
-        return _isRegistered(_services[provider]);
-    }
-
-    /// @inheritdoc ISandboxServing
-    function providerEarnings(address provider) external view returns (uint256) {
-        return _earnings[provider];
-    }
-
-    /// @inheritdoc ISandboxServing
-    function getProviderEarnings(address provider) external view returns (uint256) {
-        return _earnings[provider];
-    }
-
-    /// @inheritdoc ISandboxServing
-    function providerStakes(address provider) external view returns (uint256) {
-        return _stakes[provider];
-    }
-
-    /// @inheritdoc ISandboxServing
-    function leavingAt(address provider) external view returns (uint256) {
-        return _leavingAt[provider];
-    }
-
-    /// @inheritdoc ISandboxServing
-    function providerStake() external view returns (uint256) {
-        return _providerStake;
-    }
-
-    /// @inheritdoc ISandboxServing
-    function domainSeparator() public view returns (bytes32) {
-        return VoucherHash.domainSeparator(address(this));
-    }
-
     // ------------------------------------------------------------------ checks
-
-    function _isRegistered(Service storage service) private view returns (bool) {
-        return service.teeSignerAddress != address(0);
-    }
 
     /// @dev A stranger who submits a wallet's vouchers out of order would make the earlier ones
     /// worthless, so only those who lose by it may submit.
@@ -426,23 +323,6 @@ contract SandboxServing is ISandboxServing, SandboxServingStorage, Ownable2StepU
         SandboxVoucher calldata other
     ) private pure returns (bool) {
         return one.user == other.user && one.provider == other.provider;
-    }
-
-    function _hashLines(
-        address provider,
-        VoucherLine[] calldata lines
-    ) private pure returns (bytes32[] memory hashes) {
-        hashes = new bytes32[](lines.length);
-        for (uint256 i = 0; i < lines.length; ++i) {
-            VoucherLine calldata line = lines[i];
-            hashes[i] = VoucherHash.voucher(
-                line.user,
-                provider,
-                line.usageHash,
-                line.nonce,
-                line.totalFee
-            );
-        }
     }
 
     // ----------------------------------------------------------------- effects

@@ -13,6 +13,7 @@ from typing import Any
 
 from attrs import frozen
 from eth_account.signers.local import LocalAccount
+from eth_typing import ChecksumAddress
 from hexbytes import HexBytes
 from web3 import Web3
 from web3.types import TxReceipt, Wei
@@ -31,9 +32,9 @@ class Deployment:
     @ivar proxy: What users, providers and vouchers mean by "the contract".
     """
 
-    implementation: str
-    beacon: str
-    proxy: str
+    implementation: ChecksumAddress
+    beacon: ChecksumAddress
+    proxy: ChecksumAddress
 
 
 def deploy_stack(
@@ -62,7 +63,7 @@ def deploy_stack(
 
 def deploy_implementation(
     w3: Web3, deployer: LocalAccount, *, wait: Callable[[HexBytes], TxReceipt]
-) -> str:
+) -> ChecksumAddress:
     """
     Deploy C{SandboxServing} alone, for a beacon to be upgraded to.
 
@@ -78,7 +79,7 @@ def _create(
     wait: Callable[[HexBytes], TxReceipt],
     name: str,
     *arguments: Any,
-) -> str:
+) -> ChecksumAddress:
     artifact = load(name)
     factory = w3.eth.contract(abi=artifact.abi, bytecode=artifact.bytecode)
     base_fee = w3.eth.get_block("latest")["baseFeePerGas"]

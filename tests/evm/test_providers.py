@@ -167,14 +167,14 @@ class LeavingTests(EvmCase):
         self.assert_refused(error("AlreadyLeaving(uint256)", at), announce, evm.provider)
 
     def test_lock(self) -> None:
-        """Vouchers settle until the provider leaves, which it cannot do early."""
+        """Vouchers settle until it leaves; a second early is refused, at the second it is paid."""
         evm = self.evm
         self.announce()
-        evm.travel(LOCK - 1)
+        self.assertEqual([SUCCESS], evm.settle(evm.voucher(1, 10)))
+        evm.travel(self.leaving_at() - 1 - evm.now())
         self.assert_refused(
             error("LeaveLocked(uint256)", self.leaving_at()), self.leave, evm.provider
         )
-        self.assertEqual([SUCCESS], evm.settle(evm.voucher(1, 10)))
         had = evm.holdings(evm.other.address)
         self.assert_events(
             evm.send(self.leave, evm.provider),

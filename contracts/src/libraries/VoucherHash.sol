@@ -3,6 +3,7 @@ pragma solidity ^0.8.24;
 
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
+import {ISandboxServing} from "../interfaces/ISandboxServing.sol";
 
 /// @title The EIP-712 words of vouchers
 /// @dev OpenZeppelin's EIP712Upgradeable would keep name and version in storage: four cold reads
@@ -42,11 +43,17 @@ library VoucherHash {
         return keccak256(abi.encode(_VOUCHER_TYPE, user, provider, usageHash, nonce, totalFee));
     }
 
-    /// @dev hashStruct of a batch, from the hashes of its vouchers in order.
-    function batch(address provider, bytes32[] memory vouchers) internal pure returns (bytes32) {
-        return keccak256(
-            abi.encode(_BATCH_TYPE, provider, keccak256(abi.encodePacked(vouchers)))
-        );
+    /// @dev hashStruct of a batch: its array is hashed as its members' hashes in order.
+    function batch(
+        address provider,
+        ISandboxServing.VoucherLine[] calldata lines
+    ) internal pure returns (bytes32) {
+        bytes32[] memory hashes = new bytes32[](lines.length);
+        for (uint256 i = 0; i < lines.length; ++i) {
+            ISandboxServing.VoucherLine calldata line = lines[i];
+            hashes[i] = voucher(line.user, provider, line.usageHash, line.nonce, line.totalFee);
+        }
+        return keccak256(abi.encode(_BATCH_TYPE, provider, keccak256(abi.encodePacked(hashes))));
     }
 
     /// @dev Whether `signer` signed it. ECDSA accepts 65 bytes with a low s and v 27 or 28 only,

@@ -204,7 +204,8 @@ def allowed_query(query: Query, allowed: frozenset[str]) -> dict[str, str]:
     return found
 
 
-@frozen(kw_only=True)
+# The source of each log event, which therefore tells nothing.
+@frozen(kw_only=True, repr=False)
 class Router:
     """
     From a raw request to a reply.

@@ -30,7 +30,14 @@ from twisted.web.resource import IResource
 
 from sandbox_billing.interfaces import IWallClock
 from sandbox_billing.web._router import MAX_BODY_BYTES, TOO_LARGE
-from sandbox_billing.web.answers import ACCESS, Answer, described, dump, standard_headers
+from sandbox_billing.web.answers import (
+    ACCESS,
+    SERVER_NAME,
+    Answer,
+    described,
+    dump,
+    standard_headers,
+)
 
 
 HEADERS_TOO_LARGE = "request headers too large"
@@ -91,6 +98,12 @@ class BillingRequest(server.Request):
             self.channel.refuse(413, TOO_LARGE)
             return
         super().handleContentChunk(data)
+
+    def write(self, data: bytes) -> None:
+        """Whoever answers, no version of ours is told."""
+        if not self.startedWriting:
+            self.setHeader(b"Server", SERVER_NAME.encode("ascii"))
+        super().write(data)
 
     def process(self) -> None:
         """All has arrived."""

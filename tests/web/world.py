@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import define, evolve, field
-from treq.testing import StubTreq
+from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.web.resource import IResource
@@ -339,7 +339,7 @@ class World:
             new_request_id=self.new_request_id,
         )
         self.root: IResource = make_root(self.desk)
-        self.treq = StubTreq(self.root)
+        self.agent = RequestTraversalAgent(self.root)
 
     def new_request_id(self) -> str:
         """C{req-1}, C{req-2}, ..."""

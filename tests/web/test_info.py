@@ -1,0 +1,152 @@
+"""
+What anybody may know, and the probes.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from sandbox_billing.errors import Transient
+from sandbox_billing.ledger.money import Neuron
+from sandbox_billing.ledger.rating import Prices
+from tests.web.asking import AskingTestCase
+from tests.web.world import SERVICE, mirror_at
+
+
+class InfoTests(AskingTestCase):
+    """
+    C{/info} and C{/api/providers}.
+    """
+
+    def test_chain_prices(self) -> None:
+        """The chain's prices win; a minimal balance is fee, interval and stop delay at 1/1."""
+        reply = self.ask("GET", "/info")
+        self.assertEqual(
+            (reply.status, reply.json),
+            (
+                200,
+                {
+                    "contract_address": "0xCdCDCdCdcdcdcdCdcDcDCdcDcDCdCdcdCdcDCDcD",
+                    "provider_address": "0xABaBaBaBABabABabAbAbABAbABabababaBaBABaB",
+                    "chain_id": 16602,
+                    "rpc_url": "https://rpc.example",
+                    "create_fee": "1000",
+                    "compute_price_per_sec": "0",
+                    "price_per_cpu_per_min": "600",
+                    "price_per_mem_gb_per_min": "330",
+                    "voucher_interval_sec": 3600,
+                    # 1000 + 930 a minute for 61 minutes
+                    "min_balance": "57730",
+                    "ssh_gateway_host": "ssh.example",
+                },
+            ),
+        )
+
+    def test_environment_prices(self) -> None:
+        """While the chain carries none, the environment's flat price stands."""
+        for service in (None, evolve(SERVICE, prices=Prices())):
+            self.world.doors.head = mirror_at(service)
+            info = self.ask("GET", "/info").json
+            self.assertEqual(
+                (info["compute_price_per_sec"], info["create_fee"], info["min_balance"]),
+                ("16667", "5000000", str(5_000_000 + 16667 * 3660)),
+            )
+
+    def test_before_the_first_step(self) -> None:
+        """A price that is not known is not told (B19)."""
+        self.world.doors.head = None
+        reply = self.ask("GET", "/info")
+        self.assertEqual(reply.error, (503, "the chain has not been read yet"))
+
+    def test_without_any_price(self) -> None:
+        """Nor is one of nothing."""
+        world = self.world.with_terms(environment=Prices())
+        world.doors.head = mirror_at(None)
+        reply = self.ask("GET", "/info", world=world)
+        self.assertEqual(reply.error, (503, "this provider has no price yet"))
+
+    def test_providers(self) -> None:
+        """Amounts are strings, the version is a number."""
+        self.world.history.records = (
+            evolve(SERVICE, prices=evolve(SERVICE.prices, per_cpu_per_minute=Neuron(10**20 + 59))),
+        )
+        self.assertEqual(
+            self.ask("GET", "/api/providers").json,
+            [
+                {
+                    "address": "0xABaBaBaBABabABabAbAbABAbABabababaBaBABaB",
+                    "url": "https://sandboxes.example",
+                    "tee_signer": "0xeFEfeFEfeFeFEFEFEfefeFeFefEfEfEfeFEFEFEf",
+                    "price_per_cpu_per_min": "100000000000000000059",
+                    "price_per_cpu_per_sec": "1666666666666666667",
+                    "price_per_mem_gb_per_min": "330",
+                    "price_per_mem_gb_per_sec": "5",
+                    "create_fee": "1000",
+                    "signer_version": 2,
+                }
+            ],
+        )
+
+
+class SnapshotTests(AskingTestCase):
+    """
+    Snapshots a user may start from.
+    """
+
+    def setUp(self) -> None:
+        """Three for everybody, one of a tenant's own, one that does not say."""
+        super().setUp()
+        self.world.runtime.snapshot_documents = (
+            *({"id": f"s{n}", "name": f"s{n}", "general": True, "mem": 1} for n in range(3)),
+            {"id": "own", "general": False},
+            {"id": "mute"},
+        )
+
+    def test_general_ones(self) -> None:
+        """In Daytona's shape, page by page, for anybody."""
+        page = self.ask("GET", "/api/snapshots?page=2&limit=2").json
+        self.assertEqual([one["id"] for one in page.pop("items")], ["s2"])
+        self.assertEqual(page, {"total": 3, "page": 2, "totalPages": 2})
+
+    def test_asked_for_once(self) -> None:
+        """However often anybody asks, Daytona is asked once in thirty seconds (V2)."""
+        for _ in range(5):
+            self.assertEqual(self.ask("GET", "/api/snapshots").json["total"], 3)
+        self.assertEqual(self.world.calls.asked, [("snapshots",)])
+        self.world.clock.advance(30)
+        self.ask("GET", "/api/snapshots")
+        self.assertEqual(len(self.world.calls.asked), 2)
+
+    def test_failure(self) -> None:
+        """A failure is 502 and is not kept."""
+        self.world.calls.failing["snapshots"] = Transient("Daytona is away")
+        self.assertEqual(self.ask("GET", "/api/snapshots").status, 502)
+        self.world.calls.failing.clear()
+        self.assertEqual(self.ask("GET", "/api/snapshots").status, 200)
+
+    def test_bounds(self) -> None:
+        """Pages are bounded on both ends."""
+        for query in ("limit=0", "limit=201", "page=0", "page=-1", "page=x"):
+            self.assertEqual(self.ask("GET", f"/api/snapshots?{query}").status, 400)
+
+
+class HealthTests(AskingTestCase):
+    """
+    The probes.
+    """
+
+    def test_alive(self) -> None:
+        """Alive is alive, whatever does not work."""
+        self.world.readiness.now["redis"] = "away"
+        reply = self.ask("GET", "/healthz")
+        self.assertEqual((reply.status, reply.json), (200, {"ok": True}))
+
+    def test_ready(self) -> None:
+        """Ready, or what is not."""
+        reply = self.ask("GET", "/readyz")
+        self.assertEqual((reply.status, reply.json), (200, {"ready": True, "reasons": {}}))
+        self.world.readiness.now["redis"] = "away"
+        reply = self.ask("GET", "/readyz")
+        self.assertEqual(
+            (reply.status, reply.json), (503, {"ready": False, "reasons": {"redis": "away"}})
+        )

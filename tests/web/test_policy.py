@@ -1,0 +1,102 @@
+"""
+Filters, what is shown, and the table of exceptions.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from sandbox_billing.errors import BrokenLaw, Refused
+from sandbox_billing.interfaces import DaytonaRefused, NoSuchSandbox
+from sandbox_billing.web.answers import dump, refusal
+from sandbox_billing.web.policy import checked_name, own_page, owner_filter, ssh_shown
+from tests.signing.strategies import addresses
+from tests.web.world import FOREIGN, OWNER, SANDBOX, STRANGER, sandbox
+
+
+class PolicyTests(SynchronousTestCase):
+    """
+    Nobody sees another's.
+    """
+
+    @given(addresses(), st.dictionaries(st.text(), st.text()))
+    def test_filter_always_names_the_owner(self, wallet: object, labels: dict[str, str]) -> None:
+        """Whatever a user filters by, his wallet is in it as it is stored on sandboxes."""
+        merged = json.loads(owner_filter(json.dumps(labels), wallet))
+        self.assertEqual(merged, {**labels, "daytona-owner": wallet.hex})
+
+    def test_owner_in_another_spelling(self) -> None:
+        """An owner label that somebody wrote in another case is still his."""
+        own = sandbox(SANDBOX, OWNER.address, labels={"daytona-owner": OWNER.address.hex.upper()})
+        page, foreign = own_page([own.document], OWNER.address, "u")
+        self.assertEqual((len(page), foreign), (1, 0))
+
+    def test_items_without_a_readable_owner(self) -> None:
+        """Are nobody's."""
+        items = [{}, {"labels": None}, {"labels": {}}, {"labels": {"daytona-owner": 5}}, "x", None]
+        foreign = sandbox(FOREIGN, STRANGER.address).document
+        self.assertEqual(own_page([*items, foreign], OWNER.address, "u"), ([], 7))
+
+    def test_ssh_without_a_gateway(self) -> None:
+        """Without SSH_GATEWAY_HOST Daytona's own stays; no command, no change."""
+        access = {"sshCommand": "ssh a@b", "token": "a"}
+        self.assertEqual(ssh_shown(access, ""), access)
+        self.assertEqual(ssh_shown({"token": "a"}, "g"), {"token": "a"})
+        self.assertEqual(ssh_shown(access, r"g\1")["sshCommand"], r"ssh a@g\1")
+
+    def test_names(self) -> None:
+        """What could not be one segment, meaning itself, is nobody's name."""
+        for name in ("a", "my box", "ü", "x" * 128):
+            self.assertEqual(checked_name(name), name)
+        for name in ("", ".", "..", "a/b", "a\x00", "PAGINATED", "x" * 129, "a?b"):
+            self.assertRaises(NoSuchSandbox, checked_name, name)
+
+
+class AnswerTests(SynchronousTestCase):
+    """
+    From exception to HTTP.
+    """
+
+    def test_daytonas_refusals(self) -> None:
+        """Passed on where they speak of the user, not where they speak of our key (P15)."""
+        for status, seen in (
+            (400, 400),
+            (401, 502),
+            (402, 502),
+            (403, 502),
+            (404, 404),
+            (407, 502),
+            (409, 409),
+            (422, 422),
+            (429, 429),
+            (500, 502),
+            (302, 502),
+        ):
+            answer = refusal(DaytonaRefused("text", status=status))
+            self.assertEqual(answer.status, seen)
+            self.assertEqual(answer.document["error"] == "text", status == seen)
+
+    def test_plain_refusals(self) -> None:
+        """Policy that says no is 403; a law that is broken is nobody's fault outside."""
+        self.assertEqual(refusal(Refused("no")).status, 403)
+        self.assertIsNone(refusal(BrokenLaw("L1", "sum")))
+        self.assertIsNone(refusal(ValueError("x")))
+
+    def test_long_texts(self) -> None:
+        """What Daytona says is not repeated without end."""
+        answer = refusal(DaytonaRefused("x" * 10_000, status=400))
+        self.assertEqual(len(answer.document["error"]), 1000)
+
+    def test_numbers(self) -> None:
+        """Exact integers stay integers: SDKs refuse 1.0."""
+        self.assertEqual(
+            dump({"a": Decimal("1.0"), "b": Decimal("1.5"), "c": 2**70}),
+            b'{"a":1,"b":1.5,"c":1180591620717411303424}',
+        )
+        self.assertRaises(TypeError, dump, object())
+        self.assertRaises(ValueError, dump, float("nan"))

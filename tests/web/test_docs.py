@@ -1,0 +1,75 @@
+"""
+The page C{docs/http.rst} says what the table does.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from sandbox_billing.signing import message
+from sandbox_billing.signing.request import sign_message
+from sandbox_billing.web import _router, sandboxes, site
+from sandbox_billing.web._router import Who
+from tests.web.test_spellings import table_of
+from tests.web.world import OWNER, World
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "http.rst"
+
+_ROW = re.compile(
+    r"   \* - ``([A-Z]+) (/[^`]*)``\n     - (\w+)\n     -(?: ``([a-z-]+)``)?\n", re.MULTILINE
+)
+
+
+class PageTests(SynchronousTestCase):
+    """
+    Neither knows more than the other.
+    """
+
+    def setUp(self) -> None:
+        """Read it, with its lines joined where words only wrap."""
+        self.page = PAGE.read_text("utf-8")
+        self.flowing = re.sub(r"\s+", " ", self.page)
+
+    def test_routes(self) -> None:
+        """Each route, for whom it is, and its verb."""
+        said = {Who.PUBLIC: "everybody", Who.WALLET: "wallet", Who.OWNER: "owner"}
+        served = {
+            (
+                route.method,
+                route.pattern,
+                "nobody" if "/auto" in route.pattern else said[route.who],
+                route.verb or "",
+            )
+            for route in table_of(World()).routes
+        }
+        self.assertEqual(set(_ROW.findall(self.page)), served)
+
+    def test_texts(self) -> None:
+        """Each fixed text of a refusal stands on the page."""
+        for text in (
+            message.MISSING_HEADERS,
+            message.INVALID_ENCODING,
+            message.INVALID_JSON,
+            message.EXPIRED,
+            message.TOO_FAR_AHEAD,
+            message.INVALID_SIGNATURE,
+            message.MISMATCH,
+            message.NONCE_USED,
+            _router.NO_ROUTE,
+            _router.WRONG_METHOD,
+            _router.TOO_LARGE,
+            _router.NOT_JSON,
+            site.HEADERS_TOO_LARGE,
+            sandboxes.MANAGED,
+        ):
+            self.assertIn(f"``{text}``", self.flowing)
+
+    def test_worked_example(self) -> None:
+        """The bytes on the page give the headers on the page."""
+        (raw,) = re.findall(r'^   (\{"action".*\})$', self.page, re.MULTILINE)
+        for name, value in sign_message(OWNER, raw.encode()).items():
+            self.assertIn(f"   {name}: {value}\n", self.page)

@@ -152,7 +152,7 @@ def makeService(options: Options) -> MultiService:
     except ConfigurationError as why:
         sys.stderr.write(f"sandbox-billing: {why}\n")
         raise SystemExit(EX_CONFIG) from why
-    from sandbox_billing.wiring import Daemon
+    from sandbox_billing.daemon import Daemon
 
     port = options["port"] if options["port"] is not None else configuration.port
     Daemon(

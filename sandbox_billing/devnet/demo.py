@@ -33,7 +33,7 @@ from sandbox_billing.errors import BrokenLaw
 from sandbox_billing.ledger.laws import Books, l1_solvent, l2_disjoint, l5_rising, l6_books
 from sandbox_billing.ledger.money import Neuron, format_0g
 from sandbox_billing.logs import JSONLines
-from sandbox_billing.wiring import Daemon
+from sandbox_billing.daemon import Daemon
 
 
 READY_SECONDS = 30

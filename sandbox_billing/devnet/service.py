@@ -16,7 +16,7 @@ from sandbox_billing.configuration import read_configuration
 from sandbox_billing.devnet.world import ALICE, TOKEN, World
 from sandbox_billing.errors import ConfigurationError
 from sandbox_billing.signing.eip55 import checksum
-from sandbox_billing.wiring import Daemon
+from sandbox_billing.daemon import Daemon
 
 
 BANNER = """

@@ -1,0 +1,338 @@
+"""
+The life of the daemon: what is started, waited for, and ended, in which order.
+
+Start-up goes step by step: key, Redis, contract, registration, Daytona.  What is
+only unreachable is waited for, with the reason in readiness; what is wrong ends
+the process.  The port listens from the first moment and says so.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from sandbox_billing import startup
+from sandbox_billing.adapters.daytona.connection import daytona_client, daytona_pool
+from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
+from sandbox_billing.adapters.enclave.backoff import fetch_with_backoff
+from sandbox_billing.adapters.redis.journal import Journal
+from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
+from sandbox_billing.adapters.system import RandomIds, SystemClock, request_id
+from sandbox_billing.configuration import Configuration
+from sandbox_billing.errors import BadInput, ConfigurationError, Transient, UnknownOutcome
+from sandbox_billing.interfaces import DaytonaRefused, IChain, IRuntime, ISigner
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.services._supervise import Supervisor
+from sandbox_billing.services.lease_keeper import LeaseKeeper
+from sandbox_billing.services.readiness import Readiness
+from sandbox_billing.signing.eip712 import EIP712Domain
+from sandbox_billing.web.gate import Gate
+from sandbox_billing.web.site import BillingSite
+from sandbox_billing.wiring import (
+    Parts,
+    make_chain,
+    make_enclave,
+    make_front,
+    make_intake,
+    make_work,
+    policy_of,
+    terms_of,
+)
+
+
+T = TypeVar("T")
+
+RETRY_SECONDS = 2
+"""Between two tries to reach what start-up waits for."""
+
+DRAIN_SECONDS = 20
+"""How long requests in hand may take when the daemon stops."""
+
+WORK_SECONDS = 45
+"""How long detached work may take after that: longer than Daytona's thirty seconds."""
+
+
+class Daemon(MultiService):
+    """
+    The whole daemon.
+
+    @ivar readiness: What is wrong right now.
+    @ivar address: Where it listens; None before it does, and for a worker.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        reactor: Any,
+        *,
+        endpoint: str,
+        role: str = "all",
+        volatile_allowed: bool = False,
+        fatal: Callable[[str], None],
+    ) -> None:
+        """
+        @param endpoint: Where HTTP is served, as a server endpoint string.
+        @param role: C{all}, C{web} or C{worker}.
+        @param volatile_allowed: Accept a Redis that forgets: devnet.
+        @param fatal: Called with the reason when the settings turn out to be wrong.
+        """
+        MultiService.__init__(self)
+        self._configuration = configuration
+        self._reactor = reactor
+        self._endpoint = endpoint
+        self._role = role
+        self._volatile_allowed = volatile_allowed
+        self._fatal = fatal
+        self._wall = SystemClock()
+        self.readiness = Readiness()
+        self.address: Any = None
+        self._gate = Gate(self.readiness)
+        self._site: Any = BillingSite(
+            self._gate, reactor=reactor, wall=self._wall, new_request_id=request_id
+        )
+        self._port: Any = None
+        self._supervisor = Supervisor()
+        self._read_pool = ThreadPool(0, 8, name="chain-read")
+        self._submission_pool = ThreadPool(0, 1, name="chain-submit")
+        self._http_pool: Any = daytona_pool(reactor)
+        self._keyspace = RedisKeyspace(
+            host=configuration.redis[0],
+            port=configuration.redis[1],
+            password=configuration.redis_password,
+            clock=reactor,
+            wall=self._wall,
+            allow_volatile=volatile_allowed,
+        )
+        self._keeper: LeaseKeeper | None = None
+        self._boot: Deferred[None] | None = None
+
+    # -- life -------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        """Listen, then look for everything else."""
+        MultiService.startService(self)
+        self._read_pool.start()
+        self._submission_pool.start()
+        self._supervisor.startService()  # type: ignore[no-untyped-call]
+        for part in ("key service", "redis", "chain", "daytona"):
+            self.readiness.waiting[part] = "not reached yet"
+        self._boot = Deferred.fromCoroutine(self._start())
+        self._boot.addErrback(self._boot_failed)
+
+    def _boot_failed(self, failure: Any) -> None:
+        if failure.check(CancelledError):
+            return
+        if failure.check(BadInput):
+            self._fatal(str(failure.value))
+            return
+        self._log.failure("start-up failed", failure=failure)
+        self._fatal(f"start-up failed: {failure.type.__name__}: {failure.getErrorMessage()}")
+
+    def stopService(self) -> Deferred[Any]:
+        """
+        Take no more requests, finish those in hand, finish the turns in flight.
+
+        A batch in flight stays stored: the next process resolves it.
+        """
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._boot is not None:
+            self._boot.cancel()
+        if self._port is not None:
+            await maybeDeferred(self._port.stopListening)
+            cut = await self._site.drain(DRAIN_SECONDS)
+            if cut:
+                self._log.warn("{count} connections were cut", count=cut)
+        await self._end_work()
+        await self._keyspace.close()
+        await self._http_pool.closeCachedConnections()
+        self._read_pool.stop()
+        self._submission_pool.stop()
+        await maybeDeferred(MultiService.stopService, self)
+
+    async def _end_work(self) -> None:
+        waiting: list[Deferred[Any]] = [self._supervisor.stopService()]
+        if self._keeper is not None:
+            waiting.append(maybeDeferred(self._keeper.stopService))
+        done = DeferredList(waiting, consumeErrors=True)
+        done.addTimeout(WORK_SECONDS, self._reactor)
+        try:
+            results = await done
+        except TimeoutError:
+            self._log.warn("stopped waiting for work in flight; it is resumed at the next start")
+            return
+        for good, result in results:
+            if not good:
+                self._log.failure("something did not stop cleanly", failure=result)
+
+    # -- start-up -----------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        if self._role != "worker":
+            await self._listen()
+        parts = await self._find_parts()
+        self._log.info(
+            "billing for provider {provider} with signer {signer}",
+            provider=parts.policy.provider.hex,
+            signer=parts.signer.address.hex,
+        )
+        if self._role != "web":
+            self._keeper = self._keep(parts)
+            self._keeper.startService()
+        if self._role != "worker":
+            terms = terms_of(self._configuration, parts.policy.provider, self._public_url())
+            intake = make_intake(parts, self._supervisor)
+            self._gate.front = make_front(parts, intake, self.readiness, terms)
+
+    async def _listen(self) -> None:
+        server = serverFromString(self._reactor, self._endpoint)
+        try:
+            port = await server.listen(self._site)
+        except Exception as why:
+            raise ConfigurationError(f"cannot listen on {self._endpoint}: {why}") from why
+        self._port = port
+        self.address = port.getHost()
+        self._log.info("listening on {address}", address=_spelt(self.address))
+
+    def _keep(self, parts: Parts) -> LeaseKeeper:
+        keeper = LeaseKeeper(
+            parts.journal.lease,
+            lambda: make_work(parts).services(
+                self._reactor,
+                self.readiness,
+                sweep_seconds=float(self._configuration.reconcile_interval),
+                on_lease_lost=keeper.lost,
+            ),
+            self._configuration.lease,
+            self._reactor,
+            time.monotonic,
+        )
+        self.readiness.asked["lease"] = lambda: keeper.trouble
+        return keeper
+
+    async def _find_parts(self) -> Parts:
+        settings = self._configuration
+        signer = await fetch_with_backoff(
+            make_enclave(settings, self._reactor, self._read_pool),
+            clock=self._reactor,
+            chance=random.random,
+            report=lambda why: self._wait("key service", why),
+        )
+        self.readiness.waiting.pop("key service", None)
+        provider = settings.provider or signer.address
+        await self._until("redis", self._check_redis)
+        chain = make_chain(
+            settings,
+            self._reactor,
+            signer=signer,
+            provider=provider,
+            read_pool=self._read_pool,
+            submission_pool=self._submission_pool,
+            wall=self._wall,
+        )
+        domain = EIP712Domain(settings.chain_id, settings.settlement_contract)
+        await self._until("chain", lambda: self._check_chain(chain, domain, provider, signer))
+        runtime = DaytonaRuntime.over(
+            daytona_client(self._reactor, self._http_pool),
+            url=settings.daytona_api_url,
+            admin_key=settings.daytona_admin_key,
+            clock=self._reactor,
+            wall=self._wall,
+        )
+        await self._until("daytona", lambda: self._check_daytona(runtime))
+        ids = RandomIds()
+        journal = Journal.over(
+            self._keyspace,
+            provider,
+            self._wall,
+            owner=ids.reference(),
+            interval_seconds=settings.voucher_interval,
+            lease_seconds=settings.lease,
+            ripen_seconds=settings.settle_max_age,
+        )
+        return Parts(
+            signer=signer,
+            journal=journal,
+            chain=chain,
+            runtime=runtime,
+            domain=domain,
+            ids=ids,
+            clock=self._reactor,
+            wall=self._wall,
+            policy=policy_of(settings, provider),
+        )
+
+    async def _until(self, part: str, check: Callable[[], Awaitable[T]]) -> T:
+        """Try until a part is reached; what is wrong with it is raised."""
+        while True:
+            try:
+                found = await check()
+            except (Transient, UnknownOutcome) as why:
+                self._wait(part, str(why))
+            else:
+                self.readiness.waiting.pop(part, None)
+                return found
+            await deferLater(self._reactor, RETRY_SECONDS)
+
+    def _wait(self, part: str, why: str) -> None:
+        if self.readiness.waiting.get(part) != why:
+            self._log.warn("waiting for {part}: {why}", part=part, why=why)
+        self.readiness.waiting[part] = why
+
+    async def _check_redis(self) -> None:
+        await self._keyspace.connect()
+        facts = await self._keyspace.facts()
+        _refuse(
+            startup.redis_problems(
+                policy=facts.maxmemory_policy,
+                appendonly=facts.appendonly,
+                volatile_allowed=self._volatile_allowed,
+            )
+        )
+
+    async def _check_chain(
+        self, chain: IChain, domain: EIP712Domain, provider: Address, signer: ISigner
+    ) -> None:
+        facts = await chain.facts()
+        separator = "0x" + domain.separator.hex()
+        _refuse(startup.contract_problems(facts, separator, self._configuration))
+        service = await chain.service(provider, await chain.head())
+        _refuse(startup.registration_problems(service, provider, signer.address))
+
+    async def _check_daytona(self, runtime: IRuntime) -> None:
+        try:
+            await runtime.ping()
+        except DaytonaRefused as why:
+            if why.status in (401, 403):
+                raise ConfigurationError(
+                    f"Daytona refuses DAYTONA_ADMIN_KEY ({why.status}): correct it"
+                ) from why
+            raise Transient(f"Daytona answers {why.status}: {why.text}") from why
+
+    def _public_url(self) -> str:
+        if self._configuration.public_url:
+            return self._configuration.public_url
+        return f"http://{_spelt(self.address)}"
+
+
+def _spelt(address: Any) -> str:
+    """C{host:port}, or a path for a UNIX socket."""
+    host = getattr(address, "host", None)
+    return f"{host}:{address.port}" if host is not None else str(address)
+
+
+def _refuse(problems: tuple[str, ...]) -> None:
+    if problems:
+        raise ConfigurationError("\n".join(problems), problems)

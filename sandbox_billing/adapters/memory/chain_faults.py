@@ -1,0 +1,91 @@
+"""The ways a chain fails, a class for each; a L{MemoryChain} has one of them at a time."""
+
+from __future__ import annotations
+
+from attrs import define
+
+from sandbox_billing.errors import Transient
+
+
+@define
+class GoodDay:
+    """Nothing fails; the others say what does."""
+
+    def read(self) -> None:
+        """Before every read."""
+
+    def lag(self) -> int:
+        """How many blocks behind the node is."""
+        return 0
+
+    def arrives(self) -> bool:
+        """Whether a broadcast reaches the pool."""
+        return True
+
+    def answers(self) -> bool:
+        """Whether a broadcast is answered."""
+        return True
+
+
+@define
+class ReadsFail(GoodDay):
+    """No read is answered."""
+
+    def read(self) -> None:
+        raise Transient("no node answers")
+
+
+@define
+class NodeLags(GoodDay):
+    """The node stays behind; what it does not have is L{NodeBehind}."""
+
+    blocks: int
+
+    def lag(self) -> int:
+        return self.blocks
+
+
+@define
+class RequestLost(GoodDay):
+    """A broadcast never arrives and is never answered: unknown, and it did not happen."""
+
+    def arrives(self) -> bool:
+        return False
+
+    def answers(self) -> bool:
+        return False
+
+
+@define
+class ReplyLost(GoodDay):
+    """A broadcast arrives and is never answered: unknown, and it did happen."""
+
+    def answers(self) -> bool:
+        return False
+
+
+@define
+class Swallowed(GoodDay):
+    """A broadcast is answered, and the node forgets it: it is never mined."""
+
+    def arrives(self) -> bool:
+        return False
+
+
+@define
+class Once(GoodDay):
+    """
+    Another fault, for the next broadcast alone.
+
+    @ivar fault: What befalls it.
+    """
+
+    fault: GoodDay
+    _left: int = 1
+
+    def arrives(self) -> bool:
+        return self._left <= 0 or self.fault.arrives()
+
+    def answers(self) -> bool:
+        self._left -= 1
+        return self._left < 0 or self.fault.answers()

@@ -66,6 +66,10 @@ class MemoryKeyspace:
             time_offset_seconds=0.0,
         )
 
+    def values(self) -> dict[str, Value]:
+        """Everything that has not expired."""
+        return {key: self._values[key] for key in list(self._values) if self._find(key) is not None}
+
     def _commit(self, commit: Commit) -> Committed:
         if commit.token is not None and self._find(commit.fence) != commit.token:
             return Committed(Outcome.FENCED)

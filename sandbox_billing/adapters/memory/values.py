@@ -17,7 +17,7 @@ class Zset(dict[bytes, float]):
     """Members with scores; told apart from a hash by its class."""
 
 
-Value: TypeAlias = "bytes | dict[bytes, bytes] | Zset | list[bytes] | set[bytes]"
+Value: TypeAlias = bytes | dict[bytes, bytes] | Zset | list[bytes] | set[bytes]
 Change: TypeAlias = Callable[[Value | None, Sequence[bytes]], Value]
 Answer: TypeAlias = Callable[[Value | None, Sequence[bytes]], Reply]
 
@@ -163,7 +163,7 @@ def _hgetall(found: Value | None, arguments: Sequence[bytes]) -> Reply:
 
 def _zrange(found: Value | None, arguments: Sequence[bytes]) -> Reply:
     members = _slice([member for _, member in _ordered(found)], arguments)
-    if arguments[2:] != (b"WITHSCORES",) and list(arguments[2:]) != [b"WITHSCORES"]:
+    if list(arguments[2:]) != [b"WITHSCORES"]:
         return list(members)
     return [part for m in members for part in (m, b"%d" % _zset(found)[m])]
 

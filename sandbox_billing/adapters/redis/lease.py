@@ -44,13 +44,13 @@ class RedisLease:
     async def acquire(self) -> bool:
         keys = self.store.keys
         before, holder = await self.store.read(Read("GET", keys.fence()), Read("GET", keys.lease()))
-        if holder is not None and holder != self._value:
+        if holder is not None and not text(holder).startswith(f"{self._owner}:"):
             return False
         last = None if before is None else text(before)
         token = str(max(int(last or 0) + 1, self.store.wall.now()))
         value = f"{self._owner}:{token}".encode()
         draft = self.store.draft("acquire the lease")
-        # Still there and ours when the last renewals got no answer.
+        # Still there and ours when an acquisition or the last renewals got no answer.
         draft.expect_stored(keys.lease(), raw(holder))
         draft.expect_stored(keys.fence(), None if last is None else last.encode())
         draft.write("SET", keys.lease(), value, "PX", self._seconds * 1000)

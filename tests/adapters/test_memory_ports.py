@@ -1,0 +1,15 @@
+"""The journal's ports on dictionaries."""
+
+from __future__ import annotations
+
+from tests.ports.journal_doors import doors_suite
+from tests.ports.journal_meter import meter_suite
+from tests.ports.journal_queue import queue_suite
+from tests.ports.journal_worker import worker_suites
+from tests.ports.journal_worlds import memory_world
+
+
+MemoryDoorsTests = doors_suite("Memory", memory_world)
+MemoryMeterTests = meter_suite("Memory", memory_world)
+MemoryQueueTests = queue_suite("Memory", memory_world)
+globals().update(worker_suites("Memory", memory_world))

@@ -1,0 +1,515 @@
+"""What every L{IVoucherQueue} must do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from zope.interface.verify import verifyObject
+
+from sandbox_billing.adapters.redis.commit import Write
+from sandbox_billing.errors import BrokenLaw, Transient
+from sandbox_billing.interfaces import (
+    BlockedWallet,
+    IVoucherQueue,
+    LeaseLost,
+    Promise,
+    Ruling,
+    Stale,
+)
+from sandbox_billing.ledger.identity import Nonce, create_charge_id
+from sandbox_billing.ledger.laws import l6_books
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
+from sandbox_billing.ledger.settlement import debt_of
+from sandbox_billing.ledger.voucher import (
+    ChargeRecord,
+    DeadLettered,
+    Open,
+    Paid,
+    Parked,
+    Partial,
+    Seal,
+    Signed,
+)
+from tests.ports.journal import (
+    FEE,
+    OWNER,
+    SB,
+    STRANGER,
+    T0,
+    JournalCase,
+    MakeWorld,
+    World,
+    account,
+    attempt,
+    batch_of,
+    block,
+    meddle,
+    mirrored,
+    pending,
+    promised,
+    rulings,
+    running,
+    signed,
+    ticked,
+)
+
+
+FAR = UnixSeconds(T0 + 10**6)
+
+
+def sealed_of(record: ChargeRecord) -> Seal:
+    """What was signed."""
+    assert record.seal is not None
+    return record.seal
+
+
+def paid(record: ChargeRecord) -> tuple[Any, None]:
+    """All of it moved."""
+    return Paid(seal=sealed_of(record), transaction="0x01", block=10), None
+
+
+def parked(record: ChargeRecord) -> tuple[Any, None]:
+    """Refused: not acknowledged."""
+    return Parked(sealed_of(record)), None
+
+
+def kept(record: ChargeRecord) -> tuple[Any, None]:
+    """Nothing moved, and it may be offered again."""
+    return Signed(sealed_of(record)), None
+
+
+def dead(record: ChargeRecord) -> tuple[Any, None]:
+    """A human must look."""
+    return DeadLettered(seal=sealed_of(record), reason="refused with status 5"), None
+
+
+def half(record: ChargeRecord) -> tuple[Any, Any]:
+    """One neuron moved, the rest is a debt."""
+    fee = sealed_of(record).fee
+    debt = debt_of(record.charge, Neuron(fee - 1), UnixSeconds(T0 + 100))
+    state = Partial(
+        seal=sealed_of(record),
+        paid=Neuron(1),
+        owed=debt.amount,
+        debt=debt.id,
+        transaction="0x01",
+        block=10,
+    )
+    return state, debt
+
+
+class QueueCase(JournalCase):
+    """Worker facts of charges."""
+
+    async def test_interface(self) -> None:
+        """The port is provided as declared."""
+        verifyObject(IVoucherQueue, self.world.journal.queue)
+
+    async def test_ready_longest_waiting_first(self) -> None:
+        """Wallets are offered by the time their first charge became ripe."""
+        await ticked(self.world, await running(self.world, "sb-1", owner=STRANGER))
+        self.world.wall.moment = T0 - 5
+        await running(self.world, "sb-2", opened_at=UnixSeconds(T0 - 5))
+        queue = self.world.journal.queue
+        self.assertEqual(await queue.ready(FAR, 9), (OWNER, STRANGER))
+        self.assertEqual(await queue.ready(FAR, 1), (OWNER,))
+        self.assertEqual(await queue.ready(UnixSeconds(T0 - 6), 9), ())
+
+    async def test_queue(self) -> None:
+        """A queue is a wallet's ripe charges with its account and its last nonce."""
+        await mirrored(self.world)
+        await ticked(self.world, await running(self.world))
+        found = await self.world.journal.queue.queue(OWNER, FAR, 9)
+        self.assertEqual(found.account and found.account.value, account())
+        ids = [record.value.charge.id for record in found.records]
+        self.assertEqual(ids, [create_charge_id(SB), f"{SB}:{T0}"])
+        self.assertEqual((found.in_flight, found.last_nonce), (None, 0))
+        one = await self.world.journal.queue.queue(OWNER, FAR, 1)
+        self.assertEqual(len(one.records), 1)
+
+    async def test_sign(self) -> None:
+        """Charges, last nonce and batch are one write; the wallet is in flight."""
+
+        async def scenario(world: World, sure: Any) -> None:
+            await ticked(world, await running(world))
+            promises = await promised(world)
+            batch = batch_of(promises)
+            stored = await sure(lambda: world.journal.queue.sign(batch, promises))
+            self.assertEqual(await world.journal.queue.batches(), (stored,))
+            records = await world.journal.queue.batch_records(batch)
+            self.assertEqual([r.value.state for r in records], [Signed(p.seal) for p in promises])
+            after = await world.journal.queue.queue(OWNER, FAR, 9)
+            self.assertEqual((after.records, after.in_flight), ((), batch.id))
+            self.assertEqual(after.last_nonce, 2)
+            self.assertEqual(await world.journal.queue.ready(FAR, 9), ())
+            self.assertEqual(
+                await self.raw("GET", f"billing:nonce:{OWNER}:{world.journal.store.keys.provider}"),
+                b"2",
+            )
+
+        await self.same_books(scenario)
+
+    async def test_nothing_more_of_a_wallet_in_flight(self) -> None:
+        """A charge of a wallet in flight waits, and is offered when its batch is resolved."""
+        before = await running(self.world)
+        batch = await signed(self.world)
+        await ticked(self.world, before)
+        queue = self.world.journal.queue
+        self.assertEqual(await queue.ready(FAR, 9), ())
+        promises = await promised(self.world)
+        self.assertEqual(len(promises), 1)
+        second = batch_of(promises, "batch-2")
+        await self.unchanged(Stale, lambda: queue.sign(second, promises))
+        await queue.resolve(batch, block(), await rulings(self.world, batch, paid), (), ())
+        self.assertEqual(await queue.ready(FAR, 9), (OWNER,))
+        await queue.sign(second, promises)
+
+    async def test_sign_what_has_changed(self) -> None:
+        """Nothing is signed from a queue that was read earlier."""
+        await running(self.world)
+        promises = await promised(self.world)
+        again = await promised(self.world)
+        queue = self.world.journal.queue
+        await queue.sign(batch_of(promises), promises)
+        other = batch_of(again, "batch-2")
+        higher = [Promise(p.record, evolve(p.seal, nonce=Nonce(9))) for p in again]
+        await self.unchanged(Stale, lambda: queue.sign(other, higher))
+
+    async def test_nonces_given_meanwhile(self) -> None:
+        """A nonce that was given to something else is not given again (L5)."""
+        await running(self.world)
+        promises = await promised(self.world)
+        key = self.world.journal.store.keys.nonce(OWNER)
+        await meddle(self.world.keyspace, Write("SET", key, ("41",)))
+        await self.unchanged(
+            Stale, lambda: self.world.journal.queue.sign(batch_of(promises), promises)
+        )
+        (promise,) = await promised(self.world)
+        self.assertEqual(promise.seal.nonce, 42)
+        await self.world.journal.queue.sign(batch_of([promise]), [promise])
+        self.assertEqual(await self.raw("GET", key), b"42")
+
+    async def test_falling_nonces(self) -> None:
+        """A batch whose nonces do not rise is never stored (L5)."""
+        await ticked(self.world, await running(self.world))
+        first, second = await promised(self.world)
+        wrong = [
+            Promise(first.record, evolve(first.seal, nonce=second.seal.nonce)),
+            Promise(second.record, evolve(second.seal, nonce=first.seal.nonce)),
+        ]
+        await self.unchanged(
+            BrokenLaw, lambda: self.world.journal.queue.sign(batch_of(wrong), wrong)
+        )
+
+    async def test_another_seal(self) -> None:
+        """A sealed charge keeps its seal (L5)."""
+        await running(self.world)
+        batch = await signed(self.world)
+        queue = self.world.journal.queue
+        await queue.resolve(batch, block(), await rulings(self.world, batch, parked), (), ())
+        (promise,) = await promised(self.world)
+        other = [Promise(promise.record, evolve(promise.seal, nonce=Nonce(9)))]
+        await self.unchanged(BrokenLaw, lambda: queue.sign(batch_of(other, "b-2"), other))
+
+    async def test_overtaking(self) -> None:
+        """No new nonce is given above a sealed charge that still waits (L5)."""
+        before = await running(self.world)
+        batch = await signed(self.world)
+        queue = self.world.journal.queue
+        await queue.resolve(batch, block(), await rulings(self.world, batch, kept), (), ())
+        await ticked(self.world, before)
+        both = await promised(self.world)
+        self.assertEqual([p.seal.nonce for p in both], [1, 2])
+        await self.unchanged(BrokenLaw, lambda: queue.sign(batch_of(both[1:], "batch-2"), both[1:]))
+        await queue.sign(batch_of(both, "batch-2"), both)
+
+    async def test_sealed_first(self) -> None:
+        """What is sealed comes first whatever the limit: its nonces are the lowest."""
+        before = await running(self.world)
+        await ticked(self.world, before)
+        batch = await signed(self.world)
+        queue = self.world.journal.queue
+        await queue.resolve(batch, block(), await rulings(self.world, batch, parked), (), ())
+        await running(self.world, "sb-0", opened_at=UnixSeconds(T0 - 100))
+        found = await queue.queue(OWNER, FAR, 2)
+        self.assertEqual([r.value.seal and r.value.seal.nonce for r in found.records], [1, 2])
+
+    async def test_record_attempt(self) -> None:
+        """An attempt is stored with its batch, once, and found again."""
+
+        async def scenario(world: World, sure: Any) -> None:
+            await running(world)
+            batch = await signed(world)
+            queue = world.journal.queue
+            world.faults.inner = _OnDisk(world.faults.inner)
+            after = await sure(lambda: queue.record_attempt(batch, attempt()))
+            self.assertEqual(after.value.attempts, (attempt(),))
+            self.assertEqual(await queue.batches(), (after,))
+            await self.refused(Stale, queue.record_attempt(batch, attempt(2)))
+
+        await self.same_books(scenario)
+
+    async def test_attempt_not_on_disk(self) -> None:
+        """An attempt that is not proven on disk may not be broadcast; asking again may do."""
+        await running(self.world)
+        batch = await signed(self.world)
+        queue = self.world.journal.queue
+        self.world.faults.disk = False
+        await self.refused(Transient, queue.record_attempt(batch, attempt()))
+        await self.refused(Transient, queue.record_attempt(batch, attempt()))
+        self.world.faults.disk = True
+        after = await queue.record_attempt(batch, attempt())
+        self.assertEqual(after.value.attempts, (attempt(),))
+
+    async def test_attempt_under_another_nonce(self) -> None:
+        """Two attempts of a batch can never both be mined (L10)."""
+        await running(self.world)
+        self.world.faults.inner = _OnDisk(self.world.faults.inner)
+        queue = self.world.journal.queue
+        after = await queue.record_attempt(await signed(self.world), attempt())
+        other = evolve(attempt(2), account_nonce=8)
+        await self.unchanged(BrokenLaw, lambda: queue.record_attempt(after, other))
+
+    async def resolved(self, after: Any, *, retry_in: int = 30) -> list[ChargeRecord]:
+        """A batch of two charges is resolved; repeated in every way."""
+        found: list[ChargeRecord] = []
+
+        async def scenario(world: World, sure: Any) -> None:
+            await ticked(world, await running(world))
+            batch = await signed(world)
+            ruled = await rulings(world, batch, after, retry_in)
+            news = account(balance=Neuron(77), block=11)
+            await sure(lambda: world.journal.queue.resolve(batch, block(), ruled, [news], ()))
+            self.assertEqual(await world.journal.queue.batches(), ())
+            funds = await world.other.doors.funds(OWNER)
+            self.assertEqual(funds.account and funds.account.value, news)
+            self.assertIn(OWNER, await world.journal.mirror.wallets())
+            after_all = await world.journal.queue.queue(OWNER, FAR, 9)
+            self.assertIsNone(after_all.in_flight)
+            key = world.journal.store.keys.outcome(batch.value.id)
+            self.assertTrue(0 < int(await self.raw("PTTL", key)) <= 86_400_000)
+            found[:] = await world.journal.history.charges(OWNER)
+            l6_books(found)
+
+        await self.same_books(scenario)
+        return found
+
+    async def test_resolve_paid(self) -> None:
+        """What is paid is owed no more."""
+        await self.resolved(paid)
+        self.assertEqual(set(await self.exposure()), {f"session:{SB}"})
+        self.assertEqual(await self.world.journal.history.pending(), ())
+        self.assertEqual(await self.world.journal.queue.ready(FAR, 9), ())
+
+    async def test_resolve_partial(self) -> None:
+        """The rest of what is partly paid is a debt of its own, and goes out first."""
+        records = await self.resolved(half)
+        debts = [f"debt:{SB}:{T0}:debt:1", f"debt:{SB}:create:debt:1"]
+        fields = await self.exposure()
+        self.assertEqual(sorted(set(fields) - {f"session:{SB}"}), debts)
+        self.assertEqual(fields[debts[1]], str(FEE - 1))
+        self.assertEqual(len(records), 4)
+        self.assertEqual(len(await self.world.journal.history.pending()), 2)
+        queue = self.world.journal.queue
+        retry_at = UnixSeconds(self.world.wall.moment + 30)
+        self.assertEqual(await queue.ready(UnixSeconds(retry_at - 1), 9), ())
+        self.assertEqual(await queue.ready(retry_at, 9), (OWNER,))
+        older = UnixSeconds(T0 - 9)
+        await running(self.world, "sb-0", opened_at=older, charged_until=older)
+        kinds = [r.value.charge.kind.value for r in (await queue.queue(OWNER, FAR, 3)).records]
+        self.assertEqual(sorted(kinds), ["create", "debt", "debt"])
+
+    async def test_resolve_parked(self) -> None:
+        """What is parked keeps its place and its seal, and is not offered before its time."""
+        await self.resolved(parked)
+        self.assertEqual(len(await self.exposure()), 3)
+        queue = self.world.journal.queue
+        retry_at = UnixSeconds(self.world.wall.moment + 30)
+        self.assertEqual(await queue.ready(UnixSeconds(retry_at - 1), 9), ())
+        self.assertEqual(await queue.ready(retry_at, 9), (OWNER,))
+        promises = await promised(self.world)
+        self.assertEqual([p.seal.nonce for p in promises], [1, 2])
+        await queue.sign(batch_of(promises, "batch-2"), promises)
+        self.assertEqual((await queue.queue(OWNER, FAR, 9)).last_nonce, 2)
+
+    async def test_acknowledged_again(self) -> None:
+        """A new account state offers a resting wallet at once."""
+        await self.resolved(parked, retry_in=10**5)
+        await mirrored(self.world)
+        now = self.world.wall.now()
+        self.assertEqual(await self.world.journal.queue.ready(now, 9), (OWNER,))
+
+    async def test_resolve_void(self) -> None:
+        """A voucher whose nonce is lost is an open charge again, under a new nonce."""
+
+        async def scenario(world: World, sure: Any) -> None:
+            await running(world)
+            batch = await signed(world)
+            (record,) = await world.journal.queue.batch_records(batch.value)
+            after = ChargeRecord(record.value.charge, Open())
+            ruling = Ruling(record=record, after=after, debt=None, retry_at=T0)
+            await sure(lambda: world.journal.queue.resolve(batch, block(), [ruling], (), ()))
+            (promise,) = await promised(world)
+            self.assertEqual(promise.seal.nonce, 2)
+            await world.journal.queue.sign(batch_of([promise], "batch-2"), [promise])
+
+        await self.same_books(scenario)
+
+    async def test_resolve_dead(self) -> None:
+        """A dead letter is owed no more, and kept where humans look."""
+        records = await self.resolved(dead)
+        self.assertEqual(set(await self.exposure()), {f"session:{SB}"})
+        self.assertEqual(await self.world.journal.history.pending(), ())
+        key = self.world.journal.store.keys.dead()
+        self.assertEqual(await self.raw("ZCOUNT", key, "-inf", "+inf"), b"2")
+        self.assertEqual(l6_books(records).pending, 0)
+
+    async def test_resolve_blocking(self) -> None:
+        """A wallet that could not pay is blocked, its sandboxes ordered to stop, at once."""
+
+        async def scenario(world: World, sure: Any) -> None:
+            before = await running(world)
+            batch = await signed(world)
+            await ticked(world, before)
+            ruled = await rulings(world, batch, half)
+            blocked = BlockedWallet(await world.journal.funds.funds(OWNER), "insufficient_balance")
+            await sure(
+                lambda: world.journal.queue.resolve(batch, block(), ruled, [account()], [blocked])
+            )
+            funds = await world.other.doors.funds(OWNER)
+            self.assertEqual(funds.blocked, "insufficient_balance")
+            self.assertTrue(funds.exposure.in_debt)
+            self.assertEqual(await world.other.doors.stop_reason(SB), "insufficient_balance")
+
+        await self.same_books(scenario)
+
+    async def test_resolve_overtaken(self) -> None:
+        """A wallet that opened something meanwhile is looked at again before it is blocked."""
+        await running(self.world)
+        batch = await signed(self.world)
+        ruled = await rulings(self.world, batch, half)
+        blocked = BlockedWallet(await self.world.journal.funds.funds(OWNER), "insufficient_balance")
+        await pending(self.world, "sb-2")
+        queue = self.world.journal.queue
+        await self.unchanged(Stale, lambda: queue.resolve(batch, block(), ruled, (), [blocked]))
+
+    async def test_resolve_twice(self) -> None:
+        """A batch ends once: with other rulings or at another block it is gone."""
+        await running(self.world)
+        batch = await signed(self.world)
+        queue = self.world.journal.queue
+        ruled = await rulings(self.world, batch, paid)
+        await queue.resolve(batch, block(), ruled, (), ())
+        await self.unchanged(Stale, lambda: queue.resolve(batch, block(12), ruled, (), ()))
+
+    async def test_resolve_in_part(self) -> None:
+        """No voucher of a batch is forgotten (L6)."""
+        await ticked(self.world, await running(self.world))
+        batch = await signed(self.world)
+        ruled = await rulings(self.world, batch, paid)
+        queue = self.world.journal.queue
+        await self.unchanged(BrokenLaw, lambda: queue.resolve(batch, block(), ruled[:1], (), ()))
+        halves = [evolve(r, debt=None) for r in await rulings(self.world, batch, half)]
+        await self.unchanged(BrokenLaw, lambda: queue.resolve(batch, block(), halves, (), ()))
+
+    async def test_two_wallets(self) -> None:
+        """A batch holds several wallets, each with its own nonces."""
+        await running(self.world, "sb-1")
+        await running(self.world, "sb-2", owner=STRANGER)
+        promises = await promised(self.world, OWNER) + await promised(self.world, STRANGER)
+        self.assertEqual([p.seal.nonce for p in promises], [1, 1])
+        batch = await self.world.journal.queue.sign(batch_of(promises), promises)
+        self.assertEqual(set(batch.value.wallets), {OWNER, STRANGER})
+        ruled = await rulings(self.world, batch, paid)
+        await self.world.journal.queue.resolve(batch, block(), ruled, (), ())
+        self.assertEqual(set(await self.exposure(STRANGER)), {"session:sb-2"})
+
+    async def test_rest(self) -> None:
+        """A wallet rests until its time, or until it is charged again."""
+        before = await running(self.world)
+        queue = self.world.journal.queue
+        await queue.rest(OWNER, UnixSeconds(T0 + 500))
+        self.assertEqual(await queue.ready(UnixSeconds(T0 + 499), 9), ())
+        self.assertEqual(await queue.ready(UnixSeconds(T0 + 500), 9), (OWNER,))
+        await ticked(self.world, before)
+        self.assertEqual(await queue.ready(UnixSeconds(T0 + 60), 9), (OWNER,))
+        await queue.rest(STRANGER, T0)
+        self.assertEqual(await queue.ready(FAR, 9), (OWNER,))
+
+    async def test_ready_puts_itself_right(self) -> None:
+        """A wallet that is offered with nothing ripe is offered again when something is."""
+        await pending(self.world)
+        queue, keys = self.world.journal.queue, self.world.journal.store.keys
+        early = Write("ZADD", keys.ready(), (T0, OWNER.hex))
+        await meddle(self.world.keyspace, early)
+        self.assertEqual(await queue.ready(T0, 9), ())
+        self.assertEqual(await self.raw("ZSCORE", keys.ready(), OWNER.hex), b"%d" % (T0 + 600))
+        nobody = Write("ZADD", keys.ready(), (T0, STRANGER.hex))
+        await meddle(self.world.keyspace, nobody)
+        self.assertEqual(await queue.ready(T0, 9), ())
+        self.assertIsNone(await self.raw("ZSCORE", keys.ready(), STRANGER.hex))
+
+    async def test_lost_charge(self) -> None:
+        """A charge that has disappeared is a broken law, not a shorter batch (L6)."""
+        await running(self.world)
+        batch = await signed(self.world)
+        key = self.world.journal.store.keys.charge(create_charge_id(SB))
+        await meddle(self.world.keyspace, Write("DEL", key))
+        await self.refused(BrokenLaw, self.world.journal.queue.batch_records(batch.value))
+
+    async def test_batch_of_something_else(self) -> None:
+        """A batch is signed with exactly its own promises (L6)."""
+        await ticked(self.world, await running(self.world))
+        promises = await promised(self.world)
+        await self.unchanged(
+            BrokenLaw, lambda: self.world.journal.queue.sign(batch_of(promises), promises[:1])
+        )
+
+    async def test_stale_token(self) -> None:
+        """No worker fact of a worker that was replaced changes anything (L10)."""
+        before = await running(self.world)
+        await running(self.world, "sb-2", owner=STRANGER)
+        batch = await signed(self.world)
+        await ticked(self.world, before)
+        promises = await promised(self.world, STRANGER)
+        ruled = await rulings(self.world, batch, paid)
+        await self.usurp()
+        queue = self.world.journal.queue
+        for call in (
+            lambda: queue.rest(OWNER, FAR),
+            lambda: queue.sign(batch_of(promises, "batch-2"), promises),
+            lambda: queue.record_attempt(batch, attempt()),
+            lambda: queue.resolve(batch, block(), ruled, (), ()),
+        ):
+            await self.unchanged(LeaseLost, call)
+        await self.world.other.queue.resolve(batch, block(), ruled, (), ())
+
+    async def test_many(self) -> None:
+        """A batch of fifty charges is one write."""
+        for number in range(50):
+            await running(self.world, f"sb-{number}")
+        batch = await signed(self.world)
+        self.assertEqual(len(batch.value.charges), 50)
+        ruled = await rulings(self.world, batch, paid)
+        await self.world.journal.queue.resolve(batch, block(), ruled, [account()], ())
+        fields = await self.exposure()
+        self.assertEqual({name.split(":")[0] for name in fields}, {"session"})
+
+
+class _OnDisk:
+    """Real waiting for the disk is tried where it is the subject; it takes up to a second."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    async def wait_for_disk(self, mark: str, expectations: Any) -> None:
+        """At once."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def queue_suite(name: str, make_world: MakeWorld) -> type[JournalCase]:
+    """The suite for one adapter."""
+    return type(f"{name}QueueTests", (QueueCase,), {"make_world": staticmethod(make_world)})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from string import ascii_letters, ascii_lowercase, digits
 from typing import Any
 
 from attrs import evolve
@@ -127,14 +128,18 @@ def addresses() -> SearchStrategy[Address]:
 @cache
 def sandbox_ids() -> SearchStrategy[SandboxId]:
     """UUIDs, as today's servers give, and the short ids of older ones."""
-    short = st.from_regex(r"[0-9A-Za-z][0-9A-Za-z._-]{0,20}", fullmatch=True)
+    short = st.builds(
+        str.__add__,
+        st.sampled_from(ascii_letters + digits),
+        st.text(ascii_letters + digits + "._-", max_size=20),
+    )
     return (st.uuids().map(str) | short).map(SandboxId)
 
 
 @cache
 def references() -> SearchStrategy[Reference]:
     """What C{IIds.reference} promises: lower case, digits and hyphens, at most 40."""
-    return st.from_regex(r"[a-z0-9][a-z0-9-]{0,39}", fullmatch=True).map(Reference)
+    return st.text(ascii_lowercase + digits + "-", min_size=1, max_size=40).map(Reference)
 
 
 @cache

@@ -206,7 +206,7 @@ class RunsDryAtTests(SynchronousTestCase):
         The answer is the second from which on what is left does not exceed the stop's cost.
 
         Each session and that cost are rounded by less than a neuron: by so much time, and
-        the second it falls into, the answer may differ.
+        the seconds that both are rounded to, the answer may differ.
         """
         fields = {f"session:{n}": f"0:{r}:{NOW - ago}" for n, (r, ago) in enumerate(running)}
         exposure = Exposure({**fields, "charge:c": str(owed)})
@@ -222,4 +222,5 @@ class RunsDryAtTests(SynchronousTestCase):
         if dry == NOW:
             self.assertLessEqual(answer, NOW)
         else:
-            self.assertLessEqual(abs(answer - dry), 1 + 60 * (len(running) + 1) // rate)
+            neurons = len(running) + 1
+            self.assertLess(rate * (abs(answer - dry) - 2), 60 * neurons)

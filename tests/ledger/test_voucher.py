@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from attrs import evolve
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -25,6 +27,7 @@ from sandbox_billing.ledger.voucher import (
 from tests.strategies import charge_records, charges, sealed_states, seals
 
 
+@cache
 def offers() -> st.SearchStrategy[tuple[Charge, Seal, ChargeState]]:
     """A charge, what was promised for it, and a state that keeps the promise."""
     return charges().flatmap(

@@ -109,7 +109,9 @@ def exit_with(reactor: Any, text: str) -> None:
     @param text: What is wrong and what to do; goes to the log and to standard error.
     """
     _log.critical("{text}", text=text)
-    sys.stderr.write(f"sandbox-billing: {text}\n")
+    # Past the log, which takes standard error over.
+    if sys.__stderr__ is not None:
+        sys.__stderr__.write(f"sandbox-billing: {text}\n")
 
     def leave() -> None:
         # twistd always ends with 0 here; the last exit handler has the last word.

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
@@ -37,7 +38,7 @@ BANNER = """
 
     curl -s {proxy}/info
     curl -s {proxy}/readyz
-    python -m sandbox_billing.devnet.sign --base {proxy} --create
+    python -m sandbox_billing.devnet.sign {proxy} POST /api/sandbox '{{}}'
 """
 
 
@@ -63,6 +64,17 @@ class DevnetService(MultiService):
         self.daemon: Daemon | None = None
         self._up: Deferred[None] | None = None
 
+    def stopService(self) -> Deferred[Any]:
+        """The daemon first, while its world still stands."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._up is not None:
+            self._up.cancel()
+        if self.daemon is not None:
+            await maybeDeferred(self.daemon.disownServiceParent)
+        await maybeDeferred(MultiService.stopService, self)
+
     def startService(self) -> None:
         """Start the parts at once; the contracts are deployed meanwhile."""
         MultiService.startService(self)
@@ -70,6 +82,8 @@ class DevnetService(MultiService):
         self._up.addErrback(self._failed)
 
     def _failed(self, failure: Any) -> None:
+        if failure.check(CancelledError):
+            return
         self._log.failure("the devnet did not come up", failure=failure)
         self._fatal(self._reactor, f"the devnet did not come up: {failure.value}")
 
@@ -94,7 +108,11 @@ class DevnetService(MultiService):
         await deferToThread(lambda: (alice.deposit(TOKEN), alice.acknowledge()))
         self.daemon.setServiceParent(self)  # type: ignore[no-untyped-call]
         assert self.world.deployment is not None
-        sys.stderr.write(
+        while self.daemon.readiness.reasons():
+            await deferLater(self._reactor, 0.1)
+        # Past the log, which takes standard error over.
+        assert sys.__stderr__ is not None
+        sys.__stderr__.write(
             BANNER.format(
                 proxy=f"http://127.0.0.1:{self.daemon.address.port}",
                 chain=self.world.chain.url,
@@ -106,4 +124,4 @@ class DevnetService(MultiService):
                 key="0x" + ALICE.hex(),
             )
         )
-        sys.stderr.flush()
+        sys.__stderr__.flush()

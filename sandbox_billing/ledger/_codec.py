@@ -52,7 +52,7 @@ def decode(cls: type[T], text: str | bytes) -> T:
         version = document.pop("v")
     except (ValueError, AttributeError, KeyError, TypeError) as why:
         raise BadInput(f"not a stored {cls.__name__}: {why!r}") from why
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:
         raise BadInput(f"a stored {cls.__name__} has version {version}; this daemon reads 1")
     try:
         value = _read(cls, document)
@@ -69,10 +69,17 @@ def _structure(value: Any, hint: Any) -> dict[str, Any]:
 
 
 def _write(value: Any, hint: Any) -> Any:
+    if value is None:
+        return None
     origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        options = [o for o in get_args(hint) if o is not type(None)]
+        if len(options) > 1:
+            return {"is": type(value).__name__, **_structure(value, type(value))}
+        return _write(value, options[0])
     if hint in _DECIMAL_STRINGS:
         return str(value)
-    if value is None or isinstance(value, str | bool | int):
+    if isinstance(value, str | bool | int):
         return value
     if isinstance(value, Address):
         return value.hex
@@ -80,11 +87,6 @@ def _write(value: Any, hint: Any) -> Any:
         return value.value
     if origin is tuple:
         return [_write(item, get_args(hint)[0]) for item in value]
-    if origin in (Union, UnionType):
-        options = [o for o in get_args(hint) if o is not type(None)]
-        if len(options) > 1:
-            return {"is": type(value).__name__, **_structure(value, type(value))}
-        return _write(value, options[0])
     if has(type(value)):
         return _structure(value, hint)
     raise TypeError(f"no stored form for {value!r} as {hint!r}")
@@ -97,6 +99,8 @@ def _read(hint: Any, stored: Any) -> Any:
     if origin in (Union, UnionType):
         return _read_union(get_args(hint), stored)
     if origin is tuple:
+        if type(stored) is not list:
+            raise TypeError(f"{stored!r} is no list")
         return tuple(_read(get_args(hint)[0], item) for item in stored)
     if hint is Address:
         return Address(stored)

@@ -26,6 +26,7 @@ from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
 from sandbox_billing.adapters.system import RandomIds, SystemClock
 from sandbox_billing.configuration import read_configuration
+from sandbox_billing.daemon import Daemon
 from sandbox_billing.devnet.story import NotTrue, Story, Tale
 from sandbox_billing.devnet.wallet import connect
 from sandbox_billing.devnet.world import World
@@ -33,7 +34,6 @@ from sandbox_billing.errors import BrokenLaw
 from sandbox_billing.ledger.laws import Books, l1_solvent, l2_disjoint, l5_rising, l6_books
 from sandbox_billing.ledger.money import Neuron, format_0g
 from sandbox_billing.logs import JSONLines
-from sandbox_billing.daemon import Daemon
 
 
 READY_SECONDS = 30

@@ -14,10 +14,10 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from sandbox_billing.configuration import read_configuration
+from sandbox_billing.daemon import Daemon
 from sandbox_billing.devnet.world import ALICE, TOKEN, World
 from sandbox_billing.errors import ConfigurationError
 from sandbox_billing.signing.eip55 import checksum
-from sandbox_billing.daemon import Daemon
 
 
 BANNER = """
@@ -38,7 +38,7 @@ BANNER = """
 
     curl -s {proxy}/info
     curl -s {proxy}/readyz
-    python -m sandbox_billing.devnet.sign {proxy} POST /api/sandbox '{{}}'
+    {python} -m sandbox_billing.devnet.sign {proxy} POST /api/sandbox '{{}}'
 """
 
 
@@ -114,6 +114,7 @@ class DevnetService(MultiService):
         assert sys.__stderr__ is not None
         sys.__stderr__.write(
             BANNER.format(
+                python=sys.executable,
                 proxy=f"http://127.0.0.1:{self.daemon.address.port}",
                 chain=self.world.chain.url,
                 daytona=self.world.daytona.url,

@@ -165,6 +165,24 @@ class ReorgTests(ChainCase):
             await self.adapter(StubNode(self, twist).url).happenings(1, head.number)
         self.assertTrue(done)
 
+    async def test_after_logs_were_read(self) -> None:
+        """Nor is a range believed whose end is another block afterwards, empty or not."""
+        head = await self.adapter().head()
+        asked: list[str] = []
+
+        def twist(method: str, params: list[Any], forward: Forward) -> Any:
+            found = forward(method, params)
+            if method == "eth_getBlockByNumber":
+                asked.append(method)
+                if len(asked) == 2:
+                    return {**found, "hash": "0x" + "99" * 32}
+            return found
+
+        node = StubNode(self, twist)
+        with self.assertRaises(Transient):
+            await self.adapter(node.url).happenings(head.number, head.number)
+        self.assertEqual(len(asked), 2)
+
     async def test_the_same_number_again(self) -> None:
         """After a reorg the old block is gone for every kind of read."""
         chain = self.adapter()
@@ -245,7 +263,7 @@ class LogRangeTests(ChainCase):
         self.assertEqual(sum(asked), 2 * (last + 1))
 
     async def test_halved(self) -> None:
-        """A refused range is halved until it is taken, and grows again afterwards."""
+        """A refused range is halved until it is taken."""
         await self.run_on_chain(self.stage.fund, 100)
         last = await self._mine(12)
         node, asked = self._watching(4)
@@ -254,6 +272,28 @@ class LogRangeTests(ChainCase):
         taken = [size for size in asked if size <= 4]
         self.assertGreaterEqual(sum(taken), 2 * (last + 1))
         self.assertLess(len(asked), 60)
+
+    async def test_wider_again(self) -> None:
+        """A node that takes more later is asked for more, after a while."""
+        last = await self._mine(12)
+        limit = [1]
+        asked: list[int] = []
+
+        def twist(method: str, params: list[Any], forward: Forward) -> Any:
+            if method == "eth_getLogs":
+                first, until = (int(params[0][key], 16) for key in ("fromBlock", "toBlock"))
+                asked.append(until - first + 1)
+                if asked[-1] > limit[0]:
+                    raise RpcError("range too large", -32005)
+            return forward(method, params)
+
+        chain = self.adapter(StubNode(self, twist).url, log_range=4)
+        await chain.happenings(0, 1)
+        limit[0] = 1_000
+        asked.clear()
+        await chain.happenings(0, last)
+        self.assertEqual(asked[0], 1)
+        self.assertIn(2, asked)
 
     async def test_a_block_that_is_refused(self) -> None:
         """A single block that no node gives is a failure, not an endless halving."""
@@ -302,6 +342,20 @@ class LogRangeTests(ChainCase):
                 await self.adapter(node.url).happenings(0, last)
             both = self.adapter(node.url, self.service.url)
             self.assertEqual(await self._events(both, 0, last), 3)
+
+    async def test_logs_of_other_blocks(self) -> None:
+        """Logs from outside the range would be counted twice: the node is not believed."""
+        await self.run_on_chain(self.stage.fund, 100)
+        last = await self._mine(1)
+
+        def twist(method: str, params: list[Any], forward: Forward) -> Any:
+            if method == "eth_getLogs":
+                return forward(method, [{**params[0], "fromBlock": "0x0"}])
+            return forward(method, params)
+
+        with self.assertRaises(Transient):
+            await self.adapter(StubNode(self, twist).url).happenings(last, last)
+        self.assertEqual(await self._events(self.adapter(), last, last), 0)
 
 
 class FirstBlockTests(ChainCase):

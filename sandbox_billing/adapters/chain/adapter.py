@@ -55,7 +55,7 @@ class ChainSettings:
     @ivar read_seconds: Per call.
     """
 
-    urls: tuple[str, ...] = field(converter=tuple, repr=False)
+    urls: tuple[str, ...] = field(repr=False)
     chain_id: int
     contract: Address
     provider: Address

@@ -1,7 +1,7 @@
 """
 The contract's logs, and what they mean to us.
 
-Tests: L{tests.adapters.test_chain_logs}.
+Tests: L{tests.adapters.test_chain_reads}, L{tests.adapters.test_chain_codec}.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _OF_WALLETS: Mapping[str, str] = {
 
 _OF_PROVIDERS = ("ServiceUpdated", "ProviderLeaving", "ProviderLeft")
 _REGISTRATIONS = ("ServiceUpdated", "ProviderLeft")
+_TAKEN_BEFORE_WIDER = 8
 _SETTLEMENTS = ("VoucherSettled", "VoucherShortfall")
 
 
@@ -54,6 +55,7 @@ class LogReader:
         self._provider = provider
         self._codec = codec
         self._widest = self._range = log_range
+        self._taken = 0
 
     def happenings(self, first: int, last: int) -> Happenings:
         """
@@ -76,8 +78,15 @@ class LogReader:
             logs += found
             blocks.update(headers)
             start = end + 1
-            self._range = min(self._widest, self._range * 2)
+            self._widen()
         return interpret(logs, blocks, self._provider)
+
+    def _widen(self) -> None:
+        """Try twice as much after a while: what a node refused it may take later."""
+        self._taken += 1
+        if self._taken >= _TAKEN_BEFORE_WIDER:
+            self._taken = 0
+            self._range = min(self._widest, self._range * 2)
 
     def _narrow(self, size: int, failure: NoNode) -> None:
         """
@@ -90,6 +99,7 @@ class LogReader:
             isinstance(c, RpcRefusal) or (isinstance(c, NodeFailure) and c.too_much)
             for c in failure.causes
         )
+        self._taken = 0
         if size > 1 and (slow or refused):
             self._range = size // 2
         # After a time-out the caller's next turn tries with less: ten halvings of ten

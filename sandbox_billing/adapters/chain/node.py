@@ -4,7 +4,7 @@ One JSON-RPC node: what it answered, what it refused, and whether it answered at
 Blocking; for the threads of the adapter.  No text made here contains a node's URL: its
 user, path or query may be a credential.
 
-Tests: L{tests.adapters.test_chain_node}.
+Tests: L{tests.adapters.test_chain_failover}.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ HTTP to one JSON-RPC node, through web3's provider with everything it does by it
 Imported by L{node<sandbox_billing.adapters.chain.node>} at the first call only: web3 costs
 half a second and 54 MiB.
 
-Tests: L{tests.adapters.test_chain_node}.
+Tests: L{tests.adapters.test_chain_failover}.
 """
 
 from __future__ import annotations

@@ -474,7 +474,7 @@ def worlds(draw: Callable[[SearchStrategy[Any]], Any]) -> World:
     row = st.builds(
         Row,
         sandbox=st.sampled_from(names),
-        state=st.just(RUNNING) | st.sampled_from(STATES),
+        state=st.just(RUNNING) | st.sampled_from(sorted(NEVER_STARTED)) | st.sampled_from(STATES),
         desired_state=st.sampled_from([None, "started", "stopped", "destroyed"]),
         labels=labels,
         resources=resources(),

@@ -7,12 +7,12 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -53,6 +53,24 @@ async def until(
         if reactor.seconds() > deadline:
             raise NeverHappened(f"waited in vain for {what}")
         await deferLater(reactor, 0.05)
+
+
+async def together(**stories: Coroutine[Any, Any, None]) -> None:
+    """
+    Tell several stories at once: each waits most of the time.
+
+    @raise AssertionError: Some failed; with the name and the traceback of each.
+    """
+    told = await DeferredList(
+        [Deferred.fromCoroutine(story) for story in stories.values()], consumeErrors=True
+    )
+    failed = [
+        f"{name}: {failure.getTraceback()}"
+        for name, (well, failure) in zip(stories, told, strict=True)
+        if not well
+    ]
+    if failed:
+        raise AssertionError("\n\n".join(failed))
 
 
 class _Listener(ProcessProtocol):

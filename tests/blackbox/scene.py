@@ -43,6 +43,8 @@ RATE = PRICES.per_cpu_per_minute + PRICES.per_memory_gib_per_minute
 INTERVAL_SECONDS = 4
 RECONCILE_SECONDS = 1
 
+STOP_DELAY_SECONDS = 3
+
 READ_ONLY = ("GET", "HEAD")
 
 
@@ -54,15 +56,16 @@ def cost(seconds: int) -> int:
 @define(eq=False)
 class Scene:
     """
-    @ivar mining: Blocks come each second while it runs.
+    @ivar holding: Whether no block comes while a transaction of the daemon waits for one.
     @ivar daemon: The process of the moment.
     """
 
     case: TestCase
     world: World
-    pool: Any
     http: Any
-    mining: LoopingCall
+    holding: bool = False
+    mining: LoopingCall | None = None
+    mined: Any = None
     keyspace: RedisKeyspace | None = None
     journal: Journal | None = None
     daemon: Child | None = None
@@ -84,17 +87,18 @@ class Scene:
         )
         pool: Any = HTTPConnectionPool(reactor, persistent=False)
         http: Any = HTTPClient(Agent(reactor, pool=pool))
-        mining = LoopingCall(lambda: world.chain.run(world.blocks.tick))
         world.startService()
-        scene = cls(case, world, pool, http, mining)
+        scene = cls(case, world, http)
         case.addCleanup(scene.close)
         await world.up()
         scene.settings = {
             "VOUCHER_INTERVAL_SEC": str(INTERVAL_SECONDS),
             "RECONCILE_INTERVAL_SEC": str(RECONCILE_SECONDS),
+            "STOP_DELAY_SEC": str(STOP_DELAY_SECONDS),
             **settings,
         }
-        scene.resume_mining()
+        scene.mining = LoopingCall(scene.mine)
+        scene.mined = scene.mining.start(1.0)
         return scene
 
     async def close(self) -> None:
@@ -103,7 +107,9 @@ class Scene:
             await child.kill()
         if self.keyspace is not None:
             await self.keyspace.close()
-        await self.pause_mining()
+        if self.mining is not None and self.mining.running:
+            self.mining.stop()
+            await self.mined
         await maybeDeferred(self.world.stopService)
 
     async def until(self, what: str, happened: Any, **how: Any) -> Any:
@@ -123,28 +129,32 @@ class Scene:
 
     # -- the chain ---------------------------------------------------------------------
 
-    def resume_mining(self) -> None:
-        """A block a second from now on."""
-        if not self.mining.running:
-            self._mined = self.mining.start(1.0)
+    def mine(self) -> Any:
+        """A block, unless what the daemon has sent is being held."""
+        return self.world.chain.run(self._mine)
 
-    async def pause_mining(self) -> None:
-        """No block comes from now on; what is sent stays in the pool."""
-        if self.mining.running:
-            self.mining.stop()
-            await self._mined
+    def _mine(self) -> None:
+        if not (self.holding and self.unmined()):
+            self.world.blocks.tick()
 
-    _mined: Any = None
+    async def transaction_held(self) -> None:
+        """
+        Until a transaction of the daemon is in the pool; no block comes from then on.
+
+        Not at once: what was mined before may still want its confirmations.
+        """
+        self.holding = True
+        await self.until("a settlement to be sent", lambda: self.world.chain.run(self.unmined))
+
+    def release(self) -> None:
+        """Let blocks come again."""
+        self.holding = False
 
     def unmined(self) -> int:
         """Transactions of the daemon in the pool; in the thread of the chain only."""
         signer = bytes.fromhex(SigningKey.from_bytes(SIGNER).address.hex[2:])
         blocks = self.world.blocks
         return blocks.nonce(signer, "pending") - blocks.nonce(signer, "latest")
-
-    async def transaction_waits(self) -> None:
-        """Until a transaction of the daemon is in the pool."""
-        await self.until("a settlement to be sent", lambda: self.world.chain.run(self.unmined))
 
     def settled(self, wallet: Wallet) -> list[Any]:
         """VoucherSettled of a wallet, in order; blocking."""

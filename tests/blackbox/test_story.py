@@ -12,6 +12,7 @@ from tests.blackbox.scene import (
     INTERVAL_SECONDS,
     PRICES,
     RECONCILE_SECONDS,
+    STOP_DELAY_SECONDS,
     Scene,
     cost,
     preimage_hash,
@@ -20,8 +21,6 @@ from tests.blackbox.scene import (
 
 CAROL = DEVELOPMENT_KEYS[6]
 """A well-known development key."""
-
-STOP_DELAY_SECONDS = 3
 
 BOB_DEPOSIT = PRICES.create_fee + cost(14)
 """Enough to be admitted (fee, an interval, the stop), and for a few seconds more."""

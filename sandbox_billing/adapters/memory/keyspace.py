@@ -8,7 +8,7 @@ C{tests.adapters.test_redis_commit}, commit by commit.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
@@ -71,7 +71,7 @@ class MemoryKeyspace:
         return {key: self._values[key] for key in list(self._values) if self._find(key) is not None}
 
     def _commit(self, commit: Commit) -> Committed:
-        if commit.token is not None and self._find(commit.fence) != commit.token:
+        if commit.token is not None and _string(self._find(commit.fence)) != commit.token:
             return Committed(Outcome.FENCED)
         outcome = Outcome.DONE
         for place, expectation in enumerate(commit.expectations):
@@ -81,14 +81,26 @@ class MemoryKeyspace:
                 outcome = Outcome.ALREADY
                 break
         if outcome is Outcome.DONE:
-            for step in commit.writes:
-                wanted, _ = WRITES[step.name]
-                found = self._find(step.key)
-                if wanted is not None and found is not None and kind_of(found) != wanted:
-                    raise WrongType(f"{step.key} is a {kind_of(found)}")
+            self._check_kinds(commit.writes)
+            if commit.writes:
+                _string(self._find(commit.fence))
             for step in commit.writes:
                 self._write(step)
         return Committed(outcome, tuple(self._read(step) for step in commit.reads))
+
+    def _check_kinds(self, writes: Sequence[Step]) -> None:
+        """What cannot be written is found before anything is."""
+        kinds: dict[str, str | None] = {}
+        for step in writes:
+            wanted, _ = WRITES[step.name]
+            if step.name == "DEL":
+                kinds[step.key] = None
+            elif wanted is not None:
+                value = self._find(step.key)
+                kind = kinds.get(step.key, None if value is None else kind_of(value))
+                if kind is not None and kind != wanted:
+                    raise WrongType(f"{step.key} is a {kind}")
+                kinds[step.key] = wanted
 
     def _find(self, key: str) -> Value | None:
         expiry = self._expires.get(key)
@@ -144,10 +156,11 @@ class MemoryKeyspace:
 
 
 def _field(found: Value | None, name: bytes) -> bytes | None:
-    if found is not None and not isinstance(found, dict):
+    if found is None:
+        return None
+    if kind_of(found) != "hash":
         raise WrongType(f"a {kind_of(found)} has no fields")
-    value = None if found is None else found.get(name)
-    return value if isinstance(value, bytes) else None
+    return cast("dict[bytes, bytes]", found).get(name)
 
 
 def _string(found: Value | None) -> bytes | None:

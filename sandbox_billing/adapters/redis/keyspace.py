@@ -108,7 +108,7 @@ class RedisKeyspace:
             self._log.info("asking again whether we did {name}", name=commit.name)
             try:
                 answer = await self._run(commit)
-            except Transient as why:
+            except (Transient, UnknownOutcome) as why:
                 raise UnknownOutcome(f"{commit.name}: the connection was lost") from why
         return understand(answer)
 

@@ -71,14 +71,18 @@ if stale ~= nil then return 'STALE' .. stale end
 local writes = tonumber(ARGV[4])
 if outcome == 'DONE' and writes > 0 then
     local first_k, first_a = k, a
+    local kinds = {}
     for _ = 1, writes do
-        local wanted = WRITES[ARGV[a]]
+        local key, wanted = KEYS[k], WRITES[ARGV[a]]
         if wanted == nil then return redis.error_reply('ERR not a write of ours: ' .. ARGV[a]) end
-        if wanted ~= 'any' then
-            local found = redis.call('TYPE', KEYS[k])['ok']
+        if ARGV[a] == 'DEL' then
+            kinds[key] = 'none'
+        elseif wanted ~= 'any' then
+            local found = kinds[key] or redis.call('TYPE', key)['ok']
             if found ~= 'none' and found ~= wanted then
-                return redis.error_reply('WRONGTYPE ' .. KEYS[k] .. ' is a ' .. found)
+                return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. found)
             end
+            kinds[key] = wanted
         end
         next_step()
     end

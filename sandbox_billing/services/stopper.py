@@ -23,7 +23,7 @@ from sandbox_billing.interfaces import (
     StopOrder,
 )
 from sandbox_billing.ledger.identity import SandboxId
-from sandbox_billing.ledger.metering import NOT_RUNNING, counts
+from sandbox_billing.ledger.metering import NEVER_STARTED, NOT_RUNNING, counts
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.closing import Closer
@@ -95,7 +95,11 @@ class Stopper:
             return
         if _ended(shown):
             if await self._believable(order.sandbox, sent_at):
-                await self.closer.not_running(order.sandbox, destroyed=False)
+                await self.closer.not_running(
+                    order.sandbox,
+                    destroyed=False,
+                    forgive_create=await self._never_started(order.sandbox, shown),
+                )
                 await self.stops.done(order.sandbox)
             return
         sent_at = self.wall.now()
@@ -107,6 +111,12 @@ class Stopper:
         """A lookup may come from a cache that is older than the session's last change."""
         session = await self.doors.session(sandbox)
         return session is None or counts(session.value, sent_at, by_id=True)
+
+    async def _never_started(self, sandbox: SandboxId, shown: Sandbox) -> bool:
+        """Whether it failed before it was ever seen running: then creating it is free."""
+        session = await self.doors.session(sandbox)
+        pending = session is not None and session.value.started_at is None
+        return pending and shown.state in NEVER_STARTED
 
 
 def _ended(shown: Sandbox) -> bool:

@@ -1,0 +1,428 @@
+"""Settings: each good and bad, all errors at once, to the letter; no secret in a repr."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from attrs import fields
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from sandbox_billing.configuration import (
+    LATER,
+    REQUIRED,
+    SETTINGS,
+    TEST_CHAINS,
+    Configuration,
+    read_configuration,
+    read_env_file,
+)
+from sandbox_billing.errors import ConfigurationError
+from sandbox_billing.ledger.identity import Address
+
+
+CONTRACT = "0xd7e0CD227e602FedBb93c36B1F5bf415398508a4"
+OTHER = "0x" + "22" * 20
+# Well-known development key: 32 bytes of 0x11, the published test vector's.
+KEY = "0x" + "11" * 32
+
+LEAST = {
+    "DAYTONA_API_URL": "http://daytona.test/api",
+    "DAYTONA_ADMIN_KEY": "admin-secret",
+    "SETTLEMENT_CONTRACT": CONTRACT,
+    "RPC_URL": "https://rpc.test",
+    "CHAIN_ID": "16602",
+    "BACKEND_APP_NAME": "billing",
+}
+"""The fewest settings a daemon starts with."""
+
+WHOLE = "must be a whole number from {} to {}"
+NEURON = "must be a whole number of neuron (1 0G = 10^18 neuron)"
+ADDRESS = "must be an address: 0x and 40 hex digits"
+URL = "must be an http:// or https:// address"
+SWITCH = "must be true, 1, false or 0"
+MOST = 2**31 - 1
+
+NOT_WHOLE = ("-1", "1.5", "1e3", "1_0", "+1", "x", "0x10", "١", "9" * 79)
+
+# name, default, (given, read) pairs, bad ones, what is said of them
+CASES: tuple[tuple[str, Any, tuple[tuple[str, Any], ...], tuple[str, ...], str], ...] = (
+    (
+        "DAYTONA_API_URL",
+        REQUIRED,
+        (("https://d.test:8443/api/", "https://d.test:8443/api"),),
+        ("d.test", "ftp://d.test", "http://", "//d.test"),
+        URL,
+    ),
+    ("DAYTONA_ADMIN_KEY", REQUIRED, (("a=b c", "a=b c"),), (), ""),
+    ("SETTLEMENT_CONTRACT", REQUIRED, ((OTHER, Address(OTHER)),), ("0x12", OTHER[2:]), ADDRESS),
+    (
+        "RPC_URL",
+        REQUIRED,
+        (
+            ("http://a.test", ("http://a.test",)),
+            ("http://a.test/, https://b.test/k ,", ("http://a.test", "https://b.test/k")),
+        ),
+        ("http://a.test,b.test", "ws://a.test"),
+        URL,
+    ),
+    ("CHAIN_ID", REQUIRED, (("1", 1), ("31337", 31337)), ("0", *NOT_WHOLE), WHOLE.format(1, 2**53)),
+    ("PROVIDER_ADDRESS", None, ((OTHER, Address(OTHER)),), ("me",), ADDRESS),
+    (
+        "REDIS_ADDR",
+        ("localhost", 6379),
+        (("r.test:1", ("r.test", 1)), ("[::1]:6380", ("::1", 6380))),
+        ("r.test", ":6379", "r.test:0", "r.test:65536", "r.test:x"),
+        "must be host:port",
+    ),
+    ("REDIS_PASSWORD", None, (("secret", "secret"),), (), ""),
+    ("VOUCHER_INTERVAL_SEC", 3600, (("1", 1),), ("0", *NOT_WHOLE), WHOLE.format(1, MOST)),
+    ("COMPUTE_PRICE_PER_SEC", 16667, (("0", 0), (str(10**30), 10**30)), NOT_WHOLE, NEURON),
+    ("CREATE_FEE", 5_000_000, (("0", 0),), NOT_WHOLE, NEURON),
+    ("PORT", 8080, (("0", 0), ("65535", 65535)), ("65536", *NOT_WHOLE), WHOLE.format(0, 65535)),
+    ("MOCK_APP_PRIVATE_KEY", None, ((KEY, KEY),), (), ""),
+    ("BACKEND_TAPP_IP", "127.0.0.1", (("10.0.0.1", "10.0.0.1"),), (), ""),
+    (
+        "BACKEND_TAPP_PORT",
+        50051,
+        (("1", 1),),
+        ("0", "65536", *NOT_WHOLE),
+        WHOLE.format(1, 65535),
+    ),
+    ("BACKEND_APP_NAME", "billing", (("other", "other"),), (), ""),
+    ("TAPP_TRUSTED_HOSTS", (), (("a, b ,,c", ("a", "b", "c")),), (), ""),
+    (
+        "ADMIN_ADDRESSES",
+        (),
+        ((f"{OTHER}, {CONTRACT}", (Address(OTHER), Address(CONTRACT))),),
+        (f"{OTHER},me",),
+        ADDRESS,
+    ),
+    ("SSH_GATEWAY_HOST", None, (("ssh.test", "ssh.test"),), (), ""),
+    ("PROXY_DOMAIN", None, (("p.test", "p.test"),), (), ""),
+    ("RECONCILE_INTERVAL_SEC", 15, (("1", 1),), ("0", *NOT_WHOLE), WHOLE.format(1, MOST)),
+    ("CONFIRMATIONS", 2, (("0", 0),), ("10001", *NOT_WHOLE), WHOLE.format(0, 10_000)),
+    ("MIRROR_MAX_AGE_SEC", 60, (("1", 1),), ("0", *NOT_WHOLE), WHOLE.format(1, MOST)),
+    ("BATCH_MAX", 50, (("1", 1),), ("0", "1001", *NOT_WHOLE), WHOLE.format(1, 1000)),
+    ("BATCH_WAIT_SEC", 2, (("0", 0),), NOT_WHOLE, WHOLE.format(0, MOST)),
+    ("MAX_IN_FLIGHT", 5, (("16", 16),), ("0", "17", *NOT_WHOLE), WHOLE.format(1, 16)),
+    ("SETTLE_MIN_NEURON", 0, (("7", 7),), NOT_WHOLE, NEURON),
+    ("SETTLE_MAX_AGE_SEC", 1800, (("1", 1),), ("0", *NOT_WHOLE), WHOLE.format(1, MOST)),
+    ("LOSS_CAP_NEURON", 0, (("7", 7),), NOT_WHOLE, NEURON),
+    ("STOP_DELAY_SEC", 60, (("0", 0),), NOT_WHOLE, WHOLE.format(0, MOST)),
+    ("ACK_GRACE_SEC", 900, (("0", 0),), NOT_WHOLE, WHOLE.format(0, MOST)),
+    ("DEADMAN_MINUTES", 60, (("1", 1),), ("0", "10001", *NOT_WHOLE), WHOLE.format(1, 10_000)),
+    ("MAX_SANDBOXES_PER_WALLET", 20, (("1", 1),), ("0", *NOT_WHOLE), WHOLE.format(1, MOST)),
+    ("MAX_DISK_GB", 10, (("1", 1),), ("0", *NOT_WHOLE), WHOLE.format(1, MOST)),
+    ("START_BLOCK", None, (("0", 0),), NOT_WHOLE, WHOLE.format(0, 2**53)),
+    ("LOG_RANGE", 5000, (("1", 1),), ("0", *NOT_WHOLE), WHOLE.format(1, MOST)),
+    ("GAS_FLOOR_NEURON", 10**16, (("0", 0),), NOT_WHOLE, NEURON),
+    ("GAS_FEE_CAP_NEURON", 200 * 10**9, (("1", 1),), NOT_WHOLE, NEURON),
+    (
+        "AUTH_BINDING",
+        "toolbox-compat",
+        (("compat", "compat"), ("strict", "strict")),
+        ("Strict", "none"),
+        "must be one of compat, toolbox-compat, strict",
+    ),
+    (
+        "AUTH_AUDIENCE",
+        "optional",
+        (("required", "required"),),
+        ("yes",),
+        "must be one of optional, required",
+    ),
+    ("PUBLIC_URL", None, (("https://b.test/", "https://b.test"),), ("b.test",), URL),
+    ("PUBLIC_RPC_URL", None, (("https://r.test", "https://r.test"),), ("r.test",), URL),
+    ("LEASE_SEC", 15, (("2", 2),), ("1", "601", *NOT_WHOLE), WHOLE.format(2, 600)),
+)
+
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+class ReadCase(SynchronousTestCase):
+    """What every test here does."""
+
+    def read(self, **settings: str) -> Configuration:
+        """The least settings, and these."""
+        return read_configuration({**LEAST, **settings})
+
+    def problems(self, **settings: str) -> tuple[str, ...]:
+        """What is wrong with them."""
+        return self.assertRaises(ConfigurationError, self.read, **settings).problems
+
+
+class SettingTests(ReadCase):
+    """Each setting of wire.md §8, alone."""
+
+    def test_every_one_is_here(self) -> None:
+        """A setting without a case below is not tested; MOCK_TEE has tests of its own."""
+        self.assertEqual(sorted(BY_NAME), sorted([*(case[0] for case in CASES), "MOCK_TEE"]))
+
+    def test_defaults(self) -> None:
+        """What an unset or an empty variable means."""
+        unset, empty = self.read(), self.read(**dict.fromkeys(set(BY_NAME) - set(LEAST), " "))
+        self.assertEqual(unset, empty)
+        for name, default, _, _, _ in CASES:
+            if default is not REQUIRED:
+                with self.subTest(name=name):
+                    self.assertEqual(default, getattr(unset, BY_NAME[name].attribute))
+
+    def test_required(self) -> None:
+        """Each required one is missed by name, set but empty or not set."""
+        for name, default, _, _, _ in CASES:
+            if default is REQUIRED:
+                with self.subTest(name=name):
+                    expected = (f"{name} is required: {BY_NAME[name].help}",)
+                    self.assertEqual(expected, self.problems(**{name: ""}))
+
+    def test_good(self) -> None:
+        """What is taken, and what is read from it."""
+        for name, _, good, _, _ in CASES:
+            for given_, expected in good:
+                with self.subTest(name=name, given=given_):
+                    found = self.read(**{name: f" {given_} "})
+                    self.assertEqual(expected, getattr(found, BY_NAME[name].attribute))
+
+    def test_bad(self) -> None:
+        """What is refused, in exactly these words."""
+        for name, _, _, bad, text in CASES:
+            for given_ in bad:
+                with self.subTest(name=name, given=given_):
+                    self.assertEqual((f"{name} {text}",), self.problems(**{name: given_}))
+
+    def test_bad_ports(self) -> None:
+        """An address with a port that cannot be is told so."""
+        for port in ("x", "99999"):
+            self.assertEqual(
+                ("PUBLIC_URL has no usable port",),
+                self.problems(PUBLIC_URL=f"http://b.test:{port}"),
+            )
+
+    def test_no_rpc(self) -> None:
+        """A list of nothing names no address."""
+        self.assertEqual(
+            ("RPC_URL must name at least one http:// or https:// address",),
+            self.problems(RPC_URL=", ,"),
+        )
+
+    def test_attributes(self) -> None:
+        """Every setting is one attribute and every attribute one setting."""
+        attributes = [setting.attribute for setting in SETTINGS]
+        self.assertEqual(sorted(a.name for a in fields(Configuration)), sorted(attributes))
+
+    @given(st.sampled_from(sorted(set(BY_NAME) - {"MOCK_TEE"})), st.text(max_size=12))
+    def test_any_text(self, name: str, text: str) -> None:
+        """Whatever is given, it is read or told; nothing else happens."""
+        try:
+            self.read(**{name: text})
+        except ConfigurationError as why:
+            for problem in why.problems:
+                self.assertRegex(problem, r"^[A-Z_]+ (must|is|has) ")
+
+
+class TogetherTests(ReadCase):
+    """Settings beside one another."""
+
+    def test_all_at_once(self) -> None:
+        """Every wrong one is told in one go, one to a line."""
+        wrong = {
+            "DAYTONA_API_URL": "nowhere",
+            "CHAIN_ID": "",
+            "PORT": "http",
+            "CORS_ORIGINS": "*",
+            "BACKEND_APP_NAME": "",
+        }
+        why = self.assertRaises(ConfigurationError, read_configuration, {**LEAST, **wrong})
+        expected = (
+            "DAYTONA_API_URL must be an http:// or https:// address",
+            "CHAIN_ID is required: 16602 is 0G Galileo",
+            "PORT must be a whole number from 0 to 65535",
+            "CORS_ORIGINS is not built yet: unset it",
+            "BACKEND_APP_NAME is required unless MOCK_TEE is true",
+        )
+        self.assertEqual(expected, why.problems)
+        self.assertEqual(
+            "the settings are wrong:\n" + "\n".join(f"  - {one}" for one in expected), why.text
+        )
+
+    def test_nothing_set(self) -> None:
+        """An empty environment misses what is required, and names all of it."""
+        why = self.assertRaises(ConfigurationError, read_configuration, {})
+        self.assertEqual(
+            [
+                "DAYTONA_API_URL",
+                "DAYTONA_ADMIN_KEY",
+                "SETTLEMENT_CONTRACT",
+                "RPC_URL",
+                "CHAIN_ID",
+                "BACKEND_APP_NAME",
+            ],
+            [problem.split()[0] for problem in why.problems],
+        )
+
+    def test_not_built(self) -> None:
+        """B14: what is not built is refused, not ignored."""
+        for name in LATER:
+            self.assertEqual((f"{name} is not built yet: unset it",), self.problems(**{name: "1"}))
+            self.read(**{name: ""})
+
+    def test_sweep_follows_interval(self) -> None:
+        """The sweep is at most every 15 s and at least once a voucher interval."""
+        self.assertEqual(7, self.read(VOUCHER_INTERVAL_SEC="7").reconcile_interval)
+        self.assertEqual(15, self.read(VOUCHER_INTERVAL_SEC="16").reconcile_interval)
+
+    def test_sweep_and_dead_man(self) -> None:
+        """What is touched more rarely than every third of the dead-man's time would stop."""
+        self.read(RECONCILE_INTERVAL_SEC="20", DEADMAN_MINUTES="1")
+        expected = (
+            "RECONCILE_INTERVAL_SEC must be at most a third of DEADMAN_MINUTES, or paid"
+            " sandboxes would stop",
+        )
+        self.assertEqual(expected, self.problems(RECONCILE_INTERVAL_SEC="21", DEADMAN_MINUTES="1"))
+
+    def test_foreign_variables(self) -> None:
+        """The environment is full of other people's variables."""
+        self.assertEqual(self.read(), self.read(PATH="/bin", PORTS="x", MOCK="true"))
+
+
+class MockTests(ReadCase):
+    """T1: a mock key only by an exact word, and on a test chain only."""
+
+    def test_words(self) -> None:
+        """Two words switch it on, and empty, false and 0 off; no other is a guess."""
+        for on in ("true", "1"):
+            found = self.read(MOCK_TEE=on, MOCK_APP_PRIVATE_KEY=KEY)
+            self.assertEqual((True, KEY), (found.mock_tee, found.mock_key))
+        for off in ("", "false", "0"):
+            self.assertFalse(self.read(MOCK_TEE=off).mock_tee)
+        for guess in ("yes", "on", "no", "off", "2", "tru", "y", "t", "null", "none", "00"):
+            with self.subTest(guess=guess):
+                self.assertEqual((f"MOCK_TEE {SWITCH}",), self.problems(MOCK_TEE=guess))
+
+    def test_left_over_key(self) -> None:
+        """A key that was left over in the environment switches nothing on."""
+        found = self.read(MOCK_APP_PRIVATE_KEY=KEY, MOCK_TEE="false")
+        self.assertFalse(found.mock_tee)
+
+    def test_needs_key(self) -> None:
+        """With the mock the key must be given; the enclave's application need not."""
+        mock = {"MOCK_TEE": "true", "BACKEND_APP_NAME": ""}
+        self.assertEqual(("MOCK_APP_PRIVATE_KEY is required with MOCK_TEE",), self.problems(**mock))
+        self.assertIsNone(self.read(**mock, MOCK_APP_PRIVATE_KEY=KEY).tapp_app)
+
+    def test_without_it(self) -> None:
+        """Without the mock the enclave's application must be named."""
+        expected = ("BACKEND_APP_NAME is required unless MOCK_TEE is true",)
+        self.assertEqual(expected, self.problems(BACKEND_APP_NAME=""))
+
+    def test_chains(self) -> None:
+        """Every test chain is let in; a real one, 0G's too, is not."""
+        mock = {"MOCK_TEE": "true", "MOCK_APP_PRIVATE_KEY": KEY}
+        for chain in TEST_CHAINS:
+            self.read(**mock, CHAIN_ID=str(chain))
+        for chain in (1, 16661, 8453, 16603):
+            expected = (
+                f"MOCK_TEE is refused on chain {chain}: a mock key may sign on test chains only"
+                " (1337, 16600, 16601, 16602, 31337)",
+            )
+            self.assertEqual(expected, self.problems(**mock, CHAIN_ID=str(chain)))
+            self.read(CHAIN_ID=str(chain))
+
+
+class SecretTests(ReadCase):
+    """What no log may show."""
+
+    def test_repr(self) -> None:
+        """Neither key, password, nor the access token in an RPC address is in the repr."""
+        found = self.read(
+            DAYTONA_ADMIN_KEY="secret-1",
+            REDIS_PASSWORD="secret-2",
+            MOCK_APP_PRIVATE_KEY="secret-3",
+            RPC_URL="https://rpc.test/secret-4",
+        )
+        self.assertNotIn("secret", repr(found))
+        self.assertIn("daytona.test", repr(found))
+
+    def test_errors(self) -> None:
+        """A problem names the variable and never repeats what was given."""
+        for name, _, _, bad, _ in CASES:
+            if bad:
+                self.assertNotIn("hunter2", self.problems(**{name: "hunter2"})[0])
+
+
+class EnvFileTests(SynchronousTestCase):
+    """C{--env-file}: the lines that systemd's EnvironmentFile also takes."""
+
+    def problems(self, text: str) -> tuple[str, ...]:
+        """What is wrong with a file."""
+        return self.assertRaises(ConfigurationError, read_env_file, text).problems
+
+    def test_lines(self) -> None:
+        """Comments and blank lines are skipped, quotes taken off, the rest kept."""
+        text = (
+            "# a comment\n\n  PORT = 80 \nREDIS_PASSWORD='a b'\nDAYTONA_ADMIN_KEY=\"x=y#z\"\n"
+            "PROXY_DOMAIN=\nUSER_KEY=0x1\nCORS_ORIGINS=*\nSSH_GATEWAY_HOST='\n"
+        )
+        self.assertEqual(
+            {
+                "PORT": "80",
+                "REDIS_PASSWORD": "a b",
+                "DAYTONA_ADMIN_KEY": "x=y#z",
+                "PROXY_DOMAIN": "",
+                "USER_KEY": "0x1",
+                "CORS_ORIGINS": "*",
+                "SSH_GATEWAY_HOST": "'",
+            },
+            read_env_file(text),
+        )
+
+    def test_last_wins(self) -> None:
+        """As for systemd, the last of two lines counts."""
+        self.assertEqual({"PORT": "2"}, read_env_file("PORT=1\r\nPORT=2\r\n"))
+
+    def test_empty(self) -> None:
+        """A file that says nothing is a file."""
+        self.assertEqual({}, read_env_file(""))
+
+    def test_problems(self) -> None:
+        """B14: a misspelt variable would silently be the default; every one is told."""
+        text = "PORT=1\nprice=5\nCREATE-FEE=3\nexport CREATE_FEE=3\nCREATE_FEE\n"
+        expected = (
+            "line 2: nobody reads price",
+            "line 3: nobody reads CREATE-FEE",
+            "line 4: nobody reads export CREATE_FEE",
+            "line 5 is no NAME=value",
+        )
+        self.assertEqual(expected, self.problems(text))
+
+    def test_text(self) -> None:
+        """One problem to a line, under a heading; a secret on the line is not repeated."""
+        why = self.assertRaises(ConfigurationError, read_env_file, "DAYTONA_ADMIN_KEYS=secret")
+        expected = "the environment file is wrong:\n  - line 1: nobody reads DAYTONA_ADMIN_KEYS"
+        self.assertEqual(expected, why.text)
+
+    @given(
+        st.dictionaries(
+            st.sampled_from(sorted(BY_NAME)),
+            st.text(st.characters(categories=["L", "N"]), max_size=9),
+        )
+    )
+    def test_round_trip(self, settings: dict[str, str]) -> None:
+        """What is written is what is read."""
+        text = "\n".join(f"{name}={value}" for name, value in settings.items())
+        self.assertEqual(settings, read_env_file(text))
+
+
+class DocumentedTests(SynchronousTestCase):
+    """T7: the table is what the documents are made from."""
+
+    def test_names(self) -> None:
+        """Upper case, once each, and none of those that are not built."""
+        names = [setting.name for setting in SETTINGS]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertEqual(set(), set(names) & LATER)
+        for name in names:
+            self.assertTrue(re.fullmatch(r"[A-Z][A-Z_]+", name), name)

@@ -50,20 +50,19 @@ def contract_problems(
             f"there is no contract at SETTLEMENT_CONTRACT {configuration.settlement_contract}:"
             " deploy it first, or correct the address",
         )
-    problems = []
     if facts.domain_separator != separator:
-        problems.append(
+        return (
             f"the contract's domain separator is {facts.domain_separator}, ours {separator}:"
-            " SETTLEMENT_CONTRACT must be the proxy's address, of a SandboxServing"
+            " SETTLEMENT_CONTRACT must be the proxy's address, of a SandboxServing",
         )
     longest = configuration.voucher_interval + configuration.settle_max_age
     if longest >= facts.lock_seconds:
-        problems.append(
+        return (
             f"VOUCHER_INTERVAL_SEC + SETTLE_MAX_AGE_SEC is {longest} s and a refund is locked for"
             f" {facts.lock_seconds} s only: users could leave before they are charged; shorten"
-            " either"
+            " either",
         )
-    return tuple(problems)
+    return ()
 
 
 def registration_problems(

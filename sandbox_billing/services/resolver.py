@@ -32,7 +32,10 @@ from sandbox_billing.ledger.batch import Batch
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.settlement import (
+    INVALID_SIGNATURE,
+    PROVIDER_MISMATCH,
     Evidence,
+    Outcome,
     Resolved,
     SettlerFault,
     StillOwed,
@@ -165,7 +168,11 @@ class Resolver:
         self, stored: Stored[ChargeRecord], proof: Evidence, now: UnixSeconds
     ) -> Ruling | None:
         charge = stored.value.charge
-        outcome = resolve(proof, now)
+        outcome: Outcome = (
+            StillOwed(stored.value, "an earlier key signed it")
+            if _of_earlier_key(proof)
+            else resolve(proof, now)
+        )
         later = UnixSeconds(now + RETRY_SECONDS)
         match outcome:
             case Resolved(record, debt):
@@ -192,6 +199,17 @@ class Resolver:
                     wallet=charge.owner.hex,
                 )
                 return None
+
+
+def _of_earlier_key(proof: Evidence) -> bool:
+    """
+    Whether a voucher was refused because the signer was changed while it was in flight:
+    the settler signs the same nonce, fee and hash again (design.md §4.6).
+    """
+    seal = proof.record.seal
+    untouched = seal is not None and proof.settled is None and proof.last_nonce < seal.nonce
+    refused = proof.refusal in (PROVIDER_MISMATCH, INVALID_SIGNATURE)
+    return untouched and refused and proof.signer_is_ours and not proof.verifies_locally
 
 
 def key(record: ChargeRecord) -> tuple[Address, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
 from sandbox_billing import interfaces
@@ -27,10 +27,10 @@ from sandbox_billing.interfaces import (
     StoredQueue,
 )
 from sandbox_billing.ledger.account import BlockRef
-from sandbox_billing.ledger.batch import Batch
+from sandbox_billing.ledger.batch import Attempt, Batch
 from sandbox_billing.ledger.identity import Address, Nonce
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.settlement import Line, WalletQueue, charge_ids, plan
+from sandbox_billing.ledger.settlement import Line, WalletQueue, charge_ids, plan, plan_wallet
 from sandbox_billing.ledger.voucher import Charge, ChargeKind, ChargeRecord, Seal
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.policy import Policy
@@ -41,6 +41,9 @@ from sandbox_billing.signing.key import recover
 RESEND_SECONDS = 15
 """How long an attempt may stay without a receipt before the same bytes are sent again."""
 
+BUMP_SECONDS = 120
+"""How long an attempt may stay without a receipt before another offers more for gas."""
+
 REST_SECONDS = 30
 """How long a wallet that cannot be settled now is left alone unless its account changes."""
 
@@ -49,6 +52,7 @@ REST_SECONDS = 30
 class Settler:
     """
     @ivar signer: The enclave's key: signs vouchers and pays for transactions.
+    @ivar _sent_at: When this process last broadcast an attempt, by its hash.
     """
 
     queue: IVoucherQueue
@@ -59,12 +63,16 @@ class Settler:
     ids: IIds
     wall: IWallClock
     policy: Policy
+    _sent_at: dict[str, int] = field(factory=dict, init=False)
     _log = Logger()
 
     async def turn(self) -> None:
         """Send what is stored, then fill the free places with new batches."""
         head = await self._mirror_block()
         batches = await self.queue.batches()
+        known = {a.hash for b in batches for a in b.value.attempts}
+        for gone in self._sent_at.keys() - known:
+            del self._sent_at[gone]
         # Before anything is prepared: stored attempts own their account nonces (T-1).
         self.chain.adopt_attempts(a for b in batches for a in b.value.attempts)
         for batch in batches:
@@ -116,9 +124,10 @@ class Settler:
         nonces = await self.chain.last_nonces([q.wallet for q in queues], head)
         plannable = [_plannable(q, nonce) for q, nonce in zip(queues, nonces, strict=True)]
         lines = plan(plannable, self.policy.batch_max)
-        planned = {line.record.charge.owner for line in lines}
-        for wallet in [q.wallet for q in queues if q.wallet not in planned]:
-            await self.queue.rest(wallet, UnixSeconds(now + REST_SECONDS))
+        for queue in plannable:
+            # A wallet that only found the batch full is taken with the next one.
+            if not plan_wallet(queue, 1):
+                await self.queue.rest(queue.account.wallet, UnixSeconds(now + REST_SECONDS))
         if not lines:
             return None
         promises = [Promise(by_id[line.record.charge.id], self._seal(line)) for line in lines]
@@ -181,25 +190,20 @@ class Settler:
 
     async def _send(self, batch: Stored[Batch]) -> None:
         """Make, store and broadcast an attempt; or broadcast the stored one again."""
-        now = self.wall.now()
         if not batch.value.attempts:
-            records = await self.queue.batch_records(batch.value)
-            try:
-                attempt = await self.chain.prepare(voucher_lines([r.value for r in records]), None)
-            except Refused as why:
-                self._log.error("batch {batch} waits: {why}", batch=batch.value.id, why=str(why))
-                raise Transient(str(why)) from why
-            try:
-                batch = await self.queue.record_attempt(batch, attempt)
-            except Stale:
-                self.chain.abandon(attempt)
-                raise
+            batch = await self._attempt(batch, None)
         else:
-            attempt = batch.value.attempts[-1]
-            if now - attempt.recorded_at < RESEND_SECONDS:
+            newest = batch.value.attempts[-1]
+            now = self.wall.now()
+            if now - self._sent_at.get(newest.hash, newest.recorded_at) < RESEND_SECONDS:
                 return
-            if await self.chain.receipt(attempt.hash) is not None:
-                return
+            for attempt in batch.value.attempts:
+                if await self.chain.receipt(attempt.hash) is not None:
+                    return
+            if now - newest.recorded_at >= BUMP_SECONDS:
+                batch = await self._bumped(batch)
+        attempt = batch.value.attempts[-1]
+        self._sent_at[attempt.hash] = self.wall.now()
         try:
             await self.chain.broadcast(attempt)
         except UnknownOutcome as why:
@@ -209,6 +213,36 @@ class Settler:
                 batch=batch.value.id,
                 why=str(why),
             )
+
+    async def _attempt(self, batch: Stored[Batch], replacing: Attempt | None) -> Stored[Batch]:
+        """
+        Make an attempt and store it.
+
+        @raise Transient: It cannot be made now; the batch waits.
+        """
+        records = await self.queue.batch_records(batch.value)
+        lines = voucher_lines([r.value for r in records])
+        try:
+            attempt = await self.chain.prepare(lines, replacing)
+        except Refused as why:
+            self._log.error("batch {batch} waits: {why}", batch=batch.value.id, why=str(why))
+            raise Transient(str(why)) from why
+        try:
+            return await self.queue.record_attempt(batch, attempt)
+        except Stale:
+            if replacing is None:
+                self.chain.abandon(attempt)
+            raise
+
+    async def _bumped(self, batch: Stored[Batch]) -> Stored[Batch]:
+        """The batch with an attempt that pays more, or as it is when it cannot (T-3, T-4)."""
+        try:
+            return await self._attempt(batch, batch.value.attempts[-1])
+        except Transient as why:
+            self._log.warn(
+                "batch {batch} is sent as it is: {why}", batch=batch.value.id, why=str(why)
+            )
+            return batch
 
 
 def _plannable(queue: StoredQueue, chain_nonce: Nonce) -> WalletQueue:

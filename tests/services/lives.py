@@ -20,18 +20,11 @@ from sandbox_billing.ledger.identity import Address
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.admission import Admission
-from sandbox_billing.services.closing import Closer
-from sandbox_billing.services.generator import Generator
 from sandbox_billing.services.intake import Intake
 from sandbox_billing.services.lease_keeper import LeaseKeeper
-from sandbox_billing.services.reconciler import Reconciler
-from sandbox_billing.services.resolver import Resolver
-from sandbox_billing.services.settler import Settler
-from sandbox_billing.services.stopper import Stopper
-from sandbox_billing.services.treasurer import Treasurer
-from sandbox_billing.services.watcher import Watcher
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.signing.key import SigningKey
+from sandbox_billing.wiring import Parts, make_work
 
 
 if TYPE_CHECKING:
@@ -206,69 +199,30 @@ class Process:
         await self.keeper.stopService()
 
     def _make_work(self) -> MultiService:
-        journal, world = self.journal, self.world
-        shared: dict[str, Any] = {"wall": world.wall, "policy": world.policy}
-        closer = Closer(meter=journal.meter, doors=journal.doors, wall=world.wall)
-        signing: dict[str, Any] = {"signer": self.signer, "domain": DOMAIN}
-        self.resolver = Resolver(
-            queue=journal.queue,
-            funds=journal.funds,
-            history=journal.history,
-            chain=self.chain,
-            **signing,
-            **shared,
+        world = self.world
+        made = make_work(
+            Parts(
+                signer=self.signer,
+                journal=self.journal,
+                chain=self.chain,
+                runtime=self.runtime,
+                domain=DOMAIN,
+                ids=world.ids,
+                clock=world.clock,
+                wall=world.wall,
+                policy=world.policy,
+            )
         )
-        self.watcher = Watcher(
-            mirror=journal.mirror,
-            meter=journal.meter,
-            stops=journal.stops,
-            chain=self.chain,
-            resolver=self.resolver,
-            **shared,
-        )
-        self.reconciler = reconciler = Reconciler(
-            meter=journal.meter,
-            doors=journal.doors,
-            mirror=journal.mirror,
-            runtime=self.runtime,
-            admission=self.admission,
-            closer=closer,
-            **shared,
-        )
-        generator = Generator(meter=journal.meter, swept=lambda: reconciler.sweeps > 0, **shared)
-        settler = Settler(
-            queue=journal.queue,
-            mirror=journal.mirror,
-            chain=self.chain,
-            ids=world.ids,
-            **signing,
-            **shared,
-        )
-        treasurer = Treasurer(
-            funds=journal.funds,
-            doors=journal.doors,
-            mirror=journal.mirror,
-            stops=journal.stops,
-            chain=self.chain,
-            **shared,
-        )
-        stopper = Stopper(
-            stops=journal.stops,
-            funds=journal.funds,
-            meter=journal.meter,
-            runtime=self.runtime,
-            closer=closer,
-            doors=journal.doors,
-            **shared,
-        )
+        self.watcher, self.reconciler = made.watcher, made.reconciler
+        self.resolver = made.watcher.resolver
         work = MultiService()
         for name, turn, seconds in (
-            ("watcher", self.watcher.turn, 1.0),
-            ("reconciler", reconciler.turn, float(SWEEP)),
-            ("generator", generator.turn, 1.0),
-            ("settler", settler.turn, 1.0),
-            ("treasurer", treasurer.turn, 1.0),
-            ("stopper", stopper.turn, 1.0),
+            ("watcher", made.watcher.turn, 1.0),
+            ("reconciler", made.reconciler.turn, float(SWEEP)),
+            ("generator", made.generator.turn, 1.0),
+            ("settler", made.settler.turn, 1.0),
+            ("treasurer", made.treasurer.turn, 1.0),
+            ("stopper", made.stopper.turn, 1.0),
         ):
             periodic = Periodic(name, turn, seconds, world.clock, self.keeper.lost)
             periodic.setServiceParent(work)

@@ -156,7 +156,9 @@ class MemoryChain:
     # transactions
 
     def adopt_attempts(self, attempts: Iterable[Attempt]) -> None:
-        self._next = max([self._next, *(a.account_nonce + 1 for a in attempts)])
+        # Those of an earlier signer were sent from its own account.
+        mine = [a for a in attempts if read_settlement(a.raw).sender == self.sender]
+        self._next = max([self._next, *(a.account_nonce + 1 for a in mine)])
 
     def abandon(self, attempt: Attempt) -> None:
         nonce = attempt.account_nonce

@@ -1,0 +1,331 @@
+"""
+Tests of C{sandbox_billing.services.settler}: numbered, signed, stored, sent; and sent again.
+"""
+
+from __future__ import annotations
+
+from sandbox_billing.adapters.memory.chain_faults import (
+    GoodDay,
+    Once,
+    ReadsFail,
+    ReplyLost,
+    RequestLost,
+    Swallowed,
+)
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.money import Neuron
+from sandbox_billing.ledger.voucher import ChargeRecord
+from tests.fixtures import (
+    ALICE,
+    BOB,
+    FEE,
+    INTERVAL,
+    OTHER_SIGNER,
+    PER_SECOND,
+    PROVIDER,
+    RATE,
+    SIGNER,
+    World,
+    WorldCase,
+)
+
+
+class SettlerTests(WorldCase):
+    """Charges on their way to the chain."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.fund(10**6)
+
+    def state(self, record: ChargeRecord) -> str:
+        """Its name."""
+        return type(record.state).__name__
+
+    def states(self, who: Address = ALICE) -> list[str]:
+        """Of all charges, oldest first."""
+        return [self.state(record) for record in self.world.charges(who)]
+
+    def nonces(self, who: Address = ALICE) -> list[int]:
+        """Of all charges that have one, oldest first."""
+        return [r.seal.nonce for r in self.world.charges(who) if r.seal is not None]
+
+    def settled_all(self) -> None:
+        """Everything charged was paid, once."""
+        world = self.world
+        world.until(lambda: world.books().settled == world.books().charged, 120)
+        self.assertEqual(world.earned, world.books().charged)
+
+    def test_create_charges_settle_stop(self) -> None:
+        """The whole road, to the neuron: fee, three intervals, the tail."""
+        world = self.world
+        sandbox = world.create()
+        begun = world.session(sandbox).started_at
+        world.advance(3 * INTERVAL + 20)
+        at = world.wall.now()
+        world.run(world.process.intake.delete(ALICE, sandbox))
+        world.until(lambda: world.quiet)
+        self.settled_all()
+        self.assertEqual(world.earned, FEE + PER_SECOND * (at - begun))
+        self.assertEqual(world.slot().balance, 10**6 - world.earned)
+        self.assertEqual(self.nonces(), list(range(1, len(self.nonces()) + 1)))
+        self.assertEqual(world.slot().last_nonce, len(self.nonces()))
+        self.assertEqual(dict(world.funds().exposure.fields), {})
+
+    def test_many_wallets_in_one_batch(self) -> None:
+        """Charges of several wallets share a transaction."""
+        world = self.world
+        world.fund(10**6, BOB)
+        mine = world.begin(world.process.intake.create(ALICE, {}, auto_stop_minutes=None))
+        theirs = world.begin(world.process.intake.create(BOB, {}, auto_stop_minutes=None))
+        world.until(lambda: bool(mine.called and theirs.called))
+        world.until(lambda: world.earned == 2 * FEE)
+        world.advance(5)
+        transactions = {r.state.transaction for w in (ALICE, BOB) for r in world.charges(w)}
+        self.assertEqual(len(transactions), 1)
+        self.assertEqual((self.nonces(ALICE), self.nonces(BOB)), ([1], [1]))
+
+    def test_waits_for_the_wallet_s_batch(self) -> None:
+        """A wallet's next batch waits until the one in flight is resolved (K7)."""
+        world = self.world
+        world.net.withholds = lambda transaction: transaction.sender is not None
+        world.create()
+        world.advance(3 * INTERVAL)
+        self.assertEqual(self.states().count("Signed"), 1)
+        self.assertGreater(self.states().count("Open"), 1)
+        world.net.withholds = lambda transaction: False
+        self.settled_all()
+        self.assertEqual(self.nonces(), sorted(self.nonces()))
+
+    def test_stored_before_sent(self) -> None:
+        """Charges, nonces and attempt are stored before the first broadcast (S14, T-2)."""
+        world = self.world
+        world.create()
+        world.until(lambda: world.earned == FEE)
+        calls = [c.split(" ")[0] for c in world.process.life.calls]
+        order = [calls.index(name) for name in ("sign", "prepare", "record", "broadcast")]
+        self.assertEqual(order, sorted(order))
+
+    def test_request_lost(self) -> None:
+        """An unknown broadcast that never arrived is repeated, byte by byte, and settles once."""
+        self._unknown(RequestLost())
+
+    def test_reply_lost(self) -> None:
+        """An unknown broadcast that did arrive settles once."""
+        self._unknown(ReplyLost())
+
+    def _unknown(self, fault: GoodDay) -> None:
+        world = self.world
+        world.process.node.fault = Once(fault)
+        world.create()
+        self.settled_all()
+        sent = [args[0].raw for name, *args in world.process.chain.asked if name == "broadcast"]
+        self.assertEqual(len(set(sent)), 1)
+        self.assertEqual((self.nonces(), world.earned), ([1], FEE))
+
+    def test_forgotten_by_the_node(self) -> None:
+        """A transaction that a node took and lost is sent again, the same bytes (T-4)."""
+        world = self.world
+        world.process.node.fault = Once(Swallowed())
+        world.create()
+        self.settled_all()
+        sent = [args[0].hash for name, *args in world.process.chain.asked if name == "broadcast"]
+        self.assertGreater(len(sent), 1)
+        self.assertEqual((set(sent).__len__(), self.nonces()), (1, [1]))
+
+    def test_restart_with_a_batch_in_flight(self) -> None:
+        """The next process sends the stored bytes again and numbers nothing anew (S1)."""
+        world = self.world
+        world.process.node.fault = Swallowed()
+        world.create()
+        world.until(lambda: "Signed" in self.states())
+        world.advance(3)
+        world.restart()
+        self.settled_all()
+        self.assertEqual(self.nonces(), [1])
+        self.assertNotIn("prepare", [name for name, *_ in world.process.chain.asked])
+
+    def test_chain_away(self) -> None:
+        """An outage of the chain loses nothing and pays everything once."""
+        world = self.world
+        sandbox = world.create()
+        world.process.node.fault = ReadsFail()
+        world.advance(5 * INTERVAL)
+        self.assertEqual(world.earned, FEE)
+        self.assertEqual(world.state(sandbox), "started")
+        world.process.node.fault = GoodDay()
+        world.run(world.process.intake.stop(ALICE, sandbox))
+        world.until(lambda: world.quiet)
+        self.settled_all()
+
+    def test_partial_payment(self) -> None:
+        """The first charge that does not fit goes out whole, and nothing after it (§4.4)."""
+        world = self.world
+        world.net.withholds = lambda transaction: transaction.sender is not None
+        sandbox = world.create()
+        world.advance(4 * INTERVAL)
+        world.request_refund(10**6 - FEE - RATE - 1)
+        world.clock.advance(7300)
+        world.net.act(lambda c: c.withdraw_refund(ALICE, PROVIDER))
+        world.net.withholds = lambda transaction: False
+        world.until(lambda: world.books().debt > 0, 100)
+        world.until(lambda: world.state(sandbox) == "stopped", 100)
+        self.assertEqual(world.slot().balance, 0)
+        self.assertEqual(world.earned, FEE + RATE + 1)
+        self.assertEqual(self.states().count("Partial"), 1)
+        # The rest stays open, without a nonce, until there is something to take.
+        world.advance(100)
+        self.assertGreater(self.states().count("Open"), 1)
+        self.assertEqual(world.slot().last_nonce, max(self.nonces()))
+
+    def test_not_acknowledged(self) -> None:
+        """Refused for want of an acknowledgement: parked, and the same seal is paid later."""
+        world = self.world
+        world.net.withholds = lambda transaction: transaction.sender is not None
+        world.create()
+        world.until(lambda: "Signed" in self.states())
+        seal = world.charges()[0].seal
+        world.acknowledge(acknowledged=False)
+        world.net.withholds = lambda transaction: False
+        world.until(lambda: "Parked" in self.states())
+        world.until(lambda: world.quiet, 60)
+        world.advance(60)
+        self.assertEqual(world.earned, 0)
+        # Meanwhile nothing newer is signed for this wallet.
+        self.assertEqual(set(self.states()[1:]), {"Open"})
+        self.assertEqual(world.books().parked, FEE)
+        world.acknowledge()
+        self.settled_all()
+        self.assertEqual(world.charges()[0].seal, seal)
+        self.assertEqual(self.nonces(), sorted(self.nonces()))
+
+    def test_refund_request_is_urgent(self) -> None:
+        """Below SETTLE_MIN a charge waits its time, but not once a refund is asked for."""
+        world = World(settle_min=Neuron(10**9), settle_max_age=600).start()
+        self.addCleanup(world.simulator.close)
+        world.fund(10**6)
+        world.create()
+        world.advance(2 * INTERVAL)
+        self.assertEqual(world.earned, 0)
+        world.request_refund(10**5)
+        world.until(lambda: world.books().pending == 0, 12)
+        self.assertEqual(world.earned, world.books().charged)
+
+    def test_small_sums_wait(self) -> None:
+        """A sum below SETTLE_MIN_NEURON is settled when its oldest charge is old enough."""
+        world = World(settle_min=Neuron(10**9), settle_max_age=200).start()
+        self.addCleanup(world.simulator.close)
+        world.fund(10**6)
+        world.create()
+        made = world.charges()[0].charge.created_at
+        world.until(lambda: world.earned > 0)
+        self.assertIn(world.wall.now() - made, range(200, 205))
+
+    def test_full_batches(self) -> None:
+        """A wallet that found the batch full is taken at once, not half a minute later (V3)."""
+        world = World(batch_max=2, settle_min=Neuron(10**9), settle_max_age=200).start()
+        self.addCleanup(world.simulator.close)
+        for wallet in (ALICE, BOB):
+            world.fund(10**6, wallet)
+        both = [
+            world.begin(world.process.intake.create(wallet, {}, auto_stop_minutes=None))
+            for wallet in (ALICE, BOB)
+        ]
+        world.until(lambda: all(made.called for made in both))
+        world.until(lambda: world.earned > 0, 300)
+        world.advance(4)
+        self.assertGreater(min(world.slot(ALICE).last_nonce, world.slot(BOB).last_nonce), 0)
+
+    def test_other_signer_registered(self) -> None:
+        """With another signer on the contract nothing is settled, and nothing is lost (§4.6)."""
+        world = self.world
+        world.create()
+        world.until(lambda: world.earned == FEE)
+        world.register(OTHER_SIGNER.address)
+        world.acknowledge()
+        world.advance(2 * INTERVAL)
+        self.assertIn("registered signer", world.process.troubles()["settler"])
+        self.assertEqual(world.earned, FEE)
+        self.assertGreater(world.books().pending, 0)
+        world.register(SIGNER.address)
+        world.acknowledge()
+        self.settled_all()
+
+    def test_signer_rotation(self) -> None:
+        """A parked voucher is signed again by the new key: the same nonce, fee and hash."""
+        world = self.world
+        world.net.withholds = lambda transaction: transaction.sender is not None
+        world.create()
+        world.until(lambda: "Signed" in self.states())
+        before = world.charges()[0].seal
+        world.acknowledge(acknowledged=False)
+        world.net.withholds = lambda transaction: False
+        world.until(lambda: "Parked" in self.states())
+        world.until(lambda: world.quiet, 60)
+        world.register(OTHER_SIGNER.address)
+        world.restart(signer=OTHER_SIGNER)
+        world.acknowledge()
+        self.settled_all()
+        after = world.charges()[0].seal
+        assert before is not None and after is not None
+        self.assertEqual(
+            (after.nonce, after.fee, after.usage_hash),
+            (before.nonce, before.fee, before.usage_hash),
+        )
+        self.assertNotEqual(after.signature, before.signature)
+
+    def test_rotation_with_a_batch_in_flight(self) -> None:
+        """A voucher that the old key signed and nobody mined in time is signed again."""
+        world = self.world
+        world.net.withholds = lambda transaction: transaction.sender is not None
+        world.create()
+        world.until(lambda: "Signed" in self.states())
+        world.register(OTHER_SIGNER.address)
+        world.acknowledge()
+        world.net.withholds = lambda transaction: False
+        world.restart(signer=OTHER_SIGNER)
+        self.settled_all()
+        self.assertNotIn("DeadLettered", self.states())
+
+    def test_no_gas(self) -> None:
+        """With an empty gas wallet the batch waits, and goes out when it was filled (T-10)."""
+        world = self.world
+        world.net.purses[SIGNER.address] = 0
+        world.create()
+        world.advance(20)
+        self.assertIn("gas account", world.process.troubles()["settler"])
+        self.assertEqual(self.states(), ["Signed"])
+        world.net.purses[SIGNER.address] = 10**24
+        self.settled_all()
+        self.assertEqual(self.nonces(), [1])
+
+    def test_poor_wallet_rests(self) -> None:
+        """A wallet with nothing is not asked for each second."""
+        world = self.world
+        world.create()
+        world.until(lambda: world.earned == FEE)
+        world.request_refund(10**6 - FEE)
+        world.clock.advance(7300)
+        world.net.act(lambda c: c.withdraw_refund(ALICE, PROVIDER))
+        world.until(lambda: world.quiet and world.books().pending > 0, 100)
+        world.advance(10)
+        world.process.chain.asked.clear()
+        world.advance(60)
+        asked = [name for name, *_ in world.process.chain.asked]
+        self.assertLessEqual(asked.count("last_nonces"), 3)
+
+    def test_never_mined(self) -> None:
+        """A transaction that nobody mines is offered again for more, and pays once (S7)."""
+        world = self.world
+        stuck: list[str] = []
+
+        def first(transaction: object) -> bool:
+            name = getattr(transaction, "name", "")
+            if getattr(transaction, "sender", None) is not None and not stuck:
+                stuck.append(name)
+            return name in stuck
+
+        world.net.withholds = first
+        world.create()
+        world.until(lambda: self.states()[0] == "Paid", 300)
+        self.assertNotIn(world.charges()[0].state.transaction, stuck)
+        self.settled_all()

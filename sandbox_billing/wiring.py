@@ -31,6 +31,7 @@ from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.admission import Admission
 from sandbox_billing.services.closing import Closer
+from sandbox_billing.services.deadman import DeadmansSwitch
 from sandbox_billing.services.generator import Generator
 from sandbox_billing.services.intake import Intake
 from sandbox_billing.services.policy import Policy
@@ -126,6 +127,9 @@ def make_work(parts: Parts) -> Work:
         runtime=runtime,
         admission=parts.admission,
         closer=closer,
+        deadman=DeadmansSwitch(
+            runtime=runtime, stops=journal.stops, admission=parts.admission, policy=policy
+        ),
         wall=wall,
         policy=policy,
     )

@@ -49,6 +49,7 @@ class Adopt:
     owner: Address
     resources: Resources
     reference: Reference
+    auto_stop_minutes: int | None = None
 
 
 @frozen

@@ -38,7 +38,10 @@ from sandbox_billing.ledger.resources import Resources
 
 OWNER_LABEL = "daytona-owner"
 REFERENCE_LABEL = "daytona-billing-ref"
-RESERVED_LABELS = frozenset({OWNER_LABEL, REFERENCE_LABEL})
+IDLE_LABEL = "daytona-billing-idle"
+"""The user's own auto-stop wish, minutes: Daytona's interval is the dead-man's switch."""
+
+RESERVED_LABELS = frozenset({OWNER_LABEL, REFERENCE_LABEL, IDLE_LABEL})
 
 INTENT_GRACE_SECONDS = 300
 """An intent younger than this may still be under way (design.md §4.9)."""
@@ -52,6 +55,7 @@ class Row:
     @ivar state: As Daytona spells it; C{started} when the key was absent.
     @ivar desired_state: Daytona's goal; C{destroyed} is an end whatever the state.
     @ivar seen_at: When the request for that page was sent.
+    @ivar last_activity_at: As Daytona spells it; also moved by our own touch.
     """
 
     sandbox: SandboxId
@@ -60,6 +64,7 @@ class Row:
     labels: Mapping[str, str]
     resources: Resources
     seen_at: UnixSeconds
+    last_activity_at: str | None = None
 
     @property
     def running(self) -> bool:
@@ -104,6 +109,22 @@ class World:
     wallets: frozenset[Address]
     missed: frozenset[Reference]
     now: UnixSeconds
+
+
+def wished_minutes(labels: Mapping[str, str]) -> int | None:
+    """The user's auto-stop wish, as it was written at create; None for never."""
+    text = labels.get(IDLE_LABEL, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
+
+
+def interval_at_daytona(wish: int | None, deadman_minutes: int) -> int:
+    """
+    The C{autoStopInterval} that Daytona is given (design.md §4.9).
+
+    @param wish: The user's; one that is short enough is Daytona's to carry out, longer
+        ones and "never" are ours, under the dead-man's switch.
+    """
+    return wish if wish is not None and 0 < wish <= deadman_minutes else deadman_minutes
 
 
 def seen(world: World) -> dict[SandboxId, UnixSeconds]:
@@ -188,4 +209,5 @@ def _unmetered(world: World, row: Row, intent: Intent | None) -> Change | None:
         owner=owner,
         resources=row.resources,
         reference=Reference(row.labels.get(REFERENCE_LABEL) or f"adopted:{row.sandbox}"),
+        auto_stop_minutes=wished_minutes(row.labels),
     )

@@ -37,7 +37,14 @@ from sandbox_billing.interfaces import (
 from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.metering import NOT_RUNNING, RUNNING, close, counts
-from sandbox_billing.ledger.reconciliation import OWNER_LABEL, REFERENCE_LABEL, RESERVED_LABELS
+from sandbox_billing.ledger.reconciliation import (
+    IDLE_LABEL,
+    OWNER_LABEL,
+    REFERENCE_LABEL,
+    RESERVED_LABELS,
+    interval_at_daytona,
+    wished_minutes,
+)
 from sandbox_billing.ledger.resources import Resources, read_resources
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.admission import Admission, Quote, create_charge
@@ -131,16 +138,17 @@ class Intake:
         funds = await self.admission.funds(owner)
         if len(funds.exposure.sandboxes()) + funds.exposure.pending() >= self.policy.max_sandboxes:
             raise TooMany(f"a wallet may run {self.policy.max_sandboxes} sandboxes at once")
-        intent = self._intent("create", owner, None, quote, auto_stop_minutes)
+        intent = self._intent("create", owner, None, quote, auto_stop_minutes or None)
         await self.admission.reserve(intent, quote)
         labels = {**body.get("labels", {})}
         labels[OWNER_LABEL], labels[REFERENCE_LABEL] = owner.hex, intent.reference
-        wish = auto_stop_minutes or 0
-        deadman = self.policy.deadman_minutes
+        wish = auto_stop_minutes or None
+        if wish is not None:
+            labels[IDLE_LABEL] = str(wish)
         asked = {
             **body,
             "labels": labels,
-            "autoStopInterval": wish if 0 < wish <= deadman else deadman,
+            "autoStopInterval": interval_at_daytona(wish, self.policy.deadman_minutes),
         }
         try:
             made = await self.runtime.create(asked)
@@ -208,7 +216,8 @@ class Intake:
             await self._close(shown.id, None, destroyed=False)
         self._check_disk(shown.resources)
         quote = await self.admission.quote(owner, shown.resources, creating=False)
-        intent = self._intent("start", owner, shown.id, quote, shown.auto_stop_minutes)
+        wish = wished_minutes(shown.labels)
+        intent = self._intent("start", owner, shown.id, quote, wish)
         await self.admission.reserve(intent, quote)
         try:
             started = await self.runtime.start(shown.id)

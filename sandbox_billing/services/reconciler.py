@@ -31,13 +31,20 @@ from sandbox_billing.ledger.effects import (
     Report,
 )
 from sandbox_billing.ledger.identity import Reference, SandboxId
-from sandbox_billing.ledger.metering import LOOKUP_CACHE_SECONDS, Session, begin
+from sandbox_billing.ledger.metering import LOOKUP_CACHE_SECONDS, begin
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.reconciliation import Row, World, plan, seen, unexplained
+from sandbox_billing.ledger.reconciliation import (
+    Row,
+    World,
+    interval_at_daytona,
+    plan,
+    seen,
+    unexplained,
+)
 from sandbox_billing.ledger.voucher import Charge
-from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.admission import Admission, create_charge, opened
 from sandbox_billing.services.closing import Closer
+from sandbox_billing.services.deadman import DeadmansSwitch
 from sandbox_billing.services.policy import Policy
 
 
@@ -53,12 +60,12 @@ class Reconciler:
     runtime: IRuntime
     admission: Admission
     closer: Closer
+    deadman: DeadmansSwitch
     wall: IWallClock
     policy: Policy
     sweeps: int = field(default=0, init=False)
     _missed: frozenset[Reference] = field(default=frozenset(), init=False)
     _missing_since: dict[SandboxId, UnixSeconds] = field(factory=dict, init=False)
-    _touched_at: dict[SandboxId, UnixSeconds] = field(factory=dict, init=False)
     _reported: set[SandboxId] = field(factory=set, init=False)
     _log = Logger()
 
@@ -84,7 +91,7 @@ class Reconciler:
         self.sweeps += 1
         for sandbox in asked:
             await self.meter.answered(sandbox)
-        await self._keep_alive(world)
+        await self.deadman.keep(world)
 
     async def _discover(self) -> World:
         # Intents and sessions first: what they miss is younger than the sweep.
@@ -99,6 +106,7 @@ class Reconciler:
                 labels=one.labels,
                 resources=one.resources,
                 seen_at=page.sent_at,
+                last_activity_at=one.last_activity_at,
             )
             for page in pages
             for one in page.sandboxes
@@ -160,11 +168,12 @@ class Reconciler:
             quote=quote,
             policy=self.policy,
             now=self.wall.now(),
-            auto_stop_minutes=None,
+            auto_stop_minutes=change.auto_stop_minutes,
         )
         why_not = await self.admission.why_not(change.owner, quote)
         await self.meter.adopt(session, None if why_not is None else "insufficient_balance")
-        await self.runtime.set_auto_stop(change.sandbox, self.policy.deadman_minutes)
+        minutes = interval_at_daytona(change.auto_stop_minutes, self.policy.deadman_minutes)
+        await self.runtime.set_auto_stop(change.sandbox, minutes)
         self._log.warn(
             "adopted {sandbox}, which ran unmetered",
             sandbox=change.sandbox,
@@ -181,32 +190,3 @@ class Reconciler:
             return
         if await self.runtime.get(sandbox) is None:
             await self.closer.not_running(sandbox, destroyed=True)
-
-    async def _keep_alive(self, world: World) -> None:
-        """
-        Touch what runs and is paid for, every third of the dead-man's time: if this daemon
-        dies, idle sandboxes stop by themselves.
-
-        A user's own, shorter wish is Daytona's to carry out, so those are left alone.
-        """
-        every = self.policy.deadman_minutes * 60 // 3
-        running = {row.sandbox for row in world.rows if row.running}
-        self._touched_at = {s: at for s, at in self._touched_at.items() if s in running}
-        due = [
-            session
-            for sandbox, session in world.sessions.items()
-            if sandbox in running
-            and not session.auto_stop_minutes
-            and world.now - self._touched_at.get(sandbox, session.opened_at) >= every
-        ]
-        await gather(*(self._touch(session, world.now) for session in due))
-
-    async def _touch(self, session: Session, now: UnixSeconds) -> None:
-        if (await self.admission.funds(session.owner)).blocked is not None:
-            return
-        try:
-            await self.runtime.touch(session.sandbox)
-        except (Refused, Transient, UnknownOutcome) as why:
-            self._log.info("could not touch {sandbox}: {why}", sandbox=session.sandbox, why=why)
-        else:
-            self._touched_at[session.sandbox] = now

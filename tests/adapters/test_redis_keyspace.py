@@ -169,6 +169,14 @@ class WorkingTests(KeyspaceCase):
         volatile = self.keyspace(server.port, allow_volatile=True)
         await volatile.wait_for_disk(MARK, [holds("a", b"1")])
 
+    async def test_disk_too_slow(self) -> None:
+        """What did not reach the disk in time is not proven."""
+        server = self.own_server(more=("--appendfsync", "no"))
+        keyspace = self.keyspace(server.port)
+        await keyspace.connect()
+        await keyspace.commit(fact())
+        await self.refused(Transient, keyspace.wait_for_disk(MARK, [holds("a", b"1")]))
+
     async def test_servers_without_waitaof(self) -> None:
         """Before Redis 7.2: at once under always, two seconds under everysec, else never."""
         server = self.own_server(more=("--rename-command", "WAITAOF", ""))

@@ -16,7 +16,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from sandbox_billing.adapters.memory import Fault, FaultyKeyspace
-from sandbox_billing.adapters.redis.commit import Read, Write
+from sandbox_billing.adapters.redis.commit import Commit, Read, Write
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.seam import IKeyspace
 from sandbox_billing.errors import UnknownOutcome
@@ -180,6 +180,11 @@ class JournalCase(TestCase):
         await self.refused(error, call())
         self.assertEqual(await self.world.dump(), before)
 
+    def overtaken(self, by: Callable[[], Awaitable[Any]]) -> None:
+        """Another process is quicker than the next write of ours."""
+        inner = self.world.faults.inner
+        self.world.faults.inner = _Overtaken(inner, by)  # type: ignore[assignment]
+
     # what is stored, raw
 
     async def raw(self, command: str, key: str, *arguments: str | int) -> Any:
@@ -192,10 +197,26 @@ class JournalCase(TestCase):
         return dict((await self.world.other.doors.funds(wallet)).exposure.fields)
 
 
+class _Overtaken:
+    """Lets something happen between what was read and the next write."""
+
+    def __init__(self, inner: IKeyspace, by: Callable[[], Awaitable[Any]]) -> None:
+        self._inner = inner
+        self._by: Callable[[], Awaitable[Any]] | None = by
+
+    async def commit(self, commit: Commit) -> Any:
+        """The first time, too late."""
+        by, self._by = self._by, None
+        if by is not None:
+            await by()
+        return await self._inner.commit(commit)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
 async def meddle(keyspace: IKeyspace, *writes: Write) -> None:
     """Write past all ports."""
-    from sandbox_billing.adapters.redis.commit import Commit
-
     await keyspace.commit(Commit(name="meddle", fence="unused", writes=writes))
 
 

@@ -99,6 +99,8 @@ class DoorsCase(JournalCase):
             self.assertEqual(await self.exposure(), {})
             self.assertEqual(await doors.intents_of(SB), ())
             self.assertEqual(await world.journal.meter.intents(), ())
+            left = set(await world.dump())
+            self.assertEqual({key for key in left if "intent" in key}, set())
 
         await self.same_books_but_revision(scenario)
 
@@ -208,6 +210,23 @@ class DoorsCase(JournalCase):
         await self.world.journal.funds.block(BlockedWallet(funds, "insufficient_balance"))
         await doors.open_session(wanted, session(), None)
         self.assertEqual(await doors.stop_reason(SB), "insufficient_balance")
+
+    async def test_blocked_while_opening(self) -> None:
+        """A flag that is set while a session opens orders its stop all the same."""
+        doors, wanted = self.world.journal.doors, intent()
+        await doors.reserve(wanted, await doors.funds(OWNER))
+        key = self.world.journal.store.keys.blocked(OWNER)
+        self.overtaken(lambda: meddle(self.world.keyspace, Write("SET", key, ("debt",))))
+        await doors.open_session(wanted, session(), None)
+        self.assertEqual(await doors.stop_reason(SB), "debt")
+
+    async def test_old_observation(self) -> None:
+        """What was seen before a session opened is not seen in it (L3)."""
+        doors, wanted = self.world.journal.doors, intent()
+        await doors.reserve(wanted, await doors.funds(OWNER))
+        await self.world.journal.meter.seen({SB: UnixSeconds(T0 + 1)})
+        await doors.open_session(wanted, session(), None)
+        self.assertIsNone(await doors.seen_at(SB))
 
     async def test_close_session(self) -> None:
         """Closing charges the tail, ends the session and remembers until when it was charged."""
@@ -379,23 +398,10 @@ class DoorsCase(JournalCase):
         doors, wanted = self.world.journal.doors, intent()
         await doors.reserve(wanted, await doors.funds(OWNER))
         mine, theirs = session(), session(opened_at=UnixSeconds(T0 + 1))
-        inner, world = self.world.faults.inner, self.world
-        overtaken = False
-
-        class Overtaken:
-            async def commit(self, commit: Any) -> Any:
-                nonlocal overtaken
-                if not overtaken:
-                    overtaken = True
-                    await world.other.doors.open_session(wanted, theirs, create_charge(theirs))
-                return await inner.commit(commit)
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(inner, name)
-
-        world.faults.inner = Overtaken()
+        other = self.world.other
+        self.overtaken(lambda: other.doors.open_session(wanted, theirs, create_charge(theirs)))
         self.assertEqual(await doors.open_session(wanted, mine, create_charge(mine)), theirs)
-        self.assertEqual(len(await world.other.history.charges(OWNER)), 1)
+        self.assertEqual(len(await other.history.charges(OWNER)), 1)
         self.assertEqual(evolve(mine, opened_at=theirs.opened_at), theirs)
 
 

@@ -44,6 +44,7 @@ from tests.ports.journal import (
     attempt,
     batch_of,
     block,
+    closed,
     meddle,
     mirrored,
     pending,
@@ -317,8 +318,8 @@ class QueueCase(JournalCase):
         self.assertEqual(await queue.ready(retry_at, 9), (OWNER,))
         older = UnixSeconds(T0 - 9)
         await running(self.world, "sb-0", opened_at=older, charged_until=older)
-        kinds = [r.value.charge.kind.value for r in (await queue.queue(OWNER, FAR, 3)).records]
-        self.assertEqual(sorted(kinds), ["create", "debt", "debt"])
+        kinds = [r.value.charge.kind.value for r in (await queue.queue(OWNER, FAR, 2)).records]
+        self.assertEqual(kinds, ["debt", "debt"])
 
     async def test_resolve_parked(self) -> None:
         """What is parked keeps its place and its seal, and is not offered before its time."""
@@ -331,7 +332,8 @@ class QueueCase(JournalCase):
         promises = await promised(self.world)
         self.assertEqual([p.seal.nonce for p in promises], [1, 2])
         await queue.sign(batch_of(promises, "batch-2"), promises)
-        self.assertEqual((await queue.queue(OWNER, FAR, 9)).last_nonce, 2)
+        after = await queue.queue(OWNER, FAR, 9)
+        self.assertEqual((after.records, after.last_nonce), ((), 2))
 
     async def test_acknowledged_again(self) -> None:
         """A new account state offers a resting wallet at once."""
@@ -449,6 +451,34 @@ class QueueCase(JournalCase):
         await meddle(self.world.keyspace, nobody)
         self.assertEqual(await queue.ready(T0, 9), ())
         self.assertIsNone(await self.raw("ZSCORE", keys.ready(), STRANGER.hex))
+
+    async def test_put_right_too_late(self) -> None:
+        """A wallet is not put away when something of it becomes ripe at that moment."""
+        keys, queue, wall = self.world.journal.store.keys, self.world.journal.queue, self.world.wall
+        await closed(self.world, await pending(self.world), T0 + 5, destroyed=False)
+        early = Write("ZADD", keys.ready(), (T0, OWNER.hex))
+        await meddle(self.world.keyspace, early)
+        self.overtaken(lambda: self.world.other.doors.destroyed(SB))
+        self.assertEqual(await queue.ready(T0, 9), ())
+        self.assertEqual(await queue.ready(T0, 9), (OWNER,))
+        # The same when a batch gives back what it held.
+        batch = await signed(self.world)
+        ruled = await rulings(self.world, batch, kept)
+        await meddle(self.world.keyspace, early)
+        self.overtaken(lambda: queue.resolve(batch, block(), ruled, (), ()))
+        self.assertEqual(await queue.ready(T0, 9), ())
+        self.assertEqual(await queue.ready(UnixSeconds(wall.moment + 30), 9), (OWNER,))
+
+    async def test_mirrored_while_resting(self) -> None:
+        """A wallet without an account rests until it has one."""
+        await mirrored(self.world, account(STRANGER))
+        await running(self.world)
+        queue, doors = self.world.journal.queue, self.world.journal.doors
+        await queue.rest(OWNER, UnixSeconds(T0 + 500))
+        head = await doors.mirror()
+        assert head is not None
+        await doors.add_account(head, account())
+        self.assertEqual(await queue.ready(T0, 9), (OWNER,))
 
     async def test_lost_charge(self) -> None:
         """A charge that has disappeared is a broken law, not a shorter batch (L6)."""

@@ -71,6 +71,7 @@ class RedisKeyspace:
     _facts_connection: RedisConnection = field(init=False)
     _disk_connection: RedisConnection = field(init=False)
     _script: bytes = field(factory=script, init=False, repr=False)
+    _script_hash: bytes = field(init=False)
     _log = Logger()
 
     @_facts_connection.default
@@ -78,6 +79,10 @@ class RedisKeyspace:
     def _connection(self) -> RedisConnection:
         endpoint = HostnameEndpoint(self.clock, self.host, self.port)
         return RedisConnection(endpoint, self.clock, self.password, self.timeout_seconds)
+
+    @_script_hash.default
+    def _hashed(self) -> bytes:
+        return hashlib.sha1(self._script, usedforsecurity=False).hexdigest().encode()
 
     async def connect(self) -> None:
         """
@@ -115,10 +120,9 @@ class RedisKeyspace:
     async def _run(self, commit: Commit) -> bytes:
         keys, arguments = commit.command()
         rest = (b"%d" % len(keys), *keys, *arguments)
-        digest = hashlib.sha1(self._script, usedforsecurity=False).hexdigest()
         try:
             try:
-                answer = await self._facts_connection.call(b"EVALSHA", digest, *rest)
+                answer = await self._facts_connection.call(b"EVALSHA", self._script_hash, *rest)
             except ServerError as why:
                 if not str(why).startswith("NOSCRIPT"):
                     raise

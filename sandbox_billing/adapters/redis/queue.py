@@ -27,7 +27,7 @@ from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Nonce
 from sandbox_billing.ledger.laws import l5_rising
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.settlement import sealed
-from sandbox_billing.ledger.voucher import ChargeRecord, Open
+from sandbox_billing.ledger.voucher import ChargeKind, ChargeRecord, Open
 
 
 @implementer(IVoucherQueue)
@@ -212,6 +212,8 @@ class RedisVoucherQueue:
 
 
 def _order(record: Stored[ChargeRecord]) -> tuple[int, int, str]:
-    """Sealed ones by nonce, then by age."""
+    """Sealed ones by nonce, then debts, then the rest by age: as they will be planned."""
     seal, charge = record.value.seal, record.value.charge
-    return (1, charge.created_at, charge.id) if seal is None else (0, seal.nonce, charge.id)
+    if seal is not None:
+        return (0, seal.nonce, charge.id)
+    return (1 if charge.kind is ChargeKind.DEBT else 2, charge.created_at, charge.id)

@@ -232,7 +232,6 @@ class Sessions:
             forgiving = await self._forgive(draft, sandbox) if forgive_create else None
             if destroyed:
                 draft.write("EXPIRE", keys.sandbox(sandbox), KEPT_SECONDS)
-            if destroyed and forgiving is None:
                 ripen_create(draft, last.owner, sandbox, self.store.wall.now())
             witness = field_is(keys.sandbox(sandbox), "ended", ended)
             done = await self.store.attempt(draft.commit(token=token, witness=witness))

@@ -19,12 +19,11 @@ from sandbox_billing.adapters.redis.seam import IKeyspace, ServerFacts
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor
-from sandbox_billing.services.admission import Admission
-from sandbox_billing.services.intake import Intake
 from sandbox_billing.services.lease_keeper import LeaseKeeper
+from sandbox_billing.services.readiness import Readiness
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.signing.key import SigningKey
-from sandbox_billing.wiring import Parts, make_work
+from sandbox_billing.wiring import Parts, Work, make_intake, make_work
 
 
 if TYPE_CHECKING:
@@ -144,10 +143,13 @@ RUNTIME_CHANGES = ("create", "start", "stop", "delete", "archive", "set_auto_sto
 
 class Process:
     """
-    The daemon's services, wired as C{sandbox_billing.wiring} does.
+    The daemon's services, joined by C{sandbox_billing.wiring}.
 
-    @ivar turns: The worker's periodic services by name, while it is the worker.
+    @ivar work: The turns, while it is or was the worker.
+    @ivar turns: The worker's periodic services by name.
     """
+
+    work: Work
 
     def __init__(self, world: World, life: Life, signer: SigningKey) -> None:
         self.world, self.life, self.signer = world, life, signer
@@ -167,19 +169,19 @@ class Process:
         self.chain: Any = Mortal(self.node, life, CHAIN_CHANGES)
         self.runtime: Any = Mortal(world.runtime, life, RUNTIME_CHANGES)
         self.supervisor = Supervisor()
-        self.admission = Admission(
-            doors=self.journal.doors, chain=self.chain, wall=wall, policy=policy
-        )
-        self.intake = Intake(
-            doors=self.journal.doors,
+        self.readiness = Readiness()
+        self.parts = Parts(
+            signer=signer,
+            journal=self.journal,
+            chain=self.chain,
             runtime=self.runtime,
-            admission=self.admission,
+            domain=DOMAIN,
             ids=world.ids,
-            supervisor=self.supervisor,
             clock=world.clock,
             wall=wall,
             policy=policy,
         )
+        self.intake = make_intake(self.parts, self.supervisor)
         self.turns: dict[str, Periodic] = {}
         self.keeper = LeaseKeeper(
             self.journal.lease, self._make_work, 15, world.clock, world.clock.seconds
@@ -199,36 +201,16 @@ class Process:
         await self.keeper.stopService()
 
     def _make_work(self) -> MultiService:
-        world = self.world
-        made = make_work(
-            Parts(
-                signer=self.signer,
-                journal=self.journal,
-                chain=self.chain,
-                runtime=self.runtime,
-                domain=DOMAIN,
-                ids=world.ids,
-                clock=world.clock,
-                wall=world.wall,
-                policy=world.policy,
-            )
+        self.work = make_work(self.parts)
+        services = self.work.services(
+            self.world.clock,
+            self.readiness,
+            sweep_seconds=SWEEP,
+            on_lease_lost=self.keeper.lost,
         )
-        self.watcher, self.reconciler = made.watcher, made.reconciler
-        self.resolver = made.watcher.resolver
-        work = MultiService()
-        for name, turn, seconds in (
-            ("watcher", made.watcher.turn, 1.0),
-            ("reconciler", made.reconciler.turn, float(SWEEP)),
-            ("generator", made.generator.turn, 1.0),
-            ("settler", made.settler.turn, 1.0),
-            ("treasurer", made.treasurer.turn, 1.0),
-            ("stopper", made.stopper.turn, 1.0),
-        ):
-            periodic = Periodic(name, turn, seconds, world.clock, self.keeper.lost)
-            periodic.setServiceParent(work)
-            self.turns[name] = periodic
-        return work
+        self.turns = {periodic.name: periodic for periodic in services}
+        return services
 
     def troubles(self) -> dict[str, str]:
         """What is wrong with the worker's services."""
-        return {name: p.trouble for name, p in self.turns.items() if p.trouble is not None}
+        return dict(self.readiness.reasons())

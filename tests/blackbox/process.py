@@ -26,7 +26,7 @@ TWISTD = Path(sys.executable).with_name("twistd")
 PLUGIN_FOLDER = Path(sandbox_billing.__file__).parent.parent
 """An editable install hides C{twisted/plugins} behind a finder that Twisted does not ask."""
 
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 60.0
 
 
 class NeverHappened(Exception):

@@ -98,10 +98,14 @@ def separator(contract: str) -> str:
     return "0x" + EIP712Domain(CHAIN_ID, Address(contract)).separator.hex()
 
 
-class WrongTests(TestCase):
-    """Status 78."""
+class StartTests(TestCase):
+    """Status 78, or none at all: it stays."""
 
-    timeout = 100
+    timeout = 180
+
+    async def test_start(self) -> None:
+        """In two worlds at once: one where all is wrong, one where nothing is there yet."""
+        await together(wrong=self.wrong(), late=self.late())
 
     async def test_settings(self) -> None:
         """Every wrong or missing setting is named, at once, and nothing is started."""
@@ -109,7 +113,7 @@ class WrongTests(TestCase):
         self.assertEqual(await child.end(), EX_CONFIG, child.said())
         self.assertEqual(child.err.decode(), PROBLEMS)
 
-    async def test_world(self) -> None:
+    async def wrong(self) -> None:
         """What the self-check finds wrong is told in a line that says what to do."""
         scene = await Scene.open(self)
         deployment = scene.world.deployment
@@ -215,13 +219,7 @@ class WrongTests(TestCase):
         port: int = taken.getsockname()[1]
         return port
 
-
-class LateTests(TestCase):
-    """Status none: it stays."""
-
-    timeout = 100
-
-    async def test_late(self) -> None:
+    async def late(self) -> None:
         """
         With nothing there it lives, answers, and says what it waits for; part by part comes,
         and then it is ready; and what goes away is named again until it is back.
@@ -288,6 +286,7 @@ class LateTests(TestCase):
         async def says_so() -> bool:
             status, shown = await scene.get(base, "/readyz")
             why = shown["reasons"].get(part, "not reached yet")
+            self.assertNotIn("text=", why, "a repr, not a sentence")
             return status == 503 and why not in ("not reached yet", "has not run yet")
 
         await scene.until(f"{part} to be missed", says_so)

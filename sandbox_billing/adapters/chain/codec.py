@@ -30,7 +30,7 @@ from sandbox_billing.errors import BadInput, Transient
 _ERROR_STRING, _PANIC = keccak(b"Error(string)")[:4], keccak(b"Panic(uint256)")[:4]
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class Undecodable(Transient):
     """
     A node's answer is not what the ABI says; the adapter asks another node.

@@ -32,7 +32,7 @@ MAX_BATCH = 100
 _MAX_WORDS = 200
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class NodeFailure(Transient):
     """
     A node gave no usable answer.  Caught by L{nodes.Nodes}, which asks the next one.
@@ -45,7 +45,7 @@ class NodeFailure(Transient):
     too_much: bool = False
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class RpcRefusal(Transient):
     """
     A node answered with an error.

@@ -31,7 +31,7 @@ SHUN_SECONDS = 30.0
 _MAX_HEADERS = 4096
 
 
-@frozen(auto_exc=False, str=True)
+@frozen(auto_exc=False)
 class NoNode(Transient):
     """
     Every configured node failed.

@@ -254,6 +254,11 @@ class World:
         self.acknowledge(who)
         self.advance(4)
 
+    def know(self, who: Address) -> None:
+        """Have somebody's account mirrored, as any request of theirs does."""
+        self.advance(4)
+        self.run(self.process.parts.admission.funds(who))
+
     def create(self, who: Address = ALICE, **body: Any) -> SandboxId:
         """A sandbox that runs and was seen to."""
         made: Sandbox = self.run(self.process.intake.create(who, body, auto_stop_minutes=None))

@@ -111,6 +111,10 @@ class Exposure:
         """The sum of the rates of all running sessions."""
         return NeuronPerMinute(sum(_accrued(v, 0)[1] for v in self._of("session")))
 
+    def reserved(self) -> Neuron:
+        """What open sessions set aside: an interval and the stop of each, running or not yet."""
+        return neuron(sum(_accrued(v, 0)[0] for v in self._of("session")))
+
     def sandboxes(self) -> tuple[SandboxId, ...]:
         """The sandboxes with an open session."""
         return tuple(

@@ -67,24 +67,34 @@ class Admission:
 
         @raise NotReady: We do not know it well enough for money, or admissions are closed.
         """
-        mirror = await self.doors.mirror()
-        if mirror is None:
-            raise NotReady("not ready: the chain has not been read yet")
+        mirror = await self._known()
         if self.wall.now() - mirror.value.updated_at > self.policy.mirror_max_age:
             raise NotReady("not ready: the chain has not answered for a while")
-        if mirror.value.service is None:
-            raise NotReady("not ready: this provider is not registered on the contract")
         if mirror.value.leaving_at is not None:
             raise NotReady("this provider is leaving and takes no new work")
         return mirror
 
+    async def _known(self) -> Stored[Mirror]:
+        """
+        The chain as we knew it last: enough for what runs already and must be metered,
+        though nothing new may be let in on it.
+
+        @raise NotReady: There is no price to be known.
+        """
+        mirror = await self.doors.mirror()
+        if mirror is None:
+            raise NotReady("not ready: the chain has not been read yet")
+        if mirror.value.service is None:
+            raise NotReady("not ready: this provider is not registered on the contract")
+        return mirror
+
     async def quote(self, owner: Address, resources: Resources, *, creating: bool) -> Quote:
         """
-        What a sandbox of this size takes.
+        What a sandbox of this size takes; whether it may be had is C{reserve}'s to say.
 
         @raise Refused: It cannot be had at any price.
         """
-        service = (await self.mirror()).value.service
+        service = (await self._known()).value.service
         assert service is not None
         card = card_in_force(service.prices, self.policy.prices, service.signer_version)
         rate = rate_of(card, resources)
@@ -100,7 +110,7 @@ class Admission:
             funds = await self.doors.funds(owner)
             if funds.account is not None:
                 return funds
-            mirror = await self.mirror()
+            mirror = await self._known()
             (account,) = await self.chain.accounts([owner], mirror.value.block)
             try:
                 await self.doors.add_account(mirror, account)
@@ -113,7 +123,9 @@ class Admission:
         Store an intent with its hold, or say why not and store nothing.
 
         @raise CannotPay: With the reason as code.
+        @raise NotReady: The chain is not known well enough, or the provider is leaving.
         """
+        await self.mirror()
         for _ in range(TRIES):
             funds = await self.funds(intent.owner)
             account = _account(funds)

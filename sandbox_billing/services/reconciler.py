@@ -171,7 +171,11 @@ class Reconciler:
             auto_stop_minutes=change.auto_stop_minutes,
         )
         why_not = await self.admission.why_not(change.owner, quote)
-        await self.meter.adopt(session, None if why_not is None else "insufficient_balance")
+        reason = None
+        if why_not is not None:
+            unacknowledged = why_not.code == "not_acknowledged"
+            reason = "not_acknowledged" if unacknowledged else "insufficient_balance"
+        await self.meter.adopt(session, reason)
         minutes = interval_at_daytona(change.auto_stop_minutes, self.policy.deadman_minutes)
         await self.runtime.set_auto_stop(change.sandbox, minutes)
         self._log.warn(

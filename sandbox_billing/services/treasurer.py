@@ -27,7 +27,6 @@ from sandbox_billing.ledger.account import Mirror
 from sandbox_billing.ledger.hold import runs_dry_at
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.rating import cost_of
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.policy import Policy
 
@@ -133,6 +132,6 @@ def covered_again(funds: WalletFunds, policy: Policy, now: UnixSeconds) -> bool:
     """
     if funds.account is None or funds.exposure.in_debt:
         return False
-    rate = funds.exposure.rate()
-    needed = funds.exposure.owed(now) + cost_of(rate, policy.voucher_interval + policy.stop_delay)
+    # By the sessions' holds, not by the rate: what is not running yet will cost as much.
+    needed = funds.exposure.owed(now) + funds.exposure.reserved()
     return funds.account.value.balance + policy.loss_cap >= max(needed, 1)

@@ -1,0 +1,278 @@
+"""
+Tests of C{sandbox_billing.services.reconciler}: exactly what runs is metered.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from sandbox_billing.devnet.daytona import Fault, FaultKind, Timings
+from sandbox_billing.interfaces import TooSlow
+from sandbox_billing.ledger.identity import SandboxId
+from tests.fixtures import (
+    ALICE,
+    BOB,
+    FEE,
+    HOLD,
+    INTERVAL,
+    PER_SECOND,
+    PROVIDER,
+    RATE,
+    SWEEP,
+    World,
+    WorldCase,
+)
+
+
+SB = SandboxId("sb-1")
+
+
+class AdoptTests(WorldCase):
+    """What runs without a session."""
+
+    def made_behind_us(self, **labels: str) -> SandboxId:
+        """Somebody with Daytona's own key made a sandbox."""
+        world = self.world
+        made = world.run(world.runtime.create({"labels": labels}))
+        return made.id
+
+    def test_by_label(self) -> None:
+        """A sandbox labelled for a known wallet is metered from now on, without a fee."""
+        world = self.world
+        world.fund(100_000)
+        sandbox = world.create()
+        world.run(world.process.intake.delete(ALICE, sandbox))
+        other = self.made_behind_us(**{"daytona-owner": ALICE.hex})
+        world.until(lambda: world.session(other) is not None and world.session(other).started_at)
+        begun = world.session(other).started_at
+        self.assertEqual(world.simulator.records[other].auto_stop, world.policy.deadman_minutes)
+        world.advance(INTERVAL + 15)
+        self.assertEqual(world.amounts()[f"{other}:{begun}"], RATE)
+        self.assertNotIn(f"{other}:create", world.amounts())
+
+    def test_stranger_s_label(self) -> None:
+        """A label of a wallet we never saw is reported, not billed (§4.9)."""
+        world = self.world
+        other = self.made_behind_us(**{"daytona-owner": BOB.hex})
+        world.advance(30)
+        self.assertIsNone(world.session(other))
+        self.assertEqual(world.amounts(BOB), {})
+        self.assertEqual(world.state(other), "started")
+
+    def test_no_label(self) -> None:
+        """What belongs to nobody we know is nobody's bill."""
+        other = self.made_behind_us()
+        self.world.advance(30)
+        self.assertIsNone(self.world.session(other))
+
+    def test_cannot_pay(self) -> None:
+        """Adopted with a stop order when it would not have been admitted."""
+        world = self.world
+        world.fund(HOLD - 1)
+        world.know(ALICE)
+        other = self.made_behind_us(**{"daytona-owner": ALICE.hex})
+        world.until(lambda: world.order(other) is not None, 30)
+        self.assertEqual(world.order(other), "insufficient_balance")
+        world.until(lambda: world.order(other) is None, 60)
+
+    def test_not_acknowledged(self) -> None:
+        """The order says what is missing."""
+        world = self.world
+        world.deposit(10**6)
+        world.know(ALICE)
+        other = self.made_behind_us(**{"daytona-owner": ALICE.hex})
+        world.until(lambda: world.order(other) is not None, 30)
+        self.assertEqual(world.order(other), "not_acknowledged")
+        world.until(lambda: world.order(other) is None, 60)
+        self.assertEqual(world.state(other), "stopped")
+
+    def test_owner_by_our_record(self) -> None:
+        """Our record of the owner goes before the label (P3)."""
+        world = self.world
+        world.fund(100_000)
+        world.fund(100_000, BOB)
+        sandbox = world.create()
+        world.run(world.process.intake.stop(ALICE, sandbox))
+        world.advance(15)
+        world.simulator.records[sandbox].labels["daytona-owner"] = BOB.hex
+        world.simulator.start_behind(sandbox)
+        world.until(lambda: world.session(sandbox) is not None)
+        self.assertEqual(world.session(sandbox).owner, ALICE)
+
+    def test_started_behind_us(self) -> None:
+        """Started past us: its second run is metered, and no fee comes twice (B21)."""
+        world = self.world
+        world.fund(100_000)
+        sandbox = world.create()
+        world.run(world.process.intake.stop(ALICE, sandbox))
+        world.advance(15)
+        world.simulator.start_behind(sandbox)
+        world.until(
+            lambda: world.session(sandbox) is not None and world.session(sandbox).started_at
+        )
+        begun = world.session(sandbox).started_at
+        world.advance(INTERVAL + 15)
+        self.assertEqual(world.amounts()[f"{sandbox}:{begun}"], RATE)
+        self.assertEqual(list(world.amounts().values()).count(FEE), 1)
+
+
+class IntentTests(WorldCase):
+    """Intents whose caller is gone."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.fund(100_000)
+
+    def create(self, **body: object) -> None:
+        """A create under way, whose end nobody waits for."""
+        world = self.world
+        world.begin(world.process.intake.create(ALICE, body, auto_stop_minutes=None)).addErrback(
+            lambda _: None
+        )
+
+    def test_died_while_daytona_created(self) -> None:
+        """The process died before the reply: opened under the intent, the fee charged once."""
+        world = self.world
+        self.create()
+        world.kill()
+        world.advance(3)
+        world.restart()
+        world.until(lambda: world.session(SB) is not None, 40)
+        self.assertEqual(world.session(SB).reference, "ref-1")
+        world.until(lambda: world.books().settled == FEE, 40)
+        self.assertEqual(world.earned, FEE)
+        self.assertEqual(set(world.funds().exposure.fields), {f"session:{SB}"})
+
+    def test_race_with_the_reply(self) -> None:
+        """A sweep that sees the sandbox before its create is answered opens one session."""
+        world = self.world
+
+        def sweep(route: str) -> None:
+            if route == "create":
+                world.simulator.before = lambda route: None
+                world.simulator.warm_pool = True
+
+        world.simulator.before = sweep
+        world.simulator.faults.add(Fault(kind=FaultKind.HANG, route="create", effect=True))
+        self.create()
+        world.until(lambda: world.session(SB) is not None, 20)
+        world.advance(100)
+        self.assertEqual(world.amounts()[f"{SB}:create"], FEE)
+        self.assertEqual(set(world.funds().exposure.fields) & {"hold:ref-1"}, set())
+
+    def test_provider_leaves_meanwhile(self) -> None:
+        """What Daytona created while the provider announced to leave is metered."""
+        world = World(Timings(create_seconds=10)).start()
+        self.addCleanup(world.simulator.close)
+        world.fund(100_000)
+        made = world.begin(world.process.intake.create(ALICE, {}, auto_stop_minutes=None))
+        world.net.act(lambda c: c.announce_leave(PROVIDER))
+        world.advance(12)
+        self.assertTrue(made.called)
+        self.assertEqual(world.session(SB).rate, RATE)
+
+    def test_leftover_of_a_dead_create(self) -> None:
+        """A row that failed under an intent nobody looks after is deleted, the hold returned."""
+        world = self.world
+        world.simulator.fail_start_next()
+        self.create()
+        world.kill()
+        world.advance(5)
+        world.restart()
+        world.advance(100)
+        self.assertIn("hold:ref-1", world.funds().exposure.fields)
+        world.advance(230)
+        self.assertEqual(dict(world.funds().exposure.fields), {})
+        self.assertEqual(world.state(SB), "gone")
+        self.assertEqual(world.amounts(), {})
+
+    def test_slow_build(self) -> None:
+        """A build may take longer than an intent's grace: its session stays."""
+        world = World(Timings(build_seconds=1000), settle_max_age=10_000).start()
+        self.addCleanup(world.simulator.close)
+        world.fund(100_000)
+        made = world.run(
+            world.process.intake.create(
+                ALICE, {"buildInfo": {"dockerfileContent": "FROM x"}}, auto_stop_minutes=None
+            )
+        )
+        world.advance(990)
+        self.assertIsNone(world.session(made.id).started_at)
+        world.until(lambda: world.session(made.id).started_at, 60)
+        world.until(lambda: world.earned == FEE, 60)
+
+    def test_start_that_never_happened(self) -> None:
+        """A start whose request was lost gives its hold back, and may be tried again."""
+        world = self.world
+        sandbox = world.create()
+        world.run(world.process.intake.stop(ALICE, sandbox))
+        world.advance(15)
+        world.simulator.faults.add(Fault(kind=FaultKind.LOSE_REPLY, route="start", effect=False))
+        self.fails(TooSlow, world.process.intake.start(ALICE, sandbox))
+        world.advance(330)
+        self.assertEqual(dict(world.funds().exposure.fields), {})
+        world.run(world.process.intake.start(ALICE, sandbox))
+
+
+class DeadmanTests(WorldCase):
+    """If this daemon dies, idle sandboxes stop by themselves."""
+
+    def test_touched(self) -> None:
+        """What is paid for outlives the dead-man's time."""
+        world = World(deadman_minutes=2).start()
+        self.addCleanup(world.simulator.close)
+        world.fund(10**6)
+        sandbox = world.create()
+        world.advance(5 * 60)
+        self.assertEqual(world.state(sandbox), "started")
+        world.kill()
+        world.advance(3 * 60)
+        self.assertEqual(world.state(sandbox), "stopped")
+
+
+class SizeTests(WorldCase):
+    """A sandbox bigger than its intent."""
+
+    def test_lost_reply_of_a_bigger_one(self) -> None:
+        """Opened at the price of what was allotted, and stopped when that runs dry."""
+        world = self.world
+        world.fund(FEE + HOLD)
+        first = next(iter(world.simulator.snapshots))
+        big = evolve(world.simulator.snapshots[first], cpu=4, memory=8)
+        world.simulator.snapshots[first] = big
+        world.simulator.lose_reply_next(route="create")
+        self.fails(TooSlow, world.process.intake.create(ALICE, {}, auto_stop_minutes=None))
+        world.until(lambda: world.session(SB) is not None)
+        self.assertEqual(world.session(SB).rate, 48_000)
+        world.until(lambda: world.state(SB) == "stopped", 60)
+        world.until(lambda: world.quiet, 60)
+        self.assertLessEqual(world.earned, FEE + HOLD)
+
+
+class SweepTests(WorldCase):
+    """The list itself."""
+
+    def test_failing_page(self) -> None:
+        """A sweep that breaks off is none: nothing is closed on half a list."""
+        world = self.world
+        world.fund(100_000)
+        sandbox = world.create()
+        for kind in (FaultKind.CUT, FaultKind.HTML, FaultKind.HANG):
+            world.simulator.faults.add(Fault(kind=kind, route="list"))
+        world.advance(100)
+        self.assertIsNotNone(world.session(sandbox))
+        world.run(world.process.intake.stop(ALICE, sandbox))
+        self.assertEqual(world.amounts()[f"{sandbox}:create"], FEE)
+
+    def test_observation_of_before(self) -> None:
+        """A page from before a stop does not reopen what the stop closed (§4.2)."""
+        world = self.world
+        world.fund(100_000)
+        sandbox = world.create()
+        world.advance(SWEEP)
+        begun = world.session(sandbox).started_at
+        at = world.wall.now()
+        world.run(world.process.intake.stop(ALICE, sandbox))
+        world.advance(3 * SWEEP)
+        self.assertIsNone(world.session(sandbox))
+        self.assertEqual(world.amounts()[f"{sandbox}:{begun}"], PER_SECOND * (at - begun))

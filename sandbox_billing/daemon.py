@@ -34,6 +34,7 @@ from sandbox_billing.ledger.identity import Address
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.lease_keeper import LeaseKeeper
 from sandbox_billing.services.readiness import Readiness
+from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web.gate import Gate
 from sandbox_billing.web.site import BillingSite
@@ -232,7 +233,7 @@ class Daemon(MultiService):
         )
         self.readiness.waiting.pop("key service", None)
         provider = settings.provider or signer.address
-        await self._until("redis", self._check_redis)
+        await self._until("redis", lambda: self._check_redis(provider))
         chain = make_chain(
             settings,
             self._reactor,
@@ -291,7 +292,7 @@ class Daemon(MultiService):
             self._log.warn("waiting for {part}: {why}", part=part, why=why)
         self.readiness.waiting[part] = why
 
-    async def _check_redis(self) -> None:
+    async def _check_redis(self, provider: Address) -> None:
         await self._keyspace.connect()
         facts = await self._keyspace.facts()
         _refuse(
@@ -301,6 +302,7 @@ class Daemon(MultiService):
                 volatile_allowed=self._volatile_allowed,
             )
         )
+        _refuse(startup.go_problems(await self._keyspace.go_keys(checksum(provider))))
 
     async def _check_chain(
         self, chain: IChain, domain: EIP712Domain, provider: Address, signer: ISigner

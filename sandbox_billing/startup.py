@@ -33,6 +33,20 @@ def redis_problems(*, policy: str, appendonly: bool, volatile_allowed: bool) -> 
     return tuple(problems)
 
 
+def go_problems(found: tuple[str, ...]) -> tuple[str, ...]:
+    """
+    @param found: Keys of the Go system in this Redis: sessions and vouchers nobody would
+        settle if we started beside them (wire.md, section 6).
+    """
+    if not found:
+        return ()
+    return (
+        f"this Redis holds the Go system's {', '.join(found)}: use another database or import"
+        " them first with `sandbox-billing import-go` (it comes with part 6; until then drain"
+        " the Go system before the change)",
+    )
+
+
 def contract_problems(
     facts: ContractFacts, separator: str, configuration: Configuration
 ) -> tuple[str, ...]:

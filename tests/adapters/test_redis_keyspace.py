@@ -194,6 +194,19 @@ class WorkingTests(KeyspaceCase):
         client.call("CONFIG", "SET", "appendfsync", "no")
         await self.refused(Transient, keyspace.wait_for_disk(MARK, [holds("a", b"1")]))
 
+    async def test_go_keys(self) -> None:
+        """What the Go system left is found, and our own sessions are not taken for it."""
+        keyspace = self.keyspace(self.server.port)
+        await keyspace.connect()
+        for number in range(2000):
+            self.client.call("SET", f"billing:compute:{number}", "{}")
+        self.assertEqual(await keyspace.go_keys("0xAb"), ())
+        self.client.call("RPUSH", "voucher:dlq:0xAb", "x")
+        self.client.call("HSET", "billing:compute:old", "owner", "x")
+        self.assertEqual(
+            await keyspace.go_keys("0xAb"), ("voucher:dlq:0xAb", "billing:compute:old")
+        )
+
     async def test_facts_do_not_wait_for_the_disk(self) -> None:
         """While one fact waits for the disk, others are carried out."""
         keyspace = self.keyspace(self.server.port)

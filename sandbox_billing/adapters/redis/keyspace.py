@@ -188,6 +188,25 @@ class RedisKeyspace:
         parts = [part.decode() for part in flat]
         return dict(zip(parts[::2], parts[1::2], strict=True))
 
+    async def go_keys(self, provider: str) -> tuple[str, ...]:
+        """
+        What the Go system left behind (wire.md, section 6); the only SCAN, at start.
+
+        @param provider: Its address with checksum.
+        @return: Names of keys, one of the hashes standing for all of them.
+        """
+        names = (f"voucher:queue:{provider}", f"voucher:dlq:{provider}", "billing:events")
+        found = [name for name in names if await self._facts_connection.call("EXISTS", name)]
+        cursor = b"0"
+        while True:
+            cursor, hashes = await self._facts_connection.call(
+                "SCAN", cursor, "MATCH", "billing:compute:*", "COUNT", 1000, "TYPE", "hash"
+            )
+            if hashes:
+                return (*found, hashes[0].decode(errors="replace"))
+            if cursor == b"0":
+                return tuple(found)
+
     async def facts(self) -> ServerFacts:
         await self.connect()
         try:

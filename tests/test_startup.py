@@ -1,0 +1,108 @@
+"""What must be so before money work begins: each check with a good and a bad value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from sandbox_billing import startup
+from sandbox_billing.configuration import read_configuration
+from sandbox_billing.interfaces import ContractFacts
+from sandbox_billing.ledger.account import ServiceRecord
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.rating import Prices
+
+
+SIGNER, OTHER, PROVIDER = (Address("0x" + digit * 40) for digit in "123")
+
+CONFIGURATION = read_configuration(
+    {
+        "DAYTONA_API_URL": "http://127.0.0.1:1",
+        "DAYTONA_ADMIN_KEY": "k",
+        "SETTLEMENT_CONTRACT": "0x" + "4" * 40,
+        "RPC_URL": "http://127.0.0.1:2",
+        "CHAIN_ID": "16602",
+        "BACKEND_APP_NAME": "app",
+    }
+)
+
+FACTS = ContractFacts(chain_id=16602, has_code=True, domain_separator="0xaa", lock_seconds=7200)
+
+
+class RedisTests(SynchronousTestCase):
+    """L{startup.redis_problems} and L{startup.go_problems}."""
+
+    def problems(self, **said: Any) -> tuple[str, ...]:
+        """Of a good server, but for what is said."""
+        good: dict[str, Any] = {
+            "policy": "noeviction",
+            "appendonly": True,
+            "volatile_allowed": False,
+        }
+        return startup.redis_problems(**{**good, **said})
+
+    def test_good(self) -> None:
+        """A server that keeps everything is accepted."""
+        self.assertEqual(self.problems(), ())
+
+    def test_evicting(self) -> None:
+        """A server that may evict is refused, devnet or not (Q-10)."""
+        (text,) = self.problems(policy="allkeys-lru", volatile_allowed=True)
+        self.assertIn("set it to noeviction", text)
+
+    def test_volatile(self) -> None:
+        """A server without a file is refused but on devnet."""
+        (text,) = self.problems(appendonly=False)
+        self.assertIn("set appendonly yes", text)
+        self.assertEqual(self.problems(appendonly=False, volatile_allowed=True), ())
+
+    def test_go_system(self) -> None:
+        """Sessions of the Go system are named, never taken for ours."""
+        self.assertEqual(startup.go_problems(()), ())
+        (text,) = startup.go_problems(("billing:events",))
+        self.assertIn("billing:events", text)
+
+
+class ContractTests(SynchronousTestCase):
+    """L{startup.contract_problems} and L{startup.registration_problems}."""
+
+    def test_good(self) -> None:
+        """The right contract on the right chain is accepted."""
+        self.assertEqual(startup.contract_problems(FACTS, "0xaa", CONFIGURATION), ())
+
+    def test_wrong_chain(self) -> None:
+        """Another chain is the first thing to say."""
+        (text,) = startup.contract_problems(evolve(FACTS, chain_id=1), "0xbb", CONFIGURATION)
+        self.assertIn("answers for chain 1, CHAIN_ID says 16602", text)
+
+    def test_no_code(self) -> None:
+        """An address without a contract is named."""
+        (text,) = startup.contract_problems(evolve(FACTS, has_code=False), "0xaa", CONFIGURATION)
+        self.assertIn("there is no contract at", text)
+
+    def test_other_domain(self) -> None:
+        """Another separator means that no voucher of ours would ever settle."""
+        (text,) = startup.contract_problems(FACTS, "0xbb", CONFIGURATION)
+        self.assertIn("domain separator is 0xaa, ours 0xbb", text)
+
+    def test_lock(self) -> None:
+        """Interval and settlement delay must end before a refund can (K13)."""
+        short = evolve(FACTS, lock_seconds=5400)
+        (text,) = startup.contract_problems(short, "0xaa", CONFIGURATION)
+        self.assertIn("locked for 5400 s only", text)
+        longer = evolve(FACTS, lock_seconds=5401)
+        self.assertEqual(startup.contract_problems(longer, "0xaa", CONFIGURATION), ())
+
+    def test_registration(self) -> None:
+        """The provider must be registered with the enclave's key as signer."""
+        (text,) = startup.registration_problems(None, PROVIDER, SIGNER)
+        self.assertIn("is not registered", text)
+        service = ServiceRecord(
+            provider=PROVIDER, url="", signer=OTHER, prices=Prices(), signer_version=1
+        )
+        (text,) = startup.registration_problems(service, PROVIDER, SIGNER)
+        self.assertIn(f"the enclave's key is {SIGNER}", text)
+        ours = evolve(service, signer=SIGNER)
+        self.assertEqual(startup.registration_problems(ours, PROVIDER, SIGNER), ())

@@ -178,6 +178,20 @@ class Child:
         return int(found.group(1)) if found else None
 
 
+def new_folder(case: TestCase) -> Path:
+    """An empty directory, by its full name."""
+    path = Path(case.mktemp()).resolve()
+    path.mkdir(parents=True)
+    return path
+
+
+def new_file(case: TestCase, text: str) -> str:
+    """The full name of a file with a text."""
+    path = new_folder(case) / "file"
+    path.write_text(text)
+    return str(path)
+
+
 def twistd(
     case: TestCase,
     environment: Mapping[str, str],

@@ -57,12 +57,15 @@ def cost(seconds: int) -> int:
 class Scene:
     """
     @ivar holding: Whether no block comes while a transaction of the daemon waits for one.
+    @ivar redis_port: Of a server other than the world's.
     @ivar daemon: The process of the moment.
     """
 
     case: TestCase
     world: World
     http: Any
+    redis_port: int | None = None
+    redis_password: str | None = None
     holding: bool = False
     mining: LoopingCall | None = None
     mined: Any = None
@@ -270,7 +273,11 @@ class Scene:
         """The daemon's own books, read past it."""
         if self.journal is None:
             self.keyspace = RedisKeyspace(
-                host="127.0.0.1", port=self.world.redis.port, clock=reactor, wall=SystemClock()
+                host="127.0.0.1",
+                port=self.redis_port or self.world.redis.port,
+                password=self.redis_password,
+                clock=reactor,
+                wall=SystemClock(),
             )
             await self.keyspace.connect()
             self.journal = Journal.over(
@@ -293,8 +300,10 @@ class Scene:
 
     def keys(self, pattern: str) -> list[bytes]:
         """Keys in Redis, asked without the adapter."""
-        asked = Respite(self.world.redis.port)
+        asked = Respite(self.redis_port or self.world.redis.port)
         try:
+            if self.redis_password is not None:
+                asked.call("AUTH", self.redis_password)
             found: Any = asked.call("KEYS", pattern)
         finally:
             asked.close()

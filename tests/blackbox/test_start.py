@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import sys
-from pathlib import Path
 from typing import Any
 
 from attrs import define, field
@@ -21,7 +20,7 @@ from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.signing.key import SigningKey
-from tests.blackbox.process import PLUGIN_FOLDER, Child, together, twistd
+from tests.blackbox.process import PLUGIN_FOLDER, Child, new_folder, together, twistd
 from tests.blackbox.scene import Scene
 from tests.redis_server import new_server
 
@@ -225,7 +224,7 @@ class StartTests(TestCase):
         and then it is ready; and what goes away is named again until it is back.
         """
         scene = await Scene.open(self)
-        redis = RedisServer(ServerOptions(directory=self.folder(), port=free_port()))
+        redis = RedisServer(ServerOptions(directory=new_folder(self), port=free_port()))
         self.addCleanup(redis.stop)
         key_port = free_port()
         chain = Bridge(free_port(), port_of(scene.world.chain.url))
@@ -273,12 +272,6 @@ class StartTests(TestCase):
         """Start one."""
         command = [sys.executable, "-m", "tests.blackbox.key_service", str(port)]
         Child.start(self, command, {"PYTHONPATH": str(PLUGIN_FOLDER)})
-
-    def folder(self) -> Path:
-        """An empty directory."""
-        path = Path(self.mktemp()).resolve()
-        path.mkdir(parents=True)
-        return path
 
     async def waits_for(self, scene: Scene, base: str, part: str) -> None:
         """Alive, not ready, for a reason that is more than a name, and refusing in words."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from attrs import define, field
 from twisted.logger import Logger
 
-from sandbox_billing.errors import Refused, Transient, UnknownOutcome
+from sandbox_billing.errors import BrokenLaw, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
     IChainMirror,
     IDoors,
@@ -74,6 +74,7 @@ class Reconciler:
         asked = await self.meter.requested()
         world = await self._discover()
         await self.meter.seen(seen(world))
+        broken: list[BrokenLaw] = []
         for change in plan(world):
             try:
                 await self._apply(change, world)
@@ -82,6 +83,10 @@ class Reconciler:
                 self._log.debug("skipped {change}: it moved meanwhile", change=change)
             except (Refused, UnknownOutcome, Transient) as why:
                 self._log.warn("could not do {change}: {why}", change=change, why=str(why))
+            except BrokenLaw as why:
+                # One sandbox's; the others are nobody's to hold up.
+                self._log.critical("could not do {change}: {why}", change=change, why=str(why))
+                broken.append(why)
         self._missed = unexplained(world)
         self._missing_since = {
             sandbox: since
@@ -92,6 +97,8 @@ class Reconciler:
         for sandbox in asked:
             await self.meter.answered(sandbox)
         await self.deadman.keep(world)
+        if broken:
+            raise broken[0]
 
     async def _discover(self) -> World:
         # Intents and sessions first: what they miss is younger than the sweep.

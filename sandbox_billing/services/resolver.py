@@ -14,6 +14,7 @@ from typing import TypeAlias
 from attrs import frozen
 from twisted.logger import Logger
 
+from sandbox_billing.errors import BrokenLaw
 from sandbox_billing.interfaces import (
     BlockedWallet,
     Happenings,
@@ -70,12 +71,25 @@ class Resolver:
     policy: Policy
     _log = Logger()
 
-    async def resolve_up_to(self, block: BlockRef, happened: Happenings) -> None:
-        """End every batch that was mined at or below a confirmed block."""
+    async def resolve_up_to(self, block: BlockRef, happened: Happenings) -> tuple[BrokenLaw, ...]:
+        """
+        End every batch that was mined at or below a confirmed block.
+
+        @return: What is wrong with those that stay as they are, for a human: their wallets
+            wait, and nobody else does (design.md §5).
+        """
+        broken = []
         for batch in await self.queue.batches():
             receipt = await self._receipt(batch.value)
             if receipt is not None and receipt.block.number <= block.number:
-                await self._resolve(batch, receipt, block, happened)
+                try:
+                    await self._resolve(batch, receipt, block, happened)
+                except BrokenLaw as why:
+                    self._log.critical(
+                        "batch {batch} breaks a law: {why}", batch=batch.value.id, why=str(why)
+                    )
+                    broken.append(why)
+        return tuple(broken)
 
     async def _receipt(self, batch: Batch) -> Receipt | None:
         """Of whichever attempt was mined; they share an account nonce, so one at most is."""

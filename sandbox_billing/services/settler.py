@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
 from sandbox_billing import interfaces
-from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
+from sandbox_billing.errors import BadInput, BrokenLaw, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
     IChain,
     IIds,
@@ -53,6 +53,7 @@ class Settler:
     """
     @ivar signer: The enclave's key: signs vouchers and pays for transactions.
     @ivar _sent_at: When this process last broadcast an attempt, by its hash.
+    @ivar _broken: Wallets that are left out until a human has looked.
     """
 
     queue: IVoucherQueue
@@ -64,6 +65,7 @@ class Settler:
     wall: IWallClock
     policy: Policy
     _sent_at: dict[str, int] = field(factory=dict, init=False)
+    _broken: dict[Address, BrokenLaw] = field(factory=dict, init=False)
     _log = Logger()
 
     async def turn(self) -> None:
@@ -81,9 +83,11 @@ class Settler:
         while places > 0:
             fresh = await self._next_batch(head)
             if fresh is None:
-                return
+                break
             await self._send(fresh)
             places -= 1
+        for why in self._broken.values():
+            raise why
 
     async def _mirror_block(self) -> BlockRef:
         """
@@ -108,15 +112,15 @@ class Settler:
         return mirror.value.block
 
     async def _next_batch(self, head: BlockRef) -> Stored[Batch] | None:
+        """Number and seal what is worth a transaction; None when nothing is."""
         now = self.wall.now()
         waited = UnixSeconds(now - self.policy.batch_wait)
         wallets = await self.queue.ready(waited, self.policy.batch_max)
+        found = await gather(*(self._queue(wallet, now) for wallet in wallets))
         queues = [
             q
-            for q in await gather(
-                *(self.queue.queue(w, now, self.policy.batch_max) for w in wallets)
-            )
-            if q.in_flight is None and await self._worthwhile(q, now)
+            for q in found
+            if q is not None and q.in_flight is None and await self._worthwhile(q, now)
         ]
         if not queues:
             return None
@@ -149,6 +153,19 @@ class Settler:
             wallets=len(batch.wallets),
         )
         return stored
+
+    async def _queue(self, wallet: Address, now: UnixSeconds) -> StoredQueue | None:
+        """A wallet's queue; None when a law is broken there, which holds up nobody else."""
+        try:
+            found = await self.queue.queue(wallet, now, self.policy.batch_max)
+        except BrokenLaw as why:
+            if wallet not in self._broken:
+                self._log.critical("{wallet} is left out: {why}", wallet=wallet.hex, why=str(why))
+            self._broken[wallet] = why
+            await self.queue.rest(wallet, UnixSeconds(now + REST_SECONDS))
+            return None
+        self._broken.pop(wallet, None)
+        return found
 
     async def _worthwhile(self, queue: StoredQueue, now: UnixSeconds) -> bool:
         """Whether a wallet is taken now (design.md §4.4); otherwise it rests."""

@@ -62,9 +62,12 @@ class Watcher:
             return
         first = await self._first(before)
         happened = await self._read(first, height)
-        await self.resolver.resolve_up_to(block, happened)
+        broken = await self.resolver.resolve_up_to(block, happened)
         after = await self._step(before, block, happened)
         await self._react(after, happened.events)
+        if broken:
+            # Told only now: everybody else's mirror goes on.
+            raise broken[0]
 
     async def _still(self, before: Stored[Mirror], block: BlockRef) -> None:
         if before.value.block.hash != block.hash:

@@ -264,6 +264,20 @@ class SweepTests(WorldCase):
         world.run(world.process.intake.stop(ALICE, sandbox))
         self.assertEqual(world.amounts()[f"{sandbox}:create"], FEE)
 
+    def test_broken_sandbox(self) -> None:
+        """One sandbox whose record contradicts its session holds up no other (design.md §5)."""
+        world = self.world
+        world.fund(10**6)
+        broken, good = world.create(), world.create()
+        record = world.keyspace._values[f"billing:sandbox:{broken}"]
+        assert isinstance(record, dict)
+        record[b"charged_until"] = b"1"
+        for sandbox in (broken, good):
+            world.simulator.stop_behind(sandbox)
+        world.until(lambda: world.session(good) is None, 20)
+        self.assertIsNotNone(world.session(broken))
+        self.assertIn("L2", world.process.troubles()["reconciler"])
+
     def test_observation_of_before(self) -> None:
         """A page from before a stop does not reopen what the stop closed (§4.2)."""
         world = self.world

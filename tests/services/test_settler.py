@@ -286,6 +286,19 @@ class SettlerTests(WorldCase):
         self.settled_all()
         self.assertNotIn("DeadLettered", self.states())
 
+    def test_broken_wallet(self) -> None:
+        """A wallet whose books are damaged waits for a human; everybody else is settled (S3)."""
+        world = self.world
+        world.fund(10**6, BOB)
+        world.process.turns["settler"].stopService()
+        world.create()
+        world.create(BOB)
+        world.keyspace._values.pop("billing:charge:sb-1:create")
+        world.restart()
+        world.until(lambda: world.books(BOB).settled == FEE, 60)
+        self.assertIn("L6", world.process.troubles()["settler"])
+        self.assertEqual(world.earned, FEE)
+
     def test_no_gas(self) -> None:
         """With an empty gas wallet the batch waits, and goes out when it was filled (T-10)."""
         world = self.world

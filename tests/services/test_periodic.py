@@ -1,0 +1,203 @@
+"""
+Tests of C{sandbox_billing.services._periodic}, C{_supervise} and C{readiness}.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from sandbox_billing.errors import BadInput, BrokenLaw, Transient, UnknownOutcome
+from sandbox_billing.interfaces import LeaseLost
+from sandbox_billing.services._periodic import Periodic
+from sandbox_billing.services._supervise import Supervisor, gather
+from sandbox_billing.services.readiness import Readiness
+
+
+class PeriodicTests(SynchronousTestCase):
+    """A loop that outlives its failures."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.turns = 0
+        self.raises: Exception | None = None
+        self.waits: Deferred[None] | None = None
+        self.lost = 0
+        self.periodic = Periodic("part", self.turn, 5.0, self.clock, self.lose)
+        self.periodic.startService()
+
+    async def turn(self) -> None:
+        """Counted; fails or waits as told."""
+        self.turns += 1
+        if self.waits is not None:
+            await self.waits
+        if self.raises is not None:
+            raise self.raises
+
+    def lose(self) -> None:
+        """The lease."""
+        self.lost += 1
+
+    def test_first_turn_at_once(self) -> None:
+        """A turn at the start, then one every so often."""
+        self.assertEqual((self.turns, self.periodic.trouble), (1, None))
+        self.clock.pump([5, 5])
+        self.assertEqual((self.turns, self.periodic.good_turns), (3, 3))
+
+    def test_survives_what_passes(self) -> None:
+        """Passing trouble is told while it lasts, and forgotten after a good turn."""
+        for why in (Transient("away"), UnknownOutcome("lost")):
+            self.raises = why
+            self.clock.advance(5)
+            self.assertEqual(self.periodic.trouble, str(why))
+        self.raises = None
+        self.clock.advance(5)
+        self.assertIsNone(self.periodic.trouble)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_survives_what_nobody_expected(self) -> None:
+        """A mistake of ours is logged whole, and the next turn comes all the same."""
+        self.raises = ZeroDivisionError("oops")
+        self.clock.advance(5)
+        self.assertEqual(self.periodic.trouble, "unexpected ZeroDivisionError")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.raises = None
+        self.clock.advance(5)
+        self.assertIsNone(self.periodic.trouble)
+
+    def test_broken_law(self) -> None:
+        """A broken law is told with its number."""
+        self.raises = BrokenLaw("L2", "twice")
+        self.clock.advance(5)
+        self.assertEqual(self.periodic.trouble, "L2: twice")
+
+    def test_lease_lost(self) -> None:
+        """A turn under an old token tells who keeps the lease."""
+        self.raises = LeaseLost("another process is the worker")
+        self.clock.advance(5)
+        self.assertEqual(self.lost, 1)
+
+    def test_turns_never_overlap(self) -> None:
+        """A long turn skips those it overlaps."""
+        self.waits = Deferred()
+        self.clock.advance(5)
+        self.assertEqual(self.turns, 2)
+        self.clock.pump([5, 5, 3])
+        self.assertEqual(self.turns, 2)
+        waits, self.waits = self.waits, None
+        waits.callback(None)
+        self.clock.advance(2)
+        self.assertEqual(self.turns, 3)
+
+    def test_stop_waits_for_the_turn(self) -> None:
+        """Stopping is done when the turn in flight is, and no other comes."""
+        self.waits = Deferred()
+        self.clock.advance(5)
+        stopped = self.periodic.stopService()
+        self.assertNoResult(stopped)
+        self.waits.callback(None)
+        self.successResultOf(stopped)
+        self.clock.pump([5, 5])
+        self.assertEqual(self.turns, 2)
+
+    def test_stop_between_turns(self) -> None:
+        """With no turn in flight it is stopped at once."""
+        self.successResultOf(self.periodic.stopService())
+        self.assertEqual(self.periodic.trouble, "stopped")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class SupervisorTests(SynchronousTestCase):
+    """Work that outlives whoever asked for it."""
+
+    def setUp(self) -> None:
+        self.supervisor = Supervisor()
+        self.supervisor.startService()
+        self.going: Deferred[str] = Deferred()
+        self.done: list[str] = []
+
+    async def work(self) -> str:
+        """Waits for C{going}."""
+        result = await self.going
+        self.done.append(result)
+        return result
+
+    def test_result(self) -> None:
+        """Who waits gets the result."""
+        waiting = self.supervisor.detached("work", self.work())
+        self.going.callback("x")
+        self.assertEqual(self.successResultOf(waiting), "x")
+        self.assertEqual(self.supervisor.under_way, {})
+
+    def test_failure(self) -> None:
+        """Who waits gets the failure, and nobody else does."""
+        waiting = self.supervisor.detached("work", self.work())
+        self.going.errback(BadInput("no"))
+        self.failureResultOf(waiting, BadInput)
+
+    def test_hangs_up(self) -> None:
+        """Cancelling ends the waiting alone (P10)."""
+        waiting = self.supervisor.detached("work", self.work())
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.going.callback("x")
+        self.assertEqual(self.done, ["x"])
+
+    def test_failure_nobody_waits_for(self) -> None:
+        """A failure nobody sees is logged; a refusal is not worth it."""
+        for why, logged in ((ZeroDivisionError(), 1), (BadInput("no"), 0)):
+            self.going = Deferred()
+            self.supervisor.detached("work", self.work()).addErrback(lambda _: None).cancel()
+            self.going.errback(why)
+            self.assertEqual(len(self.flushLoggedErrors()), logged)
+
+    def test_stop_waits(self) -> None:
+        """Stopping waits for everything under way, whatever its end."""
+        waiting = self.supervisor.detached("work", self.work())
+        stopped = self.supervisor.stopService()
+        self.assertNoResult(stopped)
+        self.going.errback(Transient("away"))
+        self.successResultOf(stopped)
+        self.failureResultOf(waiting, Transient)
+
+    def test_nothing_to_wait_for(self) -> None:
+        """Without work it stops at once."""
+        self.successResultOf(self.supervisor.stopService())
+
+
+class GatherTests(SynchronousTestCase):
+    """Several coroutines at once."""
+
+    def test_all_end(self) -> None:
+        """The first failure is raised after all have ended; the others are logged."""
+        slow: Deferred[int] = Deferred()
+
+        async def fails(why: Exception) -> int:
+            raise why
+
+        async def waits() -> int:
+            return await slow
+
+        all_of_them = Deferred.fromCoroutine(
+            gather(fails(Transient("one")), waits(), fails(ZeroDivisionError()))
+        )
+        self.assertNoResult(all_of_them)
+        slow.callback(1)
+        self.assertEqual(self.failureResultOf(all_of_them, Transient).value.text, "one")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class ReadinessTests(SynchronousTestCase):
+    """What is wrong now."""
+
+    def test_reasons(self) -> None:
+        """What start-up waits for, and what parts tell of themselves."""
+        trouble: list[str | None] = [None]
+        readiness = Readiness()
+        readiness.waiting["redis"] = "not reached yet"
+        readiness.asked["settler"] = lambda: trouble[0]
+        self.assertEqual(readiness.reasons(), {"redis": "not reached yet"})
+        readiness.waiting.clear()
+        trouble[0] = "no gas"
+        self.assertEqual(readiness.reasons(), {"settler": "no gas"})

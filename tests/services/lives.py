@@ -63,10 +63,12 @@ class Life:
         if mine and not self.after:
             self.dead = True
             await self._never()
-        result = await call()
-        self.dead = self.dead or mine
-        if self.dead:
-            await self._never()
+        try:
+            result = await call()
+        finally:
+            self.dead = self.dead or mine
+            if self.dead:
+                await self._never()
         return result
 
     async def _never(self) -> None:

@@ -1,0 +1,80 @@
+"""The benchmarks run, on tiny counts; how fast is nobody's test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.resource import NoResource
+from twisted.web.server import Site
+
+from benchmarks import charges, gas, proxy
+from benchmarks.load import Surprise, send_all
+from benchmarks.report import Figure, table
+
+
+class ReportTests(SynchronousTestCase):
+    """What is printed."""
+
+    def test_table(self) -> None:
+        """A figure stands beside its ratio to the baseline of the same run."""
+        plain = Figure(what="plain", value=2_000, unit="/s")
+        ours = Figure(what="ours", value=500, unit="/s", baseline=plain)
+        self.assertEqual(
+            table([plain, ours]),
+            "| figure | value | ratio to its baseline |\n"
+            "|---|---:|---|\n"
+            "| plain | 2,000 /s | baseline |\n"
+            "| ours | 500 /s | 0.25 × plain |",
+        )
+
+
+class GasTests(SynchronousTestCase):
+    """C{benchmarks.gas}."""
+
+    def test_runs(self) -> None:
+        """Vouchers that share a transaction cost less each; gas is not time and may be compared."""
+        alone, fresh, *batches = gas.measure(3)
+        self.assertGreater(alone.value, 21_000)
+        self.assertGreater(fresh.value, 21_000)
+        shared = [one for one in batches if "of 1," not in one.what]
+        self.assertEqual(len(shared), 5)
+        for one in shared:
+            self.assertIs(one.baseline, alone)
+            self.assertLess(one.value, alone.value, one.what)
+
+
+class SpeedTests(TestCase):
+    """The two that measure time."""
+
+    timeout = 90
+
+    async def test_charges(self) -> None:
+        """Every session of every round is charged, on a real Redis."""
+        figures = await charges.measure(reactor, 3, rounds=2)
+        self.assertEqual(
+            [one.what for one in figures],
+            ["plain SET", "empty fact", "charges generated", "charges generated"],
+        )
+
+    async def test_proxy(self) -> None:
+        """Signed requests go through a daemon, and others through the bare forwarder."""
+        figures = await proxy.measure(reactor, 4, connections=2)
+        self.assertEqual(
+            [one.what for one in figures[:3]],
+            ["simulator, directly", "bare forward", "authenticated, proxied GET"],
+        )
+
+    async def test_refusals_are_no_figure(self) -> None:
+        """A server that answers anything but 200 gives no rate."""
+        anything: Any = reactor
+        port = anything.listenTCP(0, Site(NoResource()), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        asked = [proxy.request("/", {})]
+        try:
+            await send_all(reactor, port.getHost().port, asked, 1)
+        except Surprise as why:
+            self.assertIn("404", str(why))
+        else:
+            self.fail("404s were counted")

@@ -636,8 +636,9 @@ class IChain(Interface):
 
     def adopt_attempts(attempts: Iterable[Attempt]) -> None:
         """
-        Tell of all stored attempts before the first C{prepare} of a turn: their account
-        nonces are taken, whatever nodes know of them.  Repeating it is harmless.
+        Tell of all stored attempts before the first C{prepare} of a turn: the account
+        nonces of our sender's are taken, whatever nodes know of them.  Repeating it is
+        harmless.
         """
 
     def abandon(attempt: Attempt) -> None:
@@ -654,8 +655,8 @@ class IChain(Interface):
         The account nonce follows every transaction this process prepared; only one caller
         may prepare at a time.
 
-        @param replacing: An earlier attempt of the same batch: same account nonce, fees
-            at least a tenth higher.
+        @param replacing: An earlier attempt of the same batch and of our own sender: same
+            account nonce, fees at least a tenth higher.
         @raise Refused: The gas wallet is below its floor, or the batch is larger than a block.
         """
 

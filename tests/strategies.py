@@ -337,6 +337,7 @@ def attempts(
 ) -> Attempt:
     """Signed transactions; of one account nonce when it is given."""
     return Attempt(
+        sender=draw(addresses()),
         account_nonce=draw(st.integers(0, 2**63)) if account_nonce is None else account_nonce,
         gas_limit=draw(st.integers(21_000, 30_000_000)),
         fee_cap=draw(funds()),

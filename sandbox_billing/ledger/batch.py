@@ -21,7 +21,8 @@ class Attempt:
     """
     One signed transaction for a batch: everything needed to send it again.
 
-    @ivar account_nonce: The sending account's transaction count it was made for.
+    @ivar sender: The account that signed it and pays for it: our signer, when it was made.
+    @ivar account_nonce: That account's transaction count it was made for.
     @ivar gas_limit: Gas units.
     @ivar fee_cap: neuron per gas.
     @ivar raw: The transaction's bytes, hex.
@@ -29,6 +30,7 @@ class Attempt:
     @ivar recorded_at: unix seconds; stored before the first broadcast (T-2).
     """
 
+    sender: Address
     account_nonce: int
     gas_limit: int
     fee_cap: Neuron
@@ -42,7 +44,7 @@ class Batch:
     """
     @ivar wallets: Whose vouchers it holds; none of them may be in another batch.
     @ivar charges: In the order they are submitted; per wallet by rising nonce (K7).
-    @ivar attempts: Newest last; all with the same account nonce (T-1).
+    @ivar attempts: Newest last; all of one sender with the same account nonce (T-1).
     """
 
     id: BatchId
@@ -53,8 +55,12 @@ class Batch:
 
     def with_attempt(self, attempt: Attempt) -> Batch:
         """
-        @raise BrokenLaw: Another account nonce: both transactions could be mined.
+        After a change of the key there may be attempts of two senders.  Both can be mined;
+        the vouchers' own nonces see to it that one of them settles a voucher at most.
+
+        @raise BrokenLaw: Another account nonce of the same sender: both could be mined.
         """
-        if self.attempts and attempt.account_nonce != self.attempts[-1].account_nonce:
+        used = {a.account_nonce for a in self.attempts if a.sender == attempt.sender}
+        if used - {attempt.account_nonce}:
             raise BrokenLaw("L10", f"batch {self.id} would be sent under two account nonces")
         return evolve(self, attempts=(*self.attempts, attempt))

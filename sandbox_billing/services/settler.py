@@ -207,19 +207,24 @@ class Settler:
 
     async def _send(self, batch: Stored[Batch]) -> None:
         """Make, store and broadcast an attempt; or broadcast the stored one again."""
-        if not batch.value.attempts:
-            batch = await self._attempt(batch, None)
-        else:
-            newest = batch.value.attempts[-1]
-            now = self.wall.now()
+        mine = self._mine(batch.value)
+        # Of an earlier key there are only attempts that nobody can bump: what it sent has
+        # as long as a re-send, then we send our own.  The vouchers' nonces see to it that
+        # one of the two settles a voucher at most.
+        earlier = mine or batch.value.attempts
+        now = self.wall.now()
+        if earlier:
+            newest = earlier[-1]
             if now - self._sent_at.get(newest.hash, newest.recorded_at) < RESEND_SECONDS:
                 return
-            for attempt in batch.value.attempts:
+            for attempt in earlier:
                 if await self.chain.receipt(attempt.hash) is not None:
                     return
-            if now - newest.recorded_at >= BUMP_SECONDS:
-                batch = await self._bumped(batch)
-        attempt = batch.value.attempts[-1]
+        if not mine:
+            batch = await self._attempt(batch, None)
+        elif now - mine[-1].recorded_at >= BUMP_SECONDS:
+            batch = await self._bumped(batch, mine[-1])
+        attempt = self._mine(batch.value)[-1]
         self._sent_at[attempt.hash] = self.wall.now()
         try:
             await self.chain.broadcast(attempt)
@@ -230,6 +235,10 @@ class Settler:
                 batch=batch.value.id,
                 why=str(why),
             )
+
+    def _mine(self, batch: Batch) -> list[Attempt]:
+        """The attempts that this daemon's key pays for, newest last."""
+        return [a for a in batch.attempts if a.sender == self.signer.address]
 
     async def _attempt(self, batch: Stored[Batch], replacing: Attempt | None) -> Stored[Batch]:
         """
@@ -251,10 +260,10 @@ class Settler:
                 self.chain.abandon(attempt)
             raise
 
-    async def _bumped(self, batch: Stored[Batch]) -> Stored[Batch]:
+    async def _bumped(self, batch: Stored[Batch], newest: Attempt) -> Stored[Batch]:
         """The batch with an attempt that pays more, or as it is when it cannot (T-3, T-4)."""
         try:
-            return await self._attempt(batch, batch.value.attempts[-1])
+            return await self._attempt(batch, newest)
         except Transient as why:
             self._log.warn(
                 "batch {batch} is sent as it is: {why}", batch=batch.value.id, why=str(why)

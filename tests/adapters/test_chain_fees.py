@@ -19,6 +19,7 @@ from sandbox_billing.adapters.chain.fees import (
 )
 from sandbox_billing.errors import Refused
 from sandbox_billing.ledger.batch import Attempt
+from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.signing.key import SigningKey
 
@@ -112,6 +113,7 @@ class FeesOfTests(SynchronousTestCase):
         )
         cap = fees.get("maxFeePerGas") or fees["gasPrice"]
         return Attempt(
+            sender=Address("0x" + "11" * 20),
             account_nonce=0,
             gas_limit=1,
             fee_cap=Neuron(cap),

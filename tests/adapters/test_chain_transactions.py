@@ -188,6 +188,15 @@ class AccountNonceTests(TransactionCase):
         again.adopt_attempts([evolve(stored, account_nonce=4), stored])
         other = await again.prepare([self.stage.line(2, 30)], None)
         self.assertEqual(other.account_nonce, 5)
+        self.assertEqual(other.sender, self.stage.signer.address)
+
+    async def test_rotated(self) -> None:
+        """Attempts of an earlier key take no account nonce of ours: a gap would stay."""
+        stored = await self.adapter().prepare(await self._funded(), None)
+        again = self.adapter()
+        again.adopt_attempts([evolve(stored, account_nonce=4, sender=self.user)])
+        other = await again.prepare([self.stage.line(2, 30)], None)
+        self.assertEqual(other.account_nonce, 0)
 
     async def test_restart_without_attempts(self) -> None:
         """A new process counts what waits in the pool."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -288,6 +289,14 @@ class FaultTests(SynchronousTestCase):
         reborn.adopt_attempts([stored])
         attempt = self.ask(reborn.prepare([self.stage.line(2, 30)], None))
         self.assertEqual(attempt.account_nonce, stored.account_nonce + 1)
+
+    def test_rotated(self) -> None:
+        """Attempts of an earlier key take no account nonce of ours."""
+        stored = evolve(self.prepared(), account_nonce=4, sender=Address("0x" + "99" * 20))
+        reborn = client(self.stage)
+        reborn.adopt_attempts([stored])
+        attempt = self.ask(reborn.prepare([self.stage.line(2, 30)], None))
+        self.assertEqual(attempt.account_nonce, 0)
 
     def test_lags(self) -> None:
         """A node behind has neither the newest block nor its receipts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attrs import evolve
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -35,6 +35,20 @@ class WithAttemptTests(SynchronousTestCase):
         attempt = evolve(first, account_nonce=other)
         why = self.assertRaises(BrokenLaw, started.with_attempt, attempt)
         self.assertEqual("L10", why.law)
+
+    @given(
+        batches(), attempts(account_nonce=7), attempts(account_nonce=8), attempts(account_nonce=9)
+    )
+    def test_two_senders(
+        self, batch: Batch, first: Attempt, second: Attempt, third: Attempt
+    ) -> None:
+        """After a change of the key the new account's nonce is its own; the old one's stays."""
+        assume(first.sender != second.sender)
+        both = evolve(batch, attempts=(first,)).with_attempt(second)
+        self.assertEqual((first, second), both.attempts)
+        for sender in (first.sender, second.sender):
+            why = self.assertRaises(BrokenLaw, both.with_attempt, evolve(third, sender=sender))
+            self.assertEqual("L10", why.law)
 
     @given(attempts())
     def test_repr(self, attempt: Attempt) -> None:

@@ -350,6 +350,7 @@ def seal(record: ChargeRecord, nonce: int) -> Seal:
 def attempt(number: int = 1) -> Attempt:
     """One signed transaction."""
     return Attempt(
+        sender=STRANGER,
         account_nonce=7,
         gas_limit=10**6,
         fee_cap=Neuron(10**9 + number),

@@ -12,6 +12,7 @@ from sandbox_billing.adapters.memory.chain_faults import (
     RequestLost,
     Swallowed,
 )
+from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.voucher import ChargeRecord
@@ -285,6 +286,51 @@ class SettlerTests(WorldCase):
         world.restart(signer=OTHER_SIGNER)
         self.settled_all()
         self.assertNotIn("DeadLettered", self.states())
+
+    def test_rotation_after_the_transaction_was_lost(self) -> None:
+        """
+        A new key sends its own transaction, under its own account nonce, for a batch whose
+        old one is gone: the old account's nonces say nothing of the new account (T-1, T-7).
+        """
+        world = self.world
+        for _ in range(3):
+            world.create()
+            self.settled_all()
+        used = world.net.head.counts[SIGNER.address]
+        world.net.withholds = lambda transaction: transaction.sender == SIGNER.address
+        world.until(lambda: "Signed" in self.states())
+        world.advance(2)
+        world.kill()
+        world.register(OTHER_SIGNER.address)
+        world.acknowledge()
+        world.net.pool.clear()
+        world.restart(signer=OTHER_SIGNER)
+        self.settled_all()
+        self.assertEqual(world.net.head.counts[SIGNER.address], used)
+        own = world.net.head.counts[OTHER_SIGNER.address]
+        self.assertGreater(own, 0)
+        prepared = [args for name, *args in world.process.chain.asked if name == "prepare"]
+        self.assertEqual([replacing for _lines, replacing in prepared], [None] * own)
+
+    def test_rotation_and_back(self) -> None:
+        """An earlier key that comes back goes on with its own transaction (T-1, L10)."""
+        world = self.world
+        world.net.withholds = lambda transaction: transaction.sender is not None
+        world.create()
+        world.until(lambda: bool(self.attempts()))
+        for key, seen in ((OTHER_SIGNER, 2), (SIGNER, 2)):
+            world.register(key.address)
+            world.acknowledge()
+            world.restart(signer=key)
+            world.advance(40)
+            self.assertEqual(len(self.attempts()), seen)
+        world.net.withholds = lambda transaction: False
+        self.settled_all()
+
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Of the oldest batch."""
+        batches = self.world.now(self.world.eyes.queue.batches())
+        return batches[0].value.attempts if batches else ()
 
     def test_broken_wallet(self) -> None:
         """A wallet whose books are damaged waits for a human; everybody else is settled (S3)."""

@@ -113,9 +113,14 @@ class Transactions:
         self._lock = Lock()
 
     def adopt(self, attempts: Iterable[Attempt]) -> None:
-        """Never give the account nonces of these again: they are stored, and may be sent."""
+        """
+        Never give the account nonces of these again: they are stored, and may be sent.
+
+        Those of another sender say nothing of our account.
+        """
+        mine = [a.account_nonce + 1 for a in attempts if a.sender == self._signer.address]
         with self._lock:
-            self._next = max([self._next, *(a.account_nonce + 1 for a in attempts)])
+            self._next = max([self._next, *mine])
 
     def abandon(self, attempt: Attempt) -> None:
         """The newest prepared attempt was neither stored nor sent: its account nonce is free."""
@@ -279,6 +284,7 @@ class Transactions:
             fields["gasPrice"] = fees.cap
         signed = self._signer.sign_transaction(fields)
         return Attempt(
+            sender=self._signer.address,
             account_nonce=nonce,
             gas_limit=gas,
             fee_cap=Neuron(fees.cap),

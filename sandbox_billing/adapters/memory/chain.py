@@ -156,9 +156,8 @@ class MemoryChain:
     # transactions
 
     def adopt_attempts(self, attempts: Iterable[Attempt]) -> None:
-        # Those of an earlier signer were sent from its own account.
-        mine = [a for a in attempts if read_settlement(a.raw).sender == self.sender]
-        self._next = max([self._next, *(a.account_nonce + 1 for a in mine)])
+        mine = [a.account_nonce + 1 for a in attempts if a.sender == self.sender]
+        self._next = max([self._next, *mine])
 
     def abandon(self, attempt: Attempt) -> None:
         nonce = attempt.account_nonce
@@ -178,6 +177,7 @@ class MemoryChain:
         nonce = self._account_nonce(lines) if replacing is None else replacing.account_nonce
         raw = raw_settlement(self.sender, self.provider, nonce, cap, lines)
         return Attempt(
+            sender=self.sender,
             account_nonce=nonce,
             gas_limit=gas,
             fee_cap=Neuron(cap),

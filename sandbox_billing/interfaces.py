@@ -423,6 +423,16 @@ class IVoucherQueue(Interface):
         @raise Transient: It is stored but not proven on disk: do not broadcast yet.
         """
 
+    async def on_disk(batch: Stored[Batch]) -> None:
+        """
+        Wait until a batch as it was read, with its attempts, is on disk.
+
+        Asked before attempts that an earlier turn or process stored are broadcast: its
+        proof may have failed, or died with it.
+
+        @raise Transient: It is not proven, or no longer stored so: do not broadcast yet.
+        """
+
     async def resolve(
         batch: Stored[Batch],
         block: BlockRef,

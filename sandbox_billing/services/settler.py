@@ -53,6 +53,7 @@ class Settler:
     """
     @ivar signer: The enclave's key: signs vouchers and pays for transactions.
     @ivar _sent_at: When this process last broadcast an attempt, by its hash.
+    @ivar _proven: Hashes of the attempts that this process has proven to be on disk.
     @ivar _broken: Wallets that are left out until a human has looked.
     """
 
@@ -65,6 +66,7 @@ class Settler:
     wall: IWallClock
     policy: Policy
     _sent_at: dict[str, int] = field(factory=dict, init=False)
+    _proven: set[str] = field(factory=set, init=False)
     _broken: dict[Address, BrokenLaw] = field(factory=dict, init=False)
     _log = Logger()
 
@@ -75,6 +77,7 @@ class Settler:
         known = {a.hash for b in batches for a in b.value.attempts}
         for gone in self._sent_at.keys() - known:
             del self._sent_at[gone]
+        self._proven.intersection_update(known)
         # Before anything is prepared: stored attempts own their account nonces (T-1).
         self.chain.adopt_attempts(a for b in batches for a in b.value.attempts)
         for batch in batches:
@@ -225,6 +228,9 @@ class Settler:
         elif now - mine[-1].recorded_at >= BUMP_SECONDS:
             batch = await self._bumped(batch, mine[-1])
         attempt = self._mine(batch.value)[-1]
+        if attempt.hash not in self._proven:
+            await self.queue.on_disk(batch)
+            self._proven.add(attempt.hash)
         self._sent_at[attempt.hash] = self.wall.now()
         try:
             await self.chain.broadcast(attempt)
@@ -254,11 +260,13 @@ class Settler:
             self._log.error("batch {batch} waits: {why}", batch=batch.value.id, why=str(why))
             raise Transient(str(why)) from why
         try:
-            return await self.queue.record_attempt(batch, attempt)
+            recorded = await self.queue.record_attempt(batch, attempt)
         except Stale:
             if replacing is None:
                 self.chain.abandon(attempt)
             raise
+        self._proven.add(attempt.hash)
+        return recorded
 
     async def _bumped(self, batch: Stored[Batch], newest: Attempt) -> Stored[Batch]:
         """The batch with an attempt that pays more, or as it is when it cannot (T-3, T-4)."""

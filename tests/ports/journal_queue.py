@@ -263,6 +263,20 @@ class QueueCase(JournalCase):
         after = await queue.record_attempt(batch, attempt())
         self.assertEqual(after.value.attempts, (attempt(),))
 
+    async def test_on_disk(self) -> None:
+        """Whether what was stored earlier is on disk can be asked at any time (S14)."""
+        await running(self.world)
+        batch = await signed(self.world)
+        queue = self.world.journal.queue
+        self.world.faults.disk = False
+        await self.refused(Transient, queue.record_attempt(batch, attempt()))
+        (stored,) = await queue.batches()
+        await self.refused(Transient, queue.on_disk(stored))
+        self.world.faults.disk = True
+        await queue.on_disk(stored)
+        # Not for what is no longer stored so.
+        await self.refused(Transient, queue.on_disk(batch))
+
     async def test_attempt_under_another_nonce(self) -> None:
         """Two attempts of a batch can never both be mined (L10)."""
         await running(self.world)

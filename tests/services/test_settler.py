@@ -4,6 +4,8 @@ Tests of C{sandbox_billing.services.settler}: numbered, signed, stored, sent; an
 
 from __future__ import annotations
 
+from typing import Any
+
 from sandbox_billing.adapters.memory.chain_faults import (
     GoodDay,
     Once,
@@ -12,6 +14,8 @@ from sandbox_billing.adapters.memory.chain_faults import (
     RequestLost,
     Swallowed,
 )
+from sandbox_billing.adapters.memory.keyspace import MemoryKeyspace
+from sandbox_billing.errors import Transient
 from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron
@@ -105,6 +109,55 @@ class SettlerTests(WorldCase):
         calls = [c.split(" ")[0] for c in world.process.life.calls]
         order = [calls.index(name) for name in ("sign", "prepare", "record", "broadcast")]
         self.assertEqual(order, sorted(order))
+
+    def test_no_disk(self) -> None:
+        """
+        What is stored and not proven on disk is not broadcast, on whatever turn, by whatever
+        process; and once it is proven nobody asks again (S14).
+        """
+        world = self.world
+        broken = self.without_disk()
+        world.create()
+        for _ in range(2):
+            world.until(lambda: bool(self.attempts()), 60)
+            world.advance(40)
+            self.assertEqual(self.broadcast(), [])
+            world.restart()
+        broken.restore()
+        world.net.withholds = lambda transaction: transaction.sender is not None
+        world.until(lambda: bool(self.broadcast()), 60)
+        broken = self.without_disk()
+        world.until(lambda: len(self.broadcast()) > 2, 60)
+        self.assertEqual(len(set(self.broadcast())), 1)
+        broken.restore()
+        world.net.withholds = lambda transaction: False
+        self.settled_all()
+
+    def test_bump_not_on_disk(self) -> None:
+        """A bump that is stored and not proven on disk is not broadcast either (S14)."""
+        world = self.world
+        world.net.withholds = lambda transaction: transaction.sender is not None
+        world.create()
+        world.until(lambda: bool(self.broadcast()))
+        broken = self.without_disk()
+        world.until(lambda: len(self.attempts()) == 2, 200)
+        world.advance(40)
+        self.assertEqual(set(self.broadcast()), {self.attempts()[0].hash})
+        broken.restore()
+        world.until(lambda: self.attempts()[1].hash in self.broadcast(), 60)
+
+    def without_disk(self) -> Any:
+        """From now on nothing is proven to be on disk, until this is restored."""
+
+        async def unproven(*_: object) -> None:
+            raise Transient("not proven to be on disk")
+
+        return self.patch(MemoryKeyspace, "wait_for_disk", unproven)
+
+    def broadcast(self) -> list[str]:
+        """Hashes of what this process has sent."""
+        asked = self.world.process.chain.asked
+        return [args[0].hash for name, *args in asked if name == "broadcast"]
 
     def test_request_lost(self) -> None:
         """An unknown broadcast that never arrived is repeated, byte by byte, and settles once."""

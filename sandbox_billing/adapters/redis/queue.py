@@ -186,8 +186,14 @@ class RedisVoucherQueue:
         draft.write("SET", key, form)
         token = self.store.token.now()
         await self.store.carry_out(draft.commit(token=token, witness=holds(key, form)))
-        await self.store.keyspace.wait_for_disk(keys.on_disk(), [holds(key, form)])
-        return Stored(after, form)
+        recorded = Stored(after, form)
+        await self.on_disk(recorded)
+        return recorded
+
+    async def on_disk(self, batch: Stored[Batch]) -> None:
+        keys = self.store.keys
+        expected = holds(keys.batch(batch.value.id), batch.raw)
+        await self.store.keyspace.wait_for_disk(keys.on_disk(), [expected])
 
     async def resolve(
         self,

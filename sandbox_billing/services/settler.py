@@ -21,6 +21,7 @@ from sandbox_billing.interfaces import (
     ISigner,
     IVoucherQueue,
     IWallClock,
+    LeaseLost,
     Promise,
     Stale,
     Stored,
@@ -80,17 +81,21 @@ class Settler:
         self._proven.intersection_update(known)
         # Before anything is prepared: stored attempts own their account nonces (T-1).
         self.chain.adopt_attempts(a for b in batches for a in b.value.attempts)
+        troubles: list[Exception] = []
         for batch in batches:
-            await self._send(batch)
+            await self._send_apart(batch, troubles)
         places = self.policy.max_in_flight - len(batches)
         while places > 0:
             fresh = await self._next_batch(head)
             if fresh is None:
                 break
-            await self._send(fresh)
+            await self._send_apart(fresh, troubles)
             places -= 1
-        for why in self._broken.values():
-            raise why
+        # Told only now, and what needs a human first.
+        troubles += self._broken.values()
+        troubles.sort(key=lambda why: not isinstance(why, BrokenLaw))
+        if troubles:
+            raise troubles[0]
 
     async def _mirror_block(self) -> BlockRef:
         """
@@ -161,10 +166,10 @@ class Settler:
         """A wallet's queue; None when a law is broken there, which holds up nobody else."""
         try:
             found = await self.queue.queue(wallet, now, self.policy.batch_max)
-        except BrokenLaw as why:
+        except (BrokenLaw, BadInput) as why:
             if wallet not in self._broken:
                 self._log.critical("{wallet} is left out: {why}", wallet=wallet.hex, why=str(why))
-            self._broken[wallet] = why
+            self._broken[wallet] = _law(why)
             await self.queue.rest(wallet, UnixSeconds(now + REST_SECONDS))
             return None
         self._broken.pop(wallet, None)
@@ -208,6 +213,25 @@ class Settler:
             signature="0x" + self.signer.sign_digest(signed).hex(),
         )
 
+    async def _send_apart(self, batch: Stored[Batch], troubles: list[Exception]) -> None:
+        """
+        Send a batch; what is wrong with this one alone holds up no other.
+
+        A L{Transient} is everybody's: then nothing else is prepared before the account
+        nonce that this batch may have been given is used (T-7).
+
+        @param troubles: Takes what is wrong.
+        """
+        try:
+            await self._send(batch)
+        except (BrokenLaw, BadInput) as why:
+            self._log.critical("batch {batch} waits: {why}", batch=batch.value.id, why=str(why))
+            troubles.append(_law(why))
+        except Refused as why:
+            # Before an account nonce was taken for it.
+            self._log.critical("batch {batch} waits: {why}", batch=batch.value.id, why=str(why))
+            troubles.append(Transient(str(why)))
+
     async def _send(self, batch: Stored[Batch]) -> None:
         """Make, store and broadcast an attempt; or broadcast the stored one again."""
         mine = self._mine(batch.value)
@@ -250,15 +274,11 @@ class Settler:
         """
         Make an attempt and store it.
 
-        @raise Transient: It cannot be made now; the batch waits.
+        @raise Refused: The chain would not take it now.
         """
         records = await self.queue.batch_records(batch.value)
         lines = voucher_lines([r.value for r in records])
-        try:
-            attempt = await self.chain.prepare(lines, replacing)
-        except Refused as why:
-            self._log.error("batch {batch} waits: {why}", batch=batch.value.id, why=str(why))
-            raise Transient(str(why)) from why
+        attempt = await self.chain.prepare(lines, replacing)
         try:
             recorded = await self.queue.record_attempt(batch, attempt)
         except Stale:
@@ -272,11 +292,18 @@ class Settler:
         """The batch with an attempt that pays more, or as it is when it cannot (T-3, T-4)."""
         try:
             return await self._attempt(batch, newest)
-        except Transient as why:
+        except LeaseLost:
+            raise
+        except (Refused, Transient) as why:
             self._log.warn(
                 "batch {batch} is sent as it is: {why}", batch=batch.value.id, why=str(why)
             )
             return batch
+
+
+def _law(why: BrokenLaw | BadInput) -> BrokenLaw:
+    """A stored form that cannot be read is a charge that has disappeared."""
+    return why if isinstance(why, BrokenLaw) else BrokenLaw("L6", str(why))
 
 
 def _plannable(queue: StoredQueue, chain_nonce: Nonce) -> WalletQueue:

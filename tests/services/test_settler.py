@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox_billing.adapters.memory.chain import MemoryChain
 from sandbox_billing.adapters.memory.chain_faults import (
     GoodDay,
     Once,
@@ -15,7 +16,9 @@ from sandbox_billing.adapters.memory.chain_faults import (
     Swallowed,
 )
 from sandbox_billing.adapters.memory.keyspace import MemoryKeyspace
-from sandbox_billing.errors import Transient
+from sandbox_billing.adapters.redis.queue import RedisVoucherQueue
+from sandbox_billing.errors import Refused, Transient
+from sandbox_billing.interfaces import LeaseLost
 from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron
@@ -397,6 +400,79 @@ class SettlerTests(WorldCase):
         world.until(lambda: world.books(BOB).settled == FEE, 60)
         self.assertIn("L6", world.process.troubles()["settler"])
         self.assertEqual(world.earned, FEE)
+
+    def test_damaged_charge(self) -> None:
+        """So does one of whom a charge cannot be read (S3)."""
+        world = self.world
+        world.fund(10**6, BOB)
+        world.process.turns["settler"].stopService()
+        world.create()
+        world.create(BOB)
+        key = "billing:charge:sb-1:create"
+        whole = world.keyspace._values[key]
+        world.keyspace._values[key] = b"{"
+        world.restart()
+        world.until(lambda: world.books(BOB).settled == FEE, 60)
+        self.assertIn("L6", world.process.troubles()["settler"])
+        world.keyspace._values[key] = whole
+        self.settled_all_of(ALICE, BOB)
+
+    def settled_all_of(self, *wallets: Address) -> None:
+        """Everything charged was paid."""
+        books = self.world.books
+        self.world.until(lambda: all(books(w).settled == books(w).charged for w in wallets), 120)
+
+    def test_refused_batch(self) -> None:
+        """A batch that the chain would not take holds up no other."""
+        world = self.world
+        world.fund(10**6, BOB)
+        real = MemoryChain.prepare
+
+        async def choosy(chain: MemoryChain, lines: Any, replacing: Any) -> Attempt:
+            if any(line.user == ALICE for line in lines):
+                raise Refused("the settle call reverts: Paused")
+            return await real(chain, lines, replacing)
+
+        patched = self.patch(MemoryChain, "prepare", choosy)
+        world.create()
+        world.until(lambda: self.states() == ["Signed"], 60)
+        world.create(BOB)
+        world.until(lambda: world.books(BOB).settled == FEE, 60)
+        self.assertIn("Paused", world.process.troubles()["settler"])
+        patched.restore()
+        self.settled_all_of(ALICE, BOB)
+        world.advance(3)
+        self.assertNotIn("settler", world.process.troubles())
+
+    def test_broken_batch(self) -> None:
+        """A batch of which a charge is gone waits for a human, and holds up no other (S3)."""
+        world = self.world
+        world.fund(10**6, BOB)
+        world.net.purses[SIGNER.address] = 0
+        world.create()
+        world.until(lambda: self.states() == ["Signed"], 60)
+        world.keyspace._values.pop("billing:charge:sb-1:create")
+        world.net.purses[SIGNER.address] = 10**24
+        world.create(BOB)
+        world.until(lambda: world.books(BOB).settled == FEE, 60)
+        self.assertIn("L6", world.process.troubles()["settler"])
+
+    def test_lease_lost_at_a_bump(self) -> None:
+        """Who is no longer the worker learns it, and sends nothing more (L10)."""
+        world = self.world
+        world.net.withholds = lambda transaction: transaction.sender is not None
+        world.create()
+        world.until(lambda: bool(self.broadcast()))
+        world.process.turns["settler"].stopService()
+        world.advance(130)
+
+        async def lost(*_: object) -> None:
+            raise LeaseLost("another process is the worker now")
+
+        self.patch(RedisVoucherQueue, "record_attempt", lost)
+        sent = len(self.broadcast())
+        self.fails(LeaseLost, world.process.work.settler.turn())
+        self.assertEqual(len(self.broadcast()), sent)
 
     def test_no_gas(self) -> None:
         """With an empty gas wallet the batch waits, and goes out when it was filled (T-10)."""

@@ -195,7 +195,7 @@ class CrashTests(SynchronousTestCase):
         for place, tale in crashes(story, funds, every):
             self.assertEqual(tale.deaths, 1, place)
             deaths += 1
-        self.assertGreater(deaths, 40)
+        self.assertGreater(deaths, 25)
 
     def test_create_tick_stop(self) -> None:
         """A sandbox that is created, charged, stopped and settled."""

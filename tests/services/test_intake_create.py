@@ -17,6 +17,7 @@ from sandbox_billing.interfaces import (
     TooSlow,
 )
 from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.resources import Resources
 from tests.fixtures import (
     ALICE,
     BASE,
@@ -155,6 +156,21 @@ class CreateTests(WorldCase):
         world.create()
         with self.assertRaises(TooMany):
             world.run(world.process.intake.create(ALICE, {}, auto_stop_minutes=None))
+
+    def test_too_many_side_by_side(self) -> None:
+        """The limit holds on what is stored, not on what was read before (P13)."""
+        world = World(max_sandboxes=2).start()
+        self.addCleanup(world.simulator.close)
+        world.fund(10**6)
+        admission, intake = world.process.parts.admission, world.process.intake
+        quote = world.run(admission.quote(ALICE, Resources(cpu=1, memory_gib=1), creating=True))
+        for _ in range(2):
+            intent = intake._intent("create", ALICE, None, quote, None)
+            world.run(admission.reserve(intent, quote))
+        intent = intake._intent("create", ALICE, None, quote, None)
+        with self.assertRaises(TooMany):
+            world.run(admission.reserve(intent, quote))
+        self.assertEqual(world.funds().exposure.pending(), 2)
 
     def test_snapshot_is_priced(self) -> None:
         """A bigger snapshot is asked for at its own price."""

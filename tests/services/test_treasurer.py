@@ -5,8 +5,9 @@ Tests of C{sandbox_billing.services.treasurer}: wallets that run dry.
 from __future__ import annotations
 
 from sandbox_billing.adapters.memory.chain_faults import GoodDay, ReadsFail
-from sandbox_billing.devnet.daytona import Fault, FaultKind
-from sandbox_billing.interfaces import CannotPay
+from sandbox_billing.devnet.daytona import Fault, FaultKind, Timings
+from sandbox_billing.interfaces import BlockedWallet, CannotPay
+from sandbox_billing.ledger.identity import SandboxId
 from tests.fixtures import (
     ALICE,
     BOB,
@@ -217,6 +218,38 @@ class DebtTests(WorldCase):
         self.assertEqual(world.books().debt, before.debt)
         self.assertEqual(world.funds().blocked, "insufficient_balance")
         self.assertEqual(world.order(self.sandbox), "insufficient_balance")
+
+
+class CreatingTests(WorldCase):
+    """A wallet that loses its cover while Daytona still creates."""
+
+    def test_refund_while_creating(self) -> None:
+        """Everything asked back between the create and its reply: stopped as soon as it runs."""
+        world = World(Timings(create_seconds=15)).start()
+        self.addCleanup(world.simulator.close)
+        world.fund(FEE + HOLD)
+        world.begin(world.process.intake.create(ALICE, {}, auto_stop_minutes=None))
+        world.request_refund(FEE + HOLD)
+        world.until(lambda: world.state(SandboxId("sb-1")) == "started")
+        world.until(lambda: world.order(SandboxId("sb-1")) is not None, 10)
+        world.until(lambda: world.quiet, 40)
+        self.assertEqual(world.state(SandboxId("sb-1")), "stopped")
+        world.check_laws()
+
+    def test_blocked_while_creating(self) -> None:
+        """A session that is opened under the flag gets its order in the same write (§4.7)."""
+        world = World(Timings(create_seconds=15)).start()
+        self.addCleanup(world.simulator.close)
+        world.fund(FEE + HOLD)
+        made = world.begin(world.process.intake.create(ALICE, {}, auto_stop_minutes=None))
+        world.advance(3)
+        world.process.turns["treasurer"].stopService()
+        journal = world.process.journal
+        world.now(journal.funds.block(BlockedWallet(world.funds(), "insufficient_balance")))
+        world.until(lambda: bool(made.called))
+        self.assertEqual(world.order(SandboxId("sb-1")), "insufficient_balance")
+        world.until(lambda: world.quiet, 60)
+        self.assertEqual(world.state(SandboxId("sb-1")), "stopped")
 
 
 class CreditTests(WorldCase):

@@ -89,6 +89,20 @@ class MirrorTests(WorldCase):
         world.advance(2)
         self.assertGreater(self.mirror().block.number, before.number)
 
+    def test_deep_reorganisation(self) -> None:
+        """A deposit that was confirmed and went away is no money any more (S9)."""
+        world = self.world
+        world.fund(100)
+        world.know(ALICE)
+        world.net.mine(2)
+        world.deposit(7)
+        world.advance(4)
+        self.assertEqual(world.funds().account.value.balance, 107)
+        world.net.reorg(8)
+        world.advance(6)
+        self.assertEqual(world.funds().account.value.balance, world.slot().balance)
+        self.assertLess(world.slot().balance, 107)
+
     def test_first_step_over_a_long_history(self) -> None:
         """A new journal reads all settlements since the contract was made (part by part)."""
         world = self.world

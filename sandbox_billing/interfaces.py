@@ -346,10 +346,12 @@ class StoredQueue:
     @ivar in_flight: The batch that holds the wallet; nothing more of it goes out before
         that is resolved.
     @ivar last_nonce: The last nonce given by us; 0 when none.
+    @ivar revision: Changes with every charge, and with every other write to the exposure.
     """
 
     wallet: Address
     account: Stored[Account] | None
+    revision: bytes
     records: tuple[Stored[ChargeRecord], ...]
     in_flight: BatchId | None
     last_nonce: Nonce
@@ -396,12 +398,16 @@ class IVoucherQueue(Interface):
     async def queue(wallet: Address, now: UnixSeconds, limit: int) -> StoredQueue:
         """A wallet's ripe charges, sealed ones first, then by age."""
 
-    async def rest(wallet: Address, until: UnixSeconds) -> None:
+    async def rest(queue: StoredQueue, until: UnixSeconds) -> None:
         """
         Do not offer a wallet before C{until}: it cannot pay, or has not acknowledged.
 
-        A new account state (L{IChainMirror.step}) or charge offers it again at once.
+        A new account state (L{IChainMirror.step}) or charge offers it again at once; if
+        one came since C{queue} was read, nothing is changed.
         """
+
+    async def set_aside(wallet: Address, until: UnixSeconds) -> None:
+        """Do not offer a wallet before C{until}, whatever came: its queue is damaged."""
 
     async def sign(batch: Batch, promises: Sequence[Promise]) -> Stored[Batch]:
         """

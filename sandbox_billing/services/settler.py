@@ -136,10 +136,10 @@ class Settler:
         nonces = await self.chain.last_nonces([q.wallet for q in queues], head)
         plannable = [_plannable(q, nonce) for q, nonce in zip(queues, nonces, strict=True)]
         lines = plan(plannable, self.policy.batch_max)
-        for queue in plannable:
+        for queue, planned in zip(queues, plannable, strict=True):
             # A wallet that only found the batch full is taken with the next one.
-            if not plan_wallet(queue, 1):
-                await self.queue.rest(queue.account.wallet, UnixSeconds(now + REST_SECONDS))
+            if not plan_wallet(planned, 1):
+                await self.queue.rest(queue, UnixSeconds(now + REST_SECONDS))
         if not lines:
             return None
         promises = [Promise(by_id[line.record.charge.id], self._seal(line)) for line in lines]
@@ -170,7 +170,7 @@ class Settler:
             if wallet not in self._broken:
                 self._log.critical("{wallet} is left out: {why}", wallet=wallet.hex, why=str(why))
             self._broken[wallet] = _law(why)
-            await self.queue.rest(wallet, UnixSeconds(now + REST_SECONDS))
+            await self.queue.set_aside(wallet, UnixSeconds(now + REST_SECONDS))
             return None
         self._broken.pop(wallet, None)
         return found
@@ -178,7 +178,7 @@ class Settler:
     async def _worthwhile(self, queue: StoredQueue, now: UnixSeconds) -> bool:
         """Whether a wallet is taken now (design.md §4.4); otherwise it rests."""
         if not queue.records or queue.account is None:
-            await self.queue.rest(queue.wallet, UnixSeconds(now + REST_SECONDS))
+            await self.queue.rest(queue, UnixSeconds(now + REST_SECONDS))
             return False
         records = [r.value for r in queue.records]
         oldest = min(r.charge.created_at for r in records)
@@ -191,7 +191,7 @@ class Settler:
         if urgent or enough or now - oldest >= self.policy.settle_max_age:
             return True
         ripe = UnixSeconds(oldest + self.policy.settle_max_age)
-        await self.queue.rest(queue.wallet, ripe)
+        await self.queue.rest(queue, ripe)
         return False
 
     def _seal(self, line: Line) -> Seal:

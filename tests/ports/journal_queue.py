@@ -46,6 +46,7 @@ from tests.ports.journal import (
     block,
     closed,
     meddle,
+    mirror,
     mirrored,
     pending,
     promised,
@@ -445,13 +446,44 @@ class QueueCase(JournalCase):
         """A wallet rests until its time, or until it is charged again."""
         before = await running(self.world)
         queue = self.world.journal.queue
-        await queue.rest(OWNER, UnixSeconds(T0 + 500))
+        await queue.rest(await queue.queue(OWNER, T0, 9), UnixSeconds(T0 + 500))
         self.assertEqual(await queue.ready(UnixSeconds(T0 + 499), 9), ())
         self.assertEqual(await queue.ready(UnixSeconds(T0 + 500), 9), (OWNER,))
         await ticked(self.world, before)
         self.assertEqual(await queue.ready(UnixSeconds(T0 + 60), 9), (OWNER,))
-        await queue.rest(STRANGER, T0)
+        await queue.rest(await queue.queue(STRANGER, T0, 9), T0)
         self.assertEqual(await queue.ready(FAR, 9), (OWNER,))
+
+    async def test_rest_too_late(self) -> None:
+        """Whoever was offered for a reason since its queue was read does not rest."""
+        before = await running(self.world)
+        head = await mirrored(self.world)
+        queue, port = self.world.journal.queue, self.world.journal.mirror
+        until = UnixSeconds(T0 + 500)
+        read = await queue.queue(OWNER, T0, 9)
+        self.overtaken(lambda: ticked(self.world, before))
+        await queue.rest(read, until)
+        self.assertEqual(await queue.ready(UnixSeconds(T0 + 60), 9), (OWNER,))
+        # The same when the account has changed: a refund was asked for, a deposit came.
+        read = await queue.queue(OWNER, T0, 9)
+        news = account(pending_refund=Neuron(5), block=11)
+        self.overtaken(lambda: port.step(head, mirror(11), [news], (), ()))
+        await queue.rest(read, until)
+        self.assertEqual(await queue.ready(UnixSeconds(T0 + 60), 9), (OWNER,))
+        await queue.rest(await queue.queue(OWNER, T0, 9), until)
+        self.assertEqual(await queue.ready(UnixSeconds(T0 + 60), 9), ())
+
+    async def test_set_aside(self) -> None:
+        """A wallet whose queue cannot be read rests whatever came; a new charge offers it."""
+        before = await running(self.world)
+        queue = self.world.journal.queue
+        self.overtaken(lambda: ticked(self.world, before))
+        await queue.set_aside(OWNER, UnixSeconds(T0 + 500))
+        self.assertEqual(await queue.ready(UnixSeconds(T0 + 499), 9), ())
+        after = await self.world.journal.doors.session(before.value.sandbox)
+        assert after is not None
+        await ticked(self.world, after)
+        self.assertEqual(await queue.ready(UnixSeconds(T0 + 120), 9), (OWNER,))
 
     async def test_ready_puts_itself_right(self) -> None:
         """A wallet that is offered with nothing ripe is offered again when something is."""
@@ -488,7 +520,7 @@ class QueueCase(JournalCase):
         await mirrored(self.world, account(STRANGER))
         await running(self.world)
         queue, doors = self.world.journal.queue, self.world.journal.doors
-        await queue.rest(OWNER, UnixSeconds(T0 + 500))
+        await queue.rest(await queue.queue(OWNER, T0, 9), UnixSeconds(T0 + 500))
         head = await doors.mirror()
         assert head is not None
         await doors.add_account(head, account())
@@ -518,10 +550,12 @@ class QueueCase(JournalCase):
         await ticked(self.world, before)
         promises = await promised(self.world, STRANGER)
         ruled = await rulings(self.world, batch, paid)
-        await self.usurp()
         queue = self.world.journal.queue
+        read = await queue.queue(OWNER, FAR, 9)
+        await self.usurp()
         for call in (
-            lambda: queue.rest(OWNER, FAR),
+            lambda: queue.rest(read, FAR),
+            lambda: queue.set_aside(OWNER, FAR),
             lambda: queue.sign(batch_of(promises, "batch-2"), promises),
             lambda: queue.record_attempt(batch, attempt()),
             lambda: queue.resolve(batch, block(), ruled, (), ()),

@@ -10,7 +10,7 @@ from zope.interface import implementer
 from sandbox_billing.adapters.redis.commit import Outcome, Read, absent, field_absent, holds
 from sandbox_billing.adapters.redis.draft import REVISION, Draft, stored_form
 from sandbox_billing.adapters.redis.resolution import resolution
-from sandbox_billing.adapters.redis.store import Store, stored, text, texts
+from sandbox_billing.adapters.redis.store import Store, raw, stored, text, texts
 from sandbox_billing.errors import BrokenLaw
 from sandbox_billing.interfaces import (
     BlockedWallet,
@@ -72,7 +72,7 @@ class RedisVoucherQueue:
         scores = [int(texts(reply)[1]) for reply in (first, charges) if reply]
         draft = self.store.draft(f"offer {wallet} when it has something ripe")
         # Whatever adds or ripens a charge raises the revision: then nothing is put right.
-        draft.expect_revision(wallet, revision if isinstance(revision, bytes) else b"")
+        draft.expect_revision(wallet, raw(revision) or b"")
         if in_flight == b"1" or not scores:
             draft.write("ZREM", keys.ready(), spelled)
         else:
@@ -81,12 +81,13 @@ class RedisVoucherQueue:
 
     async def queue(self, wallet: Address, now: UnixSeconds, limit: int) -> StoredQueue:
         keys = self.store.keys
-        account, first, charges, in_flight, nonce = await self.store.read(
+        account, first, charges, in_flight, nonce, revision = await self.store.read(
             Read("GET", keys.account(wallet)),
             Read("ZRANGEBYSCORE", keys.first(wallet), ("-inf", now)),
             Read("ZRANGEBYSCORE", keys.charges(wallet), ("-inf", now, "LIMIT", 0, limit)),
             Read("HGET", keys.in_flight(), (wallet.hex,)),
             Read("GET", keys.nonce(wallet)),
+            Read("HGET", keys.exposure(wallet), (REVISION,)),
         )
         ids = [ChargeId(name) for name in (*texts(first), *texts(charges))]
         records = list(await self._records(ids))
@@ -96,6 +97,7 @@ class RedisVoucherQueue:
         return StoredQueue(
             wallet=wallet,
             account=stored(Account, account),
+            revision=raw(revision) or b"",
             records=tuple(records[:limit]),
             in_flight=None if in_flight is None else BatchId(text(in_flight)),
             last_nonce=Nonce(0 if nonce is None else int(text(nonce))),
@@ -109,8 +111,17 @@ class RedisVoucherQueue:
             raise BrokenLaw("L6", f"charges have disappeared: {missing}")
         return tuple(record for record in found if record is not None)
 
-    async def rest(self, wallet: Address, until: UnixSeconds) -> None:
+    async def rest(self, queue: StoredQueue, until: UnixSeconds) -> None:
+        keys, wallet, account = self.store.keys, queue.wallet, queue.account
         draft = self.store.draft(f"let {wallet} rest")
+        draft.expect_stored(keys.account(wallet), None if account is None else account.raw)
+        # As in putting right: whatever offers the wallet changes one of the two.
+        draft.expect_revision(wallet, queue.revision)
+        draft.write("ZADD", keys.ready(), "XX", until, wallet.hex)
+        await self.store.attempt(draft.commit(token=self.store.token.now()))
+
+    async def set_aside(self, wallet: Address, until: UnixSeconds) -> None:
+        draft = self.store.draft(f"set {wallet} aside")
         draft.write("ZADD", self.store.keys.ready(), "XX", until, wallet.hex)
         await self.store.carry_out(draft.commit(token=self.store.token.now()))
 

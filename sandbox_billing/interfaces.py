@@ -537,8 +537,12 @@ class IStopOrders(Interface):
     async def attempted(order: StopOrder, retry_at: UnixSeconds) -> None:
         """Count an attempt and say when the next may be made."""
 
-    async def done(sandbox: SandboxId) -> None:
-        """The sandbox was shown stopped, or the reason has gone; harmless when there is none."""
+    async def done(order: StopOrder) -> None:
+        """
+        The sandbox was shown stopped, or the reason has gone.
+
+        Nothing is changed when the order has another reason or time by now, or is gone.
+        """
 
 
 # --- the chain ----------------------------------------------------------------------

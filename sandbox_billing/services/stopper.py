@@ -64,7 +64,7 @@ class Stopper:
             return
         if await self._moot(order):
             self._log.info("{sandbox} may run on: it is paid for", sandbox=sandbox)
-            await self.stops.done(sandbox)
+            await self.stops.done(order)
             return
         now = self.wall.now()
         wait = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(order.attempts, 10))
@@ -91,7 +91,7 @@ class Stopper:
         shown = await self.runtime.get(order.sandbox)
         if shown is None:
             await self.closer.not_running(order.sandbox, destroyed=True)
-            await self.stops.done(order.sandbox)
+            await self.stops.done(order)
             return
         if _ended(shown):
             if await self._believable(order.sandbox, sent_at):
@@ -100,7 +100,7 @@ class Stopper:
                     destroyed=False,
                     forgive_create=await self._never_started(order.sandbox, shown),
                 )
-                await self.stops.done(order.sandbox)
+                await self.stops.done(order)
             return
         sent_at = self.wall.now()
         stopped = await self.runtime.stop(order.sandbox)

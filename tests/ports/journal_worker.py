@@ -220,8 +220,8 @@ class StopsCase(JournalCase):
             self.assertEqual(await stops.get(SB), renewed)
             self.assertEqual(await stops.due(UnixSeconds(T0 + 19), 9), ())
             await sure(lambda: stops.order(SandboxId("sb-2"), "debt", T0))
-            await sure(lambda: stops.done(SB))
-            await sure(lambda: stops.done(SB))
+            await sure(lambda: stops.done(renewed))
+            await sure(lambda: stops.done(renewed))
             self.assertIsNone(await stops.get(SB))
 
         await self.same_books(scenario)
@@ -244,10 +244,26 @@ class StopsCase(JournalCase):
         await stops.order(SB, "debt", T0)
         order = await stops.get(SB)
         assert order is not None
-        await stops.done(SB)
+        await stops.done(order)
         before = await self.world.dump()
         await stops.attempted(order, T0)
         self.assertEqual(await self.world.dump(), before)
+
+    async def test_done_too_late(self) -> None:
+        """An order that was given anew since it was read stands (B9)."""
+        stops = self.world.journal.stops
+        await stops.order(SB, "insufficient_balance", T0)
+        order = await stops.get(SB)
+        assert order is not None
+        self.overtaken(lambda: stops.order(SB, "not_acknowledged", UnixSeconds(T0 + 1)))
+        await stops.done(order)
+        renewed = evolve(order, reason="not_acknowledged")
+        self.assertEqual(await stops.get(SB), renewed)
+        # The same reason, but an order of another time.
+        await stops.done(renewed)
+        await stops.order(SB, "not_acknowledged", UnixSeconds(T0 + 9))
+        await stops.done(renewed)
+        self.assertEqual(await stops.get(SB), evolve(renewed, ordered_at=UnixSeconds(T0 + 9)))
 
     async def test_deleted_by_hand(self) -> None:
         """Where an operator deletes the reason, the order goes."""
@@ -267,7 +283,7 @@ class StopsCase(JournalCase):
         for call in (
             lambda: stops.order(SB, "other", T0),
             lambda: stops.attempted(order, T0),
-            lambda: stops.done(SB),
+            lambda: stops.done(order),
         ):
             await self.unchanged(LeaseLost, call)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from attrs import frozen
 from zope.interface import implementer
 
-from sandbox_billing.adapters.redis.commit import Read, absent, field_is
+from sandbox_billing.adapters.redis.commit import Read, absent, field_is, holds
 from sandbox_billing.adapters.redis.store import Store, mapping, text, texts
 from sandbox_billing.interfaces import IStopOrders, StopOrder
 from sandbox_billing.ledger.identity import SandboxId
@@ -73,7 +73,12 @@ class RedisStopOrders:
         draft.write("ZADD", draft.keys.stops(), "XX", retry_at, order.sandbox)
         await self.store.attempt(draft.commit(token=self.store.token.now()))
 
-    async def done(self, sandbox: SandboxId) -> None:
-        draft = self.store.draft(f"end the stop order of {sandbox}")
-        draft.end_stop(sandbox)
-        await self.store.carry_out(draft.commit(token=self.store.token.now()))
+    async def done(self, order: StopOrder) -> None:
+        # Stale means that it is done, or that somebody ordered for another reason since.
+        draft = self.store.draft(f"end the stop order of {order.sandbox}")
+        draft.expect(
+            holds(draft.keys.stop_reason(order.sandbox), order.reason.encode()),
+            field_is(draft.keys.stop(order.sandbox), "ordered_at", order.ordered_at),
+        )
+        draft.end_stop(order.sandbox)
+        await self.store.attempt(draft.commit(token=self.store.token.now()))

@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
 from sandbox_billing.adapters.memory.blocks import MemoryBlocks
-from sandbox_billing.adapters.memory.contract import Slot
+from sandbox_billing.adapters.memory.contract import Contract, Slot
 from sandbox_billing.adapters.memory.keyspace import MemoryKeyspace
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.devnet.daytona import DaytonaSimulator, Timings, simulator_resource
@@ -247,6 +247,18 @@ class World:
     def request_refund(self, amount: int, who: Address = ALICE) -> None:
         """Somebody wants it back."""
         self.net.act(lambda c: c.request_refund(who, PROVIDER, amount))
+
+    def withdraw(self, amount: int, who: Address = ALICE) -> None:
+        """Money goes back at once, as if the lock had passed."""
+        self.deposits[who] -= amount
+
+        def past_the_lock(contract: Contract) -> None:
+            contract.request_refund(who, PROVIDER, amount)
+            slot = contract.state.slot(PROVIDER, who)
+            contract.state.slots[(PROVIDER, who)] = evolve(slot, unlock_at=0)
+            contract.withdraw_refund(who, PROVIDER)
+
+        self.net.act(past_the_lock)
 
     def fund(self, amount: int, who: Address = ALICE) -> None:
         """Deposit, acknowledge, and wait until the mirror knows."""

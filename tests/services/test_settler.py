@@ -220,9 +220,7 @@ class SettlerTests(WorldCase):
         world.net.withholds = lambda transaction: transaction.sender is not None
         sandbox = world.create()
         world.advance(4 * INTERVAL)
-        world.request_refund(10**6 - FEE - RATE - 1)
-        world.clock.advance(7300)
-        world.net.act(lambda c: c.withdraw_refund(ALICE, PROVIDER))
+        world.withdraw(10**6 - FEE - RATE - 1)
         world.net.withholds = lambda transaction: False
         world.until(lambda: world.books().debt > 0, 100)
         world.until(lambda: world.state(sandbox) == "stopped", 100)
@@ -491,10 +489,14 @@ class SettlerTests(WorldCase):
         world = self.world
         world.create()
         world.until(lambda: world.earned == FEE)
+        world.advance(10)
+        # While nobody looks it takes everything back.
+        world.kill()
         world.request_refund(10**6 - FEE)
         world.clock.advance(7300)
         world.net.act(lambda c: c.withdraw_refund(ALICE, PROVIDER))
-        world.until(lambda: world.quiet and world.books().pending > 0, 100)
+        world.restart()
+        world.until(lambda: world.quiet and world.books().pending + world.books().debt > 0, 100)
         world.advance(10)
         world.process.chain.asked.clear()
         world.advance(60)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from sandbox_billing.adapters.memory.chain_faults import GoodDay, ReadsFail
 from sandbox_billing.devnet.daytona import Fault, FaultKind, Timings
-from sandbox_billing.interfaces import BlockedWallet, CannotPay
+from sandbox_billing.interfaces import BlockedWallet, CannotPay, Stale
 from sandbox_billing.ledger.identity import SandboxId
 from tests.fixtures import (
     ALICE,
@@ -228,7 +228,9 @@ class CreatingTests(WorldCase):
         world = World(Timings(create_seconds=15)).start()
         self.addCleanup(world.simulator.close)
         world.fund(FEE + HOLD)
-        world.begin(world.process.intake.create(ALICE, {}, auto_stop_minutes=None))
+        made = world.begin(world.process.intake.create(ALICE, {}, auto_stop_minutes=None))
+        # It may be stopped again before its reply is there: then there is nothing to answer.
+        made.addErrback(lambda failure: failure.trap(Stale))
         world.request_refund(FEE + HOLD)
         world.until(lambda: world.state(SandboxId("sb-1")) == "started")
         world.until(lambda: world.order(SandboxId("sb-1")) is not None, 10)
@@ -242,6 +244,7 @@ class CreatingTests(WorldCase):
         self.addCleanup(world.simulator.close)
         world.fund(FEE + HOLD)
         made = world.begin(world.process.intake.create(ALICE, {}, auto_stop_minutes=None))
+        made.addErrback(lambda failure: failure.trap(Stale))
         world.advance(3)
         world.process.turns["treasurer"].stopService()
         journal = world.process.journal

@@ -128,6 +128,7 @@ class Daemon(MultiService):
         self._supervisor.startService()  # type: ignore[no-untyped-call]
         for part in ("key service", "redis", "chain", "daytona"):
             self.readiness.waiting[part] = "not reached yet"
+        self.readiness.asked["clock"] = self._wall.trouble
         self._boot = Deferred.fromCoroutine(self._start())
         self._boot.addErrback(self._boot_failed)
 
@@ -300,6 +301,8 @@ class Daemon(MultiService):
                 policy=facts.maxmemory_policy,
                 appendonly=facts.appendonly,
                 volatile_allowed=self._volatile_allowed,
+                # Ours is in whole seconds, rounded down.
+                clock_offset=facts.time_offset_seconds - 0.5,
             )
         )
         _refuse(startup.go_problems(await self._keyspace.go_keys(checksum(provider))))

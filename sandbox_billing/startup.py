@@ -14,10 +14,17 @@ from sandbox_billing.ledger.account import ServiceRecord
 from sandbox_billing.ledger.identity import Address
 
 
-def redis_problems(*, policy: str, appendonly: bool, volatile_allowed: bool) -> tuple[str, ...]:
+CLOCK_SECONDS = 2
+"""Further apart, what one process saw running is another's future."""
+
+
+def redis_problems(
+    *, policy: str, appendonly: bool, volatile_allowed: bool, clock_offset: float = 0.0
+) -> tuple[str, ...]:
     """
     @param policy: C{maxmemory-policy}.
     @param appendonly: Whether writes reach a file.
+    @param clock_offset: Its clock less ours, seconds.
     @param volatile_allowed: Devnet: a throw-away server may forget.
     """
     problems = []
@@ -29,6 +36,11 @@ def redis_problems(*, policy: str, appendonly: bool, volatile_allowed: bool) -> 
         problems.append(
             "Redis has its append-only file off, so nothing signed could be proven to be stored:"
             " set appendonly yes"
+        )
+    if abs(clock_offset) > CLOCK_SECONDS:
+        problems.append(
+            f"Redis's clock and this machine's differ by {clock_offset:.0f} s: every second is"
+            " charged by the clock, so set the wrong one right (NTP)"
         )
     return tuple(problems)
 

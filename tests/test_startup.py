@@ -58,6 +58,12 @@ class RedisTests(SynchronousTestCase):
         self.assertIn("set appendonly yes", text)
         self.assertEqual(self.problems(appendonly=False, volatile_allowed=True), ())
 
+    def test_clock(self) -> None:
+        """Clocks that are far apart would charge seconds that nobody ran."""
+        self.assertEqual(self.problems(clock_offset=-1.9), ())
+        (text,) = self.problems(clock_offset=-86400.0)
+        self.assertIn("differ by -86400 s", text)
+
     def test_go_system(self) -> None:
         """Sessions of the Go system are named, never taken for ours."""
         self.assertEqual(startup.go_problems(()), ())

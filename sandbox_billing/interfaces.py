@@ -461,7 +461,7 @@ class IChainMirror(Interface):
         """Its head."""
 
     async def wallets() -> tuple[Address, ...]:
-        """All mirrored wallets."""
+        """All mirrored wallets; a wallet that is mirrored stays so."""
 
     async def step(
         before: Stored[Mirror] | None,
@@ -469,11 +469,16 @@ class IChainMirror(Interface):
         accounts: Sequence[Account],
         settlements: Sequence[Settlement],
         services: Sequence[ServiceRecord],
+        *,
+        known: Sequence[Address] | None = None,
     ) -> None:
         """
         Move to a later block: accounts and history in one write.
 
-        @raise Stale: The head is not C{before}.
+        @param known: What C{wallets} returned, of which C{accounts} are those that changed.
+            None where there are none: at the first step, and where the block stays.
+        @raise Stale: The head is not C{before}, or a wallet was mirrored that is not among
+            C{known}: what happened to it since C{before} would never be read.
         """
 
     async def add_history(

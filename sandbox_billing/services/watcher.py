@@ -146,7 +146,7 @@ class Watcher:
             version_changed_at=now if raised else (old.version_changed_at if old else None),
             updated_at=now,
         )
-        await self.mirror.step(before, after, accounts, happened.settlements, services)
+        await self.mirror.step(before, after, accounts, happened.settlements, services, known=known)
         return after
 
     async def _leaving_at(

@@ -49,6 +49,7 @@ EXPECTATIONS: SearchStrategy[Expectation] = st.one_of(
     st.sampled_from([absent(f"{k}{n}") for k in TYPES for n in (1, 2)]),
     _step(Expectation, "hash-is", "h", FIELDS, RAW),
     _step(Expectation, "hash-absent", "h", FIELDS),
+    _step(Expectation, "set-size", "m", st.integers(0, 3)),
 )
 
 WRITES: SearchStrategy[Write] = st.one_of(

@@ -77,14 +77,16 @@ class DoorsCase(JournalCase):
         doors = self.world.journal.doors
         head = await mirrored(self.world)
         funds = await doors.funds(OWNER)
-        await self.world.journal.mirror.step(head, mirror(11), [account(balance=Neuron(1))], (), ())
+        await self.world.journal.mirror.step(
+            head, mirror(11), [account(balance=Neuron(1))], (), (), known=[OWNER]
+        )
         await self.unchanged(Stale, lambda: doors.reserve(intent(), funds))
         funds = await doors.funds(OWNER)
         await self.world.journal.funds.block(BlockedWallet(funds, "insufficient_balance"))
         await self.unchanged(Stale, lambda: doors.reserve(intent(), funds))
         stranger = await doors.funds(STRANGER)
         await self.world.journal.mirror.step(
-            await doors.mirror(), mirror(12), [account(STRANGER)], (), ()
+            await doors.mirror(), mirror(12), [account(STRANGER)], (), (), known=[OWNER]
         )
         await self.unchanged(Stale, lambda: doors.reserve(intent(owner=STRANGER), stranger))
 
@@ -333,7 +335,7 @@ class DoorsCase(JournalCase):
         doors = self.world.journal.doors
         other = account(balance=Neuron(3))
         await self.unchanged(Stale, lambda: doors.add_account(head, other))
-        await self.world.journal.mirror.step(head, mirror(11), (), (), ())
+        await self.world.journal.mirror.step(head, mirror(11), (), (), (), known=[OWNER])
         await self.unchanged(Stale, lambda: doors.add_account(head, account(STRANGER)))
 
     async def test_nothing_known(self) -> None:

@@ -467,7 +467,7 @@ class QueueCase(JournalCase):
         # The same when the account has changed: a refund was asked for, a deposit came.
         read = await queue.queue(OWNER, T0, 9)
         news = account(pending_refund=Neuron(5), block=11)
-        self.overtaken(lambda: port.step(head, mirror(11), [news], (), ()))
+        self.overtaken(lambda: port.step(head, mirror(11), [news], (), (), known=[OWNER]))
         await queue.rest(read, until)
         self.assertEqual(await queue.ready(UnixSeconds(T0 + 60), 9), (OWNER,))
         await queue.rest(await queue.queue(OWNER, T0, 9), until)

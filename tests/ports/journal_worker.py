@@ -62,7 +62,16 @@ class MirrorCase(JournalCase):
             head = await port.mirror()
             after, news = mirror(12), account(balance=Neuron(5), block=12)
             other = service(STRANGER)
-            await sure(lambda: port.step(head, after, [news], [settlement()], [other, service()]))
+            await sure(
+                lambda: port.step(
+                    head,
+                    after,
+                    [news],
+                    [settlement()],
+                    [other, service()],
+                    known=[OWNER, STRANGER],
+                )
+            )
             found = await world.other.doors.mirror()
             self.assertEqual(found and found.value, after)
             self.assertEqual(set(await port.wallets()), {OWNER, STRANGER})
@@ -77,8 +86,23 @@ class MirrorCase(JournalCase):
         head = await mirrored(self.world)
         port = self.world.journal.mirror
         await self.unchanged(Stale, lambda: port.step(None, mirror(12), (), (), ()))
-        await port.step(head, mirror(11), (), (), ())
-        await self.unchanged(Stale, lambda: port.step(head, mirror(12), (), (), ()))
+        known = await port.wallets()
+        await port.step(head, mirror(11), (), (), (), known=known)
+        await self.unchanged(Stale, lambda: port.step(head, mirror(12), (), (), (), known=known))
+
+    async def test_step_past_a_new_wallet(self) -> None:
+        """A wallet that was mirrored while the step was read is not stepped over (§4.8)."""
+        head = await mirrored(self.world)
+        port, doors = self.world.journal.mirror, self.world.other.doors
+        known = await port.wallets()
+        await doors.add_account(head, account(STRANGER))
+        await self.unchanged(
+            Stale, lambda: port.step(head, mirror(11), [account()], (), (), known=known)
+        )
+        # The block stays: nothing happened to anybody.
+        await port.step(head, mirror(10, updated_at=T0 + 5), (), (), ())
+        head = await port.mirror()
+        await port.step(head, mirror(11), (), (), (), known=await port.wallets())
 
     async def test_settlements(self) -> None:
         """A wallet's settlements are read by time and place, a page at a time."""
@@ -113,7 +137,9 @@ class MirrorCase(JournalCase):
         head = await mirrored(self.world)
         await self.usurp()
         port = self.world.journal.mirror
-        await self.unchanged(LeaseLost, lambda: port.step(head, mirror(11), (), (), ()))
+        await self.unchanged(
+            LeaseLost, lambda: port.step(head, mirror(11), (), (), (), known=[OWNER])
+        )
         await self.unchanged(LeaseLost, lambda: port.add_history([settlement()], ()))
 
 

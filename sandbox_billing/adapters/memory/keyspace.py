@@ -169,6 +169,12 @@ def _string(found: Value | None) -> bytes | None:
     return found
 
 
+def _members(found: Value | None) -> int:
+    if found is not None and not isinstance(found, set):
+        raise WrongType(f"a {kind_of(found)} is no set")
+    return len(found or ())
+
+
 def _at_least(found: Value | None, arguments: Sequence[bytes]) -> bool:
     value = _field(found, arguments[0])
     return value is not None and int(value) >= int(arguments[1])
@@ -180,6 +186,7 @@ _TESTS: dict[str, _Test] = {
     "hash-is": lambda found, arguments: _field(found, arguments[0]) == arguments[1],
     "hash-absent": lambda found, arguments: _field(found, arguments[0]) is None,
     "hash-at-least": _at_least,
+    "set-size": lambda found, arguments: _members(found) == int(arguments[0]),
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from attrs import frozen
 from zope.interface import implementer
 
-from sandbox_billing.adapters.redis.commit import Read, holds
+from sandbox_billing.adapters.redis.commit import Read, holds, set_size
 from sandbox_billing.adapters.redis.draft import Draft, stored_form
 from sandbox_billing.adapters.redis.store import Store, addresses, stored, texts
 from sandbox_billing.interfaces import BlockedWallet, IChainMirror, IFunds, Stored, WalletFunds
@@ -38,10 +38,17 @@ class RedisChainMirror:
         accounts: Sequence[Account],
         settlements: Sequence[Settlement],
         services: Sequence[ServiceRecord],
+        *,
+        known: Sequence[Address] | None = None,
     ) -> None:
-        key, form = self.store.keys.mirror(), stored_form(after)
+        assert known is not None or before is None or before.value.block == after.block
+        keys = self.store.keys
+        key, form = keys.mirror(), stored_form(after)
         draft = self.store.draft(f"step to block {after.block.number}")
         draft.expect_stored(key, None if before is None else before.raw)
+        if known is not None:
+            # Nobody is ever taken out: as many are the same.
+            draft.expect(set_size(keys.accounts(), len(known)))
         draft.write("SET", key, form)
         now = self.store.wall.now()
         for account in accounts:

@@ -79,6 +79,11 @@ def field_at_least(key: str, name: str, moment: int) -> Expectation:
     return Expectation("hash-at-least", key, (name, moment))
 
 
+def set_size(key: str, count: int) -> Expectation:
+    """The set has so many members."""
+    return Expectation("set-size", key, (count,))
+
+
 @frozen(kw_only=True)
 class Commit:
     """

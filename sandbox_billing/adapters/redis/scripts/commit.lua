@@ -15,6 +15,7 @@ local TESTS = {
     ['absent'] = function(key) return redis.call('EXISTS', key) == 0 end,
     ['hash-is'] = function(key, i) return redis.call('HGET', key, ARGV[i]) == ARGV[i + 1] end,
     ['hash-absent'] = function(key, i) return redis.call('HEXISTS', key, ARGV[i]) == 0 end,
+    ['set-size'] = function(key, i) return redis.call('SCARD', key) == tonumber(ARGV[i]) end,
     -- For moments in seconds only.
     ['hash-at-least'] = function(key, i)
         local found = tonumber(redis.call('HGET', key, ARGV[i]) or nil)

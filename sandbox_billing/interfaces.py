@@ -176,12 +176,16 @@ class IDoors(Interface):
         @raise Stale: The intent is gone and no session is open.
         """
 
-    async def close_session(session: Stored[Session], closing: Tick, *, destroyed: bool) -> None:
+    async def close_session(
+        session: Stored[Session], closing: Tick, *, destroyed: bool, forgive_create: bool
+    ) -> None:
         """
         End a session: the last charge, the record's C{charged_until} and the exposure are
         one write; with C{destroyed} the record is kept 30 more days and a create charge
         that waits to ripen is ripe.
 
+        @param forgive_create: Drop the create charge while it is unsigned: the sandbox must
+            not run and nothing is charged for it.
         @raise Stale: The session has changed; read it, compute the closing again.
         """
 
@@ -299,6 +303,10 @@ class IMeter(Interface):
     async def begin(session: Stored[Session], begun: Session) -> None:
         """
         A pending session runs: its exposure accrues from now and its create charge is ripe.
+
+        Also the way on for a running one at another rate (L{ledger.metering.rerated}).
+
+        @raise Stale: The session has changed.
         """
 
     async def close(

@@ -37,6 +37,7 @@ from sandbox_billing.services.intake import Intake
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.readiness import Readiness
 from sandbox_billing.services.reconciler import Reconciler
+from sandbox_billing.services.repricer import Repricer
 from sandbox_billing.services.resolver import Resolver
 from sandbox_billing.services.settler import Settler
 from sandbox_billing.services.stopper import Stopper
@@ -125,6 +126,7 @@ def make_work(parts: Parts) -> Work:
         doors=journal.doors,
         mirror=journal.mirror,
         runtime=runtime,
+        stops=journal.stops,
         admission=parts.admission,
         closer=closer,
         deadman=DeadmansSwitch(
@@ -172,6 +174,7 @@ def make_work(parts: Parts) -> Work:
             doors=journal.doors,
             mirror=journal.mirror,
             stops=journal.stops,
+            repricer=Repricer(meter=journal.meter, doors=journal.doors, wall=wall, policy=policy),
             chain=chain,
             wall=wall,
             policy=policy,

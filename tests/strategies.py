@@ -232,6 +232,7 @@ def intents(
         hold=draw(funds()),
         create_fee=draw(funds()) if creating else Neuron(0),
         rate=draw(rates()),
+        prices=draw(prices()),
         signer_version=draw(versions()),
         auto_stop_minutes=draw(st.none() | st.integers(0, 10_000)),
         created_at=draw(moments()),

@@ -16,8 +16,12 @@ from sandbox_billing.errors import BrokenLaw
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, neuron, parse_neuron
-from sandbox_billing.ledger.rating import cost_of
+from sandbox_billing.ledger.rating import Prices, cost_of
 from sandbox_billing.ledger.voucher import Charge, ChargeKind
+
+
+QUARANTINED = "quarantined"
+"""Why a wallet with a dead letter may run nothing until a human has looked (design.md §5)."""
 
 
 @frozen(kw_only=True)
@@ -31,6 +35,7 @@ class Intent:
     @ivar hold: neuron set aside under C{hold:<reference>}.
     @ivar create_fee: neuron, charged when a create succeeds.
     @ivar rate: neuron per minute it was admitted with.
+    @ivar prices: The card it was admitted with: what is allotted is rated on no other.
     """
 
     reference: Reference
@@ -41,6 +46,7 @@ class Intent:
     hold: Neuron
     create_fee: Neuron
     rate: NeuronPerMinute
+    prices: Prices
     signer_version: int
     auto_stop_minutes: int | None
     created_at: UnixSeconds
@@ -124,6 +130,11 @@ class Exposure:
     def pending(self) -> int:
         """How many intents stand."""
         return sum(1 for _ in self._of("hold"))
+
+    def count(self) -> int:
+        """How many sandboxes run or are about to; the rest of a grown hold counts for none."""
+        held = sum(1 for n in self.fields if n.startswith("hold:") and not n.endswith("-more"))
+        return held + len(self.sandboxes())
 
     @property
     def in_debt(self) -> bool:

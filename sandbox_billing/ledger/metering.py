@@ -60,6 +60,20 @@ NOT_RUNNING = frozenset(
 """States that end a run."""
 
 
+def is_running(state: str, desired_state: str | None) -> bool:
+    """Whether Daytona shows it running, with no deletion under way."""
+    return state == RUNNING and desired_state != "destroyed"
+
+
+def has_ended(state: str, desired_state: str | None) -> bool:
+    """Whether Daytona shows a state that ends a run."""
+    if desired_state == "destroyed":
+        return True
+    # A Sandbox that is being restored is shown as archived (daytona.md, section 5).
+    restoring = state == "archived" and desired_state == RUNNING
+    return state in NOT_RUNNING and not restoring
+
+
 @frozen(kw_only=True)
 class Session:
     """
@@ -114,10 +128,31 @@ def counts(session: Session, sent_at: int, *, by_id: bool) -> bool:
     return sent_at >= session.changed_at + (LOOKUP_CACHE_SECONDS if by_id else 1)
 
 
+def same_run(one: Session, other: Session) -> bool:
+    """Whether both are forms of one session; charging changes none of these."""
+    return (one.reference, one.opened_at) == (other.reference, other.opened_at)
+
+
 def begin(session: Session, seen_at: UnixSeconds) -> Session:
     """The session once it was seen running; never before what was charged already."""
     start = UnixSeconds(max(seen_at, session.charged_until))
     return evolve(session, started_at=start, charged_until=start, revision=session.revision + 1)
+
+
+def rerated(session: Session, rate: NeuronPerMinute, hold: Neuron, signer_version: int) -> Session:
+    """
+    The same run at another rate, from what is charged on.
+
+    The line that C{amount_at} draws begins anew there, so nothing before it changes.
+    """
+    return evolve(
+        session,
+        started_at=session.charged_until,
+        rate=rate,
+        hold=hold,
+        signer_version=signer_version,
+        revision=session.revision + 1,
+    )
 
 
 def due_at(session: Session, interval_seconds: int) -> UnixSeconds:

@@ -27,10 +27,10 @@ from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import (
     NEVER_STARTED,
-    NOT_RUNNING,
-    RUNNING,
     Session,
     counts,
+    has_ended,
+    is_running,
 )
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.resources import Resources
@@ -69,16 +69,12 @@ class Row:
     @property
     def running(self) -> bool:
         """Whether it is shown running, with no deletion under way."""
-        return self.state == RUNNING and self.desired_state != "destroyed"
+        return is_running(self.state, self.desired_state)
 
     @property
     def ended(self) -> bool:
         """Whether it is shown in a state that ends a run."""
-        if self.desired_state == "destroyed":
-            return True
-        # A list of the array dialect shows a sandbox that is being restored as archived.
-        restoring = self.state == "archived" and self.desired_state == RUNNING
-        return self.state in NOT_RUNNING and not restoring
+        return has_ended(self.state, self.desired_state)
 
     @property
     def owner(self) -> Address | None:
@@ -140,16 +136,15 @@ def seen(world: World) -> dict[SandboxId, UnixSeconds]:
 def plan(world: World) -> tuple[Change, ...]:
     """What must change so that exactly what runs is metered."""
     changes: list[Change] = []
-    by_reference = {intent.reference: intent for intent in world.intents}
-    by_sandbox = {i.sandbox: i for i in world.intents if i.sandbox is not None}
     explained: set[Reference] = set()
     for row in world.rows:
-        intent = by_sandbox.get(row.sandbox) or by_reference.get(
-            Reference(row.labels.get(REFERENCE_LABEL, ""))
-        )
-        if intent is not None:
-            explained.add(intent.reference)
+        intents = _intents_of(world, row)
+        intent = intents[-1] if intents else None
+        explained.update(one.reference for one in intents)
         session = world.sessions.get(row.sandbox)
+        # What is metered already, or asked for again later, needs no older intent.
+        needless = intents if session is not None else intents[:-1]
+        changes.extend(ReleaseIntent(one) for one in needless if not _young(world, one))
         change = _unmetered(world, row, intent) if session is None else _metered(row, session)
         if change is not None:
             changes.append(change)
@@ -187,8 +182,20 @@ def _metered(row: Row, session: Session) -> Change | None:
     return None
 
 
+def _intents_of(world: World, row: Row) -> list[Intent]:
+    """Those that this row explains, oldest first."""
+    reference = row.labels.get(REFERENCE_LABEL)
+    found = [i for i in world.intents if i.sandbox == row.sandbox or i.reference == reference]
+    return sorted(found, key=lambda intent: (intent.created_at, intent.reference))
+
+
+def _young(world: World, intent: Intent) -> bool:
+    """Whether it may still be under way."""
+    return world.now - intent.created_at <= INTENT_GRACE_SECONDS
+
+
 def _unmetered(world: World, row: Row, intent: Intent | None) -> Change | None:
-    young = intent is not None and world.now - intent.created_at <= INTENT_GRACE_SECONDS
+    young = intent is not None and _young(world, intent)
     if intent is not None and row.running:
         return OpenUnderIntent(row.sandbox, intent, row.resources)
     if intent is not None and row.state in NEVER_STARTED and not young:

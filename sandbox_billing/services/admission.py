@@ -8,7 +8,7 @@ no debt, is not blocked, and its funds cover everything it owes and the new hold
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from sandbox_billing.interfaces import (
     CannotPay,
@@ -18,6 +18,7 @@ from sandbox_billing.interfaces import (
     NotReady,
     Stale,
     Stored,
+    TooMany,
     WalletFunds,
 )
 from sandbox_billing.ledger.account import Account, Mirror
@@ -97,12 +98,8 @@ class Admission:
         service = (await self._known()).value.service
         assert service is not None
         card = card_in_force(service.prices, self.policy.prices, service.signer_version)
-        rate = rate_of(card, resources)
         fee = card.prices.create_fee if creating else Neuron(0)
-        hold = hold_for(
-            rate, fee, interval=self.policy.voucher_interval, stop_delay=self.policy.stop_delay
-        )
-        return Quote(card=card, rate=rate, create_fee=fee, hold=hold)
+        return self._quote(card, resources, fee)
 
     async def funds(self, owner: Address) -> WalletFunds:
         """A wallet's account and exposure; a new wallet is mirrored first."""
@@ -123,6 +120,7 @@ class Admission:
         Store an intent with its hold, or say why not and store nothing.
 
         @raise CannotPay: With the reason as code.
+        @raise TooMany: The wallet runs as many as it may.
         @raise NotReady: The chain is not known well enough, or the provider is leaving.
         """
         await self.mirror()
@@ -136,7 +134,8 @@ class Admission:
                 continue
             try:
                 self._check_money(account, exposure, quote.hold, included=True)
-            except CannotPay:
+                self._check_count(exposure)
+            except (CannotPay, TooMany):
                 await self.doors.release(intent)
                 raise
             return
@@ -153,29 +152,55 @@ class Admission:
             return why
         return None
 
-    async def still_fits(self, intent: Intent, quote: Quote) -> CannotPay | None:
-        """Whether the hold may grow to what was really allotted; None when it may."""
-        funds = await self.funds(intent.owner)
-        without = Exposure(
-            {n: v for n, v in funds.exposure.fields.items() if n != f"hold:{intent.reference}"}
-        )
-        try:
-            self._check_money(_account(funds), without, quote.hold, included=False)
-        except CannotPay as why:
-            return why
-        return None
+    async def grow(self, intent: Intent, resources: Resources) -> Intent | None:
+        """
+        Set aside what the allotted size takes beyond what was asked for.
 
-    async def session_for(
-        self, intent: Intent, sandbox: SandboxId, resources: Resources
-    ) -> Session:
-        """The session that ends an intent, at the price of what was allotted."""
-        quote = await self.quote(intent.owner, resources, creating=False)
+        @return: A second intent for the rest, to be released once the session is open;
+            None when nothing more is needed.
+        @raise CannotPay: It does not fit; nothing was stored.
+        @raise Refused: That size has no price.
+        """
+        allotted = self.quote_on(intent, resources)
+        if allotted.hold <= intent.hold:
+            return None
+        rest = neuron(allotted.hold - intent.hold)
+        more = evolve(intent, reference=Reference(f"{intent.reference}-more"), hold=rest)
+        try:
+            await self.reserve(more, evolve(allotted, hold=rest))
+        except CannotPay as why:
+            others = neuron(why.exposure - intent.hold)
+            raise evolve(why, required=allotted.hold, exposure=others) from why
+        return more
+
+    def quote_on(self, intent: Intent, resources: Resources) -> Quote:
+        """
+        What a size takes on the card of an intent: the wallet was admitted on no other.
+
+        @raise Refused: It cannot be had at any price.
+        """
+        card = RateCard(prices=intent.prices, signer_version=intent.signer_version)
+        return self._quote(card, resources, intent.create_fee)
+
+    def _quote(self, card: RateCard, resources: Resources, fee: Neuron) -> Quote:
+        rate = rate_of(card, resources)
+        hold = hold_for(
+            rate, fee, interval=self.policy.voucher_interval, stop_delay=self.policy.stop_delay
+        )
+        return Quote(card=card, rate=rate, create_fee=fee, hold=hold)
+
+    def session_for(self, intent: Intent, sandbox: SandboxId, resources: Resources) -> Session:
+        """
+        The session that ends an intent, at the price of what was allotted.
+
+        @raise Refused: That size has no price.
+        """
         return opened(
             sandbox=sandbox,
             owner=intent.owner,
             reference=intent.reference,
             resources=resources,
-            quote=quote,
+            quote=self.quote_on(intent, resources),
             policy=self.policy,
             now=self.wall.now(),
             auto_stop_minutes=intent.auto_stop_minutes,
@@ -199,6 +224,12 @@ class Admission:
             raise refuse("insufficient balance", "debt")
         if funds.blocked is not None:
             raise refuse("insufficient balance", "blocked")
+
+    def _check_count(self, exposure: Exposure) -> None:
+        """On what the reservation returned: two at once may both be refused, never both let in."""
+        most = self.policy.max_sandboxes
+        if exposure.count() > most:
+            raise TooMany(f"a wallet may run {most} sandboxes at once: stop one first")
 
     def _check_money(
         self, account: Account, exposure: Exposure, hold: Neuron, *, included: bool

@@ -7,7 +7,7 @@ from twisted.logger import Logger
 
 from sandbox_billing.interfaces import IDoors, IMeter, IWallClock, Stale
 from sandbox_billing.ledger.identity import SandboxId
-from sandbox_billing.ledger.metering import close
+from sandbox_billing.ledger.metering import Session, close, same_run
 from sandbox_billing.ledger.money import UnixSeconds
 
 
@@ -25,10 +25,21 @@ class Closer:
     _log = Logger()
 
     async def not_running(
-        self, sandbox: SandboxId, *, destroyed: bool, forgive_create: bool = False
+        self,
+        sandbox: SandboxId,
+        *,
+        destroyed: bool,
+        forgive_create: bool = False,
+        only: Session | None = None,
     ) -> None:
-        """It was seen not running: charged up to the last observation that it did."""
-        await self._close(sandbox, None, destroyed=destroyed, forgive_create=forgive_create)
+        """
+        It was seen not running: charged up to the last observation that it did.
+
+        @param only: The session the observation was of; a later one is left alone.
+        """
+        await self._close(
+            sandbox, None, destroyed=destroyed, forgive_create=forgive_create, only=only
+        )
 
     async def accepted(self, sandbox: SandboxId, sent_at: UnixSeconds, *, destroyed: bool) -> None:
         """
@@ -36,7 +47,7 @@ class Closer:
 
         @param sent_at: When the accepted call was sent: until then it ran for certain.
         """
-        await self._close(sandbox, sent_at, destroyed=destroyed, forgive_create=False)
+        await self._close(sandbox, sent_at, destroyed=destroyed, forgive_create=False, only=None)
 
     async def _close(
         self,
@@ -45,12 +56,15 @@ class Closer:
         *,
         destroyed: bool,
         forgive_create: bool,
+        only: Session | None,
     ) -> None:
         for _ in range(TRIES):
             session = await self.doors.session(sandbox)
             if session is None:
                 if destroyed:
                     await self.doors.destroyed(sandbox)
+                return
+            if only is not None and not same_run(only, session.value):
                 return
             seen_at = await self.meter.seen_at(sandbox)
             moment = until if until is not None else seen_at

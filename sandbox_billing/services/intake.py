@@ -15,6 +15,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
@@ -31,12 +32,11 @@ from sandbox_billing.interfaces import (
     Sandbox,
     Stale,
     StopPending,
-    TooMany,
     TooSlow,
 )
 from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Address, SandboxId
-from sandbox_billing.ledger.metering import NOT_RUNNING, RUNNING, close, counts
+from sandbox_billing.ledger.metering import Session, begin, close, counts, has_ended, is_running
 from sandbox_billing.ledger.reconciliation import (
     IDLE_LABEL,
     OWNER_LABEL,
@@ -46,6 +46,7 @@ from sandbox_billing.ledger.reconciliation import (
     wished_minutes,
 )
 from sandbox_billing.ledger.resources import Resources, read_resources
+from sandbox_billing.ledger.voucher import Charge
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.admission import Admission, Quote, create_charge
 from sandbox_billing.services.policy import Policy
@@ -55,6 +56,10 @@ T = TypeVar("T")
 
 TRIES = 5
 RECONCILE_WAIT_SECONDS = 10
+
+UNDO_TRIES = 100
+UNDO_SECONDS = 3
+"""Creating may take minutes, and Daytona deletes nothing that is in transition."""
 
 
 @implementer(IIntake)
@@ -135,9 +140,6 @@ class Intake:
         wanted = await self._wanted(body)
         self._check_disk(wanted)
         quote = await self.admission.quote(owner, wanted, creating=True)
-        funds = await self.admission.funds(owner)
-        if len(funds.exposure.sandboxes()) + funds.exposure.pending() >= self.policy.max_sandboxes:
-            raise TooMany(f"a wallet may run {self.policy.max_sandboxes} sandboxes at once")
         intent = self._intent("create", owner, None, quote, auto_stop_minutes or None)
         await self.admission.reserve(intent, quote)
         labels = {**body.get("labels", {})}
@@ -161,26 +163,22 @@ class Intake:
         except Transient:
             await self.doors.release(intent)
             raise
-        return await self._open_created(intent, quote, made)
+        return await self._open_created(intent, made)
 
-    async def _open_created(self, intent: Intent, quote: Quote, made: Sandbox) -> Sandbox:
+    async def _open_created(self, intent: Intent, made: Sandbox) -> Sandbox:
         """Meter what was created; or delete it when more was allotted than fits."""
-        refused: Refused | BadInput | None = None
         try:
             self._check_disk(made.resources)
-            allotted = await self.admission.quote(intent.owner, made.resources, creating=True)
-            if allotted.rate > quote.rate:
-                refused = await self.admission.still_fits(intent, allotted)
-        except (Refused, BadInput) as why:
-            refused = why
-        if refused is not None:
-            await self.runtime.delete(made.id)
-            await self._close(made.id, None, destroyed=True)
-            await self.doors.release(intent)
-            raise refused
-        session = await self.admission.session_for(intent, made.id, made.resources)
+            more = await self.admission.grow(intent, made.resources)
+        except (Refused, BadInput):
+            # It may take a while to delete what is still being created; the user need not wait.
+            self.supervisor.detached("undo", self._undo(intent, made.id)).addErrback(self._lost)
+            raise
+        session = self.admission.session_for(intent, made.id, made.resources)
         fee = create_charge(intent, made.id, self.wall.now())
-        await self.doors.open_session(intent, session, fee)
+        await self._open(intent, session, fee)
+        if more is not None:
+            await self.doors.release(more)
         self._log.info(
             "created {sandbox} at {rate} neuron a minute",
             sandbox=made.id,
@@ -188,6 +186,41 @@ class Intake:
             wallet=intent.owner.hex,
         )
         return made
+
+    async def _open(self, intent: Intent, session: Session, fee: Charge | None) -> None:
+        """
+        End an intent by its session, unless the reconciler did so meanwhile.
+
+        @raise NotReady: The intent is gone and nothing was ever metered under it.
+        """
+        try:
+            await self.doors.open_session(intent, session, fee)
+        except Stale as why:
+            # A sweep may have opened it under this intent before Daytona's reply came, and
+            # a stop may have closed it since: then all is metered that ran.
+            if await self.doors.record(session.sandbox) is None:
+                raise NotReady("the request was overtaken; look at your sandboxes") from why
+
+    async def _undo(self, intent: Intent, sandbox: SandboxId) -> None:
+        """
+        Delete what must not run, however long Daytona refuses; nothing is charged for it.
+
+        Until then the intent stands: the reconciler may meter it under that meanwhile.
+        """
+        for _ in range(UNDO_TRIES):
+            try:
+                await self.runtime.delete(sandbox)
+            except (Refused, Transient, UnknownOutcome) as why:
+                self._log.info("{sandbox} is not deleted yet: {why}", sandbox=sandbox, why=str(why))
+                await deferLater(self.clock, UNDO_SECONDS)
+                continue
+            await self._close(sandbox, 0, destroyed=True, forgive_create=True)
+            await self.doors.release(intent)
+            return
+        self._log.error("{sandbox} could not be deleted and is metered", sandbox=sandbox)
+
+    def _lost(self, failure: Failure) -> None:
+        self._log.failure("something could not be undone", failure=failure)
 
     async def _undo_failed_create(self, intent: Intent, why: DaytonaRefused) -> None:
         """A 400 may leave a row behind; unowned leftovers plus recover are free compute."""
@@ -205,12 +238,13 @@ class Intake:
         if reason is not None:
             raise StopPending(f"stop pending: {reason}")
         session = await self.doors.session(shown.id)
-        if shown.state == RUNNING:
+        if is_running(shown.state, shown.desired_state):
             # An observation only: nothing is forwarded, and what runs unmetered is
             # adopted by the reconciler on its own terms (B21).
             return shown
         if session is not None:
-            if shown.state not in NOT_RUNNING or not counts(session.value, sent_at, by_id=True):
+            ended = has_ended(shown.state, shown.desired_state)
+            if not ended or not counts(session.value, sent_at, by_id=True):
                 raise StopPending("in progress: ask again when the last call has ended")
             # It stopped by itself and no sweep has seen that yet: end that run first.
             await self._close(shown.id, None, destroyed=False)
@@ -226,15 +260,21 @@ class Intake:
         except (DaytonaRefused, Transient):
             await self.doors.release(intent)
             raise
-        opened = await self.admission.session_for(intent, shown.id, shown.resources)
-        await self.doors.open_session(intent, opened, None)
+        session_now = self.admission.session_for(intent, shown.id, shown.resources)
+        if is_running(started.state, started.desired_state):
+            # Seen running by this very answer: otherwise a start and stop between two
+            # sweeps would be free, again and again.
+            session_now = begin(session_now, self.wall.now())
+        await self._open(intent, session_now, None)
         self._log.info("started {sandbox}", sandbox=shown.id, wallet=owner.hex)
         return started
 
     async def _end(self, owner: Address, id_or_name: str, *, delete: bool) -> Sandbox:
         shown = await self.owned(owner, id_or_name)
-        # Until this moment it ran for certain, if it is accepted.
-        sent_at = self.wall.now()
+        # What was shown running ran until our call, if that is accepted.  A delete is
+        # accepted in any state: otherwise only what was seen is charged.
+        running = is_running(shown.state, shown.desired_state)
+        sent_at = self.wall.now() if running else None
         call = self.runtime.delete if delete else self.runtime.stop
         try:
             ended = await call(shown.id)
@@ -265,7 +305,14 @@ class Intake:
 
     # -- parts ------------------------------------------------------------------------
 
-    async def _close(self, sandbox: SandboxId, until: int | None, *, destroyed: bool) -> None:
+    async def _close(
+        self,
+        sandbox: SandboxId,
+        until: int | None,
+        *,
+        destroyed: bool,
+        forgive_create: bool = False,
+    ) -> None:
         """
         End the session, if one is open.
 
@@ -282,7 +329,9 @@ class Intake:
                 moment = await self.doors.seen_at(sandbox) or session.value.charged_until
             closing = close(session.value, until=moment, now=self.wall.now())
             try:
-                await self.doors.close_session(session, closing, destroyed=destroyed)
+                await self.doors.close_session(
+                    session, closing, destroyed=destroyed, forgive_create=forgive_create
+                )
             except Stale:
                 continue
             return
@@ -293,7 +342,8 @@ class Intake:
         name = body.get("snapshot")
         if isinstance(name, str) and name:
             snapshot = await self.runtime.snapshot(name)
-            if snapshot is None:
+            if snapshot is None or snapshot.get("general") is not True:
+                # What is not listed at /api/snapshots is another's, or an operator's.
                 raise DaytonaRefused(f"there is no snapshot {name}", 404)
             return read_resources(snapshot)
         return read_resources(body)
@@ -322,6 +372,7 @@ class Intake:
             hold=quote.hold,
             create_fee=quote.create_fee,
             rate=quote.rate,
+            prices=quote.card.prices,
             signer_version=quote.card.signer_version,
             auto_stop_minutes=auto_stop_minutes,
             created_at=self.wall.now(),

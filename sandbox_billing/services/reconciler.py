@@ -16,7 +16,9 @@ from sandbox_billing.interfaces import (
     IDoors,
     IMeter,
     IRuntime,
+    IStopOrders,
     IWallClock,
+    LeaseLost,
     Stale,
 )
 from sandbox_billing.ledger.effects import (
@@ -31,7 +33,7 @@ from sandbox_billing.ledger.effects import (
     Report,
 )
 from sandbox_billing.ledger.identity import Reference, SandboxId
-from sandbox_billing.ledger.metering import LOOKUP_CACHE_SECONDS, begin
+from sandbox_billing.ledger.metering import LOOKUP_CACHE_SECONDS, begin, same_run
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.reconciliation import (
     Row,
@@ -58,6 +60,7 @@ class Reconciler:
     doors: IDoors
     mirror: IChainMirror
     runtime: IRuntime
+    stops: IStopOrders
     admission: Admission
     closer: Closer
     deadman: DeadmansSwitch
@@ -78,6 +81,8 @@ class Reconciler:
         for change in plan(world):
             try:
                 await self._apply(change, world)
+            except LeaseLost:
+                raise
             except Stale:
                 # A request or a stop order was quicker; the next sweep compares again.
                 self._log.debug("skipped {change}: it moved meanwhile", change=change)
@@ -133,15 +138,25 @@ class Reconciler:
         match change:
             case Begin(sandbox, seen_at):
                 stored = await self.doors.session(sandbox)
-                if stored is not None and stored.value.started_at is None:
+                # Applying takes time: the observation may be of an earlier run.
+                if stored is None or not same_run(stored.value, world.sessions[sandbox]):
+                    return
+                if stored.value.started_at is None:
                     await self.meter.begin(stored, begin(stored.value, seen_at))
                     self._log.info("{sandbox} runs since {at}", sandbox=sandbox, at=seen_at)
             case Close(sandbox, never_started):
                 await self.closer.not_running(
-                    sandbox, destroyed=False, forgive_create=never_started
+                    sandbox,
+                    destroyed=False,
+                    forgive_create=never_started,
+                    only=world.sessions[sandbox],
                 )
             case OpenUnderIntent(sandbox, intent, resources):
-                session = await self.admission.session_for(intent, sandbox, resources)
+                try:
+                    session = self.admission.session_for(intent, sandbox, resources)
+                except Refused:
+                    await self.stops.order(sandbox, "unpriced", world.now)
+                    raise
                 fee: Charge | None = create_charge(intent, sandbox, self.wall.now())
                 await self.meter.open_under(intent, session, fee)
                 self._log.warn("{sandbox} was created without a reply", sandbox=sandbox)
@@ -166,7 +181,12 @@ class Reconciler:
         for intent in await self.meter.intents():
             if intent.sandbox == change.sandbox or intent.reference == change.reference:
                 return
-        quote = await self.admission.quote(change.owner, change.resources, creating=False)
+        try:
+            quote = await self.admission.quote(change.owner, change.resources, creating=False)
+        except Refused:
+            # What has no price must not run: nobody could be charged for it (B21).
+            await self.stops.order(change.sandbox, "unpriced", self.wall.now())
+            raise
         session = opened(
             sandbox=change.sandbox,
             owner=change.owner,

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from attrs import frozen
 from twisted.logger import Logger
 
-from sandbox_billing.errors import BrokenLaw
+from sandbox_billing.errors import BrokenLaw, Transient
 from sandbox_billing.interfaces import (
     BlockedWallet,
     Happenings,
@@ -28,8 +28,9 @@ from sandbox_billing.interfaces import (
     Ruling,
     Stored,
 )
-from sandbox_billing.ledger.account import BlockRef, Settlement
+from sandbox_billing.ledger.account import Account, BlockRef, Settlement
 from sandbox_billing.ledger.batch import Batch
+from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.settlement import (
@@ -43,7 +44,7 @@ from sandbox_billing.ledger.settlement import (
     Unproven,
     resolve,
 )
-from sandbox_billing.ledger.voucher import ChargeRecord, DeadLettered, Parked, Partial
+from sandbox_billing.ledger.voucher import Charge, ChargeRecord, DeadLettered, Parked, Partial
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.settler import verifies, voucher_lines
 from sandbox_billing.signing.eip712 import EIP712Domain
@@ -103,22 +104,22 @@ class Resolver:
         self, batch: Stored[Batch], receipt: Receipt, block: BlockRef, happened: Happenings
     ) -> None:
         records = await self.queue.batch_records(batch.value)
-        evidence = await self._evidence([r.value for r in records], receipt, happened)
+        accounts = await self.chain.accounts(batch.value.wallets, block)
+        evidence = await self._evidence([r.value for r in records], receipt, accounts, happened)
         now = self.wall.now()
         rulings = []
         for stored, proof in zip(records, evidence, strict=True):
-            ruling = self._rule(stored, proof, now)
-            if ruling is None:
-                # Nothing of this batch is decided before all of it is proven.
-                return
-            rulings.append(ruling)
-        broke = dict.fromkeys(
-            r.after.charge.owner for r in rulings if isinstance(r.after.state, Partial)
-        )
-        accounts = await self.chain.accounts(batch.value.wallets, block)
+            rulings.append(self._rule(stored, proof, now))
+        reasons: dict[Address, str] = {}
+        for ruling in rulings:
+            owner = ruling.after.charge.owner
+            if isinstance(ruling.after.state, DeadLettered):
+                reasons[owner] = QUARANTINED
+            elif isinstance(ruling.after.state, Partial):
+                reasons.setdefault(owner, "insufficient_balance")
         blocked = [
-            BlockedWallet(await self.funds.funds(wallet), "insufficient_balance")
-            for wallet in broke
+            BlockedWallet(await self.funds.funds(wallet), reason)
+            for wallet, reason in reasons.items()
         ]
         await self.queue.resolve(batch, block, rulings, accounts, blocked)
         self._log.info(
@@ -131,19 +132,19 @@ class Resolver:
         )
 
     async def _evidence(
-        self, records: Sequence[ChargeRecord], receipt: Receipt, happened: Happenings
+        self,
+        records: Sequence[ChargeRecord],
+        receipt: Receipt,
+        accounts: Sequence[Account],
+        happened: Happenings,
     ) -> list[Evidence]:
-        at = receipt.block
+        """@param accounts: At the confirmed block: a nonce that is free there was never used."""
         settled = await self._settled(records, receipt, happened)
-        wallets = list(dict.fromkeys(r.charge.owner for r in records))
-        last = dict(zip(wallets, await self.chain.last_nonces(wallets, at), strict=True))
+        last = {account.wallet: account.last_nonce for account in accounts}
         refused: Sequence[int | None] = [None] * len(records)
         ours = True
         if any(key(r) not in settled for r in records):
-            parent = await self.chain.block(at.number - 1)
-            refused = await self.chain.refusals(voucher_lines(records), parent)
-            service = await self.chain.service(self.policy.provider, at)
-            ours = service is not None and service.signer == self.signer.address
+            refused, ours = await self._reasons(records, receipt.block)
         return [
             Evidence(
                 record=record,
@@ -155,6 +156,26 @@ class Resolver:
             )
             for record, reason in zip(records, refused, strict=True)
         ]
+
+    async def _reasons(
+        self, records: Sequence[ChargeRecord], at: BlockRef
+    ) -> tuple[Sequence[int | None], bool]:
+        """
+        Why nothing moved, and whether our key was the registered signer then.
+
+        A node that has forgotten that state must not hold the mirror up: without a reason
+        the vouchers are offered again, and a reason never changes an amount.
+        """
+        try:
+            parent = await self.chain.block(at.number - 1)
+            refused = await self.chain.refusals(voucher_lines(records), parent)
+            service = await self.chain.service(self.policy.provider, at)
+        except Transient as why:
+            self._log.warn(
+                "no node can replay block {number}: {why}", number=at.number, why=str(why)
+            )
+            return [None] * len(records), True
+        return refused, service is not None and service.signer == self.signer.address
 
     async def _settled(
         self, records: Sequence[ChargeRecord], receipt: Receipt, happened: Happenings
@@ -178,41 +199,54 @@ class Resolver:
                 page, more = page + 1, len(old) == PAGE
         return found
 
-    def _rule(
-        self, stored: Stored[ChargeRecord], proof: Evidence, now: UnixSeconds
-    ) -> Ruling | None:
-        charge = stored.value.charge
-        outcome: Outcome = (
-            StillOwed(stored.value, "an earlier key signed it")
-            if _of_earlier_key(proof)
-            else resolve(proof, now)
-        )
-        later = UnixSeconds(now + RETRY_SECONDS)
-        match outcome:
-            case Resolved(record, debt):
-                if isinstance(record.state, Parked | Partial | DeadLettered):
-                    self._log.warn(
-                        "charge {charge} is {state}",
-                        charge=charge.id,
-                        state=type(record.state).__name__,
-                        wallet=charge.owner.hex,
-                    )
-                return Ruling(record=stored, after=record, debt=debt, retry_at=now)
-            case StillOwed(record, reason):
+    def _rule(self, stored: Stored[ChargeRecord], proof: Evidence, now: UnixSeconds) -> Ruling:
+        record = stored.value
+        debt: Charge | None = None
+        retry_at = now
+        match self._outcome(proof, now):
+            case Resolved(decided, debt):
+                record = decided
+            case StillOwed(_record, reason):
+                retry_at = UnixSeconds(now + RETRY_SECONDS)
                 self._log.warn(
-                    "charge {charge} is still owed: {reason}", charge=charge.id, reason=reason
+                    "charge {charge} is still owed: {reason}",
+                    charge=record.charge.id,
+                    reason=reason,
                 )
-                return Ruling(record=stored, after=record, debt=None, retry_at=later)
             case SettlerFault(reason):
+                retry_at = UnixSeconds(now + RETRY_SECONDS)
                 self._log.critical("vouchers are kept: {reason}", reason=reason)
-                return Ruling(record=stored, after=stored.value, debt=None, retry_at=later)
-            case Unproven(record):
-                self._log.critical(
-                    "nonce {nonce} of {wallet} is used and no event says for what",
-                    nonce=str(record.seal.nonce if record.seal else None),
-                    wallet=charge.owner.hex,
-                )
-                return None
+            case Unproven():
+                # Neither paid nor void can be proven: a human must look, and nobody
+                # else's vouchers wait for that.
+                record = _dead(record, "its nonce is used and no event says for what")
+        if isinstance(record.state, Parked | Partial):
+            self._log.warn(
+                "charge {charge} is {state}",
+                charge=record.charge.id,
+                state=type(record.state).__name__,
+                wallet=record.charge.owner.hex,
+            )
+        if isinstance(record.state, DeadLettered):
+            self._log.critical(
+                "charge {charge} needs a human: {reason}; its wallet is quarantined",
+                charge=record.charge.id,
+                reason=record.state.reason,
+                wallet=record.charge.owner.hex,
+            )
+        return Ruling(record=stored, after=record, debt=debt, retry_at=retry_at)
+
+    def _outcome(self, proof: Evidence, now: UnixSeconds) -> Outcome:
+        if _of_earlier_key(proof):
+            return StillOwed(proof.record, "an earlier key signed it")
+        try:
+            return resolve(proof, now)
+        except BrokenLaw as why:
+            return Resolved(_dead(proof.record, str(why)))
+
+
+def _dead(record: ChargeRecord, reason: str) -> ChargeRecord:
+    return record.become(DeadLettered(seal=record.seal, reason=reason))
 
 
 def _of_earlier_key(proof: Evidence) -> bool:

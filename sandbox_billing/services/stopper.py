@@ -19,11 +19,12 @@ from sandbox_billing.interfaces import (
     IRuntime,
     IStopOrders,
     IWallClock,
+    LeaseLost,
     Sandbox,
     StopOrder,
 )
 from sandbox_billing.ledger.identity import SandboxId
-from sandbox_billing.ledger.metering import NEVER_STARTED, NOT_RUNNING, counts
+from sandbox_billing.ledger.metering import NEVER_STARTED, counts, has_ended, is_running
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.closing import Closer
@@ -71,6 +72,8 @@ class Stopper:
         await self.stops.attempted(order, UnixSeconds(now + wait))
         try:
             await self._stop(order)
+        except LeaseLost:
+            raise
         except (Refused, Transient, UnknownOutcome) as why:
             self._log.warn("{sandbox} is not stopped yet: {why}", sandbox=sandbox, why=str(why))
 
@@ -105,7 +108,10 @@ class Stopper:
         sent_at = self.wall.now()
         stopped = await self.runtime.stop(order.sandbox)
         self._log.info("stopping {sandbox}: {reason}", sandbox=order.sandbox, reason=order.reason)
-        await self.closer.accepted(order.sandbox, sent_at, destroyed=stopped is None)
+        if stopped is not None and is_running(shown.state, shown.desired_state):
+            await self.closer.accepted(order.sandbox, sent_at, destroyed=False)
+        else:
+            await self.closer.not_running(order.sandbox, destroyed=stopped is None)
 
     async def _believable(self, sandbox: SandboxId, sent_at: UnixSeconds) -> bool:
         """A lookup may come from a cache that is older than the session's last change."""
@@ -120,4 +126,6 @@ class Stopper:
 
 
 def _ended(shown: Sandbox) -> bool:
-    return shown.state in NOT_RUNNING and shown.state not in ("stopping", "pausing")
+    """In a state that it will not leave by itself towards running, nor stop from."""
+    ended = has_ended(shown.state, shown.desired_state)
+    return ended and shown.state not in ("stopping", "pausing")

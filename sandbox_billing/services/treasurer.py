@@ -24,11 +24,12 @@ from sandbox_billing.interfaces import (
     WalletFunds,
 )
 from sandbox_billing.ledger.account import Mirror
-from sandbox_billing.ledger.hold import runs_dry_at
+from sandbox_billing.ledger.hold import QUARANTINED, runs_dry_at
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.policy import Policy
+from sandbox_billing.services.repricer import Repricer
 
 
 PAGE = 100
@@ -46,6 +47,7 @@ class Treasurer:
     doors: IDoors
     mirror: IChainMirror
     stops: IStopOrders
+    repricer: Repricer
     chain: IChain
     wall: IWallClock
     policy: Policy
@@ -57,8 +59,11 @@ class Treasurer:
         now = self.wall.now()
         if mirror is None or now - mirror.value.updated_at > self.policy.mirror_max_age:
             raise Transient("the chain mirror is too old to stop anybody for lack of money")
-        wallets = await self.funds.to_check(now, PAGE)
-        await gather(*(self._look(wallet, mirror.value, now) for wallet in wallets))
+        seen: set[Address] = set()
+        while fresh := set(await self.funds.to_check(now, PAGE)) - seen:
+            # All of them: those whose time has come must not wait behind those that moved.
+            await gather(*(self._look(wallet, mirror.value, now) for wallet in sorted(fresh)))
+            seen |= fresh
 
     async def _look(self, wallet: Address, mirror: Mirror, now: UnixSeconds) -> None:
         funds = await self.funds.funds(wallet)
@@ -79,7 +84,17 @@ class Treasurer:
 
     async def _decide(self, funds: WalletFunds, mirror: Mirror, now: UnixSeconds) -> None:
         runs = funds.exposure.sandboxes()
+        if funds.blocked == QUARANTINED:
+            # Money does not lift it; whatever runs all the same is stopped.
+            if runs:
+                await self.funds.block(BlockedWallet(funds, QUARANTINED))
+                funds = await self.funds.funds(funds.wallet)
+            await self.funds.check_again(funds, UnixSeconds(now + AGAIN_SECONDS))
+            return
         unacknowledged_at = self._grace_ends(funds, mirror)
+        if unacknowledged_at is None and await self.repricer.reprice(runs, mirror):
+            # Its exposure has moved: it is looked at again at once.
+            return
         if runs and unacknowledged_at is not None and now >= unacknowledged_at:
             for sandbox in runs:
                 await self.stops.order(sandbox, "not_acknowledged", now)

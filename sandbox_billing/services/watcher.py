@@ -58,28 +58,48 @@ class Watcher:
             return
         block = await self.chain.block(height)
         if before is not None and height == before.value.block.number:
-            await self._still(before, block)
+            await self._still(before, block, head)
             return
+        replaced = await self._replaced(before)
         first = await self._first(before)
         happened = await self._read(first, height)
         broken = await self.resolver.resolve_up_to(block, happened)
-        after = await self._step(before, block, happened)
-        await self._react(after, happened.events)
+        # Before the mirror moves on: what is done twice is harmless, what is lost is not.
+        await self._react(block, happened.events)
+        await self._step(before, block, happened, self._stamp(before, head), everybody=replaced)
         if broken:
             # Told only now: everybody else's mirror goes on.
             raise broken[0]
 
-    async def _still(self, before: Stored[Mirror], block: BlockRef) -> None:
-        if before.value.block.hash != block.hash:
-            # Deeper than CONFIRMATIONS: what was read may be gone.  Read it again by
-            # stepping over the next block; until then the mirror only grows older.
-            self._log.critical(
-                "block {number} was replaced after it was confirmed", number=block.number
-            )
-            return
+    def _stamp(self, before: Stored[Mirror] | None, head: BlockRef) -> UnixSeconds:
+        """
+        When the mirror was last known to be fresh: now, unless the chain itself stands still.
+
+        A node that answers and no longer follows the chain must not pass for fresh (§4.8).
+        """
         now = self.wall.now()
-        if now - before.value.updated_at >= max(1, self.policy.mirror_max_age // 4):
-            await self.mirror.step(before, evolve(before.value, updated_at=now), (), (), ())
+        if now - head.timestamp <= self.policy.mirror_max_age:
+            return now
+        self._log.warn("the newest block is {age} s old", age=now - head.timestamp)
+        return before.value.updated_at if before is not None else UnixSeconds(0)
+
+    async def _still(self, before: Stored[Mirror], block: BlockRef, head: BlockRef) -> None:
+        if before.value.block.hash != block.hash:
+            # The next step reads everybody again; until then the mirror only grows older.
+            return
+        stamp = self._stamp(before, head)
+        if stamp - before.value.updated_at >= max(1, self.policy.mirror_max_age // 4):
+            await self.mirror.step(before, evolve(before.value, updated_at=stamp), (), (), ())
+
+    async def _replaced(self, before: Stored[Mirror] | None) -> bool:
+        """Whether the chain was reorganised deeper than CONFIRMATIONS: accounts may be wrong."""
+        if before is None:
+            return False
+        was = before.value.block
+        if (await self.chain.block(was.number)).hash == was.hash:
+            return False
+        self._log.critical("block {number} was replaced after it was confirmed", number=was.number)
+        return True
 
     async def _first(self, before: Stored[Mirror] | None) -> int:
         if before is not None:
@@ -114,11 +134,23 @@ class Watcher:
         return tuple(record for record in records if record is not None)
 
     async def _step(
-        self, before: Stored[Mirror] | None, block: BlockRef, happened: Happenings
-    ) -> Mirror:
+        self,
+        before: Stored[Mirror] | None,
+        block: BlockRef,
+        happened: Happenings,
+        stamp: UnixSeconds,
+        *,
+        everybody: bool,
+    ) -> None:
+        """
+        @param stamp: When the mirror was last known to be fresh.
+        @param everybody: Read all accounts and our registration, changed or not.
+        """
         services = await self._services(happened.services, block)
         known = await self.mirror.wallets()
-        registration_moved = before is None or self.policy.provider in happened.services
+        registration_moved = (
+            before is None or everybody or self.policy.provider in happened.services
+        )
         if registration_moved:
             # A new version voids every acknowledgement: read them all again.
             changed: list[Address] = list(known)
@@ -139,15 +171,20 @@ class Watcher:
             and service.signer_version > old.service.signer_version
         )
         now = self.wall.now()
+        if raised:
+            self._log.warn(
+                "the signer version rose: wallets have {grace} s to acknowledge it before what"
+                " they run is stopped",
+                grace=self.policy.ack_grace,
+            )
         after = Mirror(
             block=block,
             service=service,
             leaving_at=await self._leaving_at(old, block, happened.events),
             version_changed_at=now if raised else (old.version_changed_at if old else None),
-            updated_at=now,
+            updated_at=stamp,
         )
         await self.mirror.step(before, after, accounts, happened.settlements, services, known=known)
-        return after
 
     async def _leaving_at(
         self, old: Mirror | None, block: BlockRef, events: Sequence[AccountEvent]
@@ -157,7 +194,7 @@ class Watcher:
             return await self.chain.leaving_at(block)
         return old.leaving_at
 
-    async def _react(self, mirror: Mirror, events: Sequence[AccountEvent]) -> None:
+    async def _react(self, at: BlockRef, events: Sequence[AccountEvent]) -> None:
         """
         A refund request or a revoke: what ran is charged at once; a revoke stops (§4.8).
         """
@@ -165,7 +202,6 @@ class Watcher:
         revoked = {e.wallet for e in events if e.name == "TEESignerAcknowledged"}
         if not leaving and not revoked:
             return
-        at = mirror.block
         accounts = await self.chain.accounts([w for w in revoked if w is not None], at)
         revoked = {account.wallet for account in accounts if not account.acknowledged}
         now = self.wall.now()

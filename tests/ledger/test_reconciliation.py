@@ -21,6 +21,7 @@ from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import NOT_RUNNING, NOT_YET, UNCHANGED, Session, begin
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds
+from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.ledger.reconciliation import (
     INTENT_GRACE_SECONDS,
     OWNER_LABEL,
@@ -66,6 +67,7 @@ def row(
 def intent(action: str = "create", *, age: int = 10) -> Intent:
     """An intent of the owner; a create does not know its sandbox."""
     return Intent(
+        prices=Prices(),
         reference=Reference("ref-1"),
         action=action,
         owner=OWNER,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from sandbox_billing.ledger.identity import SandboxId
 from tests.fixtures import ALICE, World, WorldCase
@@ -14,7 +14,7 @@ MINUTE = 60
 class DeadmanTests(WorldCase):
     """L{sandbox_billing.services.deadman.DeadmansSwitch}."""
 
-    policy: Any = {"deadman_minutes": 3}
+    policy: ClassVar[Any] = {"deadman_minutes": 3}
 
     def setUp(self) -> None:
         """Everybody can pay for hours."""

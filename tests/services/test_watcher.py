@@ -325,7 +325,7 @@ class OutcomeTests(WorldCase):
         self.assertEqual((world.books(BOB).settled, world.books(BOB).parked), (0, FEE))
 
     def test_forged(self) -> None:
-        """Our nonce settled for another voucher: nothing is booked, and the law is named (L5)."""
+        """Our nonce settled for another voucher: a dead letter, and its wallet alone waits (L5)."""
         world = self.world
         self.held_back()
         world.advance(INTERVAL)
@@ -340,15 +340,21 @@ class OutcomeTests(WorldCase):
 
         world.net.act(forge)
         world.net.withholds = lambda transaction: False
-        world.until(lambda: "L5" in str(world.process.troubles().get("watcher")), 30)
+        world.until(lambda: world.books().dead > 0, 30)
+        dead = world.books().dead
         self.assertEqual(world.books().settled, 0)
+        self.assertEqual(world.funds().blocked, "quarantined")
+        # More money does not lift it: a human must look first.
+        world.fund(10**6)
+        world.advance(40)
+        self.assertEqual(world.funds().blocked, "quarantined")
         # The others' chain goes on: who pays is let in.
         world.fund(10**6, BOB)
         world.advance(world.policy.mirror_max_age + 5)
         world.create(BOB)
         world.until(lambda: world.books(BOB).settled == FEE, 30)
-        # It ends as it began: unpaid, and known to be wrong.
-        self.assertEqual(world.books().settled, 0)
+        # The forged voucher's charge stays unpaid, and known to be wrong.
+        self.assertEqual(world.books().dead, dead)
 
 
 def line_of(seal: Seal) -> Line:

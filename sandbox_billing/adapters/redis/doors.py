@@ -83,10 +83,10 @@ class RedisDoors:
         )
 
     async def close_session(
-        self, session: Stored[Session], closing: Tick, *, destroyed: bool
+        self, session: Stored[Session], closing: Tick, *, destroyed: bool, forgive_create: bool
     ) -> None:
         await self._sessions.close(
-            session, closing, destroyed=destroyed, forgive_create=False, token=None
+            session, closing, destroyed=destroyed, forgive_create=forgive_create, token=None
         )
 
     async def destroyed(self, sandbox: SandboxId) -> None:

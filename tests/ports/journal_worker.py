@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve
 from zope.interface.verify import verifyObject
 
-from sandbox_billing.adapters.redis.commit import Write
+from sandbox_billing.adapters.redis.commit import Commit, Write
 from sandbox_billing.errors import Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
     BlockedWallet,
@@ -22,7 +22,7 @@ from sandbox_billing.interfaces import (
     Stale,
     StopOrder,
 )
-from sandbox_billing.ledger.identity import SandboxId
+from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from tests.ports.journal import (
     OWNER,
@@ -104,6 +104,40 @@ class MirrorCase(JournalCase):
         head = await port.mirror()
         await port.step(head, mirror(11), (), (), (), known=await port.wallets())
 
+    async def test_long_step(self) -> None:
+        """
+        Thousands of events come in parts before the head; all accounts come with it, however
+        many: they must not be seen under an older head.
+        """
+        wallets = [Address(f"0x{number:040x}") for number in range(3_000)]
+        head = await mirrored(self.world, *(account(wallet) for wallet in wallets))
+        sizes = _Sizes(self.world.faults.inner)
+        self.world.faults.inner = sizes  # type: ignore[assignment]
+        news = [account(w, acknowledged=False, block=11) for w in wallets]
+        events = [settlement(n, at=n) for n in range(1, 1_101)]
+        providers = [service(wallet) for wallet in wallets[:600]]
+        port = self.world.journal.mirror
+
+        async def step() -> None:
+            await port.step(head, mirror(11), news, events, providers, known=wallets)
+
+        await step()
+        await step()
+        *parts, last = sizes.commits[: len(sizes.commits) // 2]
+        self.assertEqual([len(part.writes) for part in parts], [500, 500, 100, 500, 100])
+        self.assertFalse({w.key for p in parts for w in p.writes} & {w.key for w in last.writes})
+        self.assertLess(len(last.writes), len(wallets) + 10)
+        total, _page = await self.world.other.history.settlements(
+            OWNER, since=UnixSeconds(0), page=0, page_size=1
+        )
+        self.assertEqual(total, len(events))
+        self.assertEqual(len(await self.world.other.history.providers()), len(providers))
+        for wallet in (wallets[0], wallets[-1]):
+            funds = await self.world.other.doors.funds(wallet)
+            self.assertFalse(funds.account is None or funds.account.value.acknowledged)
+        checked = await self.world.journal.funds.to_check(T0, 5_000)
+        self.assertEqual(len(checked), len(wallets))
+
     async def test_settlements(self) -> None:
         """A wallet's settlements are read by time and place, a page at a time."""
         events = [settlement(n, at=n // 2, log_index=n % 2) for n in range(1, 8)]
@@ -141,6 +175,21 @@ class MirrorCase(JournalCase):
             LeaseLost, lambda: port.step(head, mirror(11), (), (), (), known=[OWNER])
         )
         await self.unchanged(LeaseLost, lambda: port.add_history([settlement()], ()))
+
+
+class _Sizes:
+    """Remembers what is carried out."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.commits: list[Commit] = []
+
+    async def commit(self, commit: Commit) -> Any:
+        self.commits.append(commit)
+        return await self._inner.commit(commit)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 class FundsCase(JournalCase):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from attrs import frozen
 from zope.interface import implementer
@@ -14,6 +15,12 @@ from sandbox_billing.interfaces import BlockedWallet, IChainMirror, IFunds, Stor
 from sandbox_billing.ledger.account import Account, Mirror, ServiceRecord, Settlement
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds
+
+
+T = TypeVar("T")
+
+HISTORY_PAGE = 500
+"""Events written in one step: a server answers nobody else meanwhile."""
 
 
 @implementer(IChainMirror)
@@ -42,6 +49,10 @@ class RedisChainMirror:
         known: Sequence[Address] | None = None,
     ) -> None:
         assert known is not None or before is None or before.value.block == after.block
+        if len(settlements) + len(services) > HISTORY_PAGE:
+            # What happened stays so, whether the head follows or not.
+            await self.add_history(settlements, services)
+            settlements, services = (), ()
         keys = self.store.keys
         key, form = keys.mirror(), stored_form(after)
         draft = self.store.draft(f"step to block {after.block.number}")
@@ -50,10 +61,11 @@ class RedisChainMirror:
             # Nobody is ever taken out: as many are the same.
             draft.expect(set_size(keys.accounts(), len(known)))
         draft.write("SET", key, form)
-        now = self.store.wall.now()
-        for account in accounts:
-            draft.write_account(account)
-            draft.offer_again(account.wallet, now)
+        # However many, with the head: under an older one a wallet that has not acknowledged
+        # yet would pass for one that revoked, and what it runs would be stopped at once.
+        # Twenty thousand take a server a tenth of a second.
+        draft.write_accounts(accounts)
+        draft.offer_again([account.wallet for account in accounts], self.store.wall.now())
         _write_history(draft, settlements, services)
         commit = draft.commit(token=self.store.token.now(), witness=holds(key, form))
         await self.store.carry_out(commit)
@@ -61,9 +73,21 @@ class RedisChainMirror:
     async def add_history(
         self, settlements: Sequence[Settlement], services: Sequence[ServiceRecord]
     ) -> None:
+        for page in _pages(settlements):
+            await self._add_history(page, ())
+        for some in _pages(services):
+            await self._add_history((), some)
+
+    async def _add_history(
+        self, settlements: Sequence[Settlement], services: Sequence[ServiceRecord]
+    ) -> None:
         draft = self.store.draft("store events of earlier blocks")
         _write_history(draft, settlements, services)
         await self.store.carry_out(draft.commit(token=self.store.token.now()))
+
+
+def _pages(many: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (many[start : start + HISTORY_PAGE] for start in range(0, len(many), HISTORY_PAGE))
 
 
 def _write_history(

@@ -129,8 +129,8 @@ class RedisDoors:
         key = keys.account(account.wallet)
         draft = self.store.draft(f"mirror {account.wallet}")
         draft.expect(holds(keys.mirror(), mirror.raw), absent(key))
-        draft.write_account(account)
-        draft.offer_again(account.wallet, self.store.wall.now())
+        draft.write_accounts([account])
+        draft.offer_again([account.wallet], self.store.wall.now())
         await self.store.carry_out(draft.commit(witness=holds(key, stored_form(account))))
 
     async def request_reconcile(self, sandbox: SandboxId) -> None:

@@ -36,8 +36,8 @@ REVISION = "#rev"
 NOW = 0
 """The score of what is to be looked at in any case."""
 
-_PAIRS = 1_000
-"""Arguments go through Lua's stack, which takes 8,000."""
+_AT_ONCE = 2_000
+"""Arguments go through Lua's stack, which takes 8,000; an even number, for pairs."""
 
 
 def stored_form(value: object) -> bytes:
@@ -80,12 +80,15 @@ class Draft:
         self._writes.append(Write(command, key, arguments))
 
     def write_pairs(
-        self, command: str, key: str, pairs: Iterable[tuple[Argument, Argument]]
+        self, command: str, key: str, pairs: Iterable[tuple[Argument, Argument]], *flags: str
     ) -> None:
         """A command that takes pairs, as often as needed for any number of them."""
-        flat = [argument for pair in pairs for argument in pair]
-        for start in range(0, len(flat), 2 * _PAIRS):
-            self.write(command, key, *flat[start : start + 2 * _PAIRS])
+        self.write_all(command, key, [part for pair in pairs for part in pair], *flags)
+
+    def write_all(self, command: str, key: str, many: Sequence[Argument], *flags: str) -> None:
+        """A command that takes any number of arguments, likewise."""
+        for start in range(0, len(many), _AT_ONCE):
+            self.write(command, key, *flags, *many[start : start + _AT_ONCE])
 
     def commit(
         self,
@@ -184,16 +187,18 @@ class Draft:
 
     # accounts and stop orders
 
-    def write_account(self, account: Account) -> None:
-        """An account's newest state; its funds are checked again."""
-        wallet = account.wallet
-        self.write("SET", self.keys.account(wallet), stored_form(account))
-        self.write("SADD", self.keys.accounts(), wallet.hex)
-        self.write("ZADD", self.keys.dry(), NOW, wallet.hex)
+    def write_accounts(self, accounts: Sequence[Account]) -> None:
+        """Accounts' newest states; their funds are checked again."""
+        for account in accounts:
+            self.write("SET", self.keys.account(account.wallet), stored_form(account))
+        names = [account.wallet.hex for account in accounts]
+        self.write_all("SADD", self.keys.accounts(), names)
+        self.write_pairs("ZADD", self.keys.dry(), [(NOW, name) for name in names])
 
-    def offer_again(self, wallet: Address, now: int) -> None:
-        """A resting wallet is looked at: it may be able to pay now."""
-        self.write("ZADD", self.keys.ready(), "XX", "LT", now, wallet.hex)
+    def offer_again(self, wallets: Iterable[Address], now: int) -> None:
+        """Resting wallets are looked at: they may be able to pay now."""
+        pairs = [(now, wallet.hex) for wallet in wallets]
+        self.write_pairs("ZADD", self.keys.ready(), pairs, "XX", "LT")
 
     def block(self, funds: WalletFunds, reason: str, now: int) -> None:
         """Flag a wallet and order a stop of everything it runs."""

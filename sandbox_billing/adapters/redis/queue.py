@@ -217,9 +217,8 @@ class RedisVoucherQueue:
         draft = self.store.draft(f"resolve {batch.value.id}")
         now = self.store.wall.now()
         witness = resolution(draft, batch, block, rulings, now)
-        for account in accounts:
-            # Not offered again: what goes back to the queue waits for its C{retry_at}.
-            draft.write_account(account)
+        # Not offered again: what goes back to the queue waits for its C{retry_at}.
+        draft.write_accounts(accounts)
         for each in blocked:
             draft.expect_funds(each.funds)
             draft.block(each.funds, each.reason, now)

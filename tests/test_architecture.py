@@ -21,7 +21,7 @@ from zope.interface.interface import InterfaceClass, Method
 from sandbox_billing import interfaces
 
 
-TREE = Path(__file__).parents[1]
+TREE = Path(__file__).resolve().parents[1]
 PACKAGE = TREE / "sandbox_billing"
 """The tree, not what is installed: a package that was forgotten is only here."""
 

@@ -23,7 +23,7 @@ from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
 
-TREE = Path(__file__).parents[1]
+TREE = Path(__file__).resolve().parents[1]
 PURELIB = "sysconfig.get_path('purelib')"
 TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 """What the C{twistd} script does; the borrowed library has no scripts here."""

@@ -49,7 +49,7 @@ class KeysTests(SynchronousTestCase):
 
     def test_documented(self) -> None:
         """The page lists exactly these names with their types (T7)."""
-        page = Path(tests.__file__).parent.parent / "docs" / "journal.rst"
+        page = Path(tests.__file__).resolve().parent.parent / "docs" / "journal.rst"
         rows = [
             tuple(part.strip(" `") for part in line.strip().lstrip("* -").split("|")[:2])
             for line in page.read_text().splitlines()

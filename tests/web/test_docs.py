@@ -17,7 +17,7 @@ from tests.web.test_spellings import table_of
 from tests.web.world import OWNER, World
 
 
-PAGE = Path(__file__).parents[2] / "docs" / "http.rst"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "http.rst"
 
 _ROW = re.compile(
     r"   \* - ``([A-Z]+) (/[^`]*)``\n     - (\w+)\n     -(?: ``([a-z-]+)``)?\n", re.MULTILINE

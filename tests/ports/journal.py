@@ -234,6 +234,7 @@ def intent(reference: str = "ref-1", **changes: Any) -> Intent:
         hold=Neuron(20 * 10**18),
         create_fee=FEE,
         rate=RATE,
+        prices=Prices(create_fee=FEE),
         signer_version=1,
         auto_stop_minutes=None,
         created_at=T0,
@@ -407,7 +408,9 @@ async def ticked(world: World, before: Stored[Session]) -> Stored[Session]:
 async def closed(world: World, before: Stored[Session], until: int, *, destroyed: bool) -> None:
     """The owner stopped it."""
     closing = close(before.value, until=until, now=UnixSeconds(until))
-    await world.journal.doors.close_session(before, closing, destroyed=destroyed)
+    await world.journal.doors.close_session(
+        before, closing, destroyed=destroyed, forgive_create=False
+    )
 
 
 async def promised(world: World, wallet: Address = OWNER, limit: int = 50) -> list[Promise]:

@@ -238,7 +238,9 @@ class DoorsCase(JournalCase):
             until = UnixSeconds(T0 + 60 + 7)
             closing = close(before.value, until=until, now=until)
             doors = world.journal.doors
-            await sure(lambda: doors.close_session(before, closing, destroyed=False))
+            await sure(
+                lambda: doors.close_session(before, closing, destroyed=False, forgive_create=False)
+            )
             self.assertIsNone(await doors.session(SB))
             record = await doors.record(SB)
             self.assertEqual(record and record.charged_until, until)
@@ -261,7 +263,7 @@ class DoorsCase(JournalCase):
             await self.unchanged(
                 Stale,
                 lambda d=destroyed: self.world.journal.doors.close_session(
-                    before, closing, destroyed=d
+                    before, closing, destroyed=d, forgive_create=False
                 ),
             )
 
@@ -273,7 +275,9 @@ class DoorsCase(JournalCase):
         closing = close(before.value, until=T0 + 30, now=UnixSeconds(T0 + 30))
         await self.unchanged(
             BrokenLaw,
-            lambda: self.world.journal.doors.close_session(before, closing, destroyed=False),
+            lambda: self.world.journal.doors.close_session(
+                before, closing, destroyed=False, forgive_create=False
+            ),
         )
 
     async def test_closed_by_the_owner_deleting_it(self) -> None:
@@ -283,6 +287,16 @@ class DoorsCase(JournalCase):
         self.assertEqual(await self.world.journal.queue.ready(T0, 9), (OWNER,))
         left = int(await self.raw("PTTL", self.world.journal.store.keys.sandbox(SB)))
         self.assertTrue(29 * 86_400_000 < left <= 30 * 86_400_000, left)
+
+    async def test_closed_by_a_refusal(self) -> None:
+        """What must not run, and was let in by nobody, is not charged for its creation."""
+        before = await pending(self.world)
+        closing = close(before.value, until=T0 + 5, now=UnixSeconds(T0 + 5))
+        await self.world.journal.doors.close_session(
+            before, closing, destroyed=True, forgive_create=True
+        )
+        self.assertEqual(await self.exposure(), {})
+        self.assertEqual(await self.world.other.history.charges(OWNER), ())
 
     async def test_destroyed(self) -> None:
         """A sandbox destroyed without a session is kept for a while, its create fee due."""

@@ -40,6 +40,8 @@ PATIENCE_SECONDS = 60
 
 TWISTD = Path(sys.executable).with_name("twistd")
 ROOT = Path(sandbox_billing.__file__).parent.parent
+TREE = Path(__file__).resolve().parents[1]
+"""Where this package is; after C{ROOT}, so that the daemon is the installed one."""
 
 
 class Server:
@@ -56,7 +58,11 @@ class Server:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), **environment},
+                env={
+                    "PATH": os.environ.get("PATH", ""),
+                    "PYTHONPATH": f"{ROOT}{os.pathsep}{TREE}",
+                    **environment,
+                },
             )
 
     def said(self) -> str:

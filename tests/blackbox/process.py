@@ -26,6 +26,9 @@ TWISTD = Path(sys.executable).with_name("twistd")
 PLUGIN_FOLDER = Path(sandbox_billing.__file__).parent.parent
 """An editable install hides C{twisted/plugins} behind a finder that Twisted does not ask."""
 
+TREE = Path(__file__).resolve().parents[2]
+"""Where the tests are; named after the folder above, so that the installed package wins."""
+
 PATIENCE_SECONDS = 60.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from typing import Any
@@ -20,7 +21,7 @@ from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.signing.key import SigningKey
-from tests.blackbox.process import PLUGIN_FOLDER, Child, new_folder, together, twistd
+from tests.blackbox.process import PLUGIN_FOLDER, TREE, Child, new_folder, together, twistd
 from tests.blackbox.scene import Scene
 from tests.redis_server import new_server
 
@@ -271,7 +272,7 @@ class StartTests(TestCase):
     def key_service(self, port: int) -> None:
         """Start one."""
         command = [sys.executable, "-m", "tests.blackbox.key_service", str(port)]
-        Child.start(self, command, {"PYTHONPATH": str(PLUGIN_FOLDER)})
+        Child.start(self, command, {"PYTHONPATH": f"{PLUGIN_FOLDER}{os.pathsep}{TREE}"})
 
     async def waits_for(self, scene: Scene, base: str, part: str) -> None:
         """Alive, not ready, for a reason that is more than a name, and refusing in words."""

@@ -226,7 +226,6 @@ async def meddle(keyspace: IKeyspace, *writes: Write) -> None:
 def intent(reference: str = "ref-1", **changes: Any) -> Intent:
     """A create under way."""
     made = Intent(
-        prices=Prices(),
         reference=Reference(reference),
         action="create",
         owner=OWNER,

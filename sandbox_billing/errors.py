@@ -9,9 +9,10 @@ What do I raise?  Ask who can do something about it:
     The web room answers with the text; nothing was changed.
   - L{Transient}: a part we depend on did not do it, and we know it did not.
     Periodic services log it and try again on their next turn; the web room
-    answers 502 or 503.
+    answers 502, or 503 for our own store (L{StoreDown}).
   - L{UnknownOutcome}: a part may or may not have done it.  Never treated as
-    "failed": whoever catches it must find out before acting again.
+    "failed": whoever catches it must find out before acting again.  The web room
+    answers 502, or 504 when nothing was answered in time (L{NoAnswerInTime}).
   - L{BrokenLaw}: a numbered law of C{ledger.laws} does not hold.  Quarantines
     what it concerns; only L10 ends the process.
 
@@ -77,6 +78,13 @@ class Transient(Exception):
 
 
 @frozen(auto_exc=False)
+class StoreDown(Transient):
+    """
+    Our own store cannot be reached or refuses; without it nothing is decided.
+    """
+
+
+@frozen(auto_exc=False)
 class UnknownOutcome(Exception):
     """
     A dependency may or may not have done it; find out before acting again.
@@ -88,6 +96,13 @@ class UnknownOutcome(Exception):
 
     def __str__(self) -> str:
         return self.text
+
+
+@frozen(auto_exc=False)
+class NoAnswerInTime(UnknownOutcome):
+    """
+    It was sent and the time is up; it may even be under way still.
+    """
 
 
 @frozen(auto_exc=False)

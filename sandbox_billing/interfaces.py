@@ -873,7 +873,13 @@ class CannotPay(Refused):
 
 @frozen(auto_exc=False)
 class StopPending(Refused):
-    """409: a stop order stands for this sandbox."""
+    """
+    409: a stop order stands for this sandbox, or another call is under way.
+
+    @ivar reason: The order's, C{insufficient_balance} and the like; empty for none.
+    """
+
+    reason: str = ""
 
 
 @frozen(auto_exc=False)

@@ -70,6 +70,7 @@ CLIENT_GONE = 499
 class Who(Enum):
     """Whom a route is for."""
 
+    NOBODY = "nobody: refused before anything of the request is read"
     PUBLIC = "anybody, unsigned"
     WALLET = "any wallet that signs"
     OWNER = "the wallet that owns the sandbox in the path; intake checks it"
@@ -228,6 +229,8 @@ class Router:
         path, query = canonical_path(raw_path), canonical_query(raw_query)
         found = self.table.find(method, path)
         route, headers = found.route, request.requestHeaders
+        if route.who is Who.NOBODY:
+            return await route.handler(Asked())
         assert request.content is not None
         raw = request.content.read(MAX_BODY_BYTES + 1)
         if route.who is Who.PUBLIC:

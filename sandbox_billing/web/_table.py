@@ -32,7 +32,7 @@ INTERVALS = ("autostop", "autoarchive", "autodelete")
 
 def build_table(*, sandboxes: Sandboxes, account: Account, info: Info, health: Health) -> Table:
     """Name every route there is."""
-    everybody, wallet, owner = Who.PUBLIC, Who.WALLET, Who.OWNER
+    everybody, wallet, owner, nobody = Who.PUBLIC, Who.WALLET, Who.OWNER, Who.NOBODY
 
     def route(
         method: str,
@@ -94,7 +94,7 @@ def build_table(*, sandboxes: Sandboxes, account: Account, info: Info, health: H
                 "POST", f"{one}/ensure-billing", owner, sandboxes.ensure_billing, "ensure-billing"
             ),
             *(
-                route("POST", f"{one}/{kind}{rest}", wallet, sandboxes.managed, kind)
+                route("POST", f"{one}/{kind}{rest}", nobody, sandboxes.managed)
                 for kind in INTERVALS
                 for rest in ("", "/{interval}")
             ),

@@ -16,7 +16,14 @@ from typing import Any
 
 from attrs import field, frozen
 
-from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
+from sandbox_billing.errors import (
+    BadInput,
+    NoAnswerInTime,
+    Refused,
+    StoreDown,
+    Transient,
+    UnknownOutcome,
+)
 from sandbox_billing.interfaces import (
     CannotPay,
     DaytonaRefused,
@@ -38,9 +45,11 @@ SERVER_NAME = "sandbox-billing"
 
 UNEXPECTED = "something went wrong here; it was logged"
 UPSTREAM_FAILED = "a part behind this proxy failed and nothing was changed; try again"
+STORE_DOWN = "the store of this proxy does not answer; try again later"
 OUTCOME_UNKNOWN = (
-    "no answer came in time and it may or may not have happened; look before trying again"
+    "a part behind this proxy failed and it may or may not have happened; look before trying again"
 )
+NO_ANSWER = "no answer came in time and it may or may not have happened; look before trying again"
 
 _MAX_TEXT = 1000
 _MAX_PATH = 512
@@ -90,19 +99,27 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (Refused, 403),
     (NotReady, 503),
     (TooSlow, 504),
+    (StoreDown, 503),
     (Transient, 502),
-    (UnknownOutcome, 504),
+    (NoAnswerInTime, 504),
+    (UnknownOutcome, 502),
+)
+
+_INNER_TEXTS: tuple[tuple[type[Exception], str], ...] = (
+    # The texts of these name parts of our inside; the log has them.
+    (StoreDown, STORE_DOWN),
+    (Transient, UPSTREAM_FAILED),
+    (NoAnswerInTime, NO_ANSWER),
+    (UnknownOutcome, OUTCOME_UNKNOWN),
 )
 
 
 def _text_of(error: Exception) -> str:
     if isinstance(error, NotReady | TooSlow):
         return error.text
-    # The texts of these two name parts of our inside; the log has them.
-    if isinstance(error, Transient):
-        return UPSTREAM_FAILED
-    if isinstance(error, UnknownOutcome):
-        return OUTCOME_UNKNOWN
+    for kind, shown in _INNER_TEXTS:
+        if isinstance(error, kind):
+            return shown
     text = getattr(error, "text", "")
     return text[:_MAX_TEXT] if isinstance(text, str) else ""
 
@@ -128,6 +145,9 @@ def refusal(error: Exception) -> Answer | None:
         document["required"] = str(error.required)
         document["exposure"] = str(error.exposure)
         document["code"] = error.code
+    elif isinstance(error, StopPending):
+        if error.reason:
+            document["reason"] = error.reason
     elif isinstance(error, NotServed):
         status = error.status
         if error.allow:

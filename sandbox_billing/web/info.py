@@ -24,6 +24,7 @@ from sandbox_billing.web._router import Asked
 from sandbox_billing.web.account import NO_MIRROR
 from sandbox_billing.web.answers import Answer
 from sandbox_billing.web.payloads import whole
+from sandbox_billing.web.policy import is_offered
 from sandbox_billing.web.terms import Terms
 
 
@@ -104,14 +105,18 @@ class Info:
         return Answer(document=[_provider(one) for one in await self.history.providers()])
 
     async def snapshots(self, asked: Asked) -> Answer:
-        """Those that are for everybody, in Daytona's own shape of a page."""
+        """Those that may be started from, in Daytona's own shape of a page."""
         size = whole(asked.query, "limit", 100, least=1, most=_MAX_PAGE)
         page = whole(asked.query, "page", 1, least=1, most=10**9)
-        general = [one for one in await self.snapshots_kept.get() if one.get("general") is True]
+        offered = [
+            one
+            for one in await self.snapshots_kept.get()
+            if is_offered(one, max_disk_gb=self.terms.max_disk_gb)
+        ]
         document = {
-            "items": general[(page - 1) * size : page * size],
-            "total": len(general),
+            "items": offered[(page - 1) * size : page * size],
+            "total": len(offered),
             "page": page,
-            "totalPages": -(-len(general) // size),
+            "totalPages": -(-len(offered) // size),
         }
         return Answer(document=document)

@@ -15,6 +15,7 @@ from sandbox_billing.errors import BadInput, Transient
 from sandbox_billing.interfaces import NoSuchSandbox
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL
+from sandbox_billing.ledger.resources import read_resources
 from sandbox_billing.signing.request import parse_strict_json
 
 
@@ -69,6 +70,17 @@ def _is_of(document: Any, wallet: Address) -> bool:
         return Address(document["labels"][OWNER_LABEL]) == wallet
     except (TypeError, KeyError, BadInput):
         return False
+
+
+def is_offered(snapshot: Mapping[str, Any], *, max_disk_gb: int) -> bool:
+    """Whether a user's create from this snapshot would be admitted, but for his funds."""
+    try:
+        allotted = read_resources(snapshot)
+    except BadInput:
+        return False
+    return (
+        snapshot.get("general") is True and allotted.gpu == 0 and allotted.disk_gib <= max_disk_gb
+    )
 
 
 def shown(document: Mapping[str, Any], public_url: str) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from sandbox_billing.adapters.daytona import api_base, daytona_client, daytona_pool
 from sandbox_billing.adapters.daytona.decoding import parse_json
 from sandbox_billing.adapters.daytona.exchange import Exchange, Request
-from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
-from sandbox_billing.interfaces import DaytonaRefused
+from sandbox_billing.errors import BadInput, NoAnswerInTime, Transient, UnknownOutcome
+from sandbox_billing.interfaces import DaytonaRefused, TooSlow
 
 
 READ = Request(method="GET", segments=("sandbox",), seconds=5)
@@ -134,16 +134,39 @@ class ExchangeTests(TestCase):
             await self.ask(port, small)
         self.assertIn("too large", str(caught.exception))
 
-    async def test_body_that_never_ends(self) -> None:
-        """The deadline covers the body too."""
-        factory, port = self.serve(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", closes=False)
-        done = Deferred.fromCoroutine(self.ask(port, CHANGE))
+    async def late(self, answer: bytes, request: Request) -> BaseException:
+        """How a request ends whose deadline comes after these bytes of an answer."""
+        factory, port = self.serve(answer, closes=False)
+        done = Deferred.fromCoroutine(self.ask(port, request))
         while not factory.heard:
             await deferLater(reactor, 0.001)
         self.deadlines.advance(6)
-        with self.assertRaises(UnknownOutcome) as caught:
+        with self.assertRaises(Exception) as caught:
             await done
-        self.assertIn("in time", str(caught.exception))
+        return caught.exception
+
+    async def test_late(self) -> None:
+        """The deadline covers head and body; a read may be asked again, a change must be found."""
+        for answer in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"):
+            for request, kind in ((READ, TooSlow), (CHANGE, NoAnswerInTime)):
+                error = await self.late(answer, request)
+                self.assertIsInstance(error, kind)
+                self.assertEqual(str(error), f"{request.title}: Daytona has not answered in time")
+
+    async def test_answered_with_nothing_usable(self) -> None:
+        """Daytona that did answer was not slow: another outcome, just as unknown (wire.md §5)."""
+        for answer in (
+            b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n",
+            b"HTTP/1.1 504 X\r\nContent-Length: 0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+            b"HTTP/1.1 20",
+        ):
+            for request, kind in ((READ, Transient), (CHANGE, UnknownOutcome)):
+                _, port = self.serve(answer)
+                with self.assertRaises(kind) as caught:
+                    await self.ask(port, request)
+                self.assertIs(type(caught.exception), kind, answer)
 
     async def test_no_http(self) -> None:
         """Bytes that are no HTTP are no answer."""

@@ -36,14 +36,14 @@ class PageTests(SynchronousTestCase):
 
     def test_routes(self) -> None:
         """Each route, for whom it is, and its verb."""
-        said = {Who.PUBLIC: "everybody", Who.WALLET: "wallet", Who.OWNER: "owner"}
+        said = {
+            Who.NOBODY: "nobody",
+            Who.PUBLIC: "everybody",
+            Who.WALLET: "wallet",
+            Who.OWNER: "owner",
+        }
         served = {
-            (
-                route.method,
-                route.pattern,
-                "nobody" if "/auto" in route.pattern else said[route.who],
-                route.verb or "",
-            )
+            (route.method, route.pattern, said[route.who], route.verb or "")
             for route in table_of(World()).routes
         }
         self.assertEqual(set(_ROW.findall(self.page)), served)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from sandbox_billing.errors import Transient
+from sandbox_billing.errors import StoreDown, Transient
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.rating import Prices
 from tests.web.asking import AskingTestCase
@@ -88,18 +88,41 @@ class InfoTests(AskingTestCase):
         )
 
 
+class StoreTests(AskingTestCase):
+    """
+    The public routes while our own store is away.
+    """
+
+    def test_store_away(self) -> None:
+        """It is we who cannot answer, not Daytona: 503, without the store's address."""
+
+        async def away(*_: object) -> None:
+            raise StoreDown("not connected to Redis at 10.0.0.2")
+
+        self.world.doors.mirror = away
+        self.world.history.providers = away
+        for path in ("/info", "/api/providers"):
+            self.assertEqual(
+                self.ask("GET", path).error,
+                (503, "the store of this proxy does not answer; try again later"),
+            )
+
+
 class SnapshotTests(AskingTestCase):
     """
     Snapshots a user may start from.
     """
 
     def setUp(self) -> None:
-        """Three for everybody, one of a tenant's own, one that does not say."""
+        """Three for everybody; one of a tenant's own, and others that no create is let from."""
         super().setUp()
         self.world.runtime.snapshot_documents = (
-            *({"id": f"s{n}", "name": f"s{n}", "general": True, "mem": 1} for n in range(3)),
+            *({"id": f"s{n}", "general": True, "mem": 1, "disk": 8 + n} for n in range(3)),
             {"id": "own", "general": False},
             {"id": "mute"},
+            {"id": "gpu", "general": True, "gpu": 1},
+            {"id": "large", "general": True, "disk": 11},
+            {"id": "odd", "general": True, "cpu": "two"},
         )
 
     def test_general_ones(self) -> None:
@@ -123,6 +146,12 @@ class SnapshotTests(AskingTestCase):
         self.assertEqual(self.ask("GET", "/api/snapshots").status, 502)
         self.world.calls.failing.clear()
         self.assertEqual(self.ask("GET", "/api/snapshots").status, 200)
+
+    def test_larger_disks(self) -> None:
+        """Where larger disks are offered, so are snapshots with them."""
+        self.world = self.world.with_terms(max_disk_gb=11)
+        self.world.runtime.snapshot_documents = ({"id": "large", "general": True, "disk": 11},)
+        self.assertEqual(self.ask("GET", "/api/snapshots").json["total"], 1)
 
     def test_bounds(self) -> None:
         """Pages are bounded on both ends."""

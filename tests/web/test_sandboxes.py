@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 
-from sandbox_billing.errors import Transient, UnknownOutcome
+from sandbox_billing.errors import NoAnswerInTime, StoreDown, Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
     CannotPay,
     DaytonaRefused,
@@ -16,7 +16,7 @@ from sandbox_billing.interfaces import (
     TooSlow,
 )
 from sandbox_billing.ledger.money import Neuron
-from tests.web.asking import AskingTestCase
+from tests.web.asking import AskingTestCase, Reply
 from tests.web.world import FOREIGN, OWNER, SANDBOX, STRANGER, sandbox
 
 
@@ -171,19 +171,24 @@ class LifecycleTests(AskingTestCase):
         self.assertEqual(reply.error, (503, "not looked at within 10 s"))
 
     def test_intervals_are_not_the_users(self) -> None:
-        """With and without a number, in either dialect; and a wallet is needed to ask."""
+        """With and without a number, whoever asks, signed or not: refused (P4, wire.md §5)."""
         for kind in ("autostop", "autoarchive", "autodelete"):
             for rest in ("", "/5", "/-1"):
                 path = f"/api/sandbox/{SANDBOX}/{kind}{rest}"
-                self.assertEqual(
-                    self.ask_by_path("POST", path).error, (403, "managed by billing proxy")
-                )
-                self.assertEqual(
-                    self.ask_signed("POST", path, kind, SANDBOX).error,
-                    (403, "managed by billing proxy"),
-                )
-                self.assertEqual(self.ask("POST", path).error, (401, "missing auth headers"))
-        self.assertEqual(self.world.calls.asked, [])
+                for reply in (
+                    self.ask("POST", path),
+                    self.ask_by_path("POST", path),
+                    self.ask("POST", f"{path}?interval=5&interval=6"),
+                ):
+                    self.assertEqual(reply.error, (403, "managed by billing proxy"))
+        self.assertEqual((self.world.calls.asked, self.world.guard.seen), ([], set()))
+
+    def test_intervals_are_not_read(self) -> None:
+        """A body of any kind is not looked at, nor a signature that is none."""
+        path = f"/api/sandbox/{SANDBOX}/autostop"
+        for headers in ({"Content-Type": "text/plain"}, {"X-Wallet-Address": "0x12"}):
+            reply = self.ask("POST", path, headers, b"{not JSON")
+            self.assertEqual(reply.error, (403, "managed by billing proxy"))
 
     def test_stop_and_force(self) -> None:
         """SDKs say C{force=false}; a forced stop is not offered."""
@@ -198,7 +203,7 @@ class FailureTests(AskingTestCase):
     What intake raises is what the client sees.
     """
 
-    def refused(self, error: Exception) -> object:
+    def refused(self, error: Exception) -> Reply:
         """A start that fails so."""
         self.world.calls.failing["start"] = error
         return self.ask_signed("POST", f"/api/sandbox/{SANDBOX}/start", "start", SANDBOX)
@@ -235,9 +240,10 @@ class FailureTests(AskingTestCase):
     def test_each_family(self) -> None:
         """Every exception has one status, and inner texts stay inside."""
         failed = "a part behind this proxy failed and nothing was changed; try again"
-        unknown = (
-            "no answer came in time and it may or may not have happened; look before trying again"
-        )
+        store = "the store of this proxy does not answer; try again later"
+        may = "it may or may not have happened; look before trying again"
+        late = f"no answer came in time and {may}"
+        unknown = f"a part behind this proxy failed and {may}"
         for error, expected in (
             (StopPending("stop pending"), (409, "stop pending")),
             (NotReady("no mirror"), (503, "no mirror")),
@@ -247,9 +253,18 @@ class FailureTests(AskingTestCase):
             (DaytonaRefused("bad key", status=401), (502, failed)),
             (DaytonaRefused("suspended", status=403), (502, failed)),
             (Transient("http://10.0.0.1 refused"), (502, failed)),
-            (UnknownOutcome("redis"), (504, unknown)),
+            (StoreDown("10.0.0.2:6379"), (503, store)),
+            (UnknownOutcome("POST: answered 500"), (502, unknown)),
+            (NoAnswerInTime("POST: 30 s"), (504, late)),
         ):
             self.assertEqual(self.refused(error).error, expected)
+
+    def test_stop_pending(self) -> None:
+        """409 has one text and why beside it; what has no reason has no such field."""
+        reply = self.refused(StopPending("stop pending", reason="insufficient_balance"))
+        self.assertEqual(reply.error, (409, "stop pending"))
+        self.assertEqual(reply.json["reason"], "insufficient_balance")
+        self.assertNotIn("reason", self.refused(StopPending("in progress")).json)
 
     def test_too_many(self) -> None:
         """429 says when to come back, where that helps."""

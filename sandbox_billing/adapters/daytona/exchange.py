@@ -39,8 +39,8 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
 from sandbox_billing.adapters.daytona.decoding import Unreadable, parse_json
-from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
-from sandbox_billing.interfaces import DaytonaRefused
+from sandbox_billing.errors import BadInput, NoAnswerInTime, Transient, UnknownOutcome
+from sandbox_billing.interfaces import DaytonaRefused, TooSlow
 
 
 T = TypeVar("T")
@@ -173,6 +173,8 @@ class Exchange:
         @param read: Turns the body of a success into a value; may raise L{Unreadable}.
         @raise DaytonaRefused: A 4xx in Daytona's own form, but for 408 and 429.
         @raise Transient: It was not done; for a read also: no readable answer.
+        @raise TooSlow: A read was not answered in time.
+        @raise NoAnswerInTime: A change was sent and the time is up.
         @raise UnknownOutcome: A change was sent and no readable answer came.
         """
         try:
@@ -185,9 +187,9 @@ class Exchange:
             raise Transient(f"{request.title}: Daytona cannot be reached: {reason}") from reason
         except _LOST as reason:
             text = f"{request.title}: {_describe(reason)}"
-            if request.mutates:
-                raise UnknownOutcome(text) from reason
-            raise Transient(text) from reason
+            if _is_late(reason):
+                raise (NoAnswerInTime if request.mutates else TooSlow)(text) from reason
+            raise (UnknownOutcome if request.mutates else Transient)(text) from reason
         raise AssertionError("unreachable")
 
     async def _exchange(self, request: Request) -> _Answer:
@@ -225,18 +227,23 @@ class Exchange:
         raise DaytonaRefused(message or f"Daytona answered {status}", status)
 
 
-def _describe(reason: BaseException) -> str:
+def _is_late(reason: BaseException) -> bool:
+    """Whether our deadline ended it; a request that is cut short shows it by what was cancelled."""
     match reason:
         case TimeoutError():
-            return "no answer in time"
-        case ResponseFailed(reasons=reasons) if any(
-            isinstance(failure.value, CancelledError) for failure in reasons
-        ):
-            return "no answer in time"
-        case Unreadable(text=text):
-            return text
+            return True
+        case ResponseFailed(reasons=reasons):
+            return any(isinstance(failure.value, CancelledError) for failure in reasons)
         case _:
-            return f"the connection broke ({type(reason).__name__})"
+            return False
+
+
+def _describe(reason: BaseException) -> str:
+    if _is_late(reason):
+        return "Daytona has not answered in time"
+    if isinstance(reason, Unreadable):
+        return reason.text
+    return f"the connection broke ({type(reason).__name__})"
 
 
 def _message(body: bytes) -> str | None:

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.python.failure import Failure
 
-from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
+from sandbox_billing.errors import BadInput, StoreDown, UnknownOutcome
 
 
 @frozen(auto_exc=False)
@@ -50,7 +50,7 @@ class RedisConnection:
         Connect, or wait for the connection under way.
 
         @raise BadInput: The server refuses our password.
-        @raise Transient: Not within the time-out; it goes on trying.
+        @raise StoreDown: Not within the time-out; it goes on trying.
         """
         if self._factory is None or self._refused is not None:
             self._start()
@@ -61,7 +61,7 @@ class RedisConnection:
             try:
                 await waiting
             except TimeoutError as why:
-                raise Transient("Redis does not answer; still trying to connect") from why
+                raise StoreDown("Redis does not answer; still trying to connect") from why
         try:
             await self.call("PING")
         except ServerError as why:
@@ -105,7 +105,7 @@ class RedisConnection:
         """
         One command.
 
-        @raise Transient: It was not sent.
+        @raise StoreDown: It was not sent.
         @raise UnknownOutcome: It was, and there is no answer.
         @raise LostInFlight: For this reason.
         @raise ServerError: The server's own words.
@@ -150,7 +150,7 @@ class RedisConnection:
 
     async def _usable(self, limit: float) -> Any:
         if self._factory is None:
-            raise Transient("not connected to Redis")
+            raise StoreDown("not connected to Redis")
         for protocol in self._factory.pool:
             if protocol.connected:
                 return protocol
@@ -161,7 +161,7 @@ class RedisConnection:
         try:
             return await waiting
         except (TimeoutError, ConnectionError) as why:
-            raise Transient("not connected to Redis") from why
+            raise StoreDown("not connected to Redis") from why
 
 
 def _fast_protocol() -> Any:

@@ -30,7 +30,7 @@ from sandbox_billing.adapters.redis.commit import (
 )
 from sandbox_billing.adapters.redis.connection import LostInFlight, RedisConnection, ServerError
 from sandbox_billing.adapters.redis.seam import IKeyspace, ServerFacts
-from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
+from sandbox_billing.errors import BadInput, StoreDown, Transient, UnknownOutcome
 from sandbox_billing.interfaces import IWallClock
 
 
@@ -103,7 +103,7 @@ class RedisKeyspace:
         try:
             return understand(await self._run(commit)).reads
         except UnknownOutcome as why:
-            raise Transient(f"could not read: {why}") from why
+            raise StoreDown(f"could not read: {why}") from why
 
     async def commit(self, commit: Commit) -> Committed:
         try:
@@ -234,5 +234,5 @@ def _raise_for(name: str, text: str) -> NoReturn:
     if "WRONGTYPE" in text:
         raise BadInput(f"{name}: a key of the journal holds something else: {text}")
     if _REFUSAL.search(text):
-        raise Transient(f"{name}: Redis refuses: {text}")
+        raise StoreDown(f"{name}: Redis refuses: {text}")
     raise UnknownOutcome(f"{name}: Redis says {text}")

@@ -644,7 +644,7 @@ class IChain(Interface):
         """For the start-up check."""
 
     async def head() -> BlockRef:
-        """The newest block of the first node that answers."""
+        """The newest block that any node has of those that answer quickly."""
 
     async def block(number: int) -> BlockRef:
         """@raise NodeBehind: No node has it."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
@@ -64,6 +65,7 @@ class StubNode(Resource):
     @ivar status: Answer everything with this HTTP status and nothing else.
     @ivar body: Answer everything with these bytes.
     @ivar hangs: Methods that get no answer.
+    @ivar delay_seconds: Before each answer.
     @ivar heard: The methods that arrived.
     @ivar posts: How many HTTP requests arrived.
     @ivar location: Where C{status} 307 sends the client.
@@ -81,6 +83,7 @@ class StubNode(Resource):
         self.status = 200
         self.body: bytes | None = None
         self.hangs: set[str] = set()
+        self.delay_seconds = 0.0
         self.heard: list[str] = []
         self.posts = 0
         self.location = ""
@@ -116,14 +119,16 @@ class StubNode(Resource):
             return b"sorry"
         if self.body is not None:
             return self.body
-        gone = request.notifyFinish()
-        gone.addErrback(lambda failure: None)
-        done: Deferred[Any] = self._case.service.run(partial(self._answer_all, each))
-        done.addCallback(self._reply, request, isinstance(asked, list))
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+        late = deferLater(global_reactor, self.delay_seconds)  # type: ignore[arg-type]
+        run = partial(self._case.service.run, partial(self._answer_all, each))
+        done: Deferred[Any] = late.addCallback(lambda _: run())
+        done.addCallback(self._reply, request, isinstance(asked, list), gone)
         return NOT_DONE_YET
 
-    def _reply(self, answers: list[Any], request: Request, batch: bool) -> None:
-        if request.transport is None or request.finished:
+    def _reply(self, answers: list[Any], request: Request, batch: bool, gone: list[object]) -> None:
+        if gone:
             return
         request.write(json.dumps(answers if batch else answers[0]).encode())
         request.finish()

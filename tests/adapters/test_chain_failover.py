@@ -16,6 +16,7 @@ from twisted.logger import formatEventAsClassicLogText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Request
 
+from sandbox_billing.adapters.chain import node as node_module
 from sandbox_billing.adapters.chain import transport
 from sandbox_billing.adapters.chain.node import Node, NodeFailure, RpcRefusal
 from sandbox_billing.adapters.chain.nodes import SHUN_SECONDS, Nodes
@@ -45,6 +46,48 @@ class FailoverTests(ChainCase):
         await chain.head()
         await chain.gas_balance()
         self.assertEqual(len(node.heard), asked)
+
+    async def test_standing_still(self) -> None:
+        """A node that no longer follows the chain does not say what is newest."""
+        still = StubNode(self, behind(3))
+        for urls in ((still.url, self.service.url), (self.service.url, still.url)):
+            chain = self.adapter(*urls)
+            for _ in range(3):
+                mined = await self.run_on_chain(self.stage.chain.mine)
+                self.assertEqual((await chain.head()).number, mined.number)
+
+    async def test_hanging_spare(self) -> None:
+        """A spare node that hangs costs one short time-out, and then nothing for a while."""
+        self.patch(node_module, "HASTY_SECONDS", 0.3)
+        spare = StubNode(self)
+        spare.hangs = {"*"}
+        chain = self.adapter(self.service.url, spare.url, read_seconds=20.0)
+        begun = global_reactor.seconds()  # type: ignore[attr-defined]
+        for _ in range(3):
+            self.assertIsNone(await chain.receipt("0x" + "22" * 32))
+            await chain.head()
+            await chain.account_nonces()
+        self.assertLess(global_reactor.seconds() - begun, 10)  # type: ignore[attr-defined]
+        self.assertEqual(spare.heard, ["eth_chainId"])
+
+    async def test_all_slow(self) -> None:
+        """Where nobody is quick, the first is waited for."""
+        self.patch(node_module, "HASTY_SECONDS", 0.2)
+        slow = StubNode(self), StubNode(self)
+        for node in slow:
+            node.delay_seconds = 0.5
+        head = await self.adapter(*(node.url for node in slow)).head()
+        self.assertEqual(head.number, await self.run_on_chain(lambda: self.stage.chain.head.number))
+
+    async def test_one_answer_is_enough(self) -> None:
+        """Once a node has shown a receipt no other is asked for it."""
+        chain = self.adapter(self.service.url, (spare := StubNode(self)).url)
+        await self.run_on_chain(self.stage.fund, 100)
+        attempt = await chain.prepare([self.stage.line(1, 1)], None)
+        await chain.broadcast(attempt)
+        await self.run_on_chain(self.stage.chain.mine)
+        self.assertIsNotNone(await chain.receipt(attempt.hash))
+        self.assertNotIn("eth_getTransactionReceipt", spare.heard)
 
     async def test_asked_again(self) -> None:
         """After its time a failed node is the first again."""

@@ -163,7 +163,7 @@ class Web3Chain:
         return await self._in_reader(self._reads.facts)
 
     async def head(self) -> BlockRef:
-        return await self._in_reader(self._reads.block, "latest")
+        return await self._in_reader(self._reads.head)
 
     async def block(self, number: int) -> BlockRef:
         return await self._in_reader(self._reads.block, hex(number))

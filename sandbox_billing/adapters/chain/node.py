@@ -29,6 +29,10 @@ INVALID_PARAMS = -32602
 METHOD_NOT_FOUND = -32601
 
 MAX_BATCH = 100
+
+HASTY_SECONDS = 2.0
+"""How long a node has for a question that another could answer instead."""
+
 _MAX_WORDS = 200
 
 
@@ -108,6 +112,7 @@ class Node:
         self._read_seconds = read_seconds
         self._secrets = _secrets(url)
         self._made: HTTPProvider | None = None
+        self._twin: Node | None = None
         self._batch_size = MAX_BATCH
         self.label = parts.hostname + (f":{parts.port}" if parts.port else "")
         self.by_hash = True
@@ -116,6 +121,17 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self.label}>"
+
+    def hasty(self) -> Node:
+        """The same node with little patience: for questions that another could answer."""
+        if self._twin is None:
+            self._twin = Node(
+                self._url,
+                seconds=self._seconds,
+                connect_seconds=min(HASTY_SECONDS, self._connect_seconds),
+                read_seconds=min(HASTY_SECONDS, self._read_seconds),
+            )
+        return self._twin
 
     def call(self, method: str, *params: Any) -> Any:
         """

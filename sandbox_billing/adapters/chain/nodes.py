@@ -28,6 +28,9 @@ T = TypeVar("T")
 SHUN_SECONDS = 30.0
 """How long a node that gave no answer is asked last."""
 
+POLL_SECONDS = 5.0
+"""After so long nobody else is asked for what several nodes could say."""
+
 _MAX_HEADERS = 4096
 
 
@@ -85,24 +88,36 @@ class Nodes:
             raise NodeBehind(text)
         raise NoNode(text, tuple(causes))
 
-    def each(self, work: Callable[[Node], T]) -> list[T]:
+    def poll(
+        self, work: Callable[[Node], T], enough: Callable[[T], bool] = lambda answer: False
+    ) -> list[T]:
         """
-        What every node says that says anything.
+        What those nodes say that answer quickly; at least one answer.
 
+        Whoever lately failed is left out, and whoever is slow becomes one of those: nobody
+        waits for a spare node.  Only where none is quick is one asked with patience.
+
+        @param enough: True of an answer after which nobody else need be asked.
+        @raise NodeBehind: As L{ask}.
         @raise NoNode: All failed.
         """
         answers: list[T] = []
-        causes: list[Transient] = []
-        for node in self.in_order():
+        deadline = self._seconds() + POLL_SECONDS
+        for node in self._nodes if len(self._nodes) > 1 else ():
+            now = self._seconds()
+            if now > deadline:
+                break
+            if node.shunned_until > now:
+                continue
             try:
-                self.check_chain(node)
-                answers.append(work(node))
+                self.check_chain(node.hasty())
+                answers.append(work(node.hasty()))
             except Transient as problem:
                 self.failed(node, problem)
-                causes.append(problem)
-        if not answers:
-            raise NoNode("; ".join(cause.text for cause in causes), tuple(causes))
-        return answers
+                continue
+            if enough(answers[-1]):
+                break
+        return answers or [self.ask(work)]
 
     def chain_ids(self) -> list[int]:
         """

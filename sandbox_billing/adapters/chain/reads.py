@@ -79,6 +79,15 @@ class ChainReads:
             lambda node: found_header(node.call("eth_getBlockByNumber", which, False), which).ref
         )
 
+    def head(self) -> BlockRef:
+        """The highest of those that answer quickly: who stands still is outvoted."""
+        heads = self._nodes.poll(
+            lambda node: (
+                found_header(node.call("eth_getBlockByNumber", "latest", False), "latest").ref
+            )
+        )
+        return max(heads, key=lambda head: head.number)
+
     def first_block(self) -> int:
         """
         @raise Transient: No node keeps states old enough.
@@ -180,7 +189,7 @@ class ChainReads:
                 raise NodeFailure(f"{node.label} answered something that is no receipt")
             return self._read_receipt(node, transaction, found)
 
-        return next((r for r in self._nodes.each(work) if r is not None), None)
+        return self._nodes.poll(work, lambda receipt: receipt is not None)[-1]
 
     def _read_receipt(self, node: Node, transaction: str, found: Mapping[str, Any]) -> Receipt:
         if str(found.get("transactionHash")).lower() != transaction.lower():

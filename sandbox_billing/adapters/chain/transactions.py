@@ -131,7 +131,11 @@ class Transactions:
                 self._given = {call: n for call, n in self._given.items() if n != nonce}
 
     def nonces(self) -> AccountNonces:
-        """The highest counts that any node answers: one that lags must not make us reuse one."""
+        """
+        The highest counts that nodes answer: one that lags must not make us reuse one.
+
+        Where those that know better do not answer, L{adopt} says what we may have sent.
+        """
         sender = self._signer.address.hex
 
         def work(node: Node) -> tuple[int, int]:
@@ -148,7 +152,7 @@ class Transactions:
                 return count, count
             return count, max(count, quantity(pending, "a transaction count"))
 
-        counts = self._nodes.each(work)
+        counts = self._nodes.poll(work)
         return AccountNonces(
             mined=max(mined for mined, _ in counts),
             pending=max(pending for _, pending in counts),

@@ -93,8 +93,14 @@ class Resolver:
         return tuple(broken)
 
     async def _receipt(self, batch: Batch) -> Receipt | None:
-        """Of whichever attempt was mined; they share an account nonce, so one at most is."""
-        for attempt in reversed(batch.attempts):
+        """
+        Of whichever attempt was mined; those of one sender share an account nonce, so one is.
+
+        Where our key sent its own after an earlier one, ours is waited for: a batch that
+        ended without it would leave its account nonce unused, and all later ones behind it.
+        """
+        mine = [a for a in batch.attempts if a.sender == self.signer.address]
+        for attempt in reversed(mine or batch.attempts):
             receipt = await self.chain.receipt(attempt.hash)
             if receipt is not None:
                 return receipt

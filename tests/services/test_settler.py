@@ -366,6 +366,26 @@ class SettlerTests(WorldCase):
         prepared = [args for name, *args in world.process.chain.asked if name == "prepare"]
         self.assertEqual([replacing for _lines, replacing in prepared], [None] * own)
 
+    def test_rotation_and_both_are_sent(self) -> None:
+        """
+        The old key's transaction is mined while the new key's is lost: that one is sent
+        again, for its account nonce would be missing for ever (T-1, T-7).
+        """
+        world = self.world
+        world.net.withholds = lambda transaction: transaction.sender is not None
+        world.create()
+        world.until(lambda: bool(self.attempts()))
+        world.register(OTHER_SIGNER.address)
+        world.acknowledge()
+        world.restart(signer=OTHER_SIGNER)
+        world.until(lambda: len(self.attempts()) == 2, 60)
+        world.net.pool[:] = [t for t in world.net.pool if t.sender == SIGNER.address]
+        world.net.withholds = lambda transaction: False
+        world.advance(5)
+        self.assertEqual(world.net.head.counts, {SIGNER.address: 1})
+        self.settled_all()
+        self.assertNotIn("DeadLettered", self.states())
+
     def test_rotation_and_back(self) -> None:
         """An earlier key that comes back goes on with its own transaction (T-1, L10)."""
         world = self.world

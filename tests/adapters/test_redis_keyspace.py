@@ -20,7 +20,7 @@ from sandbox_billing.adapters.redis.commit import (
 from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
 from sandbox_billing.adapters.redis.seam import IKeyspace
 from sandbox_billing.devnet.redis import RedisServer, free_port
-from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
+from sandbox_billing.errors import BadInput, StoreDown, Transient, UnknownOutcome
 from tests.ports.journal import Wall
 from tests.redis_server import Respite, new_server, shared_server
 from tests.wire_cutter import WireCutter
@@ -248,7 +248,7 @@ class RefusalTests(KeyspaceCase):
         keyspace = self.keyspace(server.port)
         await keyspace.connect()
         client.call("CONFIG", "SET", "maxmemory", "1")
-        await self.refused(Transient, keyspace.commit(fact()))
+        await self.refused(StoreDown, keyspace.commit(fact()))
         self.assertEqual(await keyspace.read([Read("GET", "a")]), (None,))
         client.call("CONFIG", "SET", "maxmemory", "0")
         self.assertEqual((await keyspace.commit(fact())).outcome, Outcome.DONE)
@@ -261,7 +261,7 @@ class RefusalTests(KeyspaceCase):
         keyspace = self.keyspace(server.port)
         await keyspace.connect()
         client.call("REPLICAOF", "127.0.0.1", free_port())
-        await self.refused(Transient, keyspace.commit(fact()))
+        await self.refused(StoreDown, keyspace.commit(fact()))
         client.call("REPLICAOF", "NO", "ONE")
         self.assertEqual((await keyspace.commit(fact())).outcome, Outcome.DONE)
 
@@ -282,10 +282,10 @@ class AbsenceTests(KeyspaceCase):
         server = self.own_server()
         server.stop()
         keyspace = self.keyspace(server.port, timeout_seconds=0.3)
-        await self.refused(Transient, keyspace.commit(fact()))
-        await self.refused(Transient, keyspace.connect())
-        await self.refused(Transient, keyspace.commit(fact()))
-        await self.refused(Transient, keyspace.facts())
+        await self.refused(StoreDown, keyspace.commit(fact()))
+        await self.refused(StoreDown, keyspace.connect())
+        await self.refused(StoreDown, keyspace.commit(fact()))
+        await self.refused(StoreDown, keyspace.facts())
         server.start()
         await self.eventually(keyspace)
         # What timed out while waiting was never sent, not even now.
@@ -312,7 +312,7 @@ class AbsenceTests(KeyspaceCase):
         server.suspend()
         try:
             await self.refused(UnknownOutcome, keyspace.commit(fact()))
-            await self.refused(Transient, keyspace.read([Read("GET", "a")]))
+            await self.refused(StoreDown, keyspace.read([Read("GET", "a")]))
         finally:
             server.resume()
         keyspace.timeout_seconds = 5
@@ -324,7 +324,7 @@ class AbsenceTests(KeyspaceCase):
         await keyspace.connect()
         await keyspace.close()
         await keyspace.close()
-        await self.refused(Transient, keyspace.commit(fact()))
+        await self.refused(StoreDown, keyspace.commit(fact()))
 
     async def test_restart(self) -> None:
         """A restarted server is used again, under another run id."""
@@ -381,5 +381,5 @@ class AbsenceTests(KeyspaceCase):
         self.addCleanup(lambda: ensureDeferred(cutter.stop()))
         await keyspace.connect()
         cutter.after = b"GET"
-        await self.refused(Transient, keyspace.read([Read("GET", "a")]))
+        await self.refused(StoreDown, keyspace.read([Read("GET", "a")]))
         self.assertEqual(await keyspace.read([Read("GET", "a")]), (None,))

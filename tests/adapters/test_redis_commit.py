@@ -167,6 +167,7 @@ class DifferentialTests(SynchronousTestCase):
     @settings(max_examples=20)
     def test_seconds(self, stored: int, wanted: int) -> None:
         """Moments are compared as numbers, by both."""
+        self.client.call("FLUSHALL")
         keyspace = MemoryKeyspace(Clock())
         write = Commit(name="w", fence="f", writes=(Write("HSET", "h1", ("a", stored)),))
         test = Commit(

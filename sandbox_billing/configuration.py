@@ -8,21 +8,25 @@ the example environment are made from it (wire.md, section 8).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_address
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
-from sandbox_billing.errors import BadInput, ConfigurationError
+from sandbox_billing.errors import BadInput, ConfigurationError, WrongEnvFile
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron, parse_neuron
 
+
+T = TypeVar("T")
 
 TEST_CHAINS = frozenset({1337, 31337, 16600, 16601, 16602})
 """Chains on which a mock key may sign: 0G's test nets and local ones (failures.md, T1)."""
 
 REQUIRED = object()
+WRONG = "the settings are wrong"
 
 
 @frozen
@@ -54,18 +58,18 @@ def _whole(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
     return parse
 
 
-def _neuron(given: str) -> Neuron:
-    try:
-        return parse_neuron(given)
-    except BadInput as why:
-        raise BadInput("must be a whole number of neuron (1 0G = 10^18 neuron)") from why
+def _or_else(text: str, read: Callable[[str], T]) -> Callable[[str], T]:
+    def parse(given: str) -> T:
+        try:
+            return read(given)
+        except BadInput as why:
+            raise BadInput(text) from why
+
+    return parse
 
 
-def _address(given: str) -> Address:
-    try:
-        return Address(given)
-    except BadInput as why:
-        raise BadInput("must be an address: 0x and 40 hex digits") from why
+_neuron = _or_else("must be a whole number of neuron (1 0G = 10^18 neuron)", parse_neuron)
+_address = _or_else("must be an address: 0x and 40 hex digits", Address)
 
 
 def _addresses(given: str) -> tuple[Address, ...]:
@@ -77,14 +81,34 @@ def _names(given: str) -> tuple[str, ...]:
 
 
 def _url(given: str) -> str:
-    parts = urlsplit(given)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(given)
+        named = parts.scheme in ("http", "https") and parts.hostname
+    except ValueError:
+        named = None
+    if not named:
         raise BadInput("must be an http:// or https:// address")
     try:
-        parts.port  # noqa: B018 - reading it is what checks it
+        _ = parts.port  # reading it is what checks it
     except ValueError as why:
         raise BadInput("has no usable port") from why
     return given.rstrip("/")
+
+
+def _open_url(given: str) -> str:
+    """One that is shown to users, or in the log."""
+    url = _url(given)
+    if "@" in urlsplit(url).netloc:
+        raise BadInput("must have no user name or password in it")
+    return url
+
+
+def _base(given: str) -> str:
+    """One that paths are put behind."""
+    url = _open_url(given)
+    if "?" in url or "#" in url:
+        raise BadInput("must have no query or fragment")
+    return url
 
 
 def _urls(given: str) -> tuple[str, ...]:
@@ -95,19 +119,27 @@ def _urls(given: str) -> tuple[str, ...]:
 
 
 def _switch(given: str) -> bool:
-    """Strict, so that a typo never selects a mock key (T1)."""
-    if given.lower() in ("true", "1"):
+    """Strict, so that a typo never selects a mock key (T1; wire.md, section 8)."""
+    if given in ("true", "1"):
         return True
-    if given.lower() in ("", "false", "0"):
+    if given in ("", "false", "0"):
         return False
     raise BadInput("must be true, 1, false or 0")
 
 
+def _private_key(given: str) -> str:
+    """Its form; the text never repeats it."""
+    if not re.fullmatch(r"(?:0[xX])?[0-9a-fA-F]{64}", given):
+        raise BadInput("must be a private key: 0x and 64 hex digits")
+    return given
+
+
 def _host_and_port(given: str) -> tuple[str, int]:
-    host, _, port = given.rpartition(":")
-    if not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+    # No URL: there might be a password in it, and the host is shown.
+    found = re.fullmatch(r"([^@/]+):([0-9]{1,5})", given)
+    if not found or not 0 < int(found[2]) < 65536:
         raise BadInput("must be host:port")
-    return host.strip("[]"), int(port)
+    return found[1].strip("[]"), int(found[2])
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
@@ -120,7 +152,7 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("DAYTONA_API_URL", "daytona_api_url", _url, REQUIRED, "Daytona's internal endpoint"),
+    Setting("DAYTONA_API_URL", "daytona_api_url", _base, REQUIRED, "Daytona's internal endpoint"),
     Setting(
         "DAYTONA_ADMIN_KEY", "daytona_admin_key", _text, REQUIRED, "its key; sent nowhere else"
     ),
@@ -138,18 +170,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("REDIS_PASSWORD", "redis_password", _text, "", ""),
     Setting("VOUCHER_INTERVAL_SEC", "voucher_interval", _whole(1), "3600", "length of a period"),
     Setting(
-        "COMPUTE_PRICE_PER_SEC",
-        "compute_price",
-        _neuron,
-        "16667",
-        "neuron per second, while the chain carries no price",
+        "COMPUTE_PRICE_PER_SEC", "compute_price", _neuron, "16667", "neuron; a price on chain wins"
     ),
-    Setting(
-        "CREATE_FEE", "create_fee", _neuron, "5000000", "neuron, while the chain carries no price"
-    ),
+    Setting("CREATE_FEE", "create_fee", _neuron, "5000000", "neuron; a price on chain wins"),
     Setting("PORT", "port", _whole(0, 65535), "8080", "HTTP port; 0 for any free one"),
     Setting("MOCK_TEE", "mock_tee", _switch, "", "true takes the key from the environment"),
-    Setting("MOCK_APP_PRIVATE_KEY", "mock_key", _text, "", "that key, 0x and 64 hex digits"),
+    Setting("MOCK_APP_PRIVATE_KEY", "mock_key", _private_key, "", "that key, 0x and 64 hex digits"),
     Setting("BACKEND_TAPP_IP", "tapp_host", _text, "127.0.0.1", "key service in the enclave"),
     Setting("BACKEND_TAPP_PORT", "tapp_port", _whole(1, 65535), "50051", ""),
     Setting("BACKEND_APP_NAME", "tapp_app", _text, "", "needed unless MOCK_TEE"),
@@ -182,19 +208,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("START_BLOCK", "start_block", _whole(0, 2**53), "", "default: found by bisecting"),
     Setting("LOG_RANGE", "log_range", _whole(1), "5000", "blocks per eth_getLogs"),
     Setting(
-        "GAS_FLOOR_NEURON",
-        "gas_floor",
-        _neuron,
-        "10000000000000000",
-        "stop sending below this (0.01 0G)",
+        "GAS_FLOOR_NEURON", "gas_floor", _neuron, str(10**16), "stop sending below this (0.01 0G)"
     ),
-    Setting(
-        "GAS_FEE_CAP_NEURON",
-        "gas_fee_cap",
-        _neuron,
-        "200000000000",
-        "highest fee per gas (200 gneuron)",
-    ),
+    Setting("GAS_FEE_CAP_NEURON", "gas_fee_cap", _neuron, str(200 * 10**9), "highest fee per gas"),
     Setting(
         "AUTH_BINDING",
         "auth_binding",
@@ -209,15 +225,15 @@ SETTINGS: tuple[Setting, ...] = (
         "optional",
         "whether requests must name this provider",
     ),
-    Setting("PUBLIC_URL", "public_url", _url, "", "how users reach us"),
-    Setting("PUBLIC_RPC_URL", "public_rpc_url", _url, "", "RPC shown to users"),
+    Setting("PUBLIC_URL", "public_url", _base, "", "how users reach us"),
+    Setting("PUBLIC_RPC_URL", "public_rpc_url", _open_url, "", "RPC shown to users"),
     Setting(
         "LEASE_SEC", "lease", _whole(2, 600), "15", "how long a silent worker stays the worker"
     ),
 )
 
 LATER = frozenset({"LIFECYCLE_PER_HOUR", "TRUSTED_PROXIES", "CORS_ORIGINS"})
-"""Named in wire.md §8 and not built yet: setting one is refused rather than ignored."""
+"""Named in wire.md §8 and not built yet: whoever sets one is told that it is not applied."""
 
 _COMMAND_LINE_ONLY = frozenset({"USER_KEY", "PROVIDER_KEY", "OWNER_KEY"})
 
@@ -226,6 +242,8 @@ _COMMAND_LINE_ONLY = frozenset({"USER_KEY", "PROVIDER_KEY", "OWNER_KEY"})
 class Configuration:
     """
     What the daemon was told; wire.md §8 has each variable.  Secrets are not in its repr.
+
+    @ivar ignored: Variables that were set and are not applied yet.
     """
 
     daytona_api_url: str
@@ -272,14 +290,18 @@ class Configuration:
     public_url: str | None
     public_rpc_url: str | None
     lease: int
+    ignored: tuple[str, ...] = ()
 
 
-def read_configuration(environment: Mapping[str, str]) -> Configuration:
+def read_configuration(
+    environment: Mapping[str, str], *, already_wrong: Iterable[str] = ()
+) -> Configuration:
     """
     @param environment: Variables by name; an empty value is an absent one.
+    @param already_wrong: Problems of where they came from, to be told together with ours.
     @raise ConfigurationError: Naming every variable that is missing or wrong.
     """
-    problems: list[str] = []
+    problems = list(already_wrong)
     values: dict[str, Any] = {}
     for setting in SETTINGS:
         given = environment.get(setting.name, "").strip()
@@ -291,15 +313,10 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
             values[setting.attribute] = setting.parse(given) if given else _absent(setting)
         except BadInput as why:
             problems.append(f"{setting.name} {why.text}")
-    problems.extend(
-        f"{name} is not built yet: unset it" for name in sorted(LATER) if environment.get(name)
-    )
     problems.extend(_together(values))
     if problems:
-        raise ConfigurationError(
-            "the settings are wrong:\n" + "\n".join(f"  - {one}" for one in problems),
-            tuple(problems),
-        )
+        raise ConfigurationError.of(WRONG, problems)
+    values["ignored"] = tuple(name for name in sorted(LATER) if environment.get(name, "").strip())
     if values["reconcile_interval"] is None:
         values["reconcile_interval"] = min(15, values["voucher_interval"])
     return Configuration(**values)
@@ -312,19 +329,27 @@ def _absent(setting: Setting) -> Any:
 
 
 def _together(values: Mapping[str, Any]) -> list[str]:
-    """Settings that are wrong only beside one another."""
+    """Settings that are wrong only beside one another; absent where they are wrong alone."""
     problems = []
     if values.get("mock_tee"):
-        if not values.get("mock_key"):
+        if "mock_key" in values and values["mock_key"] is None:
             problems.append("MOCK_APP_PRIVATE_KEY is required with MOCK_TEE")
         if values.get("chain_id") is not None and values["chain_id"] not in TEST_CHAINS:
-            known = ", ".join(str(chain) for chain in sorted(TEST_CHAINS))
             problems.append(
-                f"MOCK_TEE is refused on chain {values['chain_id']}: a mock key may sign on"
-                f" test chains only ({known})"
+                f"MOCK_TEE is refused on chain {values['chain_id']}: a mock key may sign on test"
+                f" chains only ({', '.join(map(str, sorted(TEST_CHAINS)))})"
             )
-    elif "mock_tee" in values and not values.get("tapp_app"):
-        problems.append("BACKEND_APP_NAME is required unless MOCK_TEE is true")
+    elif "mock_tee" in values:
+        if not values["tapp_app"]:
+            problems.append("BACKEND_APP_NAME is required unless MOCK_TEE is true")
+        trusted = {host.lower() for host in values["tapp_trusted_hosts"]}
+        host = values["tapp_host"].lower()
+        # The adapter that asks for the key holds to the same rule (T3).
+        if not (_is_loopback(host) or host in trusted):
+            problems.append(
+                "BACKEND_TAPP_IP is not on this machine and the key would travel unencrypted:"
+                " if the way there is safe, name that host in TAPP_TRUSTED_HOSTS"
+            )
     if "deadman_minutes" in values and "reconcile_interval" in values:
         every = values["reconcile_interval"] or 0
         if every * 3 > values["deadman_minutes"] * 60:
@@ -335,11 +360,18 @@ def _together(values: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def read_env_file(text: str) -> dict[str, str]:
     """
     C{NAME=value} lines, as systemd's EnvironmentFile has them; blank lines and C{#} skipped.
 
-    @raise ConfigurationError: A line is no assignment, or names a variable nobody reads.
+    @raise WrongEnvFile: A line is no assignment, or names a variable nobody reads.
     """
     known = {setting.name for setting in SETTINGS} | LATER | _COMMAND_LINE_ONLY
     found: dict[str, str] = {}
@@ -359,8 +391,6 @@ def read_env_file(text: str) -> dict[str, str]:
         else:
             found[name] = value
     if problems:
-        raise ConfigurationError(
-            "the environment file is wrong:\n" + "\n".join(f"  - {one}" for one in problems),
-            tuple(problems),
-        )
+        wrong = ConfigurationError.of("the environment file is wrong", problems)
+        raise WrongEnvFile(wrong.text, wrong.problems, found)
     return found

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
@@ -31,9 +32,10 @@ from sandbox_billing.configuration import Configuration
 from sandbox_billing.errors import BadInput, ConfigurationError, Transient, UnknownOutcome
 from sandbox_billing.interfaces import DaytonaRefused, IChain, IRuntime, ISigner
 from sandbox_billing.ledger.identity import Address
+from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.lease_keeper import LeaseKeeper
-from sandbox_billing.services.readiness import Readiness
+from sandbox_billing.services.readiness import MirrorWatch, Readiness
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web.gate import Gate
@@ -55,11 +57,18 @@ T = TypeVar("T")
 RETRY_SECONDS = 2
 """Between two tries to reach what start-up waits for."""
 
+WATCH_SECONDS = 5
+"""Between two looks of a web process at the mirror, and so at Redis."""
+
 DRAIN_SECONDS = 20
 """How long requests in hand may take when the daemon stops."""
 
 WORK_SECONDS = 45
 """How long detached work may take after that: longer than Daytona's thirty seconds."""
+
+
+_NO_ENDPOINT = (CannotListenError, OSError, OverflowError, TypeError, ValueError)
+"""What endpoints raise: a port that is taken or none, and words they do not understand."""
 
 
 class Daemon(MultiService):
@@ -98,7 +107,7 @@ class Daemon(MultiService):
         self._wall = SystemClock()
         self.readiness = Readiness()
         self.address: Any = None
-        self._gate = Gate(self.readiness)
+        self._gate = Gate(readiness=self.readiness, wall=self._wall, new_request_id=request_id)
         self._site: Any = BillingSite(
             self._gate, reactor=reactor, wall=self._wall, new_request_id=request_id
         )
@@ -116,6 +125,7 @@ class Daemon(MultiService):
             allow_volatile=volatile_allowed,
         )
         self._keeper: LeaseKeeper | None = None
+        self._watch: Periodic | None = None
         self._boot: Deferred[None] | None = None
 
     # -- life -------------------------------------------------------------------------
@@ -123,6 +133,11 @@ class Daemon(MultiService):
     def startService(self) -> None:
         """Listen, then look for everything else."""
         MultiService.startService(self)
+        if self._configuration.ignored:
+            self._log.warn(
+                "set, and not applied by this version: {names}",
+                names=", ".join(self._configuration.ignored),
+            )
         self._read_pool.start()
         self._submission_pool.start()
         self._supervisor.startService()  # type: ignore[no-untyped-call]
@@ -166,8 +181,9 @@ class Daemon(MultiService):
 
     async def _end_work(self) -> None:
         waiting: list[Deferred[Any]] = [self._supervisor.stopService()]
-        if self._keeper is not None:
-            waiting.append(maybeDeferred(self._keeper.stopService))
+        for turns in (self._keeper, self._watch):
+            if turns is not None:
+                waiting.append(maybeDeferred(turns.stopService))
         done = DeferredList(waiting, consumeErrors=True)
         done.addTimeout(WORK_SECONDS, self._reactor)
         try:
@@ -193,16 +209,19 @@ class Daemon(MultiService):
         if self._role != "web":
             self._keeper = self._keep(parts)
             self._keeper.startService()
+        else:
+            self._watch = self._watch_mirror(parts)
+            self._watch.startService()
         if self._role != "worker":
             terms = terms_of(self._configuration, parts.policy.provider, self._public_url())
             intake = make_intake(parts, self._supervisor)
             self._gate.front = make_front(parts, intake, self.readiness, terms)
 
     async def _listen(self) -> None:
-        server = serverFromString(self._reactor, self._endpoint)
         try:
+            server = serverFromString(self._reactor, self._endpoint)
             port = await server.listen(self._site)
-        except Exception as why:
+        except _NO_ENDPOINT as why:
             raise ConfigurationError(f"cannot listen on {self._endpoint}: {why}") from why
         self._port = port
         self.address = port.getHost()
@@ -223,6 +242,18 @@ class Daemon(MultiService):
         )
         self.readiness.asked["lease"] = lambda: keeper.trouble
         return keeper
+
+    def _watch_mirror(self, parts: Parts) -> Periodic:
+        """A process without a worker's turns finds out by itself what they would tell."""
+        watch = MirrorWatch(
+            doors=parts.journal.doors,
+            wall=self._wall,
+            max_age_seconds=self._configuration.mirror_max_age,
+        )
+        periodic = Periodic("redis", watch.turn, WATCH_SECONDS, self._reactor)
+        self.readiness.asked["redis"] = lambda: periodic.trouble
+        self.readiness.asked["chain mirror"] = watch.trouble
+        return periodic
 
     async def _find_parts(self) -> Parts:
         settings = self._configuration

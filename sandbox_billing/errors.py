@@ -21,7 +21,9 @@ A new exception belongs to one of these families, or the family is missing.
 
 from __future__ import annotations
 
-from attrs import frozen
+from collections.abc import Iterable, Mapping
+
+from attrs import field, frozen
 
 
 @frozen(auto_exc=False)
@@ -47,6 +49,23 @@ class ConfigurationError(BadInput):
     """
 
     problems: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, heading: str, problems: Iterable[str]) -> ConfigurationError:
+        """One error for everything that is wrong, one problem to a line."""
+        told = tuple(problems)
+        return ConfigurationError(f"{heading}:\n" + "\n".join(f"  - {one}" for one in told), told)
+
+
+@frozen(auto_exc=False)
+class WrongEnvFile(ConfigurationError):
+    """
+    Some lines of an environment file are wrong.
+
+    @ivar settings: What its other lines say, so that all that is wrong can be told at once.
+    """
+
+    settings: Mapping[str, str] = field(factory=dict, repr=False)
 
 
 @frozen(auto_exc=False)

@@ -14,8 +14,13 @@ from twisted.application.service import MultiService
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 
-from sandbox_billing.configuration import read_configuration, read_env_file
-from sandbox_billing.errors import ConfigurationError
+from sandbox_billing.configuration import (
+    WRONG,
+    Configuration,
+    read_configuration,
+    read_env_file,
+)
+from sandbox_billing.errors import ConfigurationError, WrongEnvFile
 
 
 EX_CONFIG = 78
@@ -54,17 +59,23 @@ class Options(usage.Options):
         sys.stdout.write(f"sandbox_billing {__version__}\n")
         raise SystemExit(0)
 
-    def postOptions(self) -> None:
-        """Check what only the command line says."""
+    def problems(self) -> list[str]:
+        """What is wrong with what only the command line says; told together with the rest."""
+        found = []
         if self["role"] not in ROLES:
-            raise usage.UsageError(f"--role must be one of {', '.join(ROLES)}")
+            found.append(f"--role must be one of {', '.join(ROLES)}")
         port = self["port"]
-        if port is not None and not (port.isascii() and port.isdigit() and int(port) < 65536):
-            raise usage.UsageError("--port must be a number from 0 to 65535")
+        if port is not None and not _is_port(port):
+            found.append("--port must be a whole number from 0 to 65535")
         if port is not None and self["endpoint"] is not None:
-            raise usage.UsageError("--port and --endpoint exclude each other")
+            found.append("--port and --endpoint exclude each other")
         if self["devnet-data"] is not None and not self["devnet"]:
-            raise usage.UsageError("--devnet-data needs --devnet")
+            found.append("--devnet-data needs --devnet")
+        return found
+
+
+def _is_port(given: str) -> bool:
+    return given.isascii() and given.isdigit() and len(given) < 6 and int(given) < 65536
 
 
 class Root(MultiService):
@@ -123,16 +134,26 @@ def exit_with(reactor: Any, text: str) -> None:
     reactor.callWhenRunning(lambda: reactor.callLater(0, reactor.stop))
 
 
-def environment_of(options: Options, environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment file's settings under those of the environment."""
-    if options["env-file"] is None:
-        return dict(environment)
-    path = Path(options["env-file"])
-    try:
-        text = path.read_text()
-    except OSError as why:
-        raise ConfigurationError(f"--env-file {path}: {why.strerror}") from why
-    return {**read_env_file(text), **{k: v for k, v in environment.items() if v}}
+def configuration_of(options: Options, environment: Mapping[str, str]) -> Configuration:
+    """
+    The environment file's settings under those of the environment.
+
+    @raise ConfigurationError: Naming all that is wrong with command line, file and settings.
+    """
+    problems, settings = options.problems(), {}
+    if options["env-file"] is not None:
+        path = Path(options["env-file"])
+        try:
+            settings = dict(read_env_file(path.read_text("utf-8")))
+        except WrongEnvFile as why:
+            problems.extend(f"--env-file {one}" for one in why.problems)
+            settings = dict(why.settings)
+        except (OSError, UnicodeDecodeError) as why:
+            said = why.strerror if isinstance(why, OSError) else "is no text in UTF-8"
+            # Of the settings nothing can be said without it.
+            raise ConfigurationError.of(WRONG, [*problems, f"--env-file {path}: {said}"]) from why
+    settings.update({name: value for name, value in environment.items() if value})
+    return read_configuration(settings, already_wrong=problems)
 
 
 def makeService(options: Options) -> MultiService:
@@ -144,16 +165,28 @@ def makeService(options: Options) -> MultiService:
     from twisted.internet import reactor
 
     root = Root(reactor, verbose=bool(options["verbose"]))
-    if options["devnet"]:
-        from sandbox_billing.devnet.service import DevnetService
-
-        DevnetService(reactor, options, exit_with).setServiceParent(root)  # type: ignore[no-untyped-call]
-        return root
     try:
-        configuration = read_configuration(environment_of(options, os.environ))
+        if options["devnet"]:
+            _add_devnet(root, reactor, options)
+        else:
+            _add_daemon(root, reactor, options)
     except ConfigurationError as why:
         sys.stderr.write(f"sandbox-billing: {why}\n")
         raise SystemExit(EX_CONFIG) from why
+    return root
+
+
+def _add_devnet(root: Root, reactor: Any, options: Options) -> None:
+    problems = options.problems()
+    if problems:
+        raise ConfigurationError.of(WRONG, problems)
+    from sandbox_billing.devnet.service import DevnetService
+
+    DevnetService(reactor, options, exit_with).setServiceParent(root)  # type: ignore[no-untyped-call]
+
+
+def _add_daemon(root: Root, reactor: Any, options: Options) -> None:
+    configuration = configuration_of(options, os.environ)
     from sandbox_billing.daemon import Daemon
 
     port = options["port"] if options["port"] is not None else configuration.port
@@ -164,4 +197,3 @@ def makeService(options: Options) -> MultiService:
         role=options["role"],
         fatal=lambda text: exit_with(reactor, text),
     ).setServiceParent(root)  # type: ignore[no-untyped-call]
-    return root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from attrs import fields
@@ -19,8 +20,9 @@ from sandbox_billing.configuration import (
     read_configuration,
     read_env_file,
 )
-from sandbox_billing.errors import ConfigurationError
+from sandbox_billing.errors import ConfigurationError, WrongEnvFile
 from sandbox_billing.ledger.identity import Address
+from sandbox_billing.tap import Options, configuration_of
 
 
 CONTRACT = "0xd7e0CD227e602FedBb93c36B1F5bf415398508a4"
@@ -42,6 +44,9 @@ WHOLE = "must be a whole number from {} to {}"
 NEURON = "must be a whole number of neuron (1 0G = 10^18 neuron)"
 ADDRESS = "must be an address: 0x and 40 hex digits"
 URL = "must be an http:// or https:// address"
+OPEN = "must have no user name or password in it"
+BASE = "must have no query or fragment"
+PRIVATE_KEY = "must be a private key: 0x and 64 hex digits"
 SWITCH = "must be true, 1, false or 0"
 MOST = 2**31 - 1
 
@@ -53,7 +58,7 @@ CASES: tuple[tuple[str, Any, tuple[tuple[str, Any], ...], tuple[str, ...], str],
         "DAYTONA_API_URL",
         REQUIRED,
         (("https://d.test:8443/api/", "https://d.test:8443/api"),),
-        ("d.test", "ftp://d.test", "http://", "//d.test"),
+        ("d.test", "ftp://d.test", "http://", "//d.test", "http://[", "http://a]b"),
         URL,
     ),
     ("DAYTONA_ADMIN_KEY", REQUIRED, (("a=b c", "a=b c"),), (), ""),
@@ -74,7 +79,10 @@ CASES: tuple[tuple[str, Any, tuple[tuple[str, Any], ...], tuple[str, ...], str],
         "REDIS_ADDR",
         ("localhost", 6379),
         (("r.test:1", ("r.test", 1)), ("[::1]:6380", ("::1", 6380))),
-        ("r.test", ":6379", "r.test:0", "r.test:65536", "r.test:x"),
+        (
+            *("r.test", ":6379", "r.test:0", "r.test:65536", "r.test:x"),
+            *("redis://r.test:1", "u:p@r.test:1"),
+        ),
         "must be host:port",
     ),
     ("REDIS_PASSWORD", None, (("secret", "secret"),), (), ""),
@@ -82,8 +90,21 @@ CASES: tuple[tuple[str, Any, tuple[tuple[str, Any], ...], tuple[str, ...], str],
     ("COMPUTE_PRICE_PER_SEC", 16667, (("0", 0), (str(10**30), 10**30)), NOT_WHOLE, NEURON),
     ("CREATE_FEE", 5_000_000, (("0", 0),), NOT_WHOLE, NEURON),
     ("PORT", 8080, (("0", 0), ("65535", 65535)), ("65536", *NOT_WHOLE), WHOLE.format(0, 65535)),
-    ("MOCK_APP_PRIVATE_KEY", None, ((KEY, KEY),), (), ""),
-    ("BACKEND_TAPP_IP", "127.0.0.1", (("10.0.0.1", "10.0.0.1"),), (), ""),
+    (
+        "MOCK_APP_PRIVATE_KEY",
+        None,
+        ((KEY, KEY), (KEY[2:], KEY[2:])),
+        (KEY[:-1], KEY + "0", "0x" + "g" * 64, "0x", "1x" + KEY[2:], KEY[:-1] + "\u0661"),
+        PRIVATE_KEY,
+    ),
+    (
+        "BACKEND_TAPP_IP",
+        "127.0.0.1",
+        tuple((host, host) for host in ("127.9.9.9", "::1", "localhost", "LocalHost")),
+        ("10.0.0.1", "tapp.test", "0.0.0.0", "localhost.test", "fe80::1"),
+        "is not on this machine and the key would travel unencrypted: if the way there is safe,"
+        " name that host in TAPP_TRUSTED_HOSTS",
+    ),
     (
         "BACKEND_TAPP_PORT",
         50051,
@@ -201,6 +222,25 @@ class SettingTests(ReadCase):
                 self.problems(PUBLIC_URL=f"http://b.test:{port}"),
             )
 
+    def test_credentials(self) -> None:
+        """What is logged or shown to everybody has nobody's password in it, and repeats none."""
+        for name in ("DAYTONA_API_URL", "PUBLIC_URL", "PUBLIC_RPC_URL"):
+            for who in ("user:hunter2@", "hunter2@", "@", ":hunter2@"):
+                given_ = f"https://{who}h.test/api"
+                self.assertEqual((f"{name} {OPEN}",), self.problems(**{name: given_}))
+        # Nodes behind a password are asked, and not shown.
+        self.assertNotIn("hunter2", repr(self.read(RPC_URL="https://user:hunter2@r.test")))
+
+    def test_bases(self) -> None:
+        """Paths are put behind two of them; an RPC may have a query."""
+        for name in ("DAYTONA_API_URL", "PUBLIC_URL"):
+            for end in ("?a=b", "/x#y", "?", "#"):
+                self.assertEqual(
+                    (f"{name} {BASE}",), self.problems(**{name: "http://h.test" + end})
+                )
+        found = self.read(PUBLIC_RPC_URL="https://r.test/?chain=1")
+        self.assertEqual("https://r.test/?chain=1", found.public_rpc_url)
+
     def test_no_rpc(self) -> None:
         """A list of nothing names no address."""
         self.assertEqual(
@@ -211,7 +251,8 @@ class SettingTests(ReadCase):
     def test_attributes(self) -> None:
         """Every setting is one attribute and every attribute one setting."""
         attributes = [setting.attribute for setting in SETTINGS]
-        self.assertEqual(sorted(a.name for a in fields(Configuration)), sorted(attributes))
+        of_class = {a.name for a in fields(Configuration)} - {"ignored"}
+        self.assertEqual(sorted(of_class), sorted(attributes))
 
     @given(st.sampled_from(sorted(set(BY_NAME) - {"MOCK_TEE"})), st.text(max_size=12))
     def test_any_text(self, name: str, text: str) -> None:
@@ -234,14 +275,16 @@ class TogetherTests(ReadCase):
             "PORT": "http",
             "CORS_ORIGINS": "*",
             "BACKEND_APP_NAME": "",
+            "BACKEND_TAPP_IP": "10.0.0.1",
         }
         why = self.assertRaises(ConfigurationError, read_configuration, {**LEAST, **wrong})
         expected = (
             "DAYTONA_API_URL must be an http:// or https:// address",
             "CHAIN_ID is required: 16602 is 0G Galileo",
             "PORT must be a whole number from 0 to 65535",
-            "CORS_ORIGINS is not built yet: unset it",
             "BACKEND_APP_NAME is required unless MOCK_TEE is true",
+            "BACKEND_TAPP_IP is not on this machine and the key would travel unencrypted: if the"
+            " way there is safe, name that host in TAPP_TRUSTED_HOSTS",
         )
         self.assertEqual(expected, why.problems)
         self.assertEqual(
@@ -264,10 +307,39 @@ class TogetherTests(ReadCase):
         )
 
     def test_not_built(self) -> None:
-        """B14: what is not built is refused, not ignored."""
+        """What is not applied yet ends nobody's daemon; it is named, so that it can be told."""
+        self.assertEqual((), self.read(**dict.fromkeys(LATER, " ")).ignored)
         for name in LATER:
-            self.assertEqual((f"{name} is not built yet: unset it",), self.problems(**{name: "1"}))
-            self.read(**{name: ""})
+            self.assertEqual((name,), self.read(**{name: "1"}).ignored)
+        self.assertEqual(tuple(sorted(LATER)), self.read(**dict.fromkeys(LATER, "x")).ignored)
+
+    def test_trusted_key_service(self) -> None:
+        """T3: a key travels from another machine only where the operator says so."""
+        for host, trusted in (
+            ("10.0.0.1", "10.0.0.2, 10.0.0.1"),
+            ("Tapp.test", "tapp.TEST"),
+            ("fe80::1", "fe80::1"),
+        ):
+            found = self.read(BACKEND_TAPP_IP=host, TAPP_TRUSTED_HOSTS=trusted)
+            self.assertEqual(host, found.tapp_host)
+        (problem,) = self.problems(BACKEND_TAPP_IP="10.0.0.1", TAPP_TRUSTED_HOSTS="10.0.0.2")
+        self.assertIn("TAPP_TRUSTED_HOSTS", problem)
+        mock = {"MOCK_TEE": "1", "MOCK_APP_PRIVATE_KEY": KEY}
+        self.assertEqual("10.0.0.1", self.read(**mock, BACKEND_TAPP_IP="10.0.0.1").tapp_host)
+
+    def test_said_before(self) -> None:
+        """What was wrong with the place they come from is told first, in the same breath."""
+        why = self.assertRaises(
+            ConfigurationError,
+            read_configuration,
+            {**LEAST, "PORT": "x"},
+            already_wrong=["--role must be one of a, b"],
+        )
+        self.assertEqual(
+            ("--role must be one of a, b", "PORT must be a whole number from 0 to 65535"),
+            why.problems,
+        )
+        self.assertRaises(ConfigurationError, read_configuration, LEAST, already_wrong=["x"])
 
     def test_sweep_follows_interval(self) -> None:
         """The sweep is at most every 15 s and at least once a voucher interval."""
@@ -298,7 +370,10 @@ class MockTests(ReadCase):
             self.assertEqual((True, KEY), (found.mock_tee, found.mock_key))
         for off in ("", "false", "0"):
             self.assertFalse(self.read(MOCK_TEE=off).mock_tee)
-        for guess in ("yes", "on", "no", "off", "2", "tru", "y", "t", "null", "none", "00"):
+        for guess in (
+            *("yes", "on", "no", "off", "2", "tru", "y", "t", "null", "none", "00"),
+            *("TRUE", "True", "FALSE", "False"),
+        ):
             with self.subTest(guess=guess):
                 self.assertEqual((f"MOCK_TEE {SWITCH}",), self.problems(MOCK_TEE=guess))
 
@@ -312,6 +387,8 @@ class MockTests(ReadCase):
         mock = {"MOCK_TEE": "true", "BACKEND_APP_NAME": ""}
         self.assertEqual(("MOCK_APP_PRIVATE_KEY is required with MOCK_TEE",), self.problems(**mock))
         self.assertIsNone(self.read(**mock, MOCK_APP_PRIVATE_KEY=KEY).tapp_app)
+        expected = (f"MOCK_APP_PRIVATE_KEY {PRIVATE_KEY}",)
+        self.assertEqual(expected, self.problems(**mock, MOCK_APP_PRIVATE_KEY="0x1234"))
 
     def test_without_it(self) -> None:
         """Without the mock the enclave's application must be named."""
@@ -340,10 +417,11 @@ class SecretTests(ReadCase):
         found = self.read(
             DAYTONA_ADMIN_KEY="secret-1",
             REDIS_PASSWORD="secret-2",
-            MOCK_APP_PRIVATE_KEY="secret-3",
+            MOCK_APP_PRIVATE_KEY=KEY,
             RPC_URL="https://rpc.test/secret-4",
         )
         self.assertNotIn("secret", repr(found))
+        self.assertNotIn(KEY[2:], repr(found))
         self.assertIn("daytona.test", repr(found))
 
     def test_errors(self) -> None:
@@ -404,6 +482,12 @@ class EnvFileTests(SynchronousTestCase):
         expected = "the environment file is wrong:\n  - line 1: nobody reads DAYTONA_ADMIN_KEYS"
         self.assertEqual(expected, why.text)
 
+    def test_other_lines(self) -> None:
+        """What the good lines say is known, that the settings can be judged too, and not shown."""
+        why = self.assertRaises(WrongEnvFile, read_env_file, "PORTS=1\nREDIS_PASSWORD=secret\n")
+        self.assertEqual({"REDIS_PASSWORD": "secret"}, why.settings)
+        self.assertNotIn("secret", repr(why) + str(why))
+
     @given(
         st.dictionaries(
             st.sampled_from(sorted(BY_NAME)),
@@ -414,6 +498,72 @@ class EnvFileTests(SynchronousTestCase):
         """What is written is what is read."""
         text = "\n".join(f"{name}={value}" for name, value in settings.items())
         self.assertEqual(settings, read_env_file(text))
+
+
+class CommandLineTests(SynchronousTestCase):
+    """C{twistd sandbox-billing}'s own options, and where settings come from."""
+
+    def wrong(self, *options: str, **settings: str) -> tuple[str, ...]:
+        """All that is wrong with a command line and an environment."""
+        parsed = Options()
+        parsed.parseOptions(list(options))
+        return self.assertRaises(ConfigurationError, configuration_of, parsed, settings).problems
+
+    def env_file(self, text: bytes) -> str:
+        """The name of a file."""
+        path = Path(self.mktemp())
+        path.write_bytes(text)
+        return str(path)
+
+    def test_options(self) -> None:
+        """Each wrong option by itself, beside settings that are right."""
+        for options, problem in (
+            (("--role", "boss"), "--role must be one of all, web, worker"),
+            (("--role", ""), "--role must be one of all, web, worker"),
+            (("--port", "http"), "--port must be a whole number from 0 to 65535"),
+            (("--port", "65536"), "--port must be a whole number from 0 to 65535"),
+            (("--port", "9" * 5000), "--port must be a whole number from 0 to 65535"),
+            (("--port", "\u0661"), "--port must be a whole number from 0 to 65535"),
+            (("--port", "1", "--endpoint", "tcp:1"), "--port and --endpoint exclude each other"),
+            (("--devnet-data", "x"), "--devnet-data needs --devnet"),
+        ):
+            self.assertEqual((problem,), self.wrong(*options, **LEAST))
+
+    def test_all_at_once(self) -> None:
+        """Command line, file and settings are corrected in one go."""
+        path = self.env_file(b"CHIAN_ID=1\nPORT=x\nDAYTONA_ADMIN_KEY=secret\n")
+        settings = {**LEAST, "CHAIN_ID": "0"}
+        del settings["DAYTONA_ADMIN_KEY"]
+        self.assertEqual(
+            (
+                "--role must be one of all, web, worker",
+                "--env-file line 1: nobody reads CHIAN_ID",
+                "CHAIN_ID must be a whole number from 1 to 9007199254740992",
+                "PORT must be a whole number from 0 to 65535",
+            ),
+            self.wrong("--role", "x", "--env-file", path, **settings),
+        )
+
+    def test_unreadable_file(self) -> None:
+        """Without the file nothing can be said of settings; of the options, it can."""
+        self.assertEqual(
+            (
+                "--role must be one of all, web, worker",
+                "--env-file nowhere.env: No such file or directory",
+            ),
+            self.wrong("--env-file", "nowhere.env", "--role", "x"),
+        )
+        path = self.env_file(b"PORT=\xff")
+        self.assertEqual(
+            (f"--env-file {path}: is no text in UTF-8",), self.wrong("--env-file", path, **LEAST)
+        )
+
+    def test_environment_wins(self) -> None:
+        """Over the file, unless it is empty there."""
+        parsed = Options()
+        parsed.parseOptions(["--env-file", self.env_file(b"PORT=1\nCHAIN_ID=1337\n")])
+        found = configuration_of(parsed, {**LEAST, "PORT": "2", "CHAIN_ID": ""})
+        self.assertEqual((2, 1337), (found.port, found.chain_id))
 
 
 class DocumentedTests(SynchronousTestCase):

@@ -65,7 +65,11 @@ class LeaseKeeper(Service):
     @property
     def trouble(self) -> str | None:
         """Why this process is not the worker; None when it is."""
-        return None if self.work is not None else "another process is the worker"
+        if self.work is not None:
+            return None
+        # Who cannot ask does not know of another.
+        asking = self._loop.trouble if self._loop is not None else None
+        return asking or "another process is the worker"
 
     def lost(self) -> None:
         """A worker's turn was refused as stale: stop all of it before the next turn."""
@@ -96,6 +100,11 @@ class LeaseKeeper(Service):
             if self.monotonic() - self._renewed_at < self.seconds * 2 / 3:
                 self._log.warn("the lease was not renewed: {why}", why=str(why))
                 return
+            await self._lose()
+            raise
+        await self._lose()
+
+    async def _lose(self) -> None:
         self._log.error("the lease is lost: work stops here")
         await self._stop_work()
 

@@ -1,59 +1,106 @@
-"""What answers before the daemon can: alive, but not ready, with the reasons."""
+"""
+What answers before the daemon can: alive, but not ready, with the reasons.
+
+Tests: C{tests.web.test_gate}.
+"""
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from attrs import define, field
+from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from sandbox_billing.interfaces import IReadiness
+from sandbox_billing.interfaces import IReadiness, IWallClock
+from sandbox_billing.web._attrs_zope import provides
+from sandbox_billing.web.answers import ACCESS, Answer, described, dump, standard_headers
 
 
-@define(eq=False)
+RETRY_SECONDS = 5
+"""When to ask again: what is waited for is tried every two seconds."""
+
+
 class _Waiting(Resource):
-    """One answer for every path."""
+    """One answer for every path but the probes'."""
 
-    readiness: IReadiness
     isLeaf = True
 
-    def __attrs_post_init__(self) -> None:
-        Resource.__init__(self)
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._gate = gate
 
     def render(self, request: Request) -> bytes:
-        """503 for all but C{/healthz}."""
-        alive = request.path == b"/healthz"
-        request.setResponseCode(200 if alive else 503)
-        request.setHeader(b"content-type", b"application/json; charset=utf-8")
-        if alive:
-            return b'{"ok": true}'
-        reasons = dict(self.readiness.reasons())
-        text = "not ready: " + "; ".join(f"{part}: {why}" for part, why in reasons.items())
-        body: dict[str, Any] = {"error": text, "ready": False, "reasons": reasons}
-        request.setHeader(b"retry-after", b"5")
-        return json.dumps(body).encode()
+        """503 for all but C{/healthz}, in the form of every other reply."""
+        request_id = self._gate.new_request_id()
+        path = request.uri.partition(b"?")[0].decode("latin-1")
+        answer = self._gate.answer(path)
+        body = dump(answer.document)
+        request.setResponseCode(answer.status)
+        headers = {**standard_headers(body, request_id), **answer.headers}
+        for name, value in headers.items():
+            request.setHeader(name.encode("ascii"), value.encode("ascii"))
+        self._gate.note(request, path, answer.status, request_id)
+        # Twisted counts the length of what it is given.
+        return b"" if request.method == b"HEAD" else body
 
 
 @implementer(IResource)
-@define(eq=False)
+@define(eq=False, kw_only=True)
 class Gate:
     """
     The root of the site: the waiting answer until there is a front desk.
 
+    @ivar wall: For the C{timestamp} of errors.
+    @ivar new_request_id: Makes what C{X-Request-Id} says.
     @ivar front: The real root, once everything it needs is there.
     """
 
-    readiness: IReadiness
+    _log: ClassVar[Logger] = Logger()
+
+    readiness: IReadiness = field(validator=provides(IReadiness))
+    wall: IWallClock = field(validator=provides(IWallClock))
+    new_request_id: Callable[[], str]
     front: IResource | None = None
     isLeaf: bool = field(default=False, init=False)
+
+    def answer(self, path: str) -> Answer:
+        """
+        What there is to say meanwhile.
+
+        @param path: As the client spelt it, without its query.
+        """
+        if path == "/healthz":
+            return Answer(document={"ok": True})
+        reasons = dict(self.readiness.reasons())
+        headers = {"Retry-After": str(RETRY_SECONDS)}
+        if path == "/readyz":
+            return Answer(
+                status=503, document={"ready": False, "reasons": reasons}, headers=headers
+            )
+        text = "not ready: " + "; ".join(f"{part}: {why}" for part, why in reasons.items())
+        answer = Answer(status=503, document={"error": text}, headers=headers)
+        return described(answer, path=path, now=self.wall.now())
+
+    def note(self, request: Request, path: str, status: int, request_id: str) -> None:
+        """The access log has this reply too."""
+        self._log.info(
+            ACCESS,
+            method=request.method.decode("ascii"),
+            path=path,
+            status=status,
+            milliseconds=0,
+            peer=getattr(request.client, "host", "-"),
+            request_id=request_id,
+        )
 
     def getChildWithDefault(self, name: bytes, request: Request) -> IResource:
         """Hand every path on."""
         if self.front is None:
-            return _Waiting(self.readiness)
+            return _Waiting(self)
         child: IResource = self.front.getChildWithDefault(name, request)
         return child
 
@@ -63,4 +110,4 @@ class Gate:
 
     def render(self, request: Request) -> Any:
         """Only when a path has no segment at all."""
-        return (self.front or _Waiting(self.readiness)).render(request)
+        return (self.front or _Waiting(self)).render(request)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.error import ConnectionRefusedError
 from twisted.trial.unittest import TestCase
 
 from sandbox_billing.devnet.redis import free_port
-from sandbox_billing.devnet.world import ADMIN_KEY, ALICE, MALLORY, SIGNER, TOKEN
+from sandbox_billing.devnet.world import ADMIN_KEY, ALICE, BOB, MALLORY, SIGNER, TOKEN
 from tests.blackbox.process import (
     PLUGIN_FOLDER,
     TWISTD,
@@ -39,33 +40,38 @@ class OptionTests(TestCase):
     timeout = 60
 
     async def test_wrong_options(self) -> None:
-        """A wrong option is told on standard error; nothing is started."""
-        for options, text in (
-            (("--role", "boss"), "--role must be one of all, web, worker"),
-            (("--port", "http"), "--port must be a number from 0 to 65535"),
-            (
-                ("--port", "1", "--endpoint", "tcp:1"),
-                "--port and --endpoint exclude each other",
-            ),
-        ):
-            child = twistd(self, {}, *options, endpoint=False)
-            self.assertEqual(await child.end(), 1, child.said())
-            self.assertIn(text, child.said())
+        """Wrong options are wrong settings: told on standard error; nothing is started."""
+        wrong = ("--role", "boss", "--port", "http", "--endpoint", "tcp:1")
+        for more in ((), ("--devnet",)):
+            child = twistd(self, {}, *wrong, *more, endpoint=False)
+            self.assertEqual(await child.end(), 78, child.said())
+            self.assertEqual(
+                child.err.decode().splitlines()[:4],
+                [
+                    "sandbox-billing: the settings are wrong:",
+                    "  - --role must be one of all, web, worker",
+                    "  - --port must be a whole number from 0 to 65535",
+                    "  - --port and --endpoint exclude each other",
+                ],
+            )
+            self.assertEqual("CHAIN_ID is required" in child.said(), not more)
 
     async def test_wrong_env_file(self) -> None:
         """A file that is not there, or has lines nobody reads, is a wrong setting."""
         child = twistd(self, {}, "--env-file", "nowhere.env", endpoint=False)
         self.assertEqual(await child.end(), 78)
         self.assertEqual(
-            child.err, b"sandbox-billing: --env-file nowhere.env: No such file or directory\n"
+            child.err,
+            b"sandbox-billing: the settings are wrong:\n"
+            b"  - --env-file nowhere.env: No such file or directory\n",
         )
         path = new_file(self, "CHAIN_ID=16602\nCHIAN_ID=1\n")
         child = twistd(self, {}, "--env-file", path, endpoint=False)
         self.assertEqual(await child.end(), 78)
-        self.assertEqual(
-            child.err.decode(),
-            "sandbox-billing: the environment file is wrong:\n  - line 2: nobody reads CHIAN_ID\n",
-        )
+        told = child.err.decode()
+        self.assertIn("  - --env-file line 2: nobody reads CHIAN_ID\n", told)
+        self.assertIn("  - RPC_URL is required: ", told)
+        self.assertNotIn("CHAIN_ID is required", told)
 
 
 class ProcessTests(TestCase):
@@ -95,8 +101,8 @@ class ProcessTests(TestCase):
         mallory = await scene.user("mallory", MALLORY, 0)
         port = free_port()
 
-        def start(*options: str) -> Child:
-            child = twistd(self, {}, "--env-file", path, *options, endpoint=False)
+        def start(*options: str, **more: str) -> Child:
+            child = twistd(self, more, "--env-file", path, *options, endpoint=False)
             scene.daemons.append(child)
             return child
 
@@ -121,10 +127,28 @@ class ProcessTests(TestCase):
         self.assertGreaterEqual(seconds, INTERVAL_SECONDS - 1)
         for child in (web, second):
             self.assertEqual(await child.terminate(), 0, child.said()[-2000:])
+        alone = start("--role", "web", "--port", str(port), MIRROR_MAX_AGE_SEC="3")
+        await self.misses(scene, base, "chain mirror")
+        server.stop()
+        await self.misses(scene, base, "redis")
+        self.assertEqual(await alone.terminate(), 0, alone.said()[-2000:])
         self.assertIsNone(first.port())
         self.assertIsNone(second.port())
-        for child in (web, first, second):
+        for child in (web, first, second, alone):
             self.well_logged(child)
+
+    async def misses(self, scene: Scene, base: str, part: str) -> None:
+        """A web process without workers is not ready, and says why (T6)."""
+
+        async def says_so() -> bool:
+            try:
+                status, shown = await scene.get(base, "/readyz")
+            except ConnectionRefusedError:
+                return False
+            why = shown["reasons"].get(part, "not reached yet")
+            return status == 503 and why not in ("not reached yet", "has not run yet")
+
+        await until(reactor, f"{part} to be missed", says_so)
 
     async def charged(self, scene: Scene, wallet: Any) -> bool:
         """Whether a period is charged."""
@@ -160,6 +184,8 @@ class ProcessTests(TestCase):
         await until(reactor, "all of it", lambda: child.err.rstrip().endswith(b"'{}'"))
         banner = child.err.decode()
         self.assertIn("WELL-KNOWN DEVELOPMENT KEY", banner)
+        for key in (ALICE, BOB):
+            self.assertIn(f"key 0x{key.hex()} ", banner)
         ports = {int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", banner)}
         self.assertEqual(len(ports), 4)
         commands = [line.strip() for line in banner.partition("Try:")[2].splitlines() if line]

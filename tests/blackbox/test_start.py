@@ -37,9 +37,11 @@ WRONG_SETTINGS = {
     "VOUCHER_INTERVAL_SEC": "0",
     "CREATE_FEE": "1.5",
     "PORT": "65536",
-    "MOCK_TEE": "yes",
+    "MOCK_TEE": "TRUE",
+    "MOCK_APP_PRIVATE_KEY": "0x1234",
+    "BACKEND_TAPP_IP": "10.0.0.1",
     "AUTH_BINDING": "loose",
-    "CORS_ORIGINS": "*",
+    "PUBLIC_RPC_URL": "https://user:hunter2@rpc.test",
 }
 
 PROBLEMS = """\
@@ -54,8 +56,9 @@ sandbox-billing: the settings are wrong:
   - CREATE_FEE must be a whole number of neuron (1 0G = 10^18 neuron)
   - PORT must be a whole number from 0 to 65535
   - MOCK_TEE must be true, 1, false or 0
+  - MOCK_APP_PRIVATE_KEY must be a private key: 0x and 64 hex digits
   - AUTH_BINDING must be one of compat, toolbox-compat, strict
-  - CORS_ORIGINS is not built yet: unset it
+  - PUBLIC_RPC_URL must have no user name or password in it
 """
 
 
@@ -195,9 +198,16 @@ class StartTests(TestCase):
                 REDIS_ADDR=locked,
                 REDIS_PASSWORD="wrong",
             ),
-            "key": told(
-                "MOCK_APP_PRIVATE_KEY: a private key is 64 hex digits, optionally after 0x",
-                MOCK_APP_PRIVATE_KEY="0x1234",
+            "endpoint": told(
+                "cannot listen on tcp:http: invalid literal for int() with base 10: 'http'",
+                "--endpoint",
+                "tcp:http",
+            ),
+            "endpoint_options": told(
+                "cannot listen on tcp:0:host=a: _parseTCP() got an unexpected keyword argument"
+                " 'host'",
+                "--endpoint",
+                "tcp:0:host=a",
             ),
         }
         await together(**{name: self.in_turn(places, case) for name, case in cases.items()})
@@ -240,6 +250,8 @@ class StartTests(TestCase):
             REDIS_ADDR=f"127.0.0.1:{redis.port}",
             RPC_URL=f"http://127.0.0.1:{chain.port}",
             DAYTONA_API_URL=f"http://127.0.0.1:{daytona.port}",
+            LIFECYCLE_PER_HOUR="5",
+            CORS_ORIGINS="*",
         )
         port = await scene.until("the daemon to listen", child.port)
         base = f"http://127.0.0.1:{port}"
@@ -262,12 +274,27 @@ class StartTests(TestCase):
         await scene.ready()
         redis.kill()
         await self.waits_for(scene, base, "generator")
+        self.assertEqual((await scene.get(base, "/info"))[0], 503)
+        await self.lease_unknown(scene, base)
         redis.start()
         await scene.ready()
         self.assertEqual(await child.terminate(), 0)
         self.assertEqual(child.err, b"")
         waited = [line["part"] for line in child.lines() if "waiting for" in line["message"]]
         self.assertEqual(list(dict.fromkeys(waited)), ["key service", "redis", "chain", "daytona"])
+        names = [line["names"] for line in child.lines() if "not applied" in line["message"]]
+        self.assertEqual(names, ["CORS_ORIGINS, LIFECYCLE_PER_HOUR"])
+
+    async def lease_unknown(self, scene: Scene, base: str) -> None:
+        """The lease is lost, and not to another process."""
+
+        async def says_so() -> str | None:
+            _, shown = await scene.get(base, "/readyz")
+            why: str | None = shown["reasons"].get("lease")
+            return why
+
+        why = await scene.until("the lease to be lost", says_so)
+        self.assertNotIn("another process", why)
 
     def key_service(self, port: int) -> None:
         """Start one."""

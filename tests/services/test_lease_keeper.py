@@ -68,11 +68,14 @@ class LeaseTests(WorldCase):
             self.world.advance(1)
             self.assertFalse(self.works(self.first) and self.works(self.second))
         self.assertFalse(self.works(self.first))
+        # It does not know of another: it cannot ask.
+        self.assertEqual(self.first.keeper.trouble, "away")
         self.world.advance(10)
         self.assertTrue(self.works(self.second))
         self.first.keyspace.inner = inner
         self.world.advance(30)
         self.assertFalse(self.works(self.first))
+        self.assertEqual(self.first.keeper.trouble, "another process is the worker")
         self.assertFalse(life.dead)
 
     def test_fenced(self) -> None:

@@ -7,6 +7,7 @@ held.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 import time
@@ -271,6 +272,18 @@ def _contract_books(world: World, tales: Sequence[Tale]) -> tuple[Neuron, int, l
     return Neuron(native), earned, [Neuron(part) for part in owed]
 
 
+def verdict(folder: Path, log: Path, *, good: bool) -> str:
+    """
+    The last line; the log stays for whoever has to find out what went wrong, only.
+
+    @param folder: Of this run, with its log in it.
+    """
+    if not good:
+        return f"something went wrong; read {log}"
+    shutil.rmtree(folder)
+    return "the story came true"
+
+
 def main() -> None:
     """The command."""
     folder = Path(tempfile.mkdtemp(prefix="sandbox-billing-demo-"))
@@ -298,7 +311,7 @@ def main() -> None:
             if ended.code:
                 raise
     good = came_true == [True]
-    print("the story came true" if good else f"something went wrong; read {log}")
+    print(verdict(folder, log, good=good))
     raise SystemExit(0 if good else 1)
 
 

@@ -15,9 +15,10 @@ from twisted.logger import Logger
 
 from sandbox_billing.configuration import read_configuration
 from sandbox_billing.daemon import Daemon
-from sandbox_billing.devnet.world import ALICE, TOKEN, World
+from sandbox_billing.devnet.world import ALICE, BOB, TOKEN, World
 from sandbox_billing.errors import ConfigurationError
 from sandbox_billing.signing.eip55 import checksum
+from sandbox_billing.signing.key import SigningKey
 
 
 BANNER = """
@@ -33,6 +34,8 @@ BANNER = """
     alice           {alice}
                     key {key}   (a WELL-KNOWN DEVELOPMENT KEY)
                     1 0G deposited, signer acknowledged
+    bob             {bob}
+                    key {bob_key}   (another one; nothing deposited)
 
   Try:
 
@@ -123,6 +126,8 @@ class DevnetService(MultiService):
                 provider=checksum(self.world.provider),
                 alice=checksum(alice.address),
                 key="0x" + ALICE.hex(),
+                bob=checksum(SigningKey.from_bytes(BOB).address),
+                bob_key="0x" + BOB.hex(),
             )
         )
         sys.__stderr__.flush()

@@ -50,7 +50,7 @@ def as_markdown() -> str:
         default = default if default in ("required", "none") else f"`{default}`"
         lines.append(f"| `{name}` | {default} | {text} |")
     later = ", ".join(f"`{name}`" for name in sorted(LATER))
-    lines += ["", f"Not applied yet, with a warning at the start when they are set: {later}.", "", END]
+    lines += ["", f"Not applied yet (the daemon warns when they are set): {later}.", "", END]
     return "\n".join(lines)
 
 

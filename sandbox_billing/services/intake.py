@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
+from sandbox_billing.errors import BadInput, NoAnswerInTime, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
     DaytonaRefused,
     IDoors,
@@ -157,7 +157,7 @@ class Intake:
         except DaytonaRefused as why:
             await self._undo_failed_create(intent, why)
             raise
-        except UnknownOutcome as why:
+        except NoAnswerInTime as why:
             # The intent stands: the reconciler finds the row by its reference, or nothing.
             raise TooSlow("Daytona has not answered in time; look at your sandboxes") from why
         except Transient:
@@ -236,7 +236,7 @@ class Intake:
         shown = await self.owned(owner, id_or_name)
         reason = await self.doors.stop_reason(shown.id)
         if reason is not None:
-            raise StopPending(f"stop pending: {reason}")
+            raise StopPending("stop pending", reason)
         session = await self.doors.session(shown.id)
         if is_running(shown.state, shown.desired_state):
             # An observation only: nothing is forwarded, and what runs unmetered is
@@ -255,7 +255,7 @@ class Intake:
         await self.admission.reserve(intent, quote)
         try:
             started = await self.runtime.start(shown.id)
-        except UnknownOutcome as why:
+        except NoAnswerInTime as why:
             raise TooSlow("Daytona has not answered in time; look at your sandbox") from why
         except (DaytonaRefused, Transient):
             await self.doors.release(intent)
@@ -278,7 +278,7 @@ class Intake:
         call = self.runtime.delete if delete else self.runtime.stop
         try:
             ended = await call(shown.id)
-        except UnknownOutcome as why:
+        except NoAnswerInTime as why:
             raise TooSlow("Daytona has not answered in time; look at your sandbox") from why
         if ended is None:
             await self._close(shown.id, None, destroyed=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from sandbox_billing.errors import Transient
+from sandbox_billing.errors import Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
     CannotPay,
     DaytonaRefused,
@@ -14,7 +14,6 @@ from sandbox_billing.interfaces import (
     NotYours,
     Sandbox,
     StopPending,
-    TooSlow,
 )
 from sandbox_billing.ledger.identity import Address
 from tests.fixtures import (
@@ -111,7 +110,7 @@ class StartTests(WorldCase):
         self.stop()
         before = world.amounts()
         world.simulator.lose_reply_next(route="start")
-        self.fails(TooSlow, self.start())
+        self.fails(UnknownOutcome, self.start())
         world.until(lambda: world.session(self.sandbox) is not None)
         self.assertEqual(world.amounts(), before)
         self.assertNotIn("hold", {f.split(":")[0] for f in world.funds().exposure.fields})
@@ -188,7 +187,7 @@ class EndTests(WorldCase):
         world.advance(33)
         seen = world.now(world.eyes.doors.seen_at(self.sandbox))
         world.simulator.lose_reply_next(route="stop")
-        self.fails(TooSlow, world.process.intake.stop(ALICE, self.sandbox))
+        self.fails(UnknownOutcome, world.process.intake.stop(ALICE, self.sandbox))
         world.until(lambda: world.session(self.sandbox) is None)
         self.assertEqual(sum(world.amounts().values()), FEE + PER_SECOND * (seen - self.begun))
 

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve
 
 from sandbox_billing.devnet.daytona import Fault, FaultKind, Timings
-from sandbox_billing.errors import BadInput, Refused, Transient
+from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
     CannotPay,
     DaytonaRefused,
@@ -262,7 +262,7 @@ class CreateTests(WorldCase):
         world = self.world
         world.fund(100_000)
         world.simulator.lose_reply_next(route="create")
-        self.fails(TooSlow, self.make())
+        self.fails(UnknownOutcome, self.make())
         world.until(lambda: world.session("sb-1") is not None)
         self.assertEqual(world.session("sb-1").reference, "ref-1")
         world.advance(20)
@@ -273,12 +273,20 @@ class CreateTests(WorldCase):
         world.until(lambda: world.quiet)
         self.assertEqual(list(world.amounts()).count("sb-1:create"), 1)
 
+    def test_late_reply(self) -> None:
+        """When the time is up the user is told so, and the hold stands until it is found out."""
+        world = self.world
+        world.fund(100_000)
+        world.simulator.faults.add(Fault(kind=FaultKind.HANG, route="create"))
+        self.fails(TooSlow, self.make())
+        self.assertIn("hold:ref-1", world.funds().exposure.fields)
+
     def test_lost_request(self) -> None:
         """A create that never happened gives its hold back after five minutes, not before."""
         world = self.world
         world.fund(100_000)
         world.simulator.faults.add(Fault(kind=FaultKind.LOSE_REPLY, route="create", effect=False))
-        self.fails(TooSlow, self.make())
+        self.fails(UnknownOutcome, self.make())
         world.advance(290)
         self.assertEqual(dict(world.funds().exposure.fields), {"hold:ref-1": str(FEE + HOLD)})
         world.advance(25)

@@ -158,6 +158,13 @@ class IDoors(Interface):
     async def release(intent: Intent) -> None:
         """Forget an intent and its hold; repeating it is success."""
 
+    async def undo(intent: Intent, sandbox: SandboxId) -> None:
+        """
+        Turn a create's intent into the order to delete what it made; its hold is given back.
+
+        Also when a sweep has ended the intent by a session meanwhile.  Repeating it is success.
+        """
+
     async def intents_of(sandbox: SandboxId) -> tuple[Intent, ...]:
         """Stored intents that name this sandbox (starts under way)."""
 

@@ -76,7 +76,7 @@ class Report:
 
 @frozen
 class DeleteLeftover:
-    """A create that Daytona answered with an error left this row behind."""
+    """A create that failed, or must be undone, left this row behind."""
 
     sandbox: SandboxId
     intent: Intent

@@ -23,7 +23,7 @@ from sandbox_billing.ledger.effects import (
     ReleaseIntent,
     Report,
 )
-from sandbox_billing.ledger.hold import Intent
+from sandbox_billing.ledger.hold import UNDO, Intent
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import (
     NEVER_STARTED,
@@ -144,8 +144,16 @@ def plan(world: World) -> tuple[Change, ...]:
         session = world.sessions.get(row.sandbox)
         # What is metered already, or asked for again later, needs no older intent.
         needless = intents if session is not None else intents[:-1]
-        changes.extend(ReleaseIntent(one) for one in needless if not _young(world, one))
-        change = _unmetered(world, row, intent) if session is None else _metered(row, session)
+        changes.extend(
+            ReleaseIntent(one) for one in needless if one.action != UNDO and not _young(world, one)
+        )
+        undo = next((one for one in intents if one.action == UNDO), None)
+        if undo is not None:
+            change: Change | None = DeleteLeftover(row.sandbox, undo)
+        elif session is None:
+            change = _unmetered(world, row, intent)
+        else:
+            change = _metered(row, session)
         if change is not None:
             changes.append(change)
     listed = {row.sandbox for row in world.rows}

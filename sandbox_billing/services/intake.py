@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sandbox_billing.errors import BadInput, NoAnswerInTime, Refused, Transient, UnknownOutcome
@@ -56,10 +55,6 @@ T = TypeVar("T")
 
 TRIES = 5
 RECONCILE_WAIT_SECONDS = 10
-
-UNDO_TRIES = 100
-UNDO_SECONDS = 3
-"""Creating may take minutes, and Daytona deletes nothing that is in transition."""
 
 
 @implementer(IIntake)
@@ -170,9 +165,8 @@ class Intake:
         try:
             self._check_disk(made.resources)
             more = await self.admission.grow(intent, made.resources)
-        except (Refused, BadInput):
-            # It may take a while to delete what is still being created; the user need not wait.
-            self.supervisor.detached("undo", self._undo(intent, made.id)).addErrback(self._lost)
+        except (Refused, BadInput, NotReady):
+            await self._undo(intent, made.id)
             raise
         session = self.admission.session_for(intent, made.id, made.resources)
         fee = create_charge(intent, made.id, self.wall.now())
@@ -203,24 +197,19 @@ class Intake:
 
     async def _undo(self, intent: Intent, sandbox: SandboxId) -> None:
         """
-        Delete what must not run, however long Daytona refuses; nothing is charged for it.
+        Delete what must not run; nothing is charged for it.
 
-        Until then the intent stands: the reconciler may meter it under that meanwhile.
+        Daytona deletes nothing that is in transition, and creating may take minutes: the
+        order is stored first, and the reconciler carries it out when Daytona refuses now.
         """
-        for _ in range(UNDO_TRIES):
-            try:
-                await self.runtime.delete(sandbox)
-            except (Refused, Transient, UnknownOutcome) as why:
-                self._log.info("{sandbox} is not deleted yet: {why}", sandbox=sandbox, why=str(why))
-                await deferLater(self.clock, UNDO_SECONDS)
-                continue
-            await self._close(sandbox, 0, destroyed=True, forgive_create=True)
-            await self.doors.release(intent)
+        await self.doors.undo(intent, sandbox)
+        try:
+            await self.runtime.delete(sandbox)
+        except (Refused, Transient, UnknownOutcome) as why:
+            self._log.info("{sandbox} is not deleted yet: {why}", sandbox=sandbox, why=str(why))
             return
-        self._log.error("{sandbox} could not be deleted and is metered", sandbox=sandbox)
-
-    def _lost(self, failure: Failure) -> None:
-        self._log.failure("something could not be undone", failure=failure)
+        await self._close(sandbox, 0, destroyed=True, forgive_create=True)
+        await self.doors.release(evolve(intent, sandbox=sandbox))
 
     async def _undo_failed_create(self, intent: Intent, why: DaytonaRefused) -> None:
         """A 400 may leave a row behind; unowned leftovers plus recover are free compute."""

@@ -169,6 +169,7 @@ class Reconciler:
                 self._log.info("released {reference}", reference=intent.reference)
             case DeleteLeftover(sandbox, intent):
                 await self.runtime.delete(sandbox)
+                await self.closer.undone(sandbox)
                 await self.doors.release(intent)
             case Report(sandbox, text):
                 if sandbox not in self._reported:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from attrs import frozen
 from twisted.logger import Logger
 
-from sandbox_billing.errors import Refused
+from sandbox_billing.errors import BrokenLaw, Refused
 from sandbox_billing.interfaces import IDoors, IMeter, IWallClock, Stored
 from sandbox_billing.ledger.account import Mirror
 from sandbox_billing.ledger.hold import hold_for
@@ -52,7 +52,14 @@ class Repricer:
             if stored is None or stored.value.started_at is None:
                 continue
             if stored.value.signer_version < card.signer_version:
-                await self._split(stored, card)
+                try:
+                    await self._split(stored, card)
+                except BrokenLaw as why:
+                    # The wallet must still be judged: this one keeps its old price.
+                    self._log.critical(
+                        "{sandbox} cannot be repriced: {why}", sandbox=sandbox, why=str(why)
+                    )
+                    continue
                 moved = True
         return moved
 

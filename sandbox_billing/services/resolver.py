@@ -123,10 +123,12 @@ class Resolver:
                 reasons[owner] = QUARANTINED
             elif isinstance(ruling.after.state, Partial):
                 reasons.setdefault(owner, "insufficient_balance")
-        blocked = [
-            BlockedWallet(await self.funds.funds(wallet), reason)
-            for wallet, reason in reasons.items()
-        ]
+        blocked = []
+        for wallet, reason in reasons.items():
+            funds = await self.funds.funds(wallet)
+            # A quarantine is lifted by a human, never by what else becomes of the wallet.
+            kept = QUARANTINED if funds.blocked == QUARANTINED else reason
+            blocked.append(BlockedWallet(funds, kept))
         await self.queue.resolve(batch, block, rulings, accounts, blocked)
         self._log.info(
             "batch {batch} settled in block {block}: {count} vouchers, {gas} gas",

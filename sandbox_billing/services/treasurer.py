@@ -8,10 +8,10 @@ on a mirror that is too old.
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import define, field
 from twisted.logger import Logger
 
-from sandbox_billing.errors import Transient
+from sandbox_billing.errors import BrokenLaw, Transient
 from sandbox_billing.interfaces import (
     BlockedWallet,
     IChain,
@@ -37,7 +37,7 @@ AGAIN_SECONDS = 30
 """A blocked wallet that still runs something is looked at again after so long."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True, eq=False)
 class Treasurer:
     """
     @ivar doors: Adds the accounts of wallets that were adopted before they were mirrored.
@@ -51,6 +51,7 @@ class Treasurer:
     chain: IChain
     wall: IWallClock
     policy: Policy
+    _broken: list[BrokenLaw] = field(factory=list, init=False)
     _log = Logger()
 
     async def turn(self) -> None:
@@ -64,6 +65,10 @@ class Treasurer:
             # All of them: those whose time has come must not wait behind those that moved.
             await gather(*(self._look(wallet, mirror.value, now) for wallet in sorted(fresh)))
             seen |= fresh
+        if self._broken:
+            broken = self._broken[0]
+            self._broken.clear()
+            raise broken
 
     async def _look(self, wallet: Address, mirror: Mirror, now: UnixSeconds) -> None:
         funds = await self.funds.funds(wallet)
@@ -76,8 +81,16 @@ class Treasurer:
             except Stale:
                 self._log.debug("{wallet} is read again on the next turn", wallet=wallet.hex)
             return
+        if funds.account.value.block > mirror.block.number:
+            # Read with a batch, ahead of the mirror: the mirror's version and grace are not
+            # of that block yet.  It is looked at again on the next turn.
+            return
         try:
             await self._decide(funds, mirror, now)
+        except BrokenLaw as why:
+            # One wallet's; nobody else waits for it.
+            self._log.critical("{wallet}: {why}", wallet=wallet.hex, why=str(why))
+            self._broken.append(why)
         except Stale:
             # Its exposure moved while we looked; it is still marked to be looked at.
             self._log.debug("{wallet} moved meanwhile", wallet=wallet.hex)

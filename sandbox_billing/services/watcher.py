@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
-from sandbox_billing.errors import Refused
+from sandbox_billing.errors import BrokenLaw
 from sandbox_billing.interfaces import (
     AccountEvent,
     Happenings,
@@ -27,10 +27,24 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.ledger.account import BlockRef, Mirror, ServiceRecord
 from sandbox_billing.ledger.identity import Address
-from sandbox_billing.ledger.metering import tick_now
+from sandbox_billing.ledger.metering import Session, tick_now
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.resolver import Resolver
+
+
+NEWCOMER_TRIES = 10
+
+
+@frozen
+class Affected:
+    """
+    @ivar sessions: Of wallets that may leave, or have revoked.
+    @ivar revoked: Those that have.
+    """
+
+    sessions: tuple[Stored[Session], ...]
+    revoked: frozenset[Address]
 
 
 @frozen(kw_only=True)
@@ -65,8 +79,12 @@ class Watcher:
         happened = await self._read(first, height)
         broken = await self.resolver.resolve_up_to(block, happened)
         # Before the mirror moves on: what is done twice is harmless, what is lost is not.
-        await self._react(block, happened.events)
+        running = await self._affected(block, happened.events)
+        broken += await self._charge(running)
+        await self._stop(running)
         await self._step(before, block, happened, self._stamp(before, head), everybody=replaced)
+        # Again: until the mirror knew of the revoke, an order for it seemed to have no reason.
+        await self._stop(running)
         if broken:
             # Told only now: everybody else's mirror goes on.
             raise broken[0]
@@ -184,7 +202,23 @@ class Watcher:
             version_changed_at=now if raised else (old.version_changed_at if old else None),
             updated_at=stamp,
         )
-        await self.mirror.step(before, after, accounts, happened.settlements, services, known=known)
+        for _ in range(NEWCOMER_TRIES):
+            try:
+                await self.mirror.step(
+                    before, after, accounts, happened.settlements, services, known=known
+                )
+            except Stale:
+                # Somebody was mirrored at the old block meanwhile: read the newcomers alone,
+                # so that no crowd of them can hold the step up.
+                now_known = await self.mirror.wallets()
+                newcomers = [wallet for wallet in now_known if wallet not in set(known)]
+                if not newcomers:
+                    raise
+                known = now_known
+                accounts = (*accounts, *await self.chain.accounts(newcomers, block))
+            else:
+                return
+        raise Stale("new wallets come faster than they can be read")
 
     async def _leaving_at(
         self, old: Mirror | None, block: BlockRef, events: Sequence[AccountEvent]
@@ -194,28 +228,43 @@ class Watcher:
             return await self.chain.leaving_at(block)
         return old.leaving_at
 
-    async def _react(self, at: BlockRef, events: Sequence[AccountEvent]) -> None:
-        """
-        A refund request or a revoke: what ran is charged at once; a revoke stops (§4.8).
-        """
+    async def _affected(self, at: BlockRef, events: Sequence[AccountEvent]) -> Affected:
+        """What runs for wallets that asked for a refund or revoked (§4.8)."""
         leaving = {e.wallet for e in events if e.name == "RefundRequested"}
-        revoked = {e.wallet for e in events if e.name == "TEESignerAcknowledged"}
-        if not leaving and not revoked:
-            return
-        accounts = await self.chain.accounts([w for w in revoked if w is not None], at)
-        revoked = {account.wallet for account in accounts if not account.acknowledged}
+        told = {e.wallet for e in events if e.name == "TEESignerAcknowledged"} - {None}
+        if not leaving and not told:
+            return Affected((), frozenset())
+        accounts = await self.chain.accounts([w for w in told if w is not None], at)
+        revoked = frozenset(account.wallet for account in accounts if not account.acknowledged)
+        sessions = tuple(
+            session
+            for session in await self.meter.sessions()
+            if session.value.owner in leaving or session.value.owner in revoked
+        )
+        return Affected(sessions, revoked)
+
+    async def _charge(self, affected: Affected) -> tuple[BrokenLaw, ...]:
+        """Charge what ran so far, before the money can leave."""
+        broken = []
         now = self.wall.now()
-        for session in await self.meter.sessions():
-            owner = session.value.owner
-            if owner not in leaving and owner not in revoked:
-                continue
+        for session in affected.sessions:
             seen_at = await self.meter.seen_at(session.value.sandbox)
             step = tick_now(session.value, seen_at=seen_at, now=now)
-            if step is not None:
-                try:
-                    await self.meter.charge(session, step)
-                except (Stale, Refused):
-                    # Charged or closed by somebody else: the tick comes anyway.
-                    self._log.info("{sandbox} moved meanwhile", sandbox=session.value.sandbox)
-            if owner in revoked:
+            if step is None:
+                continue
+            try:
+                await self.meter.charge(session, step)
+            except Stale:
+                # Charged or closed by somebody else, or charged on an earlier try.
+                self._log.info("{sandbox} moved meanwhile", sandbox=session.value.sandbox)
+            except BrokenLaw as why:
+                self._log.critical("{sandbox}: {why}", sandbox=session.value.sandbox, why=str(why))
+                broken.append(why)
+        return tuple(broken)
+
+    async def _stop(self, affected: Affected) -> None:
+        """A revoke stops at once."""
+        now = self.wall.now()
+        for session in affected.sessions:
+            if session.value.owner in affected.revoked:
                 await self.stops.order(session.value.sandbox, "not_acknowledged", now)

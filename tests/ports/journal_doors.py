@@ -10,7 +10,7 @@ from zope.interface.verify import verifyObject
 from sandbox_billing.adapters.redis.commit import Write
 from sandbox_billing.errors import BadInput, BrokenLaw, Transient
 from sandbox_billing.interfaces import BlockedWallet, IDoors, Stale
-from sandbox_billing.ledger.hold import hold_field, session_value
+from sandbox_billing.ledger.hold import UNDO, hold_field, session_value
 from sandbox_billing.ledger.identity import SandboxId, create_charge_id
 from sandbox_billing.ledger.metering import close
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
@@ -168,6 +168,19 @@ class DoorsCase(JournalCase):
         await doors.reserve(wanted, await doors.funds(OWNER))
         await doors.release(wanted)
         await self.unchanged(Stale, lambda: doors.open_session(wanted, session(), None))
+
+    async def test_undo(self) -> None:
+        """An order to undo holds no money, opens no session, and may be given again."""
+        doors, wanted = self.world.journal.doors, intent()
+        await doors.reserve(wanted, await doors.funds(OWNER))
+        for _ in range(2):
+            await doors.undo(wanted, SandboxId(SB))
+            (order,) = await doors.intents_of(SandboxId(SB))
+            self.assertEqual((order.reference, order.action), (wanted.reference, UNDO))
+            self.assertEqual(order.hold, 0)
+            self.assertNotIn(hold_field(wanted.reference), await self.exposure())
+        await doors.release(order)
+        self.assertEqual(await doors.intents_of(SandboxId(SB)), ())
 
     async def test_open_second(self) -> None:
         """Who comes second gets the session that is open, and gives its hold back."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from sandbox_billing.devnet.daytona import Fault, FaultKind, Timings
-from sandbox_billing.interfaces import TooSlow
+from sandbox_billing.errors import UnknownOutcome
 from sandbox_billing.ledger.identity import SandboxId
 from tests.fixtures import (
     ALICE,
@@ -208,7 +208,7 @@ class IntentTests(WorldCase):
         world.run(world.process.intake.stop(ALICE, sandbox))
         world.advance(15)
         world.simulator.faults.add(Fault(kind=FaultKind.LOSE_REPLY, route="start", effect=False))
-        self.fails(TooSlow, world.process.intake.start(ALICE, sandbox))
+        self.fails(UnknownOutcome, world.process.intake.start(ALICE, sandbox))
         world.advance(330)
         self.assertEqual(dict(world.funds().exposure.fields), {})
         world.run(world.process.intake.start(ALICE, sandbox))
@@ -241,7 +241,7 @@ class SizeTests(WorldCase):
         big = evolve(world.simulator.snapshots[first], cpu=4, memory=8)
         world.simulator.snapshots[first] = big
         world.simulator.lose_reply_next(route="create")
-        self.fails(TooSlow, world.process.intake.create(ALICE, {}, auto_stop_minutes=None))
+        self.fails(UnknownOutcome, world.process.intake.create(ALICE, {}, auto_stop_minutes=None))
         world.until(lambda: world.session(SB) is not None)
         self.assertEqual(world.session(SB).rate, 48_000)
         world.until(lambda: world.state(SB) == "stopped", 60)

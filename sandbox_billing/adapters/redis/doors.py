@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Read, absent, holds
@@ -25,10 +25,10 @@ from sandbox_billing.adapters.redis.store import (
 )
 from sandbox_billing.interfaces import IDoors, SandboxRecord, Stored, WalletFunds
 from sandbox_billing.ledger.account import Account, Mirror
-from sandbox_billing.ledger.hold import Exposure, Intent, hold_field
+from sandbox_billing.ledger.hold import UNDO, Exposure, Intent, hold_field
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import Session, Tick
-from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.voucher import Charge
 
 
@@ -67,6 +67,16 @@ class RedisDoors:
     async def release(self, intent: Intent) -> None:
         draft = self.store.draft(f"release {intent.reference}")
         end_intent(draft, intent)
+        await self.store.carry_out(draft.commit())
+
+    async def undo(self, intent: Intent, sandbox: SandboxId) -> None:
+        keys = self.store.keys
+        order = evolve(intent, action=UNDO, sandbox=sandbox, hold=Neuron(0))
+        draft = self.store.draft(f"undo {intent.reference}")
+        draft.write("SET", keys.intent(order.reference), stored_form(order))
+        draft.write("ZADD", keys.intents(), order.created_at, order.reference)
+        draft.write("SADD", keys.intents_of(sandbox), order.reference)
+        draft.conceal(order.owner, hold_field(order.reference))
         await self.store.carry_out(draft.commit())
 
     async def intents_of(self, sandbox: SandboxId) -> tuple[Intent, ...]:

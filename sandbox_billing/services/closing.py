@@ -50,7 +50,7 @@ class Closer:
         await self._close(sandbox, sent_at, destroyed=destroyed, forgive_create=False, only=None)
 
     async def undone(self, sandbox: SandboxId) -> None:
-        """It was deleted as if it had never been: nothing more is charged, nor its creation."""
+        """It is deleted as if it had never been: nothing more is charged, nor its creation."""
         await self._close(sandbox, UnixSeconds(0), destroyed=True, forgive_create=True, only=None)
 
     async def _close(

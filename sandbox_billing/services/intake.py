@@ -201,14 +201,16 @@ class Intake:
 
         Daytona deletes nothing that is in transition, and creating may take minutes: the
         order is stored first, and the reconciler carries it out when Daytona refuses now.
+        What a sweep may have metered meanwhile is forgiven before the delete, which may be
+        the last that anybody hears of the sandbox.
         """
         await self.doors.undo(intent, sandbox)
+        await self._close(sandbox, 0, destroyed=True, forgive_create=True)
         try:
             await self.runtime.delete(sandbox)
         except (Refused, Transient, UnknownOutcome) as why:
             self._log.info("{sandbox} is not deleted yet: {why}", sandbox=sandbox, why=str(why))
             return
-        await self._close(sandbox, 0, destroyed=True, forgive_create=True)
         await self.doors.release(evolve(intent, sandbox=sandbox))
 
     async def _undo_failed_create(self, intent: Intent, why: DaytonaRefused) -> None:

@@ -168,8 +168,8 @@ class Reconciler:
                 await self.doors.release(intent)
                 self._log.info("released {reference}", reference=intent.reference)
             case DeleteLeftover(sandbox, intent):
-                await self.runtime.delete(sandbox)
                 await self.closer.undone(sandbox)
+                await self.runtime.delete(sandbox)
                 await self.doors.release(intent)
             case Report(sandbox, text):
                 if sandbox not in self._reported:

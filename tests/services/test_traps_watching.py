@@ -15,6 +15,7 @@ from sandbox_billing.devnet.daytona import Fault, FaultKind
 from sandbox_billing.interfaces import BlockedWallet, CannotPay
 from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address, SandboxId
+from sandbox_billing.ledger.resources import Resources
 from sandbox_billing.services.watcher import Watcher
 from tests.fixtures import ALICE, BOB, FEE, HOLD, World, WorldCase
 from tests.services.test_traps import DEARER
@@ -138,6 +139,24 @@ class WatchingTests(WorldCase):
         world.fund(10**6)
         world.advance(150)
         self.assertEqual(world.funds().blocked, QUARANTINED)
+
+    def test_undone_with_a_lost_reply(self) -> None:
+        """What a sweep had metered meanwhile costs nothing, also when no delete is answered."""
+        world = self.world
+        world.process.turns["settler"].stopService()
+        sandbox = world.create()
+        world.advance(5)
+        admission, intake = world.process.parts.admission, world.process.intake
+        quote = world.run(admission.quote(ALICE, Resources(cpu=1, memory_gib=1), creating=True))
+        intent = intake._intent("create", ALICE, None, quote, None)
+        world.simulator.lose_reply_next(route="delete")
+        world.run(intake._undo(intent, sandbox))
+        world.kill()
+        world.advance(3)
+        world.restart()
+        world.until(lambda: world.quiet, 700)
+        self.assertEqual(world.state(sandbox), "gone")
+        self.assertEqual(world.amounts(), {})
 
     def test_undone_after_a_restart(self) -> None:
         """What was refused to the user is deleted and not charged, whoever dies meanwhile."""

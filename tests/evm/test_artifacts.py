@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -117,6 +119,45 @@ class ArtifactTests(SynchronousTestCase):
         for name in ("Serving", "../abi/SandboxServing", ""):
             with self.assertRaises(BadInput):
                 load(name)
+
+    def test_compiler(self) -> None:
+        """What an explorer asks for: full name, long version, and sources with no import open."""
+        for name in CONTRACTS:
+            artifact = load(name)
+            self.assertRegex(artifact.compiler_version, r"\Av0\.8\.\d+\+commit\.[0-9a-f]{8}\Z")
+            given = artifact.standard_input
+            self.assertEqual({"language", "sources", "settings"}, set(given))
+            self.assertIn(artifact.source_name, given["sources"])
+            self.assertEqual("cancun", given["settings"]["evmVersion"])
+            self.assertTrue(given["settings"]["optimizer"]["enabled"])
+            for unit, source in given["sources"].items():
+                imported = re.findall(r'^(?:import|\}) .*?"([^"]+)";', source["content"], re.M)
+                for each in imported:
+                    folder = posixpath.dirname(unit) if each.startswith(".") else ""
+                    wanted = posixpath.normpath(posixpath.join(folder, each))
+                    self.assertIn(wanted, given["sources"], unit)
+
+    def test_immutables(self) -> None:
+        """Only the proxy has a place that its constructor fills in, the beacon's; it is zero."""
+        places = {name: load(name).immutables for name in CONTRACTS}
+        self.assertEqual(
+            {"SandboxServing", "UpgradeableBeacon"}, {n for n in places if not places[n]}
+        )
+        ((start, length),) = places["BeaconProxy"]
+        code = bytes.fromhex(load("BeaconProxy").deployed_bytecode[2:])
+        self.assertEqual((32, bytes(32)), (length, code[start : start + length]))
+
+    def test_notices(self) -> None:
+        """Every error of our own has a sentence that says when it is thrown."""
+        own = load("SandboxServing").standard_input["sources"]
+        declared = re.findall(
+            r"^ +error (\w+)\(", own["src/interfaces/ISandboxServing.sol"]["content"], re.M
+        )
+        self.assertTrue(declared)
+        notices = load("SandboxServing").notices
+        told = {signature.split("(")[0]: notice for signature, notice in notices.items()}
+        for name in declared:
+            self.assertGreater(len(told.get(name, "")), 15, name)
 
     def test_fits_on_chain(self) -> None:
         """EIP-170: no contract is larger than 24,576 bytes."""

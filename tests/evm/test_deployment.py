@@ -160,6 +160,13 @@ class UpgradeTests(EvmCase):
                     ("createFee", "3", 0),
                     ("pricePerMemGBPerMin", "4", 0),
                 ],
+                # OpenZeppelin's, under names of ERC-7201
+                "struct Initializable.InitializableStorage": [
+                    ("_initialized", "0", 0),
+                    ("_initializing", "0", 8),
+                ],
+                "struct OwnableUpgradeable.OwnableStorage": [("_owner", "0", 0)],
+                "struct Ownable2StepUpgradeable.Ownable2StepStorage": [("_pendingOwner", "0", 0)],
             },
             members,
         )

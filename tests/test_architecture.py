@@ -50,7 +50,7 @@ def room(name: str, *may: str, rooms: Iterable[str] = ()) -> Room:
 
 BELOW_ADAPTERS = ("interfaces", "ledger", "signing")
 KEYS = ("coincurve", "eth_abi", "eth_account", "eth_keys", "eth_utils")
-CHAIN = (*KEYS, "hexbytes", "requests", "urllib3", "web3")
+CHAIN = (*KEYS, "hexbytes", "requests", "rlp", "urllib3", "web3")
 """One technology with its own helpers: web3 brings requests and the Ethereum packages."""
 
 ROOMS = (

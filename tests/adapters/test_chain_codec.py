@@ -8,6 +8,8 @@ from typing import Any
 
 from attrs import evolve
 from eth_abi.abi import encode
+from eth_account import Account
+from eth_account.messages import encode_typed_data
 from eth_utils.crypto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,16 +20,23 @@ from sandbox_billing.adapters.chain.artifacts import load
 from sandbox_billing.adapters.chain.codec import Codec, Log, Undecodable
 from sandbox_billing.adapters.chain.contract import CONTRACT
 from sandbox_billing.adapters.chain.logs import interpret
-from sandbox_billing.adapters.chain.settle import settle_calldata
+from sandbox_billing.adapters.chain.settle import batch_calldata, settle_calldata
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import Line
 from sandbox_billing.ledger.account import BlockRef
 from sandbox_billing.ledger.identity import Address, Nonce
 from sandbox_billing.ledger.money import UINT256_MAX, UnixSeconds, neuron
+from sandbox_billing.signing.eip712 import EIP712Domain
+from sandbox_billing.signing.key import SigningKey
+from tests.evm.harness import TYPES
 
 
 CODEC = Codec(CONTRACT)
 USER, PROVIDER, STRANGER = (Address(f"0x{digit * 40}") for digit in "123")
+DOMAIN = EIP712Domain(16602, STRANGER)
+SIGNER = SigningKey.from_bytes(b"\x11" * 32)
+"""wire.md's well-known development key; it never guards real money."""
+
 BLOCK = BlockRef(number=7, hash="0x" + "ab" * 32, timestamp=UnixSeconds(1_700_000_000))
 
 amounts = st.integers(min_value=0, max_value=UINT256_MAX)
@@ -76,6 +85,51 @@ class CodecTests(SynchronousTestCase):
             ],
         )
         self.assertEqual("0x" + settle_calldata(CODEC, PROVIDER, vouchers).hex(), expected)
+
+    @given(st.lists(lines(), max_size=3))
+    def test_batch_call(self, vouchers: list[Line]) -> None:
+        """One signature over all lines, in their order; the library recovers our key from it."""
+        call = batch_calldata(CODEC, PROVIDER, vouchers, domain=DOMAIN, signer=SIGNER)
+        serving = Web3().eth.contract(abi=load(CONTRACT).abi)
+        function, said = serving.decode_function_input("0x" + call.hex())
+        self.assertEqual(function.fn_name, "settleBatch")
+        self.assertEqual(
+            [(row["user"].lower(), row["totalFee"], row["nonce"]) for row in said["lines"]],
+            [(v.user.hex, v.fee, v.nonce) for v in vouchers],
+        )
+        message = {
+            "provider": PROVIDER.hex,
+            "vouchers": [
+                {
+                    "user": v.user.hex,
+                    "provider": PROVIDER.hex,
+                    "usageHash": bytes.fromhex(v.usage_hash.removeprefix("0x")),
+                    "nonce": v.nonce,
+                    "totalFee": v.fee,
+                }
+                for v in vouchers
+            ],
+        }
+        typed = encode_typed_data(
+            {
+                "name": "0G Sandbox Serving",
+                "version": "1",
+                "chainId": DOMAIN.chain_id,
+                "verifyingContract": DOMAIN.contract.hex,
+            },
+            TYPES,
+            message,
+        )
+        signer = Account.recover_message(typed, signature=said["signature"])
+        self.assertEqual(Address(signer), SIGNER.address)
+
+    def test_bad_batch_line(self) -> None:
+        """A usage hash of another length is refused before anything is signed."""
+        bad = Line(
+            user=USER, fee=neuron(1), usage_hash="5a" * 31, nonce=Nonce(1), signature="0b" * 65
+        )
+        with self.assertRaises(BadInput):
+            batch_calldata(CODEC, PROVIDER, [bad], domain=DOMAIN, signer=SIGNER)
 
     def test_bad_lines(self) -> None:
         """A hash or signature of another length, or no hex, is refused before it is sent."""

@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 
 from eth_account import Account as EthAccount
 from eth_account.signers.local import LocalAccount
+from eth_utils.abi import function_abi_to_4byte_selector
 from hexbytes import HexBytes
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import TestCase
 from web3 import Web3
-from web3.contract.contract import ContractFunction
+from web3.contract.contract import ContractConstructor, ContractFunction
 from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse, TxReceipt
 from zope.interface import implementer
@@ -92,7 +93,9 @@ class Stage:
         self.chain.mine()
         self.chain.mine()
         self.before_deployment = self.chain.head.number
-        self.proxy = deploy_stack(self.w3, self.owner, STAKE, wait=self._mined).proxy
+        deployed = deploy_stack(self.w3, self.owner, STAKE, wait=self._mined)
+        self.proxy, self.beacon = deployed.proxy, deployed.beacon
+        self.implementation = deployed.implementation
         self.contract_block = self.chain.head.number
         self.serving = self.w3.eth.contract(address=self.proxy, abi=load("SandboxServing").abi)
         self.contract = Address(self.proxy)
@@ -108,7 +111,9 @@ class Stage:
         """Money out of nothing."""
         self.chain.set_balance(bytes.fromhex(to[2:]), amount)
 
-    def send(self, call: ContractFunction, sender: LocalAccount, value: int = 0) -> bytes:
+    def send(
+        self, call: ContractFunction | ContractConstructor, sender: LocalAccount, value: int = 0
+    ) -> bytes:
         """Put a call into the pool; it is mined with the next block."""
         head = self.w3.eth.get_block("latest")
         transaction = call.build_transaction(
@@ -125,7 +130,9 @@ class Stage:
         signed = sender.sign_transaction(transaction)
         return bytes(self.w3.eth.send_raw_transaction(signed.raw_transaction))
 
-    def act(self, call: ContractFunction, sender: LocalAccount, value: int = 0) -> TxReceipt:
+    def act(
+        self, call: ContractFunction | ContractConstructor, sender: LocalAccount, value: int = 0
+    ) -> TxReceipt:
         """
         Mine a call.
 
@@ -135,7 +142,7 @@ class Stage:
         if not self.chain.automine:
             self.chain.mine()
         receipt = self._mined(HexBytes(sent))
-        assert receipt["status"] == 1, f"{call.fn_name} reverted"
+        assert receipt["status"] == 1, f"{call} reverted"
         return receipt
 
     def register(
@@ -209,9 +216,53 @@ class Stage:
         ]
         return self.act(self.serving.functions.settleFeesWithTEE(vouchers), self.provider)
 
+    def upgrade(self, implementation: str) -> None:
+        """What the proxy runs from the next block on."""
+        beacon = self.w3.eth.contract(address=self.beacon, abi=load("UpgradeableBeacon").abi)
+        self.act(beacon.functions.upgradeTo(implementation), self.owner)
+
+    def without(self, *functions: str) -> str:
+        """
+        Deploy an implementation that is ours but for some functions: calls of those revert
+        and say nothing, as where they never were.
+
+        @return: Its address.
+        """
+        self.chain.automine = True
+        code = _all_but(self.implementation, [self.serving.functions[f] for f in functions])
+        factory = self.w3.eth.contract(abi=[], bytecode=code)
+        receipt = self.act(factory.constructor(), self.owner)
+        self.chain.automine = False
+        return receipt["contractAddress"]
+
     def reorg(self, depth: int, *, keep: bool = False) -> None:
         """Other blocks in the place of the newest ones."""
         self.chain.reorg(depth, keep_transactions=keep)
+
+
+def _all_but(implementation: str, functions: Sequence[Any]) -> str:
+    """
+    Creation code of a contract that reverts without data for some selectors, and hands
+    every other call on to C{implementation}, in its caller's storage.
+    """
+    refused = b""
+    # PUSH0 CALLDATALOAD PUSH1 224 SHR
+    head = bytes.fromhex("5f3560e01c")
+    # CALLDATASIZE PUSH0 PUSH0 CALLDATACOPY, DELEGATECALL(GAS, implementation, all of it),
+    # RETURNDATASIZE PUSH0 PUSH0 RETURNDATACOPY
+    body = bytes.fromhex("365f5f375f5f365f73" + implementation[2:] + "5af43d5f5f3e")
+    # Each: DUP1 PUSH4 selector EQ PUSH1 target JUMPI
+    refusing = len(head) + 10 * len(functions) + len(body) + 3
+    for function in functions:
+        selector = function_abi_to_4byte_selector(function.abi)
+        refused += b"\x80\x63" + selector + b"\x14\x60" + bytes([refusing]) + b"\x57"
+    # PUSH1 done JUMPI | refusing: JUMPDEST RETURNDATASIZE PUSH0 REVERT | done: JUMPDEST ... RETURN
+    done = refusing + 4
+    tail = b"\x60" + bytes([done]) + bytes.fromhex("575b3d5ffd5b3d5ff3")
+    runtime = head + refused + body + tail
+    # PUSH1 size DUP1 PUSH1 10 PUSH0 CODECOPY PUSH0 RETURN
+    creation = b"\x60" + bytes([len(runtime)]) + bytes.fromhex("80600a5f395ff3") + b"\x00"
+    return "0x" + (creation + runtime).hex()
 
 
 _STAGE: list[tuple[Stage, int]] = []

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
+from sandbox_billing.adapters.chain.capabilities import Capabilities
 from sandbox_billing.adapters.chain.codec import Codec
 from sandbox_billing.adapters.chain.contract import CONTRACT, ContractReader
 from sandbox_billing.adapters.chain.logs import LogReader
@@ -39,6 +40,7 @@ from sandbox_billing.ledger.account import Account, BlockRef, ServiceRecord
 from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.identity import Address, Nonce
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
+from sandbox_billing.signing.eip712 import EIP712Domain
 
 
 P = ParamSpec("P")
@@ -126,6 +128,7 @@ class Web3Chain:
         ]
         nodes = Nodes(each, chain_id=settings.chain_id, seconds=reactor.seconds)
         headers = Headers()
+        reader = ContractReader(nodes, settings.contract, codec)
         return cls(
             reactor=reactor,
             read_pool=read_pool,
@@ -133,7 +136,7 @@ class Web3Chain:
             reads=ChainReads(
                 nodes,
                 headers,
-                ContractReader(nodes, settings.contract, codec),
+                reader,
                 codec,
                 provider=settings.provider,
                 sender=signer.address,
@@ -151,6 +154,13 @@ class Web3Chain:
                 contract=settings.contract,
                 provider=settings.provider,
                 codec=codec,
+                capabilities=Capabilities(
+                    reader,
+                    codec,
+                    provider=settings.provider,
+                    domain=EIP712Domain(settings.chain_id, settings.contract),
+                    signer=signer,
+                ),
                 signer=signer,
                 policy=settings.gas,
                 now=clock.now,

@@ -102,6 +102,14 @@ class Codec:
                 "is the settlement contract deployed at this address and block?"
             ) from None
 
+    def is_call(self, function: str, data: bytes) -> bool:
+        """Whether call data is for that function."""
+        return data[:4] == self._selectors[function]
+
+    def is_own_error(self, data: bytes) -> bool:
+        """Whether a revert's data is one of the contract's custom errors."""
+        return data[:4] in self._errors
+
     def error_name(self, data: bytes) -> str:
         """
         What a revert says, from its data: a custom error's name, never a node's prose.

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
+from sandbox_billing.adapters.chain.raw import read_raw
 from sandbox_billing.errors import Refused
 from sandbox_billing.ledger.batch import Attempt
 
@@ -89,12 +90,7 @@ def fees_of(attempt: Attempt) -> Fees:
     """
     What a signed transaction offers; the tip of one of type 2 is read from its bytes.
     """
-    raw = bytes.fromhex(attempt.raw.removeprefix("0x"))
-    if raw[:1] != b"\x02":
+    tip = read_raw(attempt).tip
+    if tip is None:
         return LegacyFees(attempt.fee_cap)
-    # Half a second, paid at the first bump.
-    from eth_account.typed_transactions.typed_transaction import TypedTransaction
-    from hexbytes import HexBytes
-
-    fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
-    return DynamicFees(tip=int(fields["maxPriorityFeePerGas"]), cap=attempt.fee_cap)
+    return DynamicFees(tip=tip, cap=attempt.fee_cap)

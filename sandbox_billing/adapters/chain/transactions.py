@@ -16,6 +16,7 @@ from typing import Any
 from attrs import frozen
 from eth_utils.crypto import keccak
 
+from sandbox_billing.adapters.chain.capabilities import Capabilities
 from sandbox_billing.adapters.chain.codec import Codec
 from sandbox_billing.adapters.chain.contract import revert_of
 from sandbox_billing.adapters.chain.fees import (
@@ -34,13 +35,15 @@ from sandbox_billing.adapters.chain.node import (
     quantity,
 )
 from sandbox_billing.adapters.chain.nodes import Nodes, found_header
-from sandbox_billing.adapters.chain.settle import settle_calldata
+from sandbox_billing.adapters.chain.raw import read_raw
+from sandbox_billing.adapters.chain.settle import SETTLE_BATCH, batch_calldata, settle_calldata
 from sandbox_billing.errors import Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import ISigner, Line
 from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.signing.eip55 import checksum
+from sandbox_billing.signing.eip712 import EIP712Domain
 
 
 _REMEMBERED_CALLS = 256
@@ -97,6 +100,7 @@ class Transactions:
         contract: Address,
         provider: Address,
         codec: Codec,
+        capabilities: Capabilities,
         signer: ISigner,
         policy: GasPolicy,
         now: Callable[[], UnixSeconds],
@@ -105,6 +109,8 @@ class Transactions:
         self._contract = contract
         self._provider = provider
         self._codec = codec
+        self._capabilities = capabilities
+        self._domain = EIP712Domain(nodes.chain_id, contract)
         self._signer = signer
         self._policy = policy
         self._now = now
@@ -162,10 +168,17 @@ class Transactions:
         """
         See L{interfaces.IChain.prepare}.
 
+        A bump repeats the call of what it replaces, byte for byte (T-1).
+
         @raise Refused: Also when the whole call reverts, or gas costs more than the cap.
         """
-        data = self._calldata(lines)
-        one = self._calldata(lines[:1])
+        if replacing is None:
+            batched = self._nodes.ask(self._capabilities.settles_batches)
+            data = self._calldata(lines, batched=batched)
+        else:
+            data = read_raw(replacing).data
+            batched = self._codec.is_call(SETTLE_BATCH, data)
+        one = self._calldata(lines[:1], batched=batched)
         market = self._nodes.ask(lambda node: self._market(node, data, one, len(lines)))
         fees, gas = market.fees, market.gas
         if replacing is not None:
@@ -175,11 +188,15 @@ class Transactions:
         if gas > market.gas_limit:
             raise Refused(f"{len(lines)} vouchers are more than a block takes; send fewer")
         self._check_purse(market.balance, gas, fees)
-        nonce = self._account_nonce(data) if replacing is None else replacing.account_nonce
+        nonce = self._account_nonce(lines) if replacing is None else replacing.account_nonce
         return self._sign(data, nonce, gas, fees)
 
-    def _calldata(self, lines: Sequence[Line]) -> bytes:
-        return settle_calldata(self._codec, self._provider, lines)
+    def _calldata(self, lines: Sequence[Line], *, batched: bool) -> bytes:
+        if not batched:
+            return settle_calldata(self._codec, self._provider, lines)
+        return batch_calldata(
+            self._codec, self._provider, lines, domain=self._domain, signer=self._signer
+        )
 
     def _market(self, node: Node, data: bytes, one: bytes, lines: int) -> _Market:
         """
@@ -251,16 +268,17 @@ class Transactions:
                 f"cost {gas * fees.cap}; send it some"
             )
 
-    def _account_nonce(self, data: bytes) -> int:
+    def _account_nonce(self, lines: Sequence[Line]) -> int:
         """
-        The next one; or, for a call that was prepared before, the same one again.
+        The next one; or, for lines that were prepared before, the same one again.
 
         The caller may have failed to store what it was given: were its account nonce left
         unused, every later transaction would wait behind the gap.  If it was stored after
         all, two transactions share the nonce and one of them can be mined (T-1).
         """
         counts = self.nonces()
-        call = keccak(data)
+        # By what is settled, not by the call: an upgrade meanwhile may have changed that.
+        call = keccak(settle_calldata(self._codec, self._provider, lines))
         with self._lock:
             nonce = self._given.pop(call, -1)
             if nonce < counts.mined:

@@ -16,7 +16,7 @@ from functools import reduce
 from operator import or_
 from typing import Final
 
-import rlp  # type: ignore[import-untyped]
+import rlp
 from attrs import field, frozen
 from eth.abc import (
     BlockHeaderAPI,

@@ -6,7 +6,7 @@ Tests: C{tests/devnet/test_chain_mempool.py}.
 
 from __future__ import annotations
 
-import rlp  # type: ignore[import-untyped]
+import rlp
 from attrs import field, frozen
 from eth.abc import SignedTransactionAPI
 from eth.exceptions import UnrecognizedTransactionType

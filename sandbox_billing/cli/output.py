@@ -1,0 +1,183 @@
+"""
+What a command says: its result on stdout, everything else on stderr.
+
+With C{--json} stdout carries one JSON document and nothing else, also when the command
+fails: C{{"error": text, "code": exit status}}.  Amounts are decimal strings of neuron.
+
+Tests: L{tests.cli.test_output}.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, NoReturn, Protocol
+
+import click
+
+from sandbox_billing.cli.exits import FAMILIES, Exit, exit_of
+from sandbox_billing.errors import Refused
+
+
+Rows = Sequence[tuple[str, str]]
+
+_WIDE = 200
+"""Columns for a table that goes into a file or a pipe, where nothing is to be folded."""
+
+
+class Progress(Protocol):
+    """
+    Tells how far one piece of work is.
+    """
+
+    def say(self, text: str) -> None:
+        """@param text: What is being waited for now."""
+
+
+class _Lines:
+    """Progress where nobody watches: a line for each change."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def say(self, text: str) -> None:
+        if text != self._last:
+            click.echo(text, err=True)
+        self._last = text
+
+
+class Output:
+    """
+    One command's voice.
+
+    @ivar json: Whether a script listens.
+    """
+
+    def __init__(self, *, json: bool) -> None:
+        self.json = json
+
+    def note(self, text: str) -> None:
+        """A line for whoever watches; on stderr."""
+        click.echo(text, err=True)
+
+    def finish(self, document: Mapping[str, Any], *, title: str, rows: Rows) -> None:
+        """
+        The result; once, at the end.
+
+        @param document: For scripts; amounts in it are decimal strings already.
+        @param rows: For people: names and values.
+        """
+        self.finish_table(document, title=title, columns=("", ""), rows=rows)
+
+    def finish_table(
+        self,
+        document: Mapping[str, Any],
+        *,
+        title: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+    ) -> None:
+        """
+        As L{finish}, with columns of one's own.
+        """
+        if self.json:
+            click.echo(json.dumps(document, indent=2))
+            return
+        # A tenth of a second that --json and --help need not pay.
+        from rich.box import SIMPLE
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+        headed = any(columns)
+        table = Table(
+            title=title, box=SIMPLE, show_header=headed, title_justify="left", title_style="bold"
+        )
+        for place, column in enumerate(columns):
+            table.add_column(column, overflow="fold", style="cyan" if place == 0 else "")
+        for row in rows:
+            # As text: a URL on chain may contain what rich takes for markup.
+            table.add_row(*(Text(printable(cell)) for cell in row))
+        console.print(table)
+
+    def fail(self, text: str, code: Exit) -> NoReturn:
+        """
+        End the command.
+
+        @param text: What is wrong and what to do.
+        """
+        if self.json:
+            click.echo(json.dumps({"error": text, "code": int(code)}, indent=2))
+        click.echo(f"sandbox-billing: {text}", err=True)
+        raise click.exceptions.Exit(int(code))
+
+    def ask(self, question: str, *, yes: bool, needed: bool = False) -> None:
+        """
+        Ask the person at the terminal before money moves.
+
+        A script is not asked: it has named what it wants.
+
+        @param yes: C{--yes}: do not ask.
+        @param needed: Nor may a script pass without C{--yes}.
+        @raise Refused: The answer is no.
+        """
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            if needed:
+                raise Refused(f"{question} There is nobody to ask: add --yes if that is wanted")
+            return
+        if not click.confirm(question, err=True):
+            raise Refused("stopped at the question; nothing was sent")
+
+    @contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """
+        A display that moves on a terminal and is plain lines elsewhere; on stderr.
+        """
+        if not sys.stderr.isatty():
+            yield _Lines()
+            return
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.progress import Progress as Bar
+        from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        class _Moving:
+            def say(self, text: str) -> None:
+                bar.update(task, description=escape(text))
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=None)
+            yield _Moving()
+
+
+def printable(text: str) -> str:
+    """Text that somebody else wrote, without what would move a terminal's cursor."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def output_options(command: Callable[..., None]) -> Callable[..., None]:
+    """
+    Adds C{--json}, passes C{out}, and ends the command by the family of what it raises.
+
+    The decorator next to C{@click.command()}.
+    """
+
+    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+    @wraps(command)
+    def wrapped(*args: Any, as_json: bool, **kwargs: Any) -> None:
+        out = Output(json=as_json)
+        try:
+            command(*args, out=out, **kwargs)
+        except FAMILIES as problem:
+            out.fail(str(problem), exit_of(problem))
+        except (KeyboardInterrupt, click.Abort):
+            out.fail("stopped; nothing more was sent", Exit.INTERRUPTED)
+
+    return wrapped

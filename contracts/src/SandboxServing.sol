@@ -198,19 +198,16 @@ contract SandboxServing is SandboxServingViews, Ownable2StepUpgradeable {
         uint64 version = _services[provider].signerVersion;
         if (!_maySubmit(provider, signer)) revert NotSubmitter(provider, msg.sender);
 
-        bool signed = VoucherHash.isSigned(
-            signer,
-            domainSeparator(),
-            VoucherHash.batch(provider, lines),
-            signature
-        );
+        bytes32 batchHash = VoucherHash.batch(provider, lines);
+        if (!VoucherHash.isSigned(signer, domainSeparator(), batchHash, signature)) {
+            revert BadBatchSignature(provider);
+        }
         statuses = new Status[](lines.length);
         uint256 earned = 0;
         for (uint256 i = 0; i < lines.length; ++i) {
             VoucherLine calldata line = lines[i];
             Account account = _accounts[provider][line.user];
             Status status = _admit(account, version, line.nonce);
-            if (status == Status.SUCCESS && !signed) status = Status.INVALID_SIGNATURE;
             if (status == Status.SUCCESS) {
                 uint256 paid;
                 (status, paid) = _settle(
@@ -274,6 +271,11 @@ contract SandboxServing is SandboxServingViews, Ownable2StepUpgradeable {
     /// @inheritdoc ISandboxServing
     function setProviderStake(uint256 newStake) external onlyOwner {
         _setProviderStake(newStake);
+    }
+
+    /// @dev There is always an owner: without one nobody could set the stake ever again.
+    function renounceOwnership() public view override onlyOwner {
+        revert OwnershipNotRenounced();
     }
 
     // ------------------------------------------------------------------ checks

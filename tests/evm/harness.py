@@ -23,8 +23,8 @@ from hexbytes import HexBytes
 from twisted.trial.unittest import SynchronousTestCase
 from web3 import EthereumTesterProvider, Web3
 from web3.contract import Contract
-from web3.contract.contract import ContractFunction
-from web3.types import EventData, RPCEndpoint, RPCResponse, TxReceipt
+from web3.contract.contract import ContractConstructor, ContractFunction
+from web3.types import EventData, RPCEndpoint, RPCResponse, TxParams, TxReceipt
 
 from sandbox_billing.adapters.chain.artifacts import load
 from sandbox_billing.devnet.contracts import Deployment, deploy_stack
@@ -184,14 +184,22 @@ class Evm:
         @raise AssertionError: It does not revert.
         """
         request = call.build_transaction({"from": sender.address, "value": value, "gas": 8_000_000})
-        wanted = {"from", "to", "data", "value", "gas"}
+        return self._reverted(request, call.fn_name)
+
+    def refusal_to_create(self, constructor: ContractConstructor) -> HexBytes:
+        """The data that the owner's creation of a contract reverts with; nothing is mined."""
+        request = constructor.build_transaction({"from": self.owner.address, "gas": 8_000_000})
+        return self._reverted(request, "the constructor")
+
+    def _reverted(self, request: TxParams, what: str) -> HexBytes:
+        wanted = ("from", "to", "data", "value", "gas")
         try:
             # Not through web3's provider, which makes prose of the data.
-            self.tester.call({name: request[name] for name in wanted})
+            self.tester.call({name: request[name] for name in wanted if request.get(name) != b""})
         except TransactionFailed as failed:
             # eth-tester says what the bytes look like in Python.
             return HexBytes(literal_eval(failed.args[0]))
-        raise AssertionError(f"{call.fn_name} did not revert")
+        raise AssertionError(f"{what} did not revert")
 
     def events(self, receipt: TxReceipt) -> list[EventData]:
         """All events of the contract in a receipt, in log order."""

@@ -12,7 +12,7 @@ from tests.evm.harness import (
     SUCCESS,
     error,
 )
-from tests.evm.vouchers import ReadyCase, settled, shortfall
+from tests.evm.vouchers import ReadyCase, other_forms, settled, shortfall
 
 
 class BatchTests(ReadyCase):
@@ -68,16 +68,52 @@ class BatchTests(ReadyCase):
         self.assert_refused(refused, nobody, evm.stranger)
         self.assertEqual([SUCCESS], call.call({"from": evm.provider.address}))
 
+    def refused(self, call: Any) -> None:
+        """The whole call reverts, for its signature."""
+        evm = self.evm
+        refused = error("BadBatchSignature(address)", evm.provider.address)
+        self.assert_refused(refused, call, evm.provider)
+
     def test_bad_signature(self) -> None:
-        """Another signer's batch moves nothing; earlier checks are still told first."""
+        """A batch that another key signed reverts whole, also one that has no lines."""
+        evm = self.evm
+        self.refused(evm.batch((evm.user, 1, 1), (evm.other, 1, 1), signer=evm.other))
+        self.refused(evm.batch(signer=evm.other))
+        for sender in (evm.stranger, evm.user):
+            call = evm.batch((evm.user, 1, 1), signer=evm.other)
+            expected = error("NotSubmitter(address,address)", evm.provider.address, sender.address)
+            self.assert_refused(expected, call, sender)
+
+    def test_statuses(self) -> None:
+        """Lines are checked as vouchers are, in their order; refused ones leave no event."""
         evm = self.evm
         evm.settle(evm.voucher(5, 1))
         evm.acknowledge(False, user=evm.other)
-        call = evm.batch((evm.user, 6, 1), (evm.user, 5, 1), (evm.other, 1, 1), signer=evm.other)
+        call = evm.batch((evm.other, 0, 1), (evm.user, 5, 1), (evm.user, 6, 1), (evm.other, 9, 1))
         statuses, receipt = self.settle(call)
-        self.assertEqual([INVALID_SIGNATURE, INVALID_NONCE, NOT_ACKNOWLEDGED], statuses)
-        self.assertEqual([], evm.events(receipt))
-        self.assertEqual(1, evm.earnings())
+        self.assertEqual([NOT_ACKNOWLEDGED, INVALID_NONCE, SUCCESS, NOT_ACKNOWLEDGED], statuses)
+        self.assert_events(receipt, settled(evm, 6, 1))
+        self.assertEqual((2, 0), (evm.earnings(), evm.last_nonce(evm.other)))
+
+    def test_after_a_signer_change(self) -> None:
+        """The old signer's batch reverts; the new one's finds nobody who acknowledged it."""
+        evm = self.evm
+        old = evm.batch((evm.user, 1, 1))
+        evm.register(signer=evm.signer, cpu=61)
+        self.assertEqual([NOT_ACKNOWLEDGED], old.call({"from": evm.provider.address}))
+        evm.register(signer=evm.stranger, cpu=61)
+        self.refused(old)
+        new = evm.batch((evm.user, 1, 1), signer=evm.stranger)
+        self.assertEqual([NOT_ACKNOWLEDGED], new.call({"from": evm.provider.address}))
+
+    def test_one_form_of_signature(self) -> None:
+        """K17: the high-s twin, other lengths and other v are no signatures of a batch."""
+        evm = self.evm
+        provider, lines, signature = evm.batch((evm.user, 1, 1)).args
+        for form in other_forms(signature):
+            self.refused(evm.serving.functions.settleBatch(provider, lines, form))
+        genuine = evm.serving.functions.settleBatch(provider, lines, signature)
+        self.assertEqual([SUCCESS], self.settle(genuine)[0])
 
     def test_signed_as_a_whole(self) -> None:
         """Lines left out, added, reordered or changed void the signature."""
@@ -86,20 +122,15 @@ class BatchTests(ReadyCase):
         provider, lines, signature = call.args
         changed = (lines[0][0], 11, *lines[0][2:])
         for altered in (lines[:1], lines[1:], lines[::-1], [*lines, lines[1]], [changed, lines[1]]):
-            again = evm.serving.functions.settleBatch(provider, altered, signature)
-            statuses = again.call({"from": evm.provider.address})
-            self.assertNotIn(SUCCESS, statuses)
-            self.assertIn(INVALID_SIGNATURE, statuses)
+            self.refused(evm.serving.functions.settleBatch(provider, altered, signature))
 
     def test_not_a_voucher(self) -> None:
         """A batch of one and a voucher with the same fields have different signatures."""
         evm = self.evm
         user, provider, fee, usage, nonce, of_voucher = evm.voucher(1, 10)
         of_batch = evm.batch((evm.user, 1, 10)).args[2]
-        as_batch = evm.serving.functions.settleBatch(
-            provider, [(user, fee, usage, nonce)], of_voucher
-        )
-        self.assertEqual([INVALID_SIGNATURE], as_batch.call({"from": evm.provider.address}))
+        lines = [(user, fee, usage, nonce)]
+        self.refused(evm.serving.functions.settleBatch(provider, lines, of_voucher))
         as_voucher = (user, provider, fee, usage, nonce, of_batch)
         self.assertEqual([INVALID_SIGNATURE], evm.settle(as_voucher))
 

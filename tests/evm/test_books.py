@@ -24,6 +24,7 @@ from tests.evm.harness import (
     SUCCESS,
     Evm,
     EvmCase,
+    error,
 )
 
 
@@ -240,6 +241,10 @@ class World:
         if step.batch:
             lines = ((self.who(claim.user), nonce, claim.fee) for claim, nonce in claims)
             call: Any = evm.batch(*lines, signer=evm.signer if genuine else evm.stranger)
+            if not genuine:
+                refused = error("BadBatchSignature(address)", evm.provider.address)
+                self.check.assert_refused(refused, call, evm.signer)
+                return
         else:
             vouchers = [
                 evm.voucher(
@@ -254,9 +259,7 @@ class World:
             preview = evm.serving.functions.previewSettlementResults(vouchers).call()
 
         outcomes = [
-            self.wallets[claim.user].claim(
-                nonce, claim.fee, genuine if step.batch else claim.genuine
-            )
+            self.wallets[claim.user].claim(nonce, claim.fee, step.batch or claim.genuine)
             for claim, nonce in claims
         ]
         statuses = [status for status, _ in outcomes]

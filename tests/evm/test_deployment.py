@@ -209,6 +209,29 @@ class OwnershipTests(EvmCase):
             )
             self.assert_refused(refused, contract.functions.acceptOwnership(), stranger)
 
+    def test_always_an_owner(self) -> None:
+        """K15: nobody is an owner in no way: renounced, deployed with none, or offered to none."""
+        owner = self.evm.owner
+        for contract in (self.evm.serving, self.evm.beacon):
+            renounce = contract.functions.renounceOwnership()
+            self.assert_refused(error("OwnershipNotRenounced()"), renounce, owner)
+            stranger = self.evm.stranger
+            refused = error("OwnableUnauthorizedAccount(address)", stranger.address)
+            self.assert_refused(refused, renounce, stranger)
+            # An offer to nobody takes an earlier offer back.
+            self.evm.send(contract.functions.transferOwnership(stranger.address), owner)
+            self.evm.send(contract.functions.transferOwnership(ZERO), owner)
+            self.assert_refused(refused, contract.functions.acceptOwnership(), stranger)
+            self.assertEqual(owner.address, contract.functions.owner().call())
+        beacon = self.evm.w3.eth.contract(
+            abi=load("UpgradeableBeacon").abi, bytecode=load("UpgradeableBeacon").bytecode
+        )
+        ownerless = beacon.constructor(self.evm.deployment.implementation, ZERO)
+        self.assertEqual(
+            error("OwnableInvalidOwner(address)", ZERO),
+            self.evm.refusal_to_create(ownerless),
+        )
+
     def test_stake_is_the_owners(self) -> None:
         """Only the owner sets the stake, and the change is announced with both figures."""
         call = self.evm.serving.functions.setProviderStake(7)

@@ -16,10 +16,7 @@ from tests.evm.harness import (
     STAKE,
     SUCCESS,
 )
-from tests.evm.vouchers import ReadyCase, settled, shortfall
-
-
-SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+from tests.evm.vouchers import ReadyCase, other_forms, settled, shortfall
 
 
 class MoneyTests(ReadyCase):
@@ -251,17 +248,7 @@ class RefusalTests(ReadyCase):
         """The high-s twin, other lengths, other v and nothing at all are no signatures."""
         evm = self.evm
         fields = evm.voucher(1, 10)
-        r, s, v = fields[5][:32], int.from_bytes(fields[5][32:64]), fields[5][64]
-        twin = r + (SECP256K1_ORDER - s).to_bytes(32) + bytes([27 + 28 - v])
-        forms = (
-            twin,
-            b"",
-            fields[5][:64],
-            fields[5] + b"\0",
-            fields[5][:64] + bytes([v - 27]),
-            fields[5][:64] + bytes([27 + 28 - v]),
-            bytes(65),
-        )
+        forms = other_forms(fields[5])
         self.assert_status(INVALID_SIGNATURE, *((*fields[:5], form) for form in forms))
         self.assertEqual([SUCCESS], evm.settle(fields))
 

@@ -116,6 +116,8 @@ interface ISandboxServing {
     error NotRegistered(address provider);
     /// @notice Only a registered provider or its signer may submit a batch.
     error NotSubmitter(address provider, address sender);
+    /// @notice The batch is not signed by the provider's signer, or not in the one accepted form.
+    error BadBatchSignature(address provider);
     /// @notice The first registration carries exactly the stake.
     error WrongStake(uint256 required, uint256 sent);
     /// @notice An update of a registered service takes no value: it would belong to nobody.
@@ -134,6 +136,8 @@ interface ISandboxServing {
     error LeaveLocked(uint256 leaveAt);
     /// @notice The receiver did not take the money; nothing has changed.
     error PaymentFailed(address receiver);
+    /// @notice Ownership can be handed over and never given up.
+    error OwnershipNotRenounced();
 
     // ------------------------------------------------------------------- users
 
@@ -175,8 +179,8 @@ interface ISandboxServing {
     ) external returns (Status[] memory statuses);
 
     /// @notice Settles the lines of one provider under one signature of the type
-    /// SandboxVoucherBatch(address provider,SandboxVoucher[] vouchers). Reverts with NotSubmitter;
-    /// else each line gets a Status, INVALID_SIGNATURE if the batch's signature is not good.
+    /// SandboxVoucherBatch(address provider,SandboxVoucher[] vouchers). Reverts with NotSubmitter
+    /// or BadBatchSignature; else each line gets the Status and the events of a voucher.
     function settleBatch(
         address provider,
         VoucherLine[] calldata lines,

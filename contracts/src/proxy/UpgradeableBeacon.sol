@@ -10,6 +10,9 @@ import {
 /// @title OpenZeppelin's beacon, with ownership that has to be accepted
 /// @notice Whoever owns it can replace the logic of every proxy behind it.
 contract UpgradeableBeacon is OpenZeppelinBeacon, Ownable2Step {
+    /// @notice Ownership can be handed over and never given up.
+    error OwnershipNotRenounced();
+
     constructor(
         address implementation_,
         address initialOwner
@@ -18,6 +21,11 @@ contract UpgradeableBeacon is OpenZeppelinBeacon, Ownable2Step {
     /// @inheritdoc Ownable2Step
     function transferOwnership(address newOwner) public override(Ownable, Ownable2Step) {
         Ownable2Step.transferOwnership(newOwner);
+    }
+
+    /// @dev There is always an owner: without one no mistake in the logic could be mended.
+    function renounceOwnership() public view override onlyOwner {
+        revert OwnershipNotRenounced();
     }
 
     /// @inheritdoc Ownable2Step

@@ -1,0 +1,107 @@
+"""
+A transaction on its way: called for, drafted, signed, done.
+
+Tests: L{tests.cli.test_sending}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+from sandbox_billing.adapters.chain.fees import Fees
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.signing.eip55 import checksum
+
+
+@frozen(kw_only=True)
+class Call:
+    """
+    Something to be sent.
+
+    @ivar label: What it is, for people: C{deposit}.
+    @ivar to: None creates a contract.
+    @ivar value: neuron sent with it.
+    """
+
+    label: str
+    to: Address | None
+    data: bytes
+    value: int = 0
+
+    def request(self, sender: Address) -> dict[str, str]:
+        """As C{eth_call} and C{eth_estimateGas} want it."""
+        request = {"from": sender.hex, "data": "0x" + self.data.hex(), "value": hex(self.value)}
+        return request if self.to is None else {**request, "to": self.to.hex}
+
+
+@frozen(kw_only=True)
+class Draft:
+    """
+    A call with what it may cost.
+
+    @ivar gas: Limit; None where it cannot be known before an earlier call is mined.
+    """
+
+    call: Call
+    gas: int | None
+    fees: Fees
+
+    @property
+    def cost(self) -> int | None:
+        """neuron that gas takes at most."""
+        return None if self.gas is None else self.gas * self.fees.cap
+
+    def document(self) -> dict[str, Any]:
+        """For C{--json}."""
+        return {
+            "label": self.call.label,
+            "to": None if self.call.to is None else checksum(self.call.to),
+            "value": str(self.call.value),
+            "data": "0x" + self.call.data.hex(),
+            "gas": self.gas,
+            "fee_per_gas": str(self.fees.cap),
+            "cost": None if self.cost is None else str(self.cost),
+        }
+
+
+@frozen(kw_only=True)
+class Signed:
+    """
+    What may be broadcast, again and again.
+
+    @ivar raw: C{0x} and hex.
+    @ivar hash: C{0x} and 64 hex digits.
+    """
+
+    raw: str
+    hash: str
+    nonce: int
+
+
+@frozen(kw_only=True)
+class Done:
+    """
+    A mined and confirmed transaction that did what it should.
+
+    @ivar cost: neuron paid for gas.
+    @ivar contract: What it created.
+    """
+
+    label: str
+    hash: str
+    block: int
+    gas_used: int
+    cost: int
+    contract: Address | None = None
+
+    def document(self) -> dict[str, Any]:
+        """For C{--json}."""
+        return {
+            "label": self.label,
+            "hash": self.hash,
+            "block": self.block,
+            "gas_used": self.gas_used,
+            "cost": str(self.cost),
+        }

@@ -21,6 +21,7 @@ project_copyright = "the authors of sandbox_billing; MIT licence"
 version = release = __version__
 html_theme = "furo"
 html_title = f"sandbox_billing {__version__}"
+extensions = ["myst_parser"]
 exclude_patterns = ["_build"]
 nitpicky = True
 templates_path: list[str] = []

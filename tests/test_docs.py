@@ -14,6 +14,7 @@ from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from sandbox_billing.adapters.chain.artifacts import load
 from sandbox_billing.configuration import (
     LATER,
     REQUIRED,
@@ -27,6 +28,11 @@ from sandbox_billing.errors import ConfigurationError
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
+
+
+def doc_pages() -> list[Path]:
+    """What Sphinx reads."""
+    return sorted([*DOCS.glob("*.rst"), *DOCS.glob("*.md")])
 
 
 def load_settings_table() -> ModuleType:
@@ -204,7 +210,7 @@ class ReferencesTests(SynchronousTestCase):
         """Every file that the documents name by its path in the repository is there."""
         tops = "sandbox_billing|tests|docs|bin|contracts|systemd|changelog\\.d|benchmarks"
         named = re.compile(rf"`((?:{tops})/[\w./-]+)`")
-        pages = [README, *DOCS.glob("*.rst")]
+        pages = [README, *doc_pages()]
         found = {(page.name, n) for page in pages for n in named.findall(page.read_text("utf-8"))}
         self.assertIn(("words_and_laws.rst", "tests/evm/test_books.py"), found)
         self.assertEqual([], sorted(one for one in found if not (ROOT / one[1]).exists()))
@@ -234,10 +240,33 @@ class ReferencesTests(SynchronousTestCase):
         """No page is left out of the table of contents, and none is named that is not there."""
         index = (DOCS / "index.rst").read_text("utf-8")
         entries = set(re.findall(r"^   (\w+)$", index, re.MULTILINE))
-        self.assertEqual({page.stem for page in DOCS.glob("*.rst")} - {"index"}, entries)
+        self.assertEqual({page.stem for page in doc_pages()} - {"index"}, entries)
 
     def test_no_path_of_a_machine(self) -> None:
         """Pasted output has no home and no temporary folder in it."""
         telling = re.compile(r"/(?:root|home|tmp|work)/\w")
-        for page in [README, *DOCS.glob("*.rst"), *(ROOT / "systemd").iterdir()]:
+        for page in [README, *doc_pages(), *(ROOT / "systemd").iterdir()]:
             self.assertEqual([], telling.findall(page.read_text("utf-8")), page.name)
+
+
+class ContractPageTests(SynchronousTestCase):
+    """C{docs/contract.md} against the compiled contract."""
+
+    def test_complete(self) -> None:
+        """Every function, event and error of the ABI is on the page."""
+        page = (DOCS / "contract.md").read_text("utf-8")
+        abi = [*load("SandboxServing").abi, *load("UpgradeableBeacon").abi]
+        names = {entry["name"] for entry in abi if "name" in entry}
+        named = {
+            name for span in re.findall(r"`([^`]+)`", page) for name in re.findall(r"\w+", span)
+        }
+        self.assertIn("settleBatch", names)
+        self.assertEqual(set(), names - named - INHERITED)
+
+
+INHERITED = {
+    # Errors of OpenZeppelin's that no call can meet, and the beacon's own words.
+    "BeaconInvalidImplementation",
+    "NotInitializing",
+    "OwnableInvalidOwner",
+}

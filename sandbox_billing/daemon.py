@@ -35,12 +35,13 @@ from sandbox_billing.ledger.identity import Address
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.lease_keeper import LeaseKeeper
-from sandbox_billing.services.readiness import MirrorWatch, Readiness
+from sandbox_billing.services.readiness import DoorWatch, MirrorWatch, Readiness
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web.gate import Gate
 from sandbox_billing.web.site import BillingSite
 from sandbox_billing.wiring import (
+    TURN_SECONDS,
     Parts,
     make_chain,
     make_enclave,
@@ -126,6 +127,7 @@ class Daemon(MultiService):
         )
         self._keeper: LeaseKeeper | None = None
         self._watch: Periodic | None = None
+        self._doors: Periodic | None = None
         self._boot: Deferred[None] | None = None
 
     # -- life -------------------------------------------------------------------------
@@ -181,7 +183,7 @@ class Daemon(MultiService):
 
     async def _end_work(self) -> None:
         waiting: list[Deferred[Any]] = [self._supervisor.stopService()]
-        for turns in (self._keeper, self._watch):
+        for turns in (self._keeper, self._watch, self._doors):
             if turns is not None:
                 waiting.append(maybeDeferred(turns.stopService))
         done = DeferredList(waiting, consumeErrors=True)
@@ -212,6 +214,8 @@ class Daemon(MultiService):
         else:
             self._watch = self._watch_mirror(parts)
             self._watch.startService()
+        self._doors = self._watch_doors(parts)
+        self._doors.startService()
         if self._role != "worker":
             terms = terms_of(self._configuration, parts.policy.provider, self._public_url())
             intake = make_intake(parts, self._supervisor)
@@ -255,6 +259,13 @@ class Daemon(MultiService):
         self.readiness.asked["chain mirror"] = watch.trouble
         return periodic
 
+    def _watch_doors(self, parts: Parts) -> Periodic:
+        watch = DoorWatch(doors=parts.journal.doors, wall=self._wall, policy=parts.policy)
+        periodic = Periodic("doors", watch.turn, TURN_SECONDS, self._reactor)
+        self.readiness.asked["settlement"] = lambda: periodic.trouble or watch.trouble()
+        self.readiness.noticed["admissions"] = watch.notice
+        return periodic
+
     async def _find_parts(self) -> Parts:
         settings = self._configuration
         signer = await fetch_with_backoff(
@@ -276,7 +287,9 @@ class Daemon(MultiService):
             wall=self._wall,
         )
         domain = EIP712Domain(settings.chain_id, settings.settlement_contract)
-        await self._until("chain", lambda: self._check_chain(chain, domain, provider, signer))
+        lock_time = await self._until(
+            "chain", lambda: self._check_chain(chain, domain, provider, signer)
+        )
         runtime = DaytonaRuntime.over(
             daytona_client(self._reactor, self._http_pool),
             url=settings.daytona_api_url,
@@ -304,7 +317,7 @@ class Daemon(MultiService):
             ids=ids,
             clock=self._reactor,
             wall=self._wall,
-            policy=policy_of(settings, provider),
+            policy=policy_of(settings, provider, lock_time),
         )
 
     async def _until(self, part: str, check: Callable[[], Awaitable[T]]) -> T:
@@ -340,12 +353,14 @@ class Daemon(MultiService):
 
     async def _check_chain(
         self, chain: IChain, domain: EIP712Domain, provider: Address, signer: ISigner
-    ) -> None:
+    ) -> int:
+        """@return: LOCK_TIME(), seconds."""
         facts = await chain.facts()
         separator = "0x" + domain.separator.hex()
         _refuse(startup.contract_problems(facts, separator, self._configuration))
         service = await chain.service(provider, await chain.head())
         _refuse(startup.registration_problems(service, provider, signer.address))
+        return facts.lock_seconds
 
     async def _check_daytona(self, runtime: IRuntime) -> None:
         try:

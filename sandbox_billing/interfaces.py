@@ -24,6 +24,7 @@ from zope.interface import Attribute, Interface
 
 from sandbox_billing.errors import Refused, Transient
 from sandbox_billing.ledger.account import Account, BlockRef, Mirror, ServiceRecord, Settlement
+from sandbox_billing.ledger.backlog import Claim, Pause
 from sandbox_billing.ledger.batch import Attempt, Batch
 from sandbox_billing.ledger.hold import Exposure, Intent
 from sandbox_billing.ledger.identity import (
@@ -125,6 +126,41 @@ class SandboxRecord:
     charged_until: UnixSeconds
 
 
+@frozen(kw_only=True)
+class DoorState:
+    """
+    What closes the door to everybody.
+
+    @ivar pause: While it stands nothing new is let in.
+    @ivar settled_until: Everything charged earlier that could be settled is (K13), unix
+        seconds; None before a worker has looked.
+    """
+
+    pause: Stored[Pause] | None
+    settled_until: UnixSeconds | None
+
+
+class IPause(Interface):
+    """The stored pause: door facts that the command line writes, too."""
+
+    async def paused() -> Stored[Pause] | None:
+        """The one that stands."""
+
+    async def pause(pause: Pause) -> Stored[Pause]:
+        """
+        From this write on no intent is stored any more (L{IDoors.reserve}).
+
+        @raise Stale: Another one stands.
+        """
+
+    async def lift(pause: Stored[Pause]) -> None:
+        """
+        End it; one that is gone is ended.
+
+        @raise Stale: Another one stands.
+        """
+
+
 class IReplayGuard(Interface):
     """Which signed requests were seen."""
 
@@ -144,15 +180,21 @@ class IDoors(Interface):
     async def funds(wallet: Address) -> WalletFunds:
         """Read in one step."""
 
-    async def reserve(intent: Intent, funds: WalletFunds) -> Exposure:
+    async def door_state() -> DoorState:
+        """Read in one step."""
+
+    async def reserve(
+        intent: Intent, funds: WalletFunds, *, while_paused: bool = False
+    ) -> Exposure:
         """
         Store an intent with its hold.
 
         Refused when the account or the blocked flag is no longer as in C{funds};
         other holds may have come meanwhile: the caller adds up what is returned.
 
+        @param while_paused: It belongs to what was let in before.
         @return: All fields of the wallet as they stand after this write.
-        @raise Stale: The account or the flag has changed.
+        @raise Stale: The account or the flag has changed, or a pause stands.
         """
 
     async def release(intent: Intent) -> None:
@@ -362,6 +404,7 @@ class StoredQueue:
         that is resolved.
     @ivar last_nonce: The last nonce given by us; 0 when none.
     @ivar revision: Changes with every charge, and with every other write to the exposure.
+    @ivar paused: Whether a pause stands: everything is urgent (K21).
     """
 
     wallet: Address
@@ -370,6 +413,7 @@ class StoredQueue:
     records: tuple[Stored[ChargeRecord], ...]
     in_flight: BatchId | None
     last_nonce: Nonce
+    paused: bool = False
 
 
 @frozen
@@ -542,6 +586,39 @@ class StopOrder:
     reason: str
     ordered_at: UnixSeconds
     attempts: int
+
+
+@frozen(kw_only=True)
+class Claims:
+    """
+    @ivar listed: How many there were in the list.
+    @ivar damaged: Those whose stored form cannot be read: a human must look.
+    """
+
+    found: tuple[Claim, ...]
+    damaged: tuple[ChargeId, ...]
+    listed: int
+
+
+class IBacklog(Interface):
+    """What is not settled yet: for the worker's watch over it, and for a change of price."""
+
+    async def claims(first: int, count: int | None) -> Claims:
+        """
+        Charges that are not final, in arrival order.
+
+        @param first: How many to pass over.
+        @param count: None for all, as they were listed at one moment.
+        """
+
+    async def quarantined() -> frozenset[Address]:
+        """Wallets that a human has to look at."""
+
+    async def offer_all(now: UnixSeconds) -> None:
+        """Worker fact: have the settler look at every resting wallet now."""
+
+    async def mark(settled_until: UnixSeconds) -> None:
+        """Worker fact: everything charged earlier that could be settled is."""
 
 
 class IStopOrders(Interface):
@@ -912,7 +989,13 @@ class TooMany(Refused):
 
 @frozen(auto_exc=False)
 class NotReady(Transient):
-    """503: we cannot decide now: no mirror, one that is too old, or admissions are closed."""
+    """
+    503: we cannot decide now: no mirror, one that is too old, or admissions are closed.
+
+    @ivar retry_after: Seconds; 0 when nobody can tell.
+    """
+
+    retry_after: int = 0
 
 
 @frozen(auto_exc=False)
@@ -981,3 +1064,6 @@ class IReadiness(Interface):
 
     def reasons() -> Mapping[str, str]:
         """Part to reason; empty when everything works."""
+
+    def notices() -> Mapping[str, str]:
+        """What is worth knowing and no fault: a pause."""

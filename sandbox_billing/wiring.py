@@ -30,6 +30,8 @@ from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.admission import Admission
+from sandbox_billing.services.backlog import TURN_SECONDS as BACKLOG_SECONDS
+from sandbox_billing.services.backlog import BacklogKeeper
 from sandbox_billing.services.closing import Closer
 from sandbox_billing.services.deadman import DeadmansSwitch
 from sandbox_billing.services.generator import Generator
@@ -86,6 +88,7 @@ class Work:
     watcher: Watcher
     reconciler: Reconciler
     generator: Generator
+    backlog: BacklogKeeper
     settler: Settler
     treasurer: Treasurer
     stopper: Stopper
@@ -104,6 +107,7 @@ class Work:
             ("watcher", self.watcher.turn, TURN_SECONDS),
             ("reconciler", self.reconciler.turn, sweep_seconds),
             ("generator", self.generator.turn, TURN_SECONDS),
+            ("backlog", self.backlog.turn, BACKLOG_SECONDS),
             ("settler", self.settler.turn, TURN_SECONDS),
             ("treasurer", self.treasurer.turn, TURN_SECONDS),
             ("stopper", self.stopper.turn, TURN_SECONDS),
@@ -157,7 +161,14 @@ def make_work(parts: Parts) -> Work:
         ),
         reconciler=reconciler,
         generator=Generator(
-            meter=journal.meter, wall=wall, policy=policy, swept=lambda: reconciler.sweeps > 0
+            meter=journal.meter,
+            doors=journal.doors,
+            wall=wall,
+            policy=policy,
+            swept=lambda: reconciler.sweeps > 0,
+        ),
+        backlog=BacklogKeeper(
+            backlog=journal.backlog, doors=journal.doors, wall=wall, policy=policy
         ),
         settler=Settler(
             queue=journal.queue,
@@ -273,11 +284,16 @@ def prices_of(settings: Configuration) -> Prices:
     return Prices(flat_per_second=settings.compute_price, create_fee=settings.create_fee)
 
 
-def policy_of(settings: Configuration, provider: Address) -> Policy:
-    """The settings that money decisions rest on."""
+def policy_of(settings: Configuration, provider: Address, lock_time: int) -> Policy:
+    """
+    The settings that money decisions rest on.
+
+    @param lock_time: The contract's, seconds.
+    """
     return Policy(
         provider=provider,
         prices=prices_of(settings),
+        lock_time=lock_time,
         voucher_interval=settings.voucher_interval,
         stop_delay=settings.stop_delay,
         loss_cap=settings.loss_cap,

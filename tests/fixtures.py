@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
 from sandbox_billing.adapters.memory.blocks import MemoryBlocks
-from sandbox_billing.adapters.memory.contract import Contract, Slot
+from sandbox_billing.adapters.memory.contract import LOCK_SECONDS, Contract, Slot
 from sandbox_billing.adapters.memory.keyspace import MemoryKeyspace
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.devnet.daytona import DaytonaSimulator, Timings, simulator_resource
@@ -64,6 +64,7 @@ PRICES = Prices(
 POLICY = Policy(
     provider=PROVIDER,
     prices=Prices(flat_per_second=Neuron(7), create_fee=Neuron(11)),
+    lock_time=LOCK_SECONDS,
     voucher_interval=INTERVAL,
     stop_delay=STOP_DELAY,
     loss_cap=Neuron(0),

@@ -22,6 +22,7 @@ from sandbox_billing.interfaces import (
     WalletFunds,
 )
 from sandbox_billing.ledger.account import Account, Mirror
+from sandbox_billing.ledger.backlog import overdue
 from sandbox_billing.ledger.hold import Exposure, Intent, covers, hold_for
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId, create_charge_id
 from sandbox_billing.ledger.metering import Session
@@ -33,6 +34,9 @@ from sandbox_billing.services.policy import Policy
 
 
 TRIES = 5
+
+PAUSED_SECONDS = 30
+"""When to ask again under a pause: it lasts until a batch or two are final."""
 
 
 @frozen(kw_only=True)
@@ -75,6 +79,29 @@ class Admission:
             raise NotReady("this provider is leaving and takes no new work")
         return mirror
 
+    async def check_open(self) -> None:
+        """
+        @raise NotReady: Nothing new is let in for now, whoever asks.
+        """
+        state = await self.doors.door_state()
+        if state.pause is not None:
+            raise NotReady(
+                f"admissions are paused: {state.pause.value.reason}; what runs goes on",
+                PAUSED_SECONDS,
+            )
+        if state.settled_until is None:
+            raise NotReady("not ready: what is settled has not been looked at yet")
+        if overdue(
+            state.settled_until,
+            self.wall.now(),
+            lock_seconds=self.policy.lock_time,
+            interval_seconds=self.policy.voucher_interval,
+        ):
+            raise NotReady(
+                "admissions are closed: settlement is behind, and nothing new may run unpaid",
+                PAUSED_SECONDS,
+            )
+
     async def _known(self) -> Stored[Mirror]:
         """
         The chain as we knew it last: enough for what runs already and must be metered,
@@ -115,21 +142,25 @@ class Admission:
                 continue
         raise NotReady("not ready: the chain moves faster than it can be read")
 
-    async def reserve(self, intent: Intent, quote: Quote) -> None:
+    async def reserve(self, intent: Intent, quote: Quote, *, growing: bool = False) -> None:
         """
         Store an intent with its hold, or say why not and store nothing.
 
+        @param growing: It belongs to one that was let in already.
         @raise CannotPay: With the reason as code.
         @raise TooMany: The wallet runs as many as it may.
-        @raise NotReady: The chain is not known well enough, or the provider is leaving.
+        @raise NotReady: The chain is not known well enough, the provider is leaving, or
+            nothing new is let in (K13, K21).
         """
         await self.mirror()
         for _ in range(TRIES):
+            if not growing:
+                await self.check_open()
             funds = await self.funds(intent.owner)
             account = _account(funds)
             self._check_standing(funds, account, quote)
             try:
-                exposure = await self.doors.reserve(intent, funds)
+                exposure = await self.doors.reserve(intent, funds, while_paused=growing)
             except Stale:
                 continue
             try:
@@ -167,7 +198,7 @@ class Admission:
         rest = neuron(allotted.hold - intent.hold)
         more = evolve(intent, reference=Reference(f"{intent.reference}-more"), hold=rest)
         try:
-            await self.reserve(more, evolve(allotted, hold=rest))
+            await self.reserve(more, evolve(allotted, hold=rest), growing=True)
         except CannotPay as why:
             others = neuron(why.exposure - intent.hold)
             raise evolve(why, required=allotted.hold, exposure=others) from why

@@ -1,4 +1,9 @@
-"""Metering: at each turn, charge every session whose next period is full."""
+"""
+Metering: at each turn, charge every session whose next period is full.
+
+While admissions are paused, also every session that was not charged up to the pause:
+what ran before a change of price is to be settled before it (K21).
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,9 @@ from collections.abc import Callable
 from attrs import frozen
 from twisted.logger import Logger
 
-from sandbox_billing.interfaces import DueSession, IMeter, IWallClock, Stale
+from sandbox_billing.interfaces import DueSession, IDoors, IMeter, IWallClock, Stale
 from sandbox_billing.ledger.laws import l3_observed
-from sandbox_billing.ledger.metering import tick
+from sandbox_billing.ledger.metering import Tick, tick, tick_now
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.policy import Policy
@@ -28,6 +33,7 @@ class Generator:
     """
 
     meter: IMeter
+    doors: IDoors
     wall: IWallClock
     policy: Policy
     swept: Callable[[], bool]
@@ -38,19 +44,33 @@ class Generator:
         if not self.swept():
             return
         now = self.wall.now()
-        while due := await self.meter.due(now, PAGE):
-            charged = await gather(*(self._charge(one, now) for one in due))
+        pause = (await self.doors.door_state()).pause
+        since = None if pause is None else pause.value.since
+        horizon = now
+        if since is not None:
+            # A session is listed by the end of its next period: these are all that were
+            # charged up to a moment before the pause.
+            horizon = UnixSeconds(max(now, since + self.policy.voucher_interval - 1))
+        while due := await self.meter.due(horizon, PAGE):
+            charged = await gather(*(self._charge(one, now, since) for one in due))
             if not any(charged):
                 return
 
-    async def _charge(self, due: DueSession, now: UnixSeconds) -> bool:
-        session = due.session
-        step = tick(
-            session.value,
-            seen_at=due.seen_at,
-            now=now,
-            interval_seconds=self.policy.voucher_interval,
+    def _step(self, due: DueSession, now: UnixSeconds, since: UnixSeconds | None) -> Tick | None:
+        """The next period if it is full; under a pause what was seen beyond it."""
+        session, seen_at = due.session.value, due.seen_at
+        full = tick(
+            session, seen_at=seen_at, now=now, interval_seconds=self.policy.voucher_interval
         )
+        if full is not None or since is None or session.charged_until >= since:
+            return full
+        if seen_at is None or seen_at < since:
+            return None
+        return tick_now(session, seen_at=seen_at, now=now)
+
+    async def _charge(self, due: DueSession, now: UnixSeconds, since: UnixSeconds | None) -> bool:
+        session = due.session
+        step = self._step(due, now, since)
         try:
             if step is None:
                 await self.meter.postpone(session, UnixSeconds(now + RECHECK_SECONDS))

@@ -17,10 +17,12 @@ class Policy:
 
     @ivar provider: Ours.
     @ivar prices: The environment's, used while the chain carries none.
+    @ivar lock_time: LOCK_TIME() of the contract: how long a refund is held.
     """
 
     provider: Address
     prices: Prices
+    lock_time: int
     voucher_interval: int
     stop_delay: int
     loss_cap: Neuron

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from attrs import define, field
 from zope.interface import implementer
 
-from sandbox_billing.interfaces import IDoors, IReadiness, IWallClock
+from sandbox_billing.interfaces import DoorState, IDoors, IReadiness, IWallClock
+from sandbox_billing.ledger.backlog import overdue
 from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.services.policy import Policy
 
 
 @implementer(IReadiness)
@@ -21,10 +23,12 @@ class Readiness:
     """
     @ivar waiting: Parts that start-up waits for, with the reason.
     @ivar asked: Parts that tell their own trouble; None when they have none.
+    @ivar noticed: Parts that tell what is no trouble and worth knowing.
     """
 
     waiting: dict[str, str] = field(factory=dict)
     asked: dict[str, Callable[[], str | None]] = field(factory=dict)
+    noticed: dict[str, Callable[[], str | None]] = field(factory=dict)
 
     def reasons(self) -> Mapping[str, str]:
         found = dict(self.waiting)
@@ -33,6 +37,48 @@ class Readiness:
             if trouble is not None:
                 found[part] = trouble
         return found
+
+    def notices(self) -> Mapping[str, str]:
+        told = ((part, ask()) for part, ask in self.noticed.items())
+        return {part: notice for part, notice in told if notice is not None}
+
+
+@define(eq=False, kw_only=True)
+class DoorWatch:
+    """
+    Whether anything new is let in: what an admission would say, told before anybody asks.
+    """
+
+    doors: IDoors
+    wall: IWallClock
+    policy: Policy
+    _state: DoorState | None = field(default=None, init=False)
+
+    async def turn(self) -> None:
+        """Look at it; what the store raises is the store's trouble."""
+        self._state = await self.doors.door_state()
+
+    def notice(self) -> str | None:
+        """Why admissions are paused."""
+        if self._state is None or self._state.pause is None:
+            return None
+        pause = self._state.pause.value
+        return f"paused since {pause.since} by {pause.by}: {pause.reason}"
+
+    def trouble(self) -> str | None:
+        """That settlement is so far behind that nothing new may run (K13)."""
+        if self._state is None or self._state.settled_until is None:
+            return "what is settled has not been looked at yet"
+        age = self.wall.now() - self._state.settled_until
+        policy = self.policy
+        if not overdue(
+            self._state.settled_until,
+            self.wall.now(),
+            lock_seconds=policy.lock_time,
+            interval_seconds=policy.voucher_interval,
+        ):
+            return None
+        return f"the oldest charge that could be settled is {age} s old: nothing new is let in"
 
 
 @define(eq=False, kw_only=True)

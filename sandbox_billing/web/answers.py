@@ -152,7 +152,7 @@ def refusal(error: Exception) -> Answer | None:
         status = error.status
         if error.allow:
             headers["Allow"] = ", ".join(error.allow)
-    elif isinstance(error, TooMany) and error.retry_after > 0:
+    elif isinstance(error, TooMany | NotReady) and error.retry_after > 0:
         headers["Retry-After"] = str(error.retry_after)
     return Answer(status=status, document=document, headers=headers)
 

@@ -28,8 +28,8 @@ class Health:
 
     async def ready(self, asked: Asked) -> Answer:
         """It works, or what does not (T6)."""
-        reasons = dict(self.readiness.reasons())
-        return Answer(
-            status=503 if reasons else 200,
-            document={"ready": not reasons, "reasons": reasons},
-        )
+        reasons, notices = dict(self.readiness.reasons()), dict(self.readiness.notices())
+        document = {"ready": not reasons, "reasons": reasons}
+        if notices:
+            document["notices"] = notices
+        return Answer(status=503 if reasons else 200, document=document)

@@ -94,6 +94,7 @@ class MortalKeyspace:
         counted = bool(commit.writes) and commit.name not in (
             "renew the lease",
             "acquire the lease",
+            "mark what is settled",
         )
         return await self.life.through(
             commit.name, lambda: self.inner.commit(commit), counted=counted

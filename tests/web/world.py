@@ -279,9 +279,13 @@ class StandInReadiness:
     """What the test says."""
 
     now: dict[str, str] = field(factory=dict)
+    told: dict[str, str] = field(factory=dict)
 
     def reasons(self) -> Mapping[str, str]:
         return self.now
+
+    def notices(self) -> Mapping[str, str]:
+        return self.told
 
 
 @implementer(IWallClock)

@@ -23,8 +23,9 @@ from sandbox_billing.adapters.redis.store import (
     text,
     texts,
 )
-from sandbox_billing.interfaces import IDoors, SandboxRecord, Stored, WalletFunds
+from sandbox_billing.interfaces import DoorState, IDoors, SandboxRecord, Stored, WalletFunds
 from sandbox_billing.ledger.account import Account, Mirror
+from sandbox_billing.ledger.backlog import Pause
 from sandbox_billing.ledger.hold import UNDO, Exposure, Intent, hold_field
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import Session, Tick
@@ -43,7 +44,15 @@ class RedisDoors:
     async def funds(self, wallet: Address) -> WalletFunds:
         return await self.store.funds(wallet)
 
-    async def reserve(self, intent: Intent, funds: WalletFunds) -> Exposure:
+    async def door_state(self) -> DoorState:
+        pause, settled_until = await self.store.read(
+            Read("GET", self.store.keys.paused()), Read("GET", self.store.keys.settled_until())
+        )
+        return DoorState(pause=stored(Pause, pause), settled_until=moment(settled_until))
+
+    async def reserve(
+        self, intent: Intent, funds: WalletFunds, *, while_paused: bool = False
+    ) -> Exposure:
         keys, form = self.store.keys, stored_form(intent)
         key = keys.intent(intent.reference)
         draft = self.store.draft(f"reserve for {intent.reference}")
@@ -52,6 +61,10 @@ class RedisDoors:
         draft.expect_stored(keys.account(intent.owner), None if account is None else account.raw)
         blocked = None if funds.blocked is None else funds.blocked.encode()
         draft.expect_stored(keys.blocked(intent.owner), blocked)
+        if not while_paused:
+            # Here, not only where it is asked: whoever sees the pause stand sees every
+            # intent that was let in before it.
+            draft.expect(absent(keys.paused()))
         draft.write("SET", key, form)
         draft.write("ZADD", keys.intents(), intent.created_at, intent.reference)
         if intent.sandbox is not None:

@@ -12,6 +12,7 @@ from sandbox_billing.adapters.redis.history import RedisHistory
 from sandbox_billing.adapters.redis.keys import Keys
 from sandbox_billing.adapters.redis.lease import RedisLease, RedisReplayGuard
 from sandbox_billing.adapters.redis.meter import RedisMeter
+from sandbox_billing.adapters.redis.pause import RedisBacklog, RedisPause
 from sandbox_billing.adapters.redis.queue import RedisVoucherQueue
 from sandbox_billing.adapters.redis.seam import IKeyspace
 from sandbox_billing.adapters.redis.sessions import Sessions
@@ -40,6 +41,8 @@ class Journal:
     mirror: RedisChainMirror
     funds: RedisFunds
     stops: RedisStopOrders
+    pause: RedisPause
+    backlog: RedisBacklog
 
     @classmethod
     def over(
@@ -73,4 +76,6 @@ class Journal:
             mirror=RedisChainMirror(store),
             funds=RedisFunds(store),
             stops=RedisStopOrders(store),
+            pause=RedisPause(store),
+            backlog=RedisBacklog(store),
         )

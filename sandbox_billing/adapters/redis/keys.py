@@ -156,6 +156,16 @@ class Keys:
         """set: blocked wallets."""
         return f"billing:blocked-wallets:{self.provider}"
 
+    # what closes the door to everybody
+
+    def paused(self) -> str:
+        """string: why nothing new is let in, since when, and who set it, JSON."""
+        return "billing:paused"
+
+    def settled_until(self) -> str:
+        """string: everything charged before, unix seconds, that could be settled is."""
+        return f"billing:settled-until:{self.provider}"
+
     # stop orders
 
     def stop_reason(self, sandbox: SandboxId) -> str:

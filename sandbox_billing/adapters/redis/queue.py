@@ -81,13 +81,14 @@ class RedisVoucherQueue:
 
     async def queue(self, wallet: Address, now: UnixSeconds, limit: int) -> StoredQueue:
         keys = self.store.keys
-        account, first, charges, in_flight, nonce, revision = await self.store.read(
+        account, first, charges, in_flight, nonce, revision, paused = await self.store.read(
             Read("GET", keys.account(wallet)),
             Read("ZRANGEBYSCORE", keys.first(wallet), ("-inf", now)),
             Read("ZRANGEBYSCORE", keys.charges(wallet), ("-inf", now, "LIMIT", 0, limit)),
             Read("HGET", keys.in_flight(), (wallet.hex,)),
             Read("GET", keys.nonce(wallet)),
             Read("HGET", keys.exposure(wallet), (REVISION,)),
+            Read("EXISTS", keys.paused()),
         )
         ids = [ChargeId(name) for name in (*texts(first), *texts(charges))]
         records = list(await self._records(ids))
@@ -101,6 +102,7 @@ class RedisVoucherQueue:
             records=tuple(records[:limit]),
             in_flight=None if in_flight is None else BatchId(text(in_flight)),
             last_nonce=Nonce(0 if nonce is None else int(text(nonce))),
+            paused=paused == b"1",
         )
 
     async def _records(self, ids: Sequence[ChargeId]) -> tuple[Stored[ChargeRecord], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.ports.journal_doors import doors_suite
 from tests.ports.journal_meter import meter_suite
+from tests.ports.journal_pause import pause_suites
 from tests.ports.journal_queue import queue_suite
 from tests.ports.journal_worker import worker_suites
 from tests.ports.journal_worlds import memory_world
@@ -13,3 +14,4 @@ MemoryDoorsTests = doors_suite("Memory", memory_world)
 MemoryMeterTests = meter_suite("Memory", memory_world)
 MemoryQueueTests = queue_suite("Memory", memory_world)
 globals().update(worker_suites("Memory", memory_world))
+globals().update(pause_suites("Memory", memory_world))

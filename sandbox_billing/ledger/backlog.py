@@ -126,6 +126,7 @@ def what_is_left(
     What stands between now and a change of price.
 
     A charge counts by its start: one that reaches beyond the moment has seconds before it.
+    A create fee counts in any case: its create was let in before.
     A session that has not begun counts, too: it may yet be seen to have run earlier.
 
     @param before: unix seconds.
@@ -153,8 +154,8 @@ def what_is_left(
 
 def _begins_before(record: ChargeRecord, before: int) -> bool:
     charge = record.charge
-    # A create fee has no length: the one of this very moment is still of before.
-    return charge.period_start < before or charge.period_end == before == charge.period_start
+    # Under a pause there are only create fees of what was let in before it.
+    return charge.period_start < before or charge.kind is ChargeKind.CREATE
 
 
 def _sum(claims: Iterable[Claim]) -> Neuron:

@@ -118,13 +118,13 @@ class LeftTests(SynchronousTestCase):
         self.assertTrue(quarantined.nothing)
 
     def test_charges(self) -> None:
-        """A charge is left when it has a second before the moment, or is a fee of by then."""
+        """A charge is left when it has a second before the moment; a create fee always is."""
         fee = create_charge(session(SB))
         for before, charge, expected in (
             (T0, CHARGE, 0),
             (T0 + 1, CHARGE, 1),
             (T0 + 99, CHARGE, 1),
-            (T0 - 1, fee, 0),
+            (T0 - 1, fee, 1),
             (T0, fee, 1),
             (T0 + 1, fee, 1),
         ):

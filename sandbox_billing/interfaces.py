@@ -405,6 +405,7 @@ class StoredQueue:
     @ivar last_nonce: The last nonce given by us; 0 when none.
     @ivar revision: Changes with every charge, and with every other write to the exposure.
     @ivar paused: Whether a pause stands: everything is urgent (K21).
+    @ivar blocked: Whether the wallet may run nothing: what it owes is urgent.
     """
 
     wallet: Address
@@ -414,6 +415,7 @@ class StoredQueue:
     in_flight: BatchId | None
     last_nonce: Nonce
     paused: bool = False
+    blocked: bool = False
 
 
 @frozen

@@ -183,7 +183,9 @@ class Settler:
         records = [r.value for r in queue.records]
         oldest = min(r.charge.created_at for r in records)
         urgent = (
-            queue.account.value.pending_refund > 0
+            queue.paused
+            or queue.blocked
+            or queue.account.value.pending_refund > 0
             or not queue.account.value.acknowledged
             or any(r.seal is not None or r.charge.kind is ChargeKind.DEBT for r in records)
         )

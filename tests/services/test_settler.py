@@ -19,6 +19,7 @@ from sandbox_billing.adapters.memory.keyspace import MemoryKeyspace
 from sandbox_billing.adapters.redis.queue import RedisVoucherQueue
 from sandbox_billing.errors import Refused, Transient
 from sandbox_billing.interfaces import LeaseLost
+from sandbox_billing.ledger.backlog import Pause
 from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron
@@ -33,6 +34,7 @@ from tests.fixtures import (
     PROVIDER,
     RATE,
     SIGNER,
+    STOP_DELAY,
     World,
     WorldCase,
 )
@@ -264,6 +266,31 @@ class SettlerTests(WorldCase):
         world.request_refund(10**5)
         world.until(lambda: world.books().pending == 0, 12)
         self.assertEqual(world.earned, world.books().charged)
+
+    def test_the_end_is_urgent(self) -> None:
+        """A wallet that is stopped for want of money is settled at once, below SETTLE_MIN."""
+        world = World(settle_min=Neuron(10**9), settle_max_age=600).start()
+        self.addCleanup(world.simulator.close)
+        world.fund(FEE + PER_SECOND * (2 * INTERVAL + STOP_DELAY))
+        world.create()
+        world.until(lambda: world.funds().blocked is not None)
+        self.assertEqual(world.earned, 0)
+        world.until(lambda: world.earned > FEE, 12)
+        world.until(lambda: world.quiet)
+        world.until(lambda: world.books().pending == 0, 12)
+        self.assertEqual(world.earned, world.books().settled)
+
+    def test_a_pause_is_urgent(self) -> None:
+        """Under a pause what was charged goes out, so that a price may change (K21)."""
+        world = World(settle_min=Neuron(10**9), settle_max_age=600).start()
+        self.addCleanup(world.simulator.close)
+        world.fund(10**6)
+        world.create()
+        world.advance(2 * INTERVAL)
+        self.assertEqual(world.earned, 0)
+        pause = Pause(since=world.wall.now(), reason="prices change", by="a test")
+        world.run(world.process.journal.pause.pause(pause))
+        world.until(lambda: world.earned >= FEE + PER_SECOND * INTERVAL, 12)
 
     def test_small_sums_wait(self) -> None:
         """A sum below SETTLE_MIN_NEURON is settled when its oldest charge is old enough."""

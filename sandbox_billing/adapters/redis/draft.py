@@ -204,6 +204,8 @@ class Draft:
         """Flag a wallet and order a stop of everything it runs."""
         self.write("SET", self.keys.blocked(funds.wallet), reason)
         self.write("SADD", self.keys.blocked_wallets(), funds.wallet.hex)
+        # Its end is near: what it owes does not wait for company any more.
+        self.offer_again([funds.wallet], now)
         for sandbox in funds.exposure.sandboxes():
             self.order_stop(sandbox, reason, now)
 

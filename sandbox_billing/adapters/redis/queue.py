@@ -81,7 +81,7 @@ class RedisVoucherQueue:
 
     async def queue(self, wallet: Address, now: UnixSeconds, limit: int) -> StoredQueue:
         keys = self.store.keys
-        account, first, charges, in_flight, nonce, revision, paused = await self.store.read(
+        account, first, charges, in_flight, nonce, revision, *flags = await self.store.read(
             Read("GET", keys.account(wallet)),
             Read("ZRANGEBYSCORE", keys.first(wallet), ("-inf", now)),
             Read("ZRANGEBYSCORE", keys.charges(wallet), ("-inf", now, "LIMIT", 0, limit)),
@@ -89,7 +89,9 @@ class RedisVoucherQueue:
             Read("GET", keys.nonce(wallet)),
             Read("HGET", keys.exposure(wallet), (REVISION,)),
             Read("EXISTS", keys.paused()),
+            Read("EXISTS", keys.blocked(wallet)),
         )
+        paused, blocked = (flag == b"1" for flag in flags)
         ids = [ChargeId(name) for name in (*texts(first), *texts(charges))]
         records = list(await self._records(ids))
         # All sealed ones are read, whatever the limit: a nonce above one that still waits
@@ -102,7 +104,8 @@ class RedisVoucherQueue:
             records=tuple(records[:limit]),
             in_flight=None if in_flight is None else BatchId(text(in_flight)),
             last_nonce=Nonce(0 if nonce is None else int(text(nonce))),
-            paused=paused == b"1",
+            paused=paused,
+            blocked=blocked,
         )
 
     async def _records(self, ids: Sequence[ChargeId]) -> tuple[Stored[ChargeRecord], ...]:

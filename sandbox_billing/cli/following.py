@@ -109,7 +109,8 @@ class Flight:
         signed, receipt = found
         block = quantity(receipt["blockNumber"], "blockNumber")
         upon = self.session.head() - block
-        self.progress.say(f"{self.label}: in block {block}, {max(upon, 0)} of {self.depth} upon it")
+        more = f", {max(min(upon, self.depth), 0)} of {self.depth} upon it" if self.depth else ""
+        self.progress.say(f"{self.label}: in block {block}{more}")
         return self._done(signed, receipt, block) if upon >= self.depth else None
 
     def _offer(self) -> None:

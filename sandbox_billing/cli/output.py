@@ -63,14 +63,20 @@ class Output:
         """A line for whoever watches; on stderr."""
         click.echo(text, err=True)
 
-    def finish(self, document: Mapping[str, Any], *, title: str, rows: Rows) -> None:
+    def finish(
+        self, document: Mapping[str, Any], *, title: str, rows: Rows, lines: Sequence[str] = ()
+    ) -> None:
         """
         The result; once, at the end.
 
         @param document: For scripts; amounts in it are decimal strings already.
         @param rows: For people: names and values.
+        @param lines: What is too long for a table; below it.
         """
         self.finish_table(document, title=title, columns=("", ""), rows=rows)
+        if not self.json:
+            for line in lines:
+                click.echo(printable(line))
 
     def finish_table(
         self,
@@ -102,7 +108,10 @@ class Output:
         for row in rows:
             # As text: a URL on chain may contain what rich takes for markup.
             table.add_row(*(Text(printable(cell)) for cell in row))
-        console.print(table)
+        with console.capture() as written:
+            console.print(table)
+        # rich fills every line with blanks.
+        click.echo("\n".join(line.rstrip() for line in written.get().splitlines()))
 
     def fail(self, text: str, code: Exit) -> NoReturn:
         """
@@ -115,21 +124,21 @@ class Output:
         click.echo(f"sandbox-billing: {text}", err=True)
         raise click.exceptions.Exit(int(code))
 
-    def ask(self, question: str, *, yes: bool, needed: bool = False) -> None:
+    def ask(self, question: str, *, yes: bool, hint: str | None = None) -> None:
         """
         Ask the person at the terminal before money moves.
 
         A script is not asked: it has named what it wants.
 
         @param yes: C{--yes}: do not ask.
-        @param needed: Nor may a script pass without C{--yes}.
+        @param hint: Nor may a script pass: what it has to say instead, C{add --yes if ...}.
         @raise Refused: The answer is no.
         """
         if yes:
             return
         if not sys.stdin.isatty():
-            if needed:
-                raise Refused(f"{question} There is nobody to ask: add --yes if that is wanted")
+            if hint is not None:
+                raise Refused(f"{question} There is nobody to ask: {hint}")
             return
         if not click.confirm(question, err=True):
             raise Refused("stopped at the question; nothing was sent")

@@ -32,6 +32,16 @@ _BUMP_LIMIT = 5
 """A replacement offers at most so many times the fee that was first shown."""
 
 
+_SHOWN_BYTES = 1024
+
+
+def _shortened(data: bytes) -> str:
+    """Calldata for people; a contract's code fills screens."""
+    if len(data) <= _SHOWN_BYTES:
+        return "0x" + data.hex()
+    return f"0x{data[:32].hex()}… ({len(data)} bytes; all of them with --json)"
+
+
 def unstored(signed: Signed) -> None:
     """Where running again finds out by itself what is done."""
 
@@ -106,30 +116,27 @@ class Sender:
             # Later ones may need what earlier ones do.
             drafts.append(self._tentative(call) if drafts else self.draft(call))
         rows: list[tuple[str, str]] = []
+        lines: list[str] = []
         for draft in drafts:
+            call = draft.call
             cost = "known when the step before it is mined"
             if draft.gas is not None and draft.cost is not None:
                 cost = f"{draft.gas}, at most {both(draft.cost)}"
-            rows += [
-                (
-                    draft.call.label,
-                    "a new contract" if draft.call.to is None else checksum(draft.call.to),
-                ),
-                ("  value", both(draft.call.value)),
-                ("  gas", cost),
-                ("  calldata", "0x" + draft.call.data.hex()),
-            ]
+            to = "a new contract" if call.to is None else checksum(call.to)
+            rows += [(call.label, f"to {to}"), ("  value", both(call.value)), ("  gas", cost)]
+            lines.append(f"{call.label} calldata: {_shortened(call.data)}")
         self._out.finish(
             {"dry_run": True, "transactions": [draft.document() for draft in drafts]},
             title="Dry run: nothing was sent",
             rows=rows,
+            lines=lines,
         )
 
     def _tentative(self, call: Call) -> Draft:
         try:
             return self.draft(call)
         except (Refused, RpcRefusal):
-            return Draft(call=call, gas=None, fees=self._fees())
+            return Draft(call=call, gas=None, fees=self.fees())
 
     # -- one
 
@@ -153,7 +160,7 @@ class Sender:
         except Refused as refused:
             raise Refused(f"{call.label}: {refused}") from None
         # What it meets when it is mined may cost a little more than what it meets now.
-        draft = Draft(call=call, gas=estimate + estimate // 5, fees=self._fees())
+        draft = Draft(call=call, gas=estimate + estimate // 5, fees=self.fees())
         needed = call.value + (draft.cost or 0)
         if funds < needed:
             raise Refused(self._poor(call.label, needed, funds))
@@ -165,7 +172,8 @@ class Sender:
             "send it some"
         )
 
-    def _fees(self) -> Fees:
+    def fees(self) -> Fees:
+        """What a transaction offers now."""
         block = self._session.call("eth_getBlockByNumber", "latest", False)
         base = block.get("baseFeePerGas") if isinstance(block, dict) else None
         price = self._session.number("eth_gasPrice")
@@ -245,7 +253,7 @@ class Sender:
             nonlocal priced
             if priced is None or draft is None:
                 return None
-            now = self._fees()
+            now = self.fees()
             if now.cap <= priced.fees.cap:
                 # It offers enough: something else holds it up.
                 return None

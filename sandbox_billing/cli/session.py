@@ -140,7 +140,7 @@ def connect(options: ChainOptions, pace: Pace | None = None) -> Session:
     @raise Transient: None answers.
     """
     pace = pace or Pace()
-    failure = Transient("no RPC URL is given")
+    failures: list[str] = []
     for url in filter(None, (part.strip() for part in options.rpc.split(","))):
         try:
             node = Node(url, seconds=pace.seconds)
@@ -148,7 +148,7 @@ def connect(options: ChainOptions, pace: Pace | None = None) -> Session:
         except ConfigurationError as problem:
             raise BadInput(f"--rpc: {problem}") from None
         except Transient as problem:
-            failure = problem
+            failures.append(str(problem))
             continue
         if found != options.chain_id:
             raise WrongChain(
@@ -159,4 +159,4 @@ def connect(options: ChainOptions, pace: Pace | None = None) -> Session:
         if options.contract is not None:
             session.require_serving(options.contract)
         return session
-    raise failure
+    raise Transient(f"{'; '.join(failures) or 'no RPC URL is given'}: look at --rpc")

@@ -1,7 +1,8 @@
 """
 Deploying the stack: implementation, beacon, proxy.
 
-Raw signed transactions only, so that any JSON-RPC node will do.
+What is sent is the command line's (L{sandbox_billing.cli.stack}); here it is sent without
+questions, records and patience, by raw signed transactions that any JSON-RPC node takes.
 
 Tests: L{tests.evm.test_deployment}.
 """
@@ -18,8 +19,9 @@ from hexbytes import HexBytes
 from web3 import Web3
 from web3.types import TxReceipt, Wei
 
-from sandbox_billing.adapters.chain.artifacts import load
+from sandbox_billing.cli.stack import Part, Stack
 from sandbox_billing.errors import Refused
+from sandbox_billing.ledger.identity import Address
 
 
 @frozen(kw_only=True)
@@ -53,12 +55,16 @@ def deploy_stack(
     @param wait: Given a transaction's hash, returns its receipt once it is mined.
     @raise Refused: A transaction was mined and failed.
     """
-    implementation = _create(w3, deployer, wait, "SandboxServing")
-    beacon = _create(w3, deployer, wait, "UpgradeableBeacon", implementation, deployer.address)
-    serving = w3.eth.contract(abi=load("SandboxServing").abi)
-    initialize = serving.encode_abi("initialize", args=[provider_stake])
-    proxy = _create(w3, deployer, wait, "BeaconProxy", beacon, initialize)
-    return Deployment(implementation=implementation, beacon=beacon, proxy=proxy)
+    stack = Stack(owner=Address(deployer.address), stake=provider_stake)
+    found: dict[Part, ChecksumAddress] = {}
+    for part in Part:
+        found[part] = _create(w3, deployer, wait, part, stack.creation(part))
+        stack = stack.placed(part, Address(found[part]))
+    return Deployment(
+        implementation=found[Part.IMPLEMENTATION],
+        beacon=found[Part.BEACON],
+        proxy=found[Part.PROXY],
+    )
 
 
 def deploy_implementation(
@@ -70,32 +76,35 @@ def deploy_implementation(
     @return: Its EIP-55 address.
     @raise Refused: The transaction was mined and failed.
     """
-    return _create(w3, deployer, wait, "SandboxServing")
+    stack = Stack(owner=Address(deployer.address), stake=0)
+    part = Part.IMPLEMENTATION
+    return _create(w3, deployer, wait, part, stack.creation(part))
 
 
 def _create(
     w3: Web3,
     deployer: LocalAccount,
     wait: Callable[[HexBytes], TxReceipt],
-    name: str,
-    *arguments: Any,
+    part: Part,
+    creation: bytes,
 ) -> ChecksumAddress:
-    artifact = load(name)
-    factory = w3.eth.contract(abi=artifact.abi, bytecode=artifact.bytecode)
     base_fee = w3.eth.get_block("latest")["baseFeePerGas"]
     tip = w3.eth.max_priority_fee
-    transaction = factory.constructor(*arguments).build_transaction(
-        {
-            "chainId": w3.eth.chain_id,
-            "from": deployer.address,
-            "nonce": w3.eth.get_transaction_count(deployer.address),
-            "maxPriorityFeePerGas": tip,
-            "maxFeePerGas": Wei(2 * base_fee + tip),
-        }
-    )
+    data = HexBytes(creation)
+    transaction: dict[str, Any] = {
+        "chainId": w3.eth.chain_id,
+        "from": deployer.address,
+        "data": data,
+        "value": Wei(0),
+        "gas": w3.eth.estimate_gas({"from": deployer.address, "data": data}),
+        "nonce": w3.eth.get_transaction_count(deployer.address),
+        "maxPriorityFeePerGas": tip,
+        "maxFeePerGas": Wei(2 * base_fee + tip),
+    }
     signed = deployer.sign_transaction(transaction)
     receipt = wait(w3.eth.send_raw_transaction(signed.raw_transaction))
     address = receipt["contractAddress"]
     if receipt["status"] != 1 or address is None:
+        name = part.artifact.name
         raise Refused(f"deploying {name} failed in {receipt['transactionHash'].to_0x_hex()}")
     return address

@@ -28,7 +28,9 @@ class MainTests(SynchronousTestCase):
     def test_version(self) -> None:
         """The package's."""
         told = CliRunner().invoke(group, ["--version"])
-        self.assertEqual((0, f"sandbox-billing, version {__version__}\n"), (told.exit_code, told.output))
+        self.assertEqual(
+            (0, f"sandbox-billing, version {__version__}\n"), (told.exit_code, told.output)
+        )
 
     def test_help(self) -> None:
         """Every command and every exit status is listed."""

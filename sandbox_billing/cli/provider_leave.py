@@ -1,0 +1,140 @@
+"""
+C{sandbox-billing provider leave}: announce, wait out the lock, take the stake.
+
+Tests: L{tests.cli.test_provider}.
+"""
+
+from __future__ import annotations
+
+import click
+
+from sandbox_billing.adapters.chain.node import quantity
+from sandbox_billing.cli.amounts import both
+from sandbox_billing.cli.keys import KeySource, Role, key_options
+from sandbox_billing.cli.options import (
+    ADDRESS,
+    ChainOptions,
+    SendingOptions,
+    chain_options,
+    sending_options,
+)
+from sandbox_billing.cli.output import Output, output_options
+from sandbox_billing.cli.provider_terms import registration
+from sandbox_billing.cli.reverts import moment
+from sandbox_billing.cli.sending import Sender
+from sandbox_billing.cli.session import SERVING, Session, connect
+from sandbox_billing.cli.transaction import Call, Done
+from sandbox_billing.errors import Refused
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.signing.eip55 import checksum
+
+
+@click.command()
+@output_options
+@chain_options(contract=True)
+@key_options(Role.PROVIDER)
+@sending_options
+@click.option("--to", "receiver", type=ADDRESS, help="Who gets the stake.  [default: the provider]")
+def leave(
+    out: Output,
+    chain: ChainOptions,
+    key: KeySource,
+    sending: SendingOptions,
+    receiver: Address | None,
+) -> None:
+    """
+    Leave: run it once to announce, and again after the lock to take the stake.
+
+    From the announcement on the daemon lets nothing new in, and what runs is charged and settled
+    as before. What is not settled when you leave never will be: stop what runs, and wait for the
+    last settlement. Earnings stay withdrawable.
+    """
+    from sandbox_billing.adapters.chain.codec import Codec
+
+    session = connect(chain)
+    contract = chain.contract
+    assert contract is not None, "the option is required"
+    sender = Sender(session, key.load(), sending, out)
+    sender.ready()
+    who, codec = sender.address, Codec(SERVING)
+    if registration(session, contract, who).terms is None:
+        out.finish(
+            {**_document(who, "left", None), "nothing_to_do": True, "transactions": []},
+            title="Nothing to do: not registered",
+            rows=[("provider", checksum(who))],
+        )
+        return
+    leaving_at = _leaving_at(session, contract, who)
+    if leaving_at == 0:
+        announce = Call(label="announce leaving", to=contract, data=codec.calldata("announceLeave"))
+        done = sender.transact(
+            [announce], question="Announce leaving? There is no taking it back, and no new work."
+        )
+        if done is not None:
+            _waiting(out, who, _leaving_at(session, contract, who), done)
+        return
+    if _now(session) < leaving_at:
+        _waiting(out, who, leaving_at, [])
+        return
+    (stake,) = session.serving(contract, "providerStakes", who.hex)
+    to = receiver or who
+    done = sender.transact(
+        [Call(label="leave", to=contract, data=codec.calldata("leave", to.hex))],
+        question=(
+            f"Leave and take the stake of {both(stake)} to {checksum(to)}? Vouchers that are not "
+            "settled by now never will be."
+        ),
+    )
+    if done is not None:
+        out.finish(
+            {
+                **_document(who, "left", None),
+                "stake": str(stake),
+                "to": checksum(to),
+                "nothing_to_do": False,
+                "transactions": [one.document() for one in done],
+            },
+            title="Left",
+            rows=[
+                ("provider", checksum(who)),
+                ("stake", both(stake)),
+                ("to", checksum(to)),
+                ("transaction", done[0].hash),
+            ],
+        )
+
+
+def _leaving_at(session: Session, contract: Address, provider: Address) -> int:
+    try:
+        (leaving_at,) = session.serving(contract, "leavingAt", provider.hex)
+    except Refused:
+        raise Refused("this contract knows no leaving: a stake cannot be taken back") from None
+    return int(leaving_at)
+
+
+def _now(session: Session) -> int:
+    """By the chain's clock; the next block's is later, never earlier."""
+    block = session.call("eth_getBlockByNumber", "latest", False)
+    return quantity(block["timestamp"], "timestamp")
+
+
+def _document(provider: Address, state: str, leaving_at: int | None) -> dict[str, object]:
+    return {"provider": checksum(provider), "state": state, "leaving_at": leaving_at}
+
+
+def _waiting(out: Output, provider: Address, leaving_at: int, done: list[Done]) -> None:
+    """It is announced, and the lock lasts."""
+    out.finish(
+        {
+            **_document(provider, "announced", leaving_at),
+            "nothing_to_do": not done,
+            "transactions": [one.document() for one in done],
+        },
+        title="Announced" if done else "Announced already: nothing to do yet",
+        rows=[
+            ("provider", checksum(provider)),
+            ("possible from", moment(leaving_at)),
+            *(("transaction", one.hash) for one in done),
+        ],
+        lines=["Run the same command again then: it takes the stake."],
+    )

@@ -405,7 +405,7 @@ class StoredQueue:
     @ivar last_nonce: The last nonce given by us; 0 when none.
     @ivar revision: Changes with every charge, and with every other write to the exposure.
     @ivar paused: Whether a pause stands: everything is urgent (K21).
-    @ivar blocked: Whether the wallet may run nothing: what it owes is urgent.
+    @ivar blocked: Why the wallet may run nothing; None when it may.
     """
 
     wallet: Address
@@ -415,7 +415,7 @@ class StoredQueue:
     in_flight: BatchId | None
     last_nonce: Nonce
     paused: bool = False
-    blocked: bool = False
+    blocked: str | None = None
 
 
 @frozen
@@ -482,6 +482,24 @@ class IVoucherQueue(Interface):
 
     async def batch_records(batch: Batch) -> tuple[Stored[ChargeRecord], ...]:
         """The charges of a batch, in its order."""
+
+    async def shrink(batch: Stored[Batch], keep: int) -> Stored[Batch]:
+        """
+        Keep the first charges of a batch that has no attempt; the others go back to their
+        queues, sealed as they are (L5).
+
+        @param keep: How many; not all.
+        @raise Stale: The batch is no longer as it was read.
+        """
+
+    async def condemn(batch: Stored[Batch], reason: str, funds: WalletFunds) -> None:
+        """
+        End a batch of one charge that has no attempt: the charge is dead-lettered, its
+        wallet quarantined.
+
+        @param funds: Of that wallet.
+        @raise Stale: The batch, account or exposure is no longer as it was read.
+        """
 
     async def record_attempt(batch: Stored[Batch], attempt: Attempt) -> Stored[Batch]:
         """
@@ -718,6 +736,17 @@ class NodeBehind(Transient):
     """No configured node has the block that was asked for."""
 
 
+@frozen(auto_exc=False)
+class TooMuch(Refused):
+    """
+    A settle call cannot be made as it is, and one without vouchers could: fewer may pass.
+
+    @ivar reverts: It would revert; otherwise it takes more gas than there is.
+    """
+
+    reverts: bool = False
+
+
 class IChain(Interface):
     """
     The settlement contract.  Every read names its block; amounts are neuron.
@@ -778,7 +807,8 @@ class IChain(Interface):
 
         @param replacing: An earlier attempt of the same batch and of our own sender: same
             account nonce, fees at least a tenth higher.
-        @raise Refused: The gas wallet is below its floor, or the batch is larger than a block.
+        @raise TooMuch: The batch is larger than a block, or something in it makes it revert.
+        @raise Refused: The gas wallet is below its floor, or no call would pass now.
         """
 
     async def broadcast(attempt: Attempt) -> None:

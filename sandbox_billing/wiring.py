@@ -172,6 +172,7 @@ def make_work(parts: Parts) -> Work:
         ),
         settler=Settler(
             queue=journal.queue,
+            funds=journal.funds,
             mirror=journal.mirror,
             chain=chain,
             signer=signer,

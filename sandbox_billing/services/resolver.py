@@ -46,7 +46,7 @@ from sandbox_billing.ledger.settlement import (
 )
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord, DeadLettered, Parked, Partial
 from sandbox_billing.services.policy import Policy
-from sandbox_billing.services.settler import verifies, voucher_lines
+from sandbox_billing.services.sealing import verifies, voucher_lines
 from sandbox_billing.signing.eip712 import EIP712Domain
 
 

@@ -8,8 +8,6 @@ is stored and unresolved is sent again, the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
@@ -26,17 +24,19 @@ from sandbox_billing.interfaces import (
     Stale,
     Stored,
     StoredQueue,
+    TooMuch,
 )
 from sandbox_billing.ledger.account import BlockRef
 from sandbox_billing.ledger.batch import Attempt, Batch
-from sandbox_billing.ledger.identity import Address, Nonce
+from sandbox_billing.ledger.hold import QUARANTINED
+from sandbox_billing.ledger.identity import Address, BatchId, Nonce
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.settlement import Line, WalletQueue, charge_ids, plan, plan_wallet
-from sandbox_billing.ledger.voucher import Charge, ChargeKind, ChargeRecord, Seal
+from sandbox_billing.ledger.voucher import ChargeKind, Seal
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.policy import Policy
-from sandbox_billing.signing.eip712 import EIP712Domain, VoucherFields, digest, usage_hash
-from sandbox_billing.signing.key import recover
+from sandbox_billing.services.sealing import promised, verifies, voucher_lines
+from sandbox_billing.signing.eip712 import EIP712Domain
 
 
 RESEND_SECONDS = 15
@@ -44,6 +44,12 @@ RESEND_SECONDS = 15
 
 BUMP_SECONDS = 120
 """How long an attempt may stay without a receipt before another offers more for gas."""
+
+CONDEMN_SECONDS = 120
+"""
+How long a voucher must have made the settle call revert, alone and while a call without
+vouchers passes, before it is given up: a minute's trouble of a node is no proof.
+"""
 
 REST_SECONDS = 30
 """How long a wallet that cannot be settled now is left alone unless its account changes."""
@@ -56,9 +62,11 @@ class Settler:
     @ivar _sent_at: When this process last broadcast an attempt, by its hash.
     @ivar _proven: Hashes of the attempts that this process has proven to be on disk.
     @ivar _broken: Wallets that are left out until a human has looked.
+    @ivar _poisonous: Since when a batch of one voucher reverts.
     """
 
     queue: IVoucherQueue
+    funds: interfaces.IFunds
     mirror: interfaces.IChainMirror
     chain: IChain
     signer: ISigner
@@ -69,6 +77,7 @@ class Settler:
     _sent_at: dict[str, int] = field(factory=dict, init=False)
     _proven: set[str] = field(factory=set, init=False)
     _broken: dict[Address, BrokenLaw] = field(factory=dict, init=False)
+    _poisonous: dict[BatchId, UnixSeconds] = field(factory=dict, init=False)
     _log = Logger()
 
     async def turn(self) -> None:
@@ -79,6 +88,8 @@ class Settler:
         for gone in self._sent_at.keys() - known:
             del self._sent_at[gone]
         self._proven.intersection_update(known)
+        for ended in self._poisonous.keys() - {b.value.id for b in batches}:
+            del self._poisonous[ended]
         # Before anything is prepared: stored attempts own their account nonces (T-1).
         self.chain.adopt_attempts(a for b in batches for a in b.value.attempts)
         troubles: list[Exception] = []
@@ -177,14 +188,14 @@ class Settler:
 
     async def _worthwhile(self, queue: StoredQueue, now: UnixSeconds) -> bool:
         """Whether a wallet is taken now (design.md §4.4); otherwise it rests."""
-        if not queue.records or queue.account is None:
+        if not queue.records or queue.account is None or queue.blocked == QUARANTINED:
             await self.queue.rest(queue, UnixSeconds(now + REST_SECONDS))
             return False
         records = [r.value for r in queue.records]
         oldest = min(r.charge.created_at for r in records)
         urgent = (
             queue.paused
-            or queue.blocked
+            or queue.blocked is not None
             or queue.account.value.pending_refund > 0
             or not queue.account.value.acknowledged
             or any(r.seal is not None or r.charge.kind is ChargeKind.DEBT for r in records)
@@ -203,7 +214,7 @@ class Settler:
         Only after a change of the signer are the same three signed again.
         """
         charge, sealed = line.record.charge, line.record.seal
-        hashed, signed = _promise(self.domain, charge, line.nonce)
+        hashed, signed = promised(self.domain, charge, line.nonce)
         if sealed is not None:
             if verifies(self.domain, line.record, self.signer.address):
                 return sealed
@@ -250,7 +261,10 @@ class Settler:
                 if await self.chain.receipt(attempt.hash) is not None:
                     return
         if not mine:
-            batch = await self._attempt(batch, None)
+            first = await self._first_attempt(batch)
+            if first is None:
+                return
+            batch = first
         elif now - mine[-1].recorded_at >= BUMP_SECONDS:
             batch = await self._bumped(batch, mine[-1])
         attempt = self._mine(batch.value)[-1]
@@ -267,6 +281,47 @@ class Settler:
                 batch=batch.value.id,
                 why=str(why),
             )
+
+    async def _first_attempt(self, batch: Stored[Batch]) -> Stored[Batch] | None:
+        """
+        A batch with an attempt.  One that cannot be sent whole is halved until it can: one
+        voucher holds up no other (S8).
+
+        @return: None when a single voucher was left and is given up.
+        @raise Refused: Nothing can be sent now.
+        """
+        while True:
+            try:
+                return await self._attempt(batch, None)
+            except TooMuch as why:
+                if batch.value.attempts:
+                    # Of an earlier key, with all of it in: what was sent cannot be split.
+                    raise
+                keep = len(batch.value.charges) // 2
+                if keep == 0:
+                    await self._give_up(batch, why)
+                    return None
+                self._log.warn("batch {batch} is halved: {why}", batch=batch.value.id, why=str(why))
+                batch = await self.queue.shrink(batch, keep)
+
+    async def _give_up(self, batch: Stored[Batch], why: TooMuch) -> None:
+        """
+        Dead-letter the one voucher of a batch, once it has reverted for long enough.
+
+        @raise Refused: Not yet; or it does not revert, and is only too large for the chain.
+        """
+        now = self.wall.now()
+        since = self._poisonous.setdefault(batch.value.id, now)
+        if not why.reverts or now - since < CONDEMN_SECONDS:
+            raise why
+        (wallet,) = batch.value.wallets
+        await self.queue.condemn(batch, str(why), await self.funds.funds(wallet))
+        self._log.critical(
+            "charge {charge} needs a human: {reason}; its wallet is quarantined",
+            charge=batch.value.charges[0],
+            reason=str(why),
+            wallet=wallet.hex,
+        )
 
     def _mine(self, batch: Batch) -> list[Attempt]:
         """The attempts that this daemon's key pays for, newest last."""
@@ -315,45 +370,3 @@ def _plannable(queue: StoredQueue, chain_nonce: Nonce) -> WalletQueue:
         records=tuple(r.value for r in queue.records),
         last_nonce=max(chain_nonce, queue.last_nonce, queue.account.value.last_nonce),
     )
-
-
-def voucher_lines(records: Sequence[ChargeRecord]) -> list[interfaces.Line]:
-    """Sealed charges as the contract takes them."""
-    lines = []
-    for record in records:
-        seal = record.seal
-        assert seal is not None, record
-        lines.append(
-            interfaces.Line(
-                user=Address(record.charge.owner.hex),
-                fee=seal.fee,
-                usage_hash=seal.usage_hash,
-                nonce=seal.nonce,
-                signature=seal.signature,
-            )
-        )
-    return lines
-
-
-def _promise(domain: EIP712Domain, charge: Charge, nonce: Nonce) -> tuple[bytes, bytes]:
-    """A charge's usage hash, and the digest that is signed for it under a nonce."""
-    hashed = usage_hash(charge.sandbox, charge.period_start, charge.period_end, charge.units)
-    voucher = VoucherFields(
-        user=charge.owner,
-        provider=charge.provider,
-        usage_hash=hashed,
-        nonce=nonce,
-        total_fee=charge.amount,
-    )
-    return hashed, digest(domain, voucher)
-
-
-def verifies(domain: EIP712Domain, record: ChargeRecord, signer: Address) -> bool:
-    """Whether a sealed charge recovers to a signer."""
-    if record.seal is None:
-        return False
-    _hashed, signed = _promise(domain, record.charge, record.seal.nonce)
-    try:
-        return recover(signed, bytes.fromhex(record.seal.signature[2:])) == signer
-    except BadInput:
-        return False

@@ -13,10 +13,10 @@ from zope.interface import implementer
 from sandbox_billing.adapters.chain.adapter import Web3Chain
 from sandbox_billing.devnet.chain.errors import RpcError
 from sandbox_billing.errors import Refused, UnknownOutcome
-from sandbox_billing.interfaces import ISigner, Line
+from sandbox_billing.interfaces import ISigner, Line, TooMuch
 from sandbox_billing.ledger.batch import Attempt
 from tests.adapters.chain_stubs import Forward, StubNode, Twist, dead_url, honest
-from tests.ports.chain import CHAIN_ID, NOW, TOKEN, ChainCase
+from tests.ports.chain import CHAIN_ID, NOW, TOKEN, USAGE_HASH, ChainCase
 
 
 class TransactionCase(ChainCase):
@@ -99,8 +99,9 @@ class PrepareTests(TransactionCase):
         chain = self.adapter(StubNode(self, twist).url)
         lines = await self._funded()
         await chain.prepare(lines, None)
-        with self.assertRaises(Refused) as caught:
-            await chain.prepare([self.stage.line(n, 1) for n in range(1, 6)], None)
+        with self.assertRaises(TooMuch) as caught:
+            await chain.prepare([self.stage.line(n, 1) for n in range(1, 20)], None)
+        self.assertFalse(caught.exception.reverts)
         self.assertIn("send fewer", caught.exception.text)
 
     async def test_gas_above_the_block(self) -> None:
@@ -131,6 +132,34 @@ class PrepareTests(TransactionCase):
         with self.assertRaises(Refused) as caught:
             await self.adapter(StubNode(self, twist).url).prepare(lines, None)
         self.assertIn("NotRegistered", caught.exception.text)
+
+    async def test_poison(self) -> None:
+        """A call that reverts while one without vouchers passes is told apart (S8)."""
+
+        def twist(method: str, params: list[Any], forward: Forward) -> Any:
+            if method == "eth_estimateGas" and USAGE_HASH.hex() in params[0]["data"]:
+                raise RpcError("execution reverted", 3, "0x4e487b71" + "11".zfill(64))
+            return forward(method, params)
+
+        lines = await self._funded()
+        with self.assertRaises(TooMuch) as caught:
+            await self.adapter(StubNode(self, twist).url).prepare(lines, None)
+        self.assertTrue(caught.exception.reverts)
+        self.assertIn("Panic(0x11)", caught.exception.text)
+
+    async def test_out_of_breath(self) -> None:
+        """A node that refuses an estimate once does not make a batch look too large."""
+        left = [1]
+
+        def twist(method: str, params: list[Any], forward: Forward) -> Any:
+            if method == "eth_estimateGas" and left:
+                left.pop()
+                raise RpcError("too many requests", -32005)
+            return forward(method, params)
+
+        lines = [*await self._funded(), self.stage.line(2, 30)]
+        attempt = await self.adapter(StubNode(self, twist).url).prepare(lines, None)
+        self.assertLess(attempt.gas_limit, 1_000_000)
 
     async def test_legacy_chain(self) -> None:
         """A chain without a base fee gets a legacy transaction, and a legacy bump."""

@@ -17,6 +17,7 @@ from sandbox_billing.interfaces import (
     Ruling,
     Stale,
 )
+from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Nonce, create_charge_id
 from sandbox_billing.ledger.laws import l6_books
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
@@ -442,6 +443,69 @@ class QueueCase(JournalCase):
         await self.world.journal.queue.resolve(batch, block(), ruled, (), ())
         self.assertEqual(set(await self.exposure(STRANGER)), {"session:sb-2"})
 
+    async def test_shrink(self) -> None:
+        """Half of a batch goes back sealed; a wallet that has nothing left in it is free (S8)."""
+
+        async def scenario(world: World, sure: Any) -> None:
+            await ticked(world, await running(world, "sb-1"))
+            await running(world, "sb-2", owner=STRANGER)
+            promises = await promised(world, OWNER) + await promised(world, STRANGER)
+            queue = world.journal.queue
+            batch = await queue.sign(batch_of(promises), promises)
+            after = await sure(lambda: queue.shrink(batch, 1))
+            self.assertEqual(await queue.batches(), (after,))
+            self.assertEqual(after.value.wallets, (OWNER,))
+            self.assertEqual(after.value.charges, batch.value.charges[:1])
+            # Of the wallet that is still in flight nothing more is offered.
+            self.assertEqual(await queue.ready(FAR, 9), (STRANGER,))
+            left = await queue.queue(STRANGER, FAR, 9)
+            self.assertEqual([r.value.state for r in left.records], [Signed(promises[2].seal)])
+            ruled = await rulings(world, after, paid)
+            await queue.resolve(after, block(), ruled, (), ())
+            self.assertEqual(set(await queue.ready(FAR, 9)), {OWNER, STRANGER})
+            left = await queue.queue(OWNER, FAR, 9)
+            self.assertEqual([r.value.state for r in left.records], [Signed(promises[1].seal)])
+
+        await self.same_books(scenario)
+
+    async def test_condemn(self) -> None:
+        """A voucher that can never be sent is a dead letter, its wallet quarantined."""
+
+        async def scenario(world: World, sure: Any) -> None:
+            await running(world)
+            batch = await signed(world)
+            queue, funds = world.journal.queue, await world.journal.funds.funds(OWNER)
+            await sure(lambda: queue.condemn(batch, "it reverts", funds))
+            self.assertEqual(await queue.batches(), ())
+            (record,) = await queue.batch_records(batch.value)
+            assert isinstance(record.value.state, DeadLettered)
+            self.assertEqual(record.value.state.reason, "it reverts")
+            self.assertEqual((await world.other.doors.funds(OWNER)).blocked, QUARANTINED)
+            self.assertEqual(await world.other.doors.stop_reason(SB), QUARANTINED)
+            self.assertEqual(await world.journal.history.pending(), ())
+            self.assertEqual((await queue.queue(OWNER, FAR, 9)).blocked, QUARANTINED)
+
+        await self.same_books(scenario)
+
+    async def test_what_was_sent_stays_whole(self) -> None:
+        """A batch with an attempt may be mined as it was: it is neither split nor given up."""
+        await running(self.world)
+        self.world.faults.inner = _OnDisk(self.world.faults.inner)
+        queue = self.world.journal.queue
+        sent = await queue.record_attempt(await signed(self.world), attempt())
+        funds = await self.world.journal.funds.funds(OWNER)
+        await self.unchanged(BrokenLaw, lambda: queue.shrink(sent, 0))
+        await self.unchanged(BrokenLaw, lambda: queue.condemn(sent, "it reverts", funds))
+
+    async def test_split_too_late(self) -> None:
+        """A batch that was given an attempt since it was read is not split by that reading."""
+        await ticked(self.world, await running(self.world))
+        self.world.faults.inner = _OnDisk(self.world.faults.inner)
+        queue = self.world.journal.queue
+        batch = await signed(self.world)
+        await queue.record_attempt(batch, attempt())
+        await self.unchanged(Stale, lambda: queue.shrink(batch, 1))
+
     async def test_rest(self) -> None:
         """A wallet rests until its time, or until it is charged again."""
         before = await running(self.world)
@@ -552,12 +616,15 @@ class QueueCase(JournalCase):
         ruled = await rulings(self.world, batch, paid)
         queue = self.world.journal.queue
         read = await queue.queue(OWNER, FAR, 9)
+        funds = await self.world.journal.funds.funds(OWNER)
         await self.usurp()
         for call in (
             lambda: queue.rest(read, FAR),
             lambda: queue.set_aside(OWNER, FAR),
             lambda: queue.sign(batch_of(promises, "batch-2"), promises),
             lambda: queue.record_attempt(batch, attempt()),
+            lambda: queue.shrink(batch, 0),
+            lambda: queue.condemn(batch, "it reverts", funds),
             lambda: queue.resolve(batch, block(), ruled, (), ()),
         ):
             await self.unchanged(LeaseLost, call)

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox_billing.adapters.memory.blocks import GAS_BASE, GAS_LINE
 from sandbox_billing.adapters.memory.chain import MemoryChain
 from sandbox_billing.adapters.memory.chain_faults import (
     GoodDay,
     Once,
+    Poisoned,
     ReadsFail,
     ReplyLost,
     RequestLost,
@@ -18,12 +20,14 @@ from sandbox_billing.adapters.memory.chain_faults import (
 from sandbox_billing.adapters.memory.keyspace import MemoryKeyspace
 from sandbox_billing.adapters.redis.queue import RedisVoucherQueue
 from sandbox_billing.errors import Refused, Transient
-from sandbox_billing.interfaces import LeaseLost
+from sandbox_billing.interfaces import BlockedWallet, LeaseLost
 from sandbox_billing.ledger.backlog import Pause
 from sandbox_billing.ledger.batch import Attempt
-from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.hold import QUARANTINED
+from sandbox_billing.ledger.identity import Address, Nonce
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.voucher import ChargeRecord
+from sandbox_billing.services.settler import CONDEMN_SECONDS
 from tests.fixtures import (
     ALICE,
     BOB,
@@ -488,6 +492,79 @@ class SettlerTests(WorldCase):
         self.settled_all_of(ALICE, BOB)
         world.advance(3)
         self.assertNotIn("settler", world.process.troubles())
+
+    def test_poison(self) -> None:
+        """One voucher that makes the call revert is found, and the others are settled (S8)."""
+        world = self.world
+        people = [Address(f"0x{number:040x}") for number in range(1, 8)]
+        for wallet in people:
+            world.fund(10**6, wallet)
+        world.process.node.fault = Poisoned(people[4], Nonce(1))
+        made = [
+            world.begin(world.process.intake.create(wallet, {}, auto_stop_minutes=None))
+            for wallet in people
+        ]
+        world.until(lambda: all(each.called for each in made))
+        others = [wallet for wallet in people if wallet != people[4]]
+        world.until(lambda: all(world.slot(wallet).last_nonce > 0 for wallet in others), 60)
+        self.assertEqual(world.slot(people[4]).last_nonce, 0)
+        world.until(lambda: self.states(people[4])[0] == "DeadLettered", 180)
+        self.assertEqual(world.funds(people[4]).blocked, QUARANTINED)
+        # Nothing more is signed for it before somebody has looked.
+        self.assertEqual(set(self.states(people[4])[1:]), {"Open"})
+        self.assertNotIn("settler", world.process.troubles())
+
+    def test_poison_of_a_minute(self) -> None:
+        """A node that has been wrong for less than two minutes costs nobody a voucher."""
+        world = self.world
+        world.process.node.fault = Poisoned(ALICE, Nonce(1))
+        world.create()
+        world.until(lambda: self.states() == ["Signed"], 60)
+        world.until(lambda: "settler" in world.process.troubles())
+        world.advance(CONDEMN_SECONDS - 20)
+        self.assertIn("revert", world.process.troubles()["settler"])
+        world.process.node.fault = GoodDay()
+        self.settled_all()
+
+    def test_small_blocks(self) -> None:
+        """A batch that no block takes is halved, and all of it is settled (V3)."""
+        world = self.world
+        world.net.block_gas = GAS_BASE + 2 * GAS_LINE
+        people = [Address(f"0x{number:040x}") for number in range(1, 8)]
+        for wallet in people:
+            world.fund(10**6, wallet)
+        made = [
+            world.begin(world.process.intake.create(wallet, {}, auto_stop_minutes=None))
+            for wallet in people
+        ]
+        world.until(lambda: all(each.called for each in made))
+        world.until(lambda: all(world.slot(wallet).last_nonce > 0 for wallet in people), 60)
+
+    def test_blocks_below_one_voucher(self) -> None:
+        """Blocks that take no voucher at all are nobody's fault: nothing is given up."""
+        world = self.world
+        world.net.block_gas = GAS_BASE
+        world.create()
+        world.until(lambda: self.states() == ["Signed"], 60)
+        world.advance(2 * CONDEMN_SECONDS)
+        self.assertEqual(self.states()[0], "Signed")
+        world.net.block_gas = 10**7
+        self.settled_all()
+
+    def test_quarantined(self) -> None:
+        """Nothing is signed for a wallet that a human must look at, until he lifts it."""
+        world = self.world
+        world.net.purses[SIGNER.address] = 10**24
+        world.create()
+        world.until(lambda: world.earned == FEE)
+        funds = world.funds()
+        world.run(world.process.journal.funds.block(BlockedWallet(funds, QUARANTINED)))
+        world.until(lambda: world.quiet)
+        world.advance(60)
+        self.assertEqual(world.earned, FEE)
+        self.assertGreater(world.books().pending, 0)
+        world.keyspace._values.pop(f"billing:blocked:{ALICE.hex}")
+        self.settled_all()
 
     def test_broken_batch(self) -> None:
         """A batch of which a charge is gone waits for a human, and holds up no other (S3)."""

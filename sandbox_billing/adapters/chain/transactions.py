@@ -38,7 +38,7 @@ from sandbox_billing.adapters.chain.nodes import Nodes, found_header
 from sandbox_billing.adapters.chain.raw import read_raw
 from sandbox_billing.adapters.chain.settle import SETTLE_BATCH, batch_calldata, settle_calldata
 from sandbox_billing.errors import Refused, Transient, UnknownOutcome
-from sandbox_billing.interfaces import ISigner, Line
+from sandbox_billing.interfaces import ISigner, Line, TooMuch
 from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
@@ -178,15 +178,15 @@ class Transactions:
         else:
             data = read_raw(replacing).data
             batched = self._codec.is_call(SETTLE_BATCH, data)
-        one = self._calldata(lines[:1], batched=batched)
-        market = self._nodes.ask(lambda node: self._market(node, data, one, len(lines)))
+        none = self._calldata([], batched=batched)
+        market = self._nodes.ask(lambda node: self._market(node, data, none, len(lines)))
         fees, gas = market.fees, market.gas
         if replacing is not None:
             fees = bump(fees_of(replacing), fees, self._policy.fee_cap)
             # What was mined meanwhile makes the estimate low; a reorg would take it back.
             gas = max(gas, replacing.gas_limit)
         if gas > market.gas_limit:
-            raise Refused(f"{len(lines)} vouchers are more than a block takes; send fewer")
+            raise TooMuch(f"{len(lines)} vouchers are more than a block takes; send fewer")
         self._check_purse(market.balance, gas, fees)
         nonce = self._account_nonce(lines) if replacing is None else replacing.account_nonce
         return self._sign(data, nonce, gas, fees)
@@ -198,7 +198,7 @@ class Transactions:
             self._codec, self._provider, lines, domain=self._domain, signer=self._signer
         )
 
-    def _market(self, node: Node, data: bytes, one: bytes, lines: int) -> _Market:
+    def _market(self, node: Node, data: bytes, none: bytes, lines: int) -> _Market:
         """
         Block, purse, fees and gas, from one node.
         """
@@ -222,7 +222,7 @@ class Transactions:
             gas_price=quantity(price, "a gas price"),
             ceiling=self._policy.fee_cap,
         )
-        estimate = self._gas(node, gas, one, lines)
+        estimate = self._gas(node, gas, data, none, lines)
         return _Market(
             balance=quantity(balance, "a balance"),
             fees=fees,
@@ -239,21 +239,32 @@ class Transactions:
         }
         return ("eth_estimateGas", [call])
 
-    def _gas(self, node: Node, answer: Any, one: bytes, lines: int) -> int:
+    def _gas(self, node: Node, answer: Any, data: bytes, none: bytes, lines: int) -> int:
         """
-        @raise Refused: The call reverts; or the node estimates its first line but not the
-            whole, which is then too much for a block.
+        @param none: The same call without vouchers: if not even that passes, it is not the
+            vouchers' fault.
+        @raise TooMuch: It passes, and the whole does not.
+        @raise Refused: It reverts as well.
+        @raise RpcRefusal: The node has a trouble of its own.
         """
         if not isinstance(answer, RpcRefusal):
             return quantity(answer, "an estimate of gas")
-        if answer.reverted:
-            name = self._codec.error_name(revert_of(answer).data)
-            raise Refused(f"the settle call reverts: {name}")
-        if lines > 1:
-            method, params = self._estimate(one)
-            node.call(method, *params)
-            raise Refused(f"{lines} vouchers are more than the node takes at once; send fewer")
-        raise answer
+        (without,) = node.batch([self._estimate(none)])
+        if isinstance(without, RpcRefusal):
+            if without.reverted:
+                name = self._codec.error_name(revert_of(without).data)
+                raise Refused(f"the settle call reverts: {name}")
+            raise without
+        # Asked again: a node that was out of breath for a moment must not split a batch.
+        (again,) = node.batch([self._estimate(data)])
+        if not isinstance(again, RpcRefusal):
+            return quantity(again, "an estimate of gas")
+        if again.reverted:
+            name = self._codec.error_name(revert_of(again).data)
+            raise TooMuch(f"{lines} vouchers make the settle call revert: {name}", reverts=True)
+        if lines == 1:
+            raise again
+        raise TooMuch(f"{lines} vouchers are more than the node takes at once; send fewer")
 
     def _check_purse(self, balance: int, gas: int, fees: Fees) -> None:
         address, floor = self._signer.address, self._policy.floor

@@ -80,6 +80,7 @@ class MemoryBlocks:
     @ivar now: The miner's clock, unix seconds.
     @ivar blocks: By number, from 0.
     @ivar pool: What waits, in order of arrival.
+    @ivar block_gas: What one block takes.
     @ivar withholds: Transactions it is true for stay in the pool: never mined.
     """
 
@@ -89,6 +90,7 @@ class MemoryBlocks:
     pool: list[Transaction] = field(factory=list, init=False)
     withholds: Callable[[Transaction], bool] = field(default=lambda _: False, init=False)
     contract_block: int = field(default=0, init=False)
+    block_gas: int = field(default=BLOCK_GAS, init=False)
     purses: dict[Address, int] = field(factory=dict, init=False)
     _receipts: dict[str, Receipt] = field(factory=dict, init=False)
     _branch: int = field(default=0, init=False)

@@ -14,7 +14,6 @@ from attrs import define, field
 from zope.interface import implementer
 
 from sandbox_billing.adapters.memory.blocks import (
-    BLOCK_GAS,
     GAS_BASE,
     GAS_LINE,
     Block,
@@ -35,6 +34,7 @@ from sandbox_billing.interfaces import (
     Line,
     NodeBehind,
     Receipt,
+    TooMuch,
 )
 from sandbox_billing.ledger.account import Account, BlockRef, ServiceRecord, Settlement
 from sandbox_billing.ledger.batch import Attempt
@@ -167,9 +167,11 @@ class MemoryChain:
 
     async def prepare(self, lines: Sequence[Line], replacing: Attempt | None) -> Attempt:
         self.fault.read()
+        if any(self.fault.poisons(line) for line in lines):
+            raise TooMuch(f"{len(lines)} vouchers make the settle call revert", reverts=True)
         gas = GAS_BASE + GAS_LINE * len(lines)
-        if gas > BLOCK_GAS:
-            raise Refused(f"{len(lines)} vouchers are more than a block takes; send fewer")
+        if gas > self.net.block_gas:
+            raise TooMuch(f"{len(lines)} vouchers are more than a block takes; send fewer")
         cap = FEE_CAP if replacing is None else -(-replacing.fee_cap * 11 // 10)
         purse = self.net.purse(self.sender)
         if purse < max(self.floor, gas * cap):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from attrs import define
 
 from sandbox_billing.errors import Transient
+from sandbox_billing.interfaces import Line
+from sandbox_billing.ledger.identity import Address
 
 
 @define
@@ -25,6 +27,10 @@ class GoodDay:
     def answers(self) -> bool:
         """Whether a broadcast is answered."""
         return True
+
+    def poisons(self, line: Line) -> bool:
+        """Whether a voucher makes every call revert that it is in."""
+        return False
 
 
 @define
@@ -70,6 +76,22 @@ class Swallowed(GoodDay):
 
     def arrives(self) -> bool:
         return False
+
+
+@define
+class Poisoned(GoodDay):
+    """
+    A voucher makes the whole settle call revert.
+
+    @ivar user: Whose.
+    @ivar nonce: Which.
+    """
+
+    user: Address
+    nonce: int
+
+    def poisons(self, line: Line) -> bool:
+        return (line.user, line.nonce) == (self.user, self.nonce)
 
 
 @define

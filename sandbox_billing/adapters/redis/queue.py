@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Outcome, Read, absent, field_absent, holds
-from sandbox_billing.adapters.redis.draft import REVISION, Draft, stored_form
+from sandbox_billing.adapters.redis.draft import NOW, REVISION, Draft, stored_form
 from sandbox_billing.adapters.redis.resolution import resolution
 from sandbox_billing.adapters.redis.store import Store, raw, stored, text, texts
 from sandbox_billing.errors import BrokenLaw
@@ -20,14 +20,16 @@ from sandbox_billing.interfaces import (
     Stale,
     Stored,
     StoredQueue,
+    WalletFunds,
 )
 from sandbox_billing.ledger.account import Account, BlockRef
 from sandbox_billing.ledger.batch import Attempt, Batch
+from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Nonce
 from sandbox_billing.ledger.laws import l5_rising
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.settlement import sealed
-from sandbox_billing.ledger.voucher import ChargeKind, ChargeRecord, Open
+from sandbox_billing.ledger.voucher import ChargeKind, ChargeRecord, DeadLettered, Open
 
 
 @implementer(IVoucherQueue)
@@ -89,9 +91,9 @@ class RedisVoucherQueue:
             Read("GET", keys.nonce(wallet)),
             Read("HGET", keys.exposure(wallet), (REVISION,)),
             Read("EXISTS", keys.paused()),
-            Read("EXISTS", keys.blocked(wallet)),
+            Read("GET", keys.blocked(wallet)),
         )
-        paused, blocked = (flag == b"1" for flag in flags)
+        paused, blocked = flags
         ids = [ChargeId(name) for name in (*texts(first), *texts(charges))]
         records = list(await self._records(ids))
         # All sealed ones are read, whatever the limit: a nonce above one that still waits
@@ -104,8 +106,8 @@ class RedisVoucherQueue:
             records=tuple(records[:limit]),
             in_flight=None if in_flight is None else BatchId(text(in_flight)),
             last_nonce=Nonce(0 if nonce is None else int(text(nonce))),
-            paused=paused,
-            blocked=blocked,
+            paused=paused == b"1",
+            blocked=None if blocked is None else text(blocked),
         )
 
     async def _records(self, ids: Sequence[ChargeId]) -> tuple[Stored[ChargeRecord], ...]:
@@ -194,6 +196,53 @@ class RedisVoucherQueue:
     async def batch_records(self, batch: Batch) -> tuple[Stored[ChargeRecord], ...]:
         return await self._records(batch.charges)
 
+    async def shrink(self, batch: Stored[Batch], keep: int) -> Stored[Batch]:
+        _never_sent(batch.value)
+        keys, records = self.store.keys, await self._records(batch.value.charges)
+        kept, released = records[:keep], records[keep:]
+        staying = dict.fromkeys(r.value.charge.owner for r in kept)
+        after = evolve(
+            batch.value,
+            wallets=tuple(staying),
+            charges=tuple(r.value.charge.id for r in kept),
+        )
+        key, form = keys.batch(after.id), stored_form(after)
+        draft = self.store.draft(f"shrink {after.id} to {keep}")
+        draft.expect(holds(key, batch.raw))
+        draft.write("SET", key, form)
+        for record in released:
+            charge = record.value.charge
+            draft.expect(holds(keys.charge(charge.id), record.raw))
+            draft.write("ZADD", keys.first(charge.owner), NOW, charge.id)
+            draft.touch(charge.owner)
+        for wallet in set(batch.value.wallets) - staying.keys():
+            draft.write("HDEL", keys.in_flight(), wallet.hex)
+            draft.offer(wallet, self.store.wall.now())
+        token = self.store.token.now()
+        await self.store.carry_out(draft.commit(token=token, witness=holds(key, form)))
+        return Stored(after, form)
+
+    async def condemn(self, batch: Stored[Batch], reason: str, funds: WalletFunds) -> None:
+        _never_sent(batch.value)
+        (record,) = await self._records(batch.value.charges)
+        keys, charge, now = self.store.keys, record.value.charge, self.store.wall.now()
+        state = DeadLettered(seal=record.value.seal, reason=reason)
+        form = stored_form(record.value.become(state))
+        draft = self.store.draft(f"condemn {charge.id}")
+        draft.expect(holds(keys.batch(batch.value.id), batch.raw))
+        draft.expect(holds(keys.charge(charge.id), record.raw))
+        draft.expect_funds(funds)
+        draft.write("DEL", keys.batch(batch.value.id))
+        draft.write("ZREM", keys.batches(), batch.value.id)
+        draft.write("HDEL", keys.in_flight(), charge.owner.hex)
+        draft.write("SET", keys.charge(charge.id), form)
+        draft.write("ZADD", keys.dead(), now, charge.id)
+        draft.finish_charge(charge)
+        draft.block(funds, QUARANTINED, now)
+        draft.offer(charge.owner, now)
+        witness = holds(keys.charge(charge.id), form)
+        await self.store.carry_out(draft.commit(token=self.store.token.now(), witness=witness))
+
     async def record_attempt(self, batch: Stored[Batch], attempt: Attempt) -> Stored[Batch]:
         keys, after = self.store.keys, batch.value.with_attempt(attempt)
         key, form = keys.batch(after.id), stored_form(after)
@@ -230,6 +279,11 @@ class RedisVoucherQueue:
         done = await self.store.attempt(draft.commit(token=self.store.token.now(), witness=witness))
         if done.outcome is Outcome.STALE:
             raise Stale(f"cannot resolve {batch.value.id}: gone, or a wallet opened something")
+
+
+def _never_sent(batch: Batch) -> None:
+    if batch.attempts:
+        raise BrokenLaw("L10", f"batch {batch.id} may have been sent as it was")
 
 
 def _order(record: Stored[ChargeRecord]) -> tuple[int, int, str]:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from attrs import frozen
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
 from twisted.internet import reactor as global_reactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
@@ -33,6 +35,8 @@ SECONDS = 120.0
 OWNER = SigningKey.from_bytes((1).to_bytes(32, "big"))
 OWNER_KEY = "0x" + (1).to_bytes(32, "big").hex()
 """A WELL-KNOWN DEVELOPMENT KEY: the number 1; rich on the devnet and, by tests.anvil, on anvil."""
+
+OWNER_ACCOUNT: LocalAccount = Account.from_key(OWNER_KEY)
 
 STRANGER_KEY = "0x" + (2).to_bytes(32, "big").hex()
 """A WELL-KNOWN DEVELOPMENT KEY: the number 2."""
@@ -161,3 +165,25 @@ class DevnetCase(TestCase):
     def assert_ended(self, told: Told, status: int) -> None:
         """It ended so; if not, show all that it said."""
         self.assertEqual(status, told.status, f"{told.out}\n{told.err}")
+
+
+def send(w3: Web3, call: Any, *, value: int = 0, account: LocalAccount = OWNER_ACCOUNT) -> Any:
+    """
+    Send a call of web3's without the command line, and wait for its receipt.
+    """
+    price = w3.eth.get_block("latest")["baseFeePerGas"] * 2 + 10**9
+    made = call.build_transaction(
+        {
+            "chainId": CHAIN_ID,
+            "from": account.address,
+            "nonce": w3.eth.get_transaction_count(account.address),
+            "value": value,
+            "maxFeePerGas": price,
+            "maxPriorityFeePerGas": 10**9,
+        }
+    )
+    signed = account.sign_transaction(made)
+    sent = w3.eth.send_raw_transaction(signed.raw_transaction)
+    receipt = w3.eth.wait_for_transaction_receipt(sent, poll_latency=0.02)
+    assert receipt["status"] == 1, "it reverted"
+    return receipt

@@ -1,0 +1,57 @@
+"""
+Another release of this project, for what happens between two.
+
+A copy of the package in which the contract's code differs by the hash of its metadata, as
+a comment in the sources would make it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from eth_utils.crypto import keccak
+
+import sandbox_billing
+
+
+_METADATA = re.compile(r"(a2646970667358221220)([0-9a-f]{64})")
+"""CBOR before and of the IPFS hash at the end of a contract's code."""
+
+
+def copy_release(
+    folder: Path, *, relayout: Callable[[Any], None] | None = None, listed: bool = True
+) -> Path:
+    """
+    Make a release that comes after this one.
+
+    @param folder: Where; to be put on C{PYTHONPATH}.
+    @param relayout: Changes its storage layout in place, which makes it a new entry.
+    @param listed: Whether its build is in its own list of layouts.
+    """
+    shutil.copytree(
+        Path(sandbox_billing.__file__).parent,
+        folder / "sandbox_billing",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    abi = folder / "sandbox_billing" / "adapters" / "chain" / "abi"
+    path = abi / "SandboxServing.json"
+    artifact = json.loads(path.read_text())
+    for name in ("bytecode", "deployedBytecode"):
+        artifact[name], count = _METADATA.subn(lambda m: m[1] + "5a" * 32, artifact[name])
+        assert count == 1, "the metadata's hash was not found"
+    path.write_text(json.dumps(artifact))
+    layouts = json.loads((abi / "layouts.json").read_text())
+    hashed = "0x" + keccak(hexstr=artifact["deployedBytecode"]).hex()
+    if relayout is not None:
+        layout = json.loads(json.dumps(layouts[-1]["layout"]))
+        relayout(layout)
+        layouts.append({"layout": layout, "codeHashes": [hashed]})
+    elif listed:
+        layouts[-1]["codeHashes"].append(hashed)
+    (abi / "layouts.json").write_text(json.dumps(layouts))
+    return folder

@@ -179,7 +179,7 @@ function main(shipped, forTests) {
     }
   };
   write(shipped, SHIPPED);
-  if (forTests) write(forTests, FOR_TESTS);
+  if (forTests && FOR_TESTS.length) write(forTests, FOR_TESTS);
 }
 
 if (process.argv.length < 3 || process.argv.length > 4) {

@@ -31,18 +31,29 @@ class ReportTests(SynchronousTestCase):
 
 
 class GasTests(SynchronousTestCase):
-    """C{benchmarks.gas}."""
+    """C{benchmarks.gas}; its figures are L{tests.evm.test_gas}'s."""
 
     def test_runs(self) -> None:
         """Vouchers that share a transaction cost less each; gas is not time and may be compared."""
-        alone, fresh, *batches = gas.measure(3)
-        self.assertGreater(alone.value, 21_000)
-        self.assertGreater(fresh.value, 21_000)
-        shared = [one for one in batches if "of 1," not in one.what]
-        self.assertEqual(len(shared), 5)
-        for one in shared:
-            self.assertIs(one.baseline, alone)
-            self.assertLess(one.value, alone.value, one.what)
+        found = gas.measure([1, 3])
+        self.assertEqual(8, len(found))
+        for alone, shared in zip(found[::2], found[1::2], strict=True):
+            self.assertEqual((1, 3), (alone.size, shared.size))
+            self.assertGreater(alone.gas, 21_000)
+            self.assertLess(alone.gas, shared.gas)
+            self.assertLess(shared.per_voucher, alone.per_voucher)
+
+    def test_table(self) -> None:
+        """Gas is divided by the vouchers; a ratio stands where the deployed contract is known."""
+        known = gas.Measured(path=gas.BATCH, wallets=gas.ONE, size=50, gas=450_100)
+        unknown = gas.Measured(path=gas.VOUCHERS, wallets=gas.MANY, size=10, gas=200_000)
+        self.assertEqual(
+            gas.table([known, unknown]).splitlines()[2:],
+            [
+                "| `settleBatch` | one user | 50 | 450,100 | 9,002 | 50% |",
+                "| `settleFeesWithTEE` | different users | 10 | 200,000 | 20,000 |  |",
+            ],
+        )
 
 
 class SpeedTests(TestCase):

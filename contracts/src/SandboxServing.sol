@@ -14,6 +14,16 @@ import {VoucherHash} from "./libraries/VoucherHash.sol";
 /// @dev Lives behind a BeaconProxy. No reentrancy guard: every payout is its function's last step,
 /// after all its effects, and settlement calls nobody.
 contract SandboxServing is SandboxServingViews, Ownable2StepUpgradeable {
+    /// @dev Vouchers of one provider in a row. Its service is read once, for nothing that settles
+    /// can change it; its earnings are written once, for nothing that settles reads them.
+    struct Run {
+        address provider;
+        address signer;
+        uint64 version;
+        bool maySubmit;
+        uint256 earned;
+    }
+
     constructor() {
         _disableInitializers();
     }
@@ -165,27 +175,34 @@ contract SandboxServing is SandboxServingViews, Ownable2StepUpgradeable {
     ) external returns (Status[] memory statuses) {
         bytes32 separator = domainSeparator();
         statuses = new Status[](vouchers.length);
+        Run memory run;
         for (uint256 i = 0; i < vouchers.length; ++i) {
             SandboxVoucher calldata voucher = vouchers[i];
-            Service storage service = _services[voucher.provider];
-            Account account = _accounts[voucher.provider][voucher.user];
-            Status status = _maySubmit(voucher.provider, service.teeSignerAddress)
-                ? _judge(voucher, service, account, separator)
-                : Status.PROVIDER_MISMATCH;
+            if (voucher.provider != run.provider) {
+                _book(run.provider, run.earned);
+                run = _begin(voucher.provider);
+            }
+            if (!run.maySubmit) {
+                statuses[i] = Status.PROVIDER_MISMATCH;
+                continue;
+            }
+            Account account = _accounts[run.provider][voucher.user];
+            Status status = _judge(voucher, run.signer, run.version, account, separator);
             if (status == Status.SUCCESS) {
                 uint256 paid;
                 (status, paid) = _settle(
-                    voucher.provider,
+                    run.provider,
                     account,
                     voucher.user,
                     voucher.totalFee,
                     voucher.usageHash,
                     voucher.nonce
                 );
-                _earnings[voucher.provider] += paid;
+                run.earned += paid;
             }
             statuses[i] = status;
         }
+        _book(run.provider, run.earned);
     }
 
     /// @inheritdoc ISandboxServing
@@ -222,48 +239,7 @@ contract SandboxServing is SandboxServingViews, Ownable2StepUpgradeable {
             }
             statuses[i] = status;
         }
-        if (earned != 0) _earnings[provider] += earned;
-    }
-
-    /// @inheritdoc ISandboxServing
-    function previewSettlementResults(
-        SandboxVoucher[] calldata vouchers
-    ) external view returns (Status[] memory statuses) {
-        bytes32 separator = domainSeparator();
-        statuses = new Status[](vouchers.length);
-        Account[] memory accounts = new Account[](vouchers.length);
-        uint128[] memory refunds = new uint128[](vouchers.length);
-        for (uint256 i = 0; i < vouchers.length; ++i) {
-            SandboxVoucher calldata voucher = vouchers[i];
-            Service storage service = _services[voucher.provider];
-            // Where the same wallet's latest earlier voucher left it, else as stored.
-            uint256 before = i;
-            while (before > 0 && !_samePayer(vouchers[before - 1], voucher)) --before;
-            Account account = _accounts[voucher.provider][voucher.user];
-            uint128 pending = _refunds[voucher.provider][voucher.user].amount;
-            if (before > 0) {
-                account = accounts[before - 1];
-                pending = refunds[before - 1];
-            }
-
-            Status status = _isRegistered(service)
-                ? _judge(voucher, service, account, separator)
-                : Status.PROVIDER_MISMATCH;
-            if (status == Status.SUCCESS) {
-                uint256 fee = voucher.totalFee;
-                (uint128 fromBalance, uint128 fromRefund) = Accounts.split(
-                    fee,
-                    account.balance(),
-                    pending
-                );
-                if (uint256(fromBalance) + fromRefund < fee) status = Status.INSUFFICIENT_BALANCE;
-                account = account
-                    .withBalance(account.balance() - fromBalance)
-                    .withLastNonce(uint64(voucher.nonce));
-                pending -= fromRefund;
-            }
-            (statuses[i], accounts[i], refunds[i]) = (status, account, pending);
-        }
+        _book(provider, earned);
     }
 
     // ------------------------------------------------------------------- owner
@@ -286,48 +262,19 @@ contract SandboxServing is SandboxServingViews, Ownable2StepUpgradeable {
         return signer != address(0) && (msg.sender == provider || msg.sender == signer);
     }
 
-    /// @dev The checks that a voucher and a line of a batch share. Versions start at 1, so an
-    /// account that never acknowledged matches none.
-    function _admit(
-        Account account,
-        uint64 version,
-        uint256 nonce
-    ) private pure returns (Status) {
-        if (account.acknowledgedVersion() != version) return Status.NOT_ACKNOWLEDGED;
-        if (!account.accepts(nonce)) return Status.INVALID_NONCE;
-        return Status.SUCCESS;
-    }
-
-    /// @dev Everything but money, for a provider that is registered.
-    function _judge(
-        SandboxVoucher calldata voucher,
-        Service storage service,
-        Account account,
-        bytes32 separator
-    ) private view returns (Status) {
-        Status status = _admit(account, service.signerVersion, voucher.nonce);
-        if (status != Status.SUCCESS) return status;
-        bytes32 structHash = VoucherHash.voucher(
-            voucher.user,
-            voucher.provider,
-            voucher.usageHash,
-            voucher.nonce,
-            voucher.totalFee
-        );
-        return
-            VoucherHash.isSigned(service.teeSignerAddress, separator, structHash, voucher.signature)
-                ? Status.SUCCESS
-                : Status.INVALID_SIGNATURE;
-    }
-
-    function _samePayer(
-        SandboxVoucher calldata one,
-        SandboxVoucher calldata other
-    ) private pure returns (bool) {
-        return one.user == other.user && one.provider == other.provider;
-    }
-
     // ----------------------------------------------------------------- effects
+
+    function _begin(address provider) private view returns (Run memory run) {
+        Service storage service = _services[provider];
+        run.provider = provider;
+        run.signer = service.teeSignerAddress;
+        run.version = service.signerVersion;
+        run.maySubmit = _maySubmit(provider, run.signer);
+    }
+
+    function _book(address provider, uint256 earned) private {
+        if (earned != 0) _earnings[provider] += earned;
+    }
 
     /// @dev Moves the money of a voucher that passed every check; the caller books `paid`.
     function _settle(

@@ -147,17 +147,22 @@ class ArtifactTests(SynchronousTestCase):
         code = bytes.fromhex(load("BeaconProxy").deployed_bytecode[2:])
         self.assertEqual((32, bytes(32)), (length, code[start : start + length]))
 
-    def test_notices(self) -> None:
-        """Every error of our own has a sentence that says when it is thrown."""
-        own = load("SandboxServing").standard_input["sources"]
-        declared = re.findall(
-            r"^ +error (\w+)\(", own["src/interfaces/ISandboxServing.sol"]["content"], re.M
-        )
-        self.assertTrue(declared)
-        notices = load("SandboxServing").notices
-        told = {signature.split("(")[0]: notice for signature, notice in notices.items()}
-        for name in declared:
-            self.assertGreater(len(told.get(name, "")), 15, name)
+    def test_errors(self) -> None:
+        """Every error of our own says when it is thrown, to users, and by which functions."""
+        for name, unit in (
+            ("SandboxServing", "src/interfaces/ISandboxServing.sol"),
+            ("UpgradeableBeacon", "src/proxy/UpgradeableBeacon.sol"),
+        ):
+            artifact = load(name)
+            source = artifact.standard_input["sources"][unit]["content"]
+            told = {signature.split("(")[0]: each for signature, each in artifact.notices.items()}
+            functions = {each["name"] for each in artifact.abi if each["type"] == "function"}
+            found = re.findall(r"(.*)\n +error (\w+)\(", source)
+            self.assertTrue(found)
+            for line, error in found:
+                self.assertRegex(told[error], r"\A[A-Z][^.]{15,}[.]\Z")
+                thrown_by = line.removeprefix("    /// @dev ").split(", ")
+                self.assertEqual(set(), set(thrown_by) - functions, error)
 
     def test_fits_on_chain(self) -> None:
         """EIP-170: no contract is larger than 24,576 bytes."""

@@ -106,37 +106,55 @@ interface ISandboxServing {
 
     // ------------------------------------------------------------------ errors
 
+    // Each is thrown by the functions that its @dev names, and by no others.
+
     /// @notice A recipient, provider, signer or receiver is the zero address.
+    /// @dev deposit, addOrUpdateService, withdrawRefundTo, withdrawEarningsTo, leave
     error ZeroAddress();
     /// @notice A deposit carries no value.
+    /// @dev deposit
     error ZeroAmount();
-    /// @notice There is nothing to pay out.
+    /// @notice There is nothing to pay out: no refund is pending, or nothing was earned.
+    /// @dev withdrawRefund, withdrawRefundTo, withdrawEarnings, withdrawEarningsTo
     error NothingToWithdraw();
-    /// @notice The provider is not registered.
+    /// @notice The provider to acknowledge, or the one that wants to leave, is not registered.
+    /// @dev acknowledgeTEESigner, acknowledgeTEESignerVersion, announceLeave
     error NotRegistered(address provider);
-    /// @notice Only a registered provider or its signer may submit a batch.
+    /// @notice Somebody else than a registered provider or its signer submitted its batch.
+    /// @dev settleBatch
     error NotSubmitter(address provider, address sender);
     /// @notice The batch is not signed by the provider's signer, or not in the one accepted form.
+    /// @dev settleBatch
     error BadBatchSignature(address provider);
-    /// @notice The first registration carries exactly the stake.
+    /// @notice A registration does not carry exactly the stake.
+    /// @dev addOrUpdateService
     error WrongStake(uint256 required, uint256 sent);
-    /// @notice An update of a registered service takes no value: it would belong to nobody.
+    /// @notice An update of a registered service carries value, which would belong to nobody.
+    /// @dev addOrUpdateService
     error UnexpectedValue(uint256 sent);
-    /// @notice Signer or prices changed since the user looked.
+    /// @notice Signer or prices are not, or no longer, those of the version that the user expects.
+    /// @dev acknowledgeTEESignerVersion
     error SignerVersionMismatch(uint256 expected, uint256 current);
-    /// @notice More was asked back than balance and pending refund hold together.
+    /// @notice More is asked back than balance and pending refund hold together.
+    /// @dev requestRefund
     error InsufficientFunds(uint256 available, uint256 requested);
-    /// @notice The refund may be withdrawn from `unlockAt` on.
+    /// @notice The refund may be withdrawn from `unlockAt` on, and it is earlier.
+    /// @dev withdrawRefund, withdrawRefundTo
     error RefundLocked(uint256 unlockAt);
     /// @notice Leaving was announced before, for `leaveAt`.
+    /// @dev announceLeave
     error AlreadyLeaving(uint256 leaveAt);
     /// @notice Leaving was not announced.
+    /// @dev leave
     error NotLeaving();
-    /// @notice The provider may leave from `leaveAt` on.
+    /// @notice The provider may leave from `leaveAt` on, and it is earlier.
+    /// @dev leave
     error LeaveLocked(uint256 leaveAt);
     /// @notice The receiver did not take the money; nothing has changed.
+    /// @dev withdrawRefund, withdrawRefundTo, withdrawEarnings, withdrawEarningsTo, leave
     error PaymentFailed(address receiver);
     /// @notice Ownership can be handed over and never given up.
+    /// @dev renounceOwnership
     error OwnershipNotRenounced();
 
     // ------------------------------------------------------------------- users

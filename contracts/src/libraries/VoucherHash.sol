@@ -6,12 +6,12 @@ import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/Messa
 import {ISandboxServing} from "../interfaces/ISandboxServing.sol";
 
 /// @title The EIP-712 words of vouchers
-/// @dev OpenZeppelin's EIP712Upgradeable would keep name and version in storage: four cold reads
-/// for each settlement, and one more thing an upgrade can forget. They are constants here.
+/// @dev The domain is OpenZeppelin's too, by the function that EIP712Upgradeable is made of. The
+/// base itself stays out: it keeps name and version in storage, which is two cold reads for each
+/// settlement and one more thing an upgrade can forget, and it adds a view and an event to an ABI
+/// that has long had domainSeparator().
 library VoucherHash {
-    bytes32 private constant _DOMAIN_TYPE = keccak256(
-        "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-    );
+    bytes1 private constant _DOMAIN_FIELDS = 0x0f; // name, version, chainId, verifyingContract
     bytes32 private constant _NAME = keccak256("0G Sandbox Serving");
     bytes32 private constant _VERSION = keccak256("1");
     bytes32 private constant _VOUCHER_TYPE = keccak256(
@@ -27,8 +27,13 @@ library VoucherHash {
     /// @dev Made anew each time: it follows the chain id through a split, and behind a proxy
     /// `verifyingContract` is the proxy.
     function domainSeparator(address verifyingContract) internal view returns (bytes32) {
-        return keccak256(
-            abi.encode(_DOMAIN_TYPE, _NAME, _VERSION, block.chainid, verifyingContract)
+        return MessageHashUtils.toDomainSeparator(
+            _DOMAIN_FIELDS,
+            _NAME,
+            _VERSION,
+            block.chainid,
+            verifyingContract,
+            0
         );
     }
 

@@ -11,6 +11,7 @@ import {
 /// @notice Whoever owns it can replace the logic of every proxy behind it.
 contract UpgradeableBeacon is OpenZeppelinBeacon, Ownable2Step {
     /// @notice Ownership can be handed over and never given up.
+    /// @dev renounceOwnership
     error OwnershipNotRenounced();
 
     constructor(

@@ -16,7 +16,7 @@ const SHIPPED = [
   { unit: "src/proxy/UpgradeableBeacon.sol", name: "UpgradeableBeacon" },
   { unit: "@openzeppelin/contracts/proxy/beacon/BeaconProxy.sol", name: "BeaconProxy" },
 ];
-const FOR_TESTS = [];
+const FOR_TESTS = require("./test/upgrades/versions.js");
 const SETTINGS = {
   evmVersion: "cancun",
   viaIR: true,
@@ -29,17 +29,31 @@ function readUnit(unit) {
   return fs.readFileSync(place, "utf8");
 }
 
-function readImport(unit) {
-  try {
-    return { contents: readUnit(unit) };
-  } catch (problem) {
-    return { error: `${unit}: ${problem.code}` };
-  }
+// The unit as it is after a later version's edits.
+function editedUnit(unit, edits) {
+  return edits
+    .filter(({ file }) => file === unit)
+    .reduce((text, { find, replace }) => {
+      const [before, after, ...more] = text.split(find);
+      if (after === undefined || more.length) throw new Error(`${unit}: not there once: ${find}`);
+      return before + replace + after;
+    }, readUnit(unit));
+}
+
+function importing(edits) {
+  return (unit) => {
+    try {
+      return { contents: editedUnit(unit, edits) };
+    } catch (problem) {
+      return { error: `${unit}: ${problem.code || problem.message}` };
+    }
+  };
 }
 
 // Sources by unit name, as the compiler's input wants them.
-function sourcesOf(units) {
-  return Object.fromEntries([...units].sort().map((unit) => [unit, { content: readUnit(unit) }]));
+function sourcesOf(units, edits = []) {
+  const source = (unit) => [unit, { content: editedUnit(unit, edits) }];
+  return Object.fromEntries([...units].sort().map(source));
 }
 
 // The compiler's answer; a warning about our own code is an error, for nobody reads the second one.
@@ -57,15 +71,15 @@ function run(input, imports) {
 
 // Standard JSON input that alone makes one contract's code: what an explorer is given. Its sources
 // are those that the compiler's own metadata names, so nothing is missing and nothing is too much.
-function standardInput(unit, name) {
+function standardInput(unit, name, edits = []) {
   const asked = (sources, outputs) => ({
     language: "Solidity",
     sources,
     settings: { ...SETTINGS, outputSelection: { "*": { "*": outputs } } },
   });
-  const first = run(asked(sourcesOf([unit]), ["metadata"]), readImport);
+  const first = run(asked(sourcesOf([unit], edits), ["metadata"]), importing(edits));
   const closure = Object.keys(JSON.parse(first.contracts[unit][name].metadata).sources);
-  return asked(sourcesOf(closure), ["abi", "evm.bytecode", "evm.deployedBytecode", "metadata"]);
+  return asked(sourcesOf(closure, edits), ["abi", "evm.bytecode", "evm.deployedBytecode", "metadata"]);
 }
 
 // The same input with other outputs: they do not change the code.
@@ -160,26 +174,35 @@ function artifact({ unit, name, storage }) {
 function together(wanted) {
   const settings = { ...SETTINGS, outputSelection: { "*": { "*": ["evm.bytecode.object"] } } };
   const sources = sourcesOf(wanted.map(({ unit }) => unit));
-  return run({ language: "Solidity", sources, settings }, readImport).contracts;
+  return run({ language: "Solidity", sources, settings }, importing([])).contracts;
+}
+
+// What only a test of upgrades needs.
+function versionArtifact({ unit, name, as = name, edits }) {
+  const input = standardInput(unit, name, edits);
+  const { abi, evm } = run(input).contracts[unit][name];
+  const bytecode = "0x" + evm.bytecode.object;
+  return { contractName: as, abi, bytecode, storageLayout: layout(input, unit, name) };
+}
+
+function write(target, name, made) {
+  fs.mkdirSync(target, { recursive: true });
+  fs.writeFileSync(path.join(target, `${name}.json`), JSON.stringify(made, null, 1) + "\n");
 }
 
 function main(shipped, forTests) {
-  const write = (target, wanted) => {
-    const contracts = together(wanted);
-    fs.mkdirSync(target, { recursive: true });
-    for (const each of wanted) {
-      const made = artifact(each);
-      if (made.bytecode !== "0x" + contracts[each.unit][each.name].evm.bytecode.object) {
-        throw new Error(`${each.name} compiles to another code alone than among the others`);
-      }
-      const place = path.join(target, `${each.name}.json`);
-      fs.writeFileSync(place, JSON.stringify(made, null, 1) + "\n");
-      const size = (made.deployedBytecode.length - 2) / 2;
-      process.stdout.write(`${each.name}: ${size} bytes on chain\n`);
+  const contracts = together(SHIPPED);
+  for (const each of SHIPPED) {
+    const made = artifact(each);
+    if (made.bytecode !== "0x" + contracts[each.unit][each.name].evm.bytecode.object) {
+      throw new Error(`${each.name} compiles to another code alone than among the others`);
     }
-  };
-  write(shipped, SHIPPED);
-  if (forTests && FOR_TESTS.length) write(forTests, FOR_TESTS);
+    write(shipped, each.name, made);
+    const size = (made.deployedBytecode.length - 2) / 2;
+    process.stdout.write(`${each.name}: ${size} bytes on chain\n`);
+  }
+  if (!forTests) return;
+  for (const each of FOR_TESTS) write(forTests, each.as || each.name, versionArtifact(each));
 }
 
 if (process.argv.length < 3 || process.argv.length > 4) {

@@ -106,7 +106,7 @@ def _gap(gap: Mapping[str, Any], old: StorageLayout, new: StorageLayout) -> Iter
     last = max((until for _, until in inside), default=0)
     # What fills a gap to its last slot leaves none.
     if left or -(-last // _SLOT) * _SLOT != end:
-        yield f"the gap ended at slot {end // _SLOT} and no longer does"
+        yield f"what is left of the gap does not end at slot {end // _SLOT}, or begins earlier"
 
 
 def _namespaces(old: StorageLayout, new: StorageLayout) -> Iterator[str]:

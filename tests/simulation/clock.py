@@ -1,0 +1,159 @@
+"""Time: one clock for the world, and each daemon's way of looking at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from random import Random
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.base import DelayedCall
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+from sandbox_billing.interfaces import IWallClock
+from sandbox_billing.ledger.money import UnixSeconds
+
+
+BASE = 1_750_000_000
+
+
+class WorldClock(Clock):
+    """
+    Moves from one call to the next; calls that are due together come in a seeded order.
+
+    @ivar shuffle: None: in the order they were asked for.
+    """
+
+    def __init__(self, shuffle: Random | None = None) -> None:
+        super().__init__()
+        self.shuffle = shuffle
+        self._places = count()
+
+    def callLater(
+        self, when: float, what: Callable[..., object], *args: object, **kwargs: object
+    ) -> Any:
+        call: Any = DelayedCall(
+            self.rightNow + when, what, args, kwargs, self.calls.remove, _moved, self.seconds
+        )
+        call.place = next(self._places) if self.shuffle is None else self.shuffle.random()
+        self.calls.append(call)
+        return call
+
+    def run_until(self, moment: float, done: Callable[[], bool] = lambda: False) -> None:
+        """Let everything happen that is due up to a moment, or until C{done}."""
+        while not done():
+            call = min(self.calls, key=_order, default=None)
+            if call is None or call.getTime() > moment:
+                self.rightNow = max(self.rightNow, moment)
+                return
+            self.rightNow = max(self.rightNow, call.getTime())
+            self.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+
+
+def _order(call: Any) -> tuple[float, float]:
+    return call.getTime(), call.place
+
+
+def _moved(call: object) -> None:
+    """Nothing is kept sorted."""
+
+
+@implementer(IWallClock)
+@define(eq=False)
+class Wall:
+    """
+    Whole seconds since 1970.
+
+    @ivar skew: How far this one was set.
+    """
+
+    clock: IReactorTime
+    skew: int = 0
+
+    def now(self) -> UnixSeconds:
+        return UnixSeconds(int(BASE + self.clock.seconds()) + self.skew)
+
+
+@define(eq=False)
+class Life:
+    """
+    Whether a daemon lives, and whether it is let run.
+
+    @ivar resumes_at: Until then it stands still, as after SIGSTOP.
+    """
+
+    name: str
+    clock: WorldClock
+    dead: bool = False
+    resumes_at: float = 0.0
+    _held: list[Any] = field(factory=list)
+
+    @property
+    def paused(self) -> bool:
+        """Whether it stands still now."""
+        return self.clock.rightNow < self.resumes_at
+
+    def hold(self, waiting: Any) -> Any:
+        """Keep what never fires, so that it is not collected while the story goes on."""
+        self._held.append(waiting)
+        return waiting
+
+
+@define(eq=False)
+class _Later:
+    """A call of one life, which may be put off; what C{IDelayedCall} needs of it."""
+
+    now: Any
+
+    def cancel(self) -> None:
+        self.now.cancel()
+
+    def active(self) -> bool:
+        return bool(self.now.active())
+
+    def getTime(self) -> float:
+        return float(self.now.getTime())
+
+    def reset(self, seconds: float) -> None:
+        self.now.reset(seconds)
+
+
+@implementer(IReactorTime)
+@define(eq=False)
+class LifeClock:
+    """
+    The reactor of one daemon: calls it back while it lives, and late when it stood still.
+
+    @ivar jitter: Seconds added to each delay.
+    """
+
+    life: Life
+    jitter: Callable[[], float] = lambda: 0.0
+
+    def seconds(self) -> float:
+        return self.life.clock.rightNow
+
+    def callLater(
+        self, delay: float, what: Callable[..., object], *args: object, **kwargs: object
+    ) -> Any:
+        clock = self.life.clock
+        later = _Later(None)
+
+        def fire() -> None:
+            if self.life.dead:
+                return
+            if self.life.paused:
+                later.now = clock.callLater(self.life.resumes_at - clock.rightNow, fire)
+            else:
+                what(*args, **kwargs)
+
+        later.now = clock.callLater(delay + self.jitter(), fire)
+        return later
+
+    def getDelayedCalls(self) -> list[Any]:
+        return list(self.life.clock.calls)

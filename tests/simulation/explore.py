@@ -1,0 +1,207 @@
+"""Living stories: one, then one for each death in it."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from time import process_time
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+
+from sandbox_billing.wiring import Work
+from tests.simulation.checker import check
+from tests.simulation.faults import Fault, FaultKind, Spot
+from tests.simulation.ports import Moment, Passed
+from tests.simulation.scenarios import Scenario
+from tests.simulation.stories import Story
+from tests.simulation.world import World
+
+
+LIMIT = 1_500
+"""Simulated seconds that no golden story takes."""
+
+FORGETS_MS = 1_000
+"""What C{appendfsync everysec} may lose."""
+
+
+@frozen
+class Death:
+    """
+    A fault at a numbered call.
+
+    @ivar number: Counted over all daemons of the world.
+    """
+
+    number: int
+    fault: Fault
+
+    def __str__(self) -> str:
+        return f"{self.fault.kind.name} at call {self.number}"
+
+
+@define
+class Ended:
+    """
+    A story that was lived.
+
+    @ivar problems: Broken laws.
+    @ivar fired: What befell it.
+    @ivar calls: How many port calls there were.
+    """
+
+    problems: list[str]
+    fired: Counter[tuple[Spot, FaultKind]]
+    met: Counter[Spot]
+    calls: int
+    recording: dict[int, Passed] | None
+    seconds: float
+
+
+@define
+class Report:
+    """What was tried, and how fast."""
+
+    stories: int = 0
+    calls: int = 0
+    simulated: float = 0.0
+    started: float = field(factory=process_time)
+    fired: Counter[tuple[Spot, FaultKind]] = field(factory=Counter)
+    met: set[Spot] = field(factory=set)
+    covered: int = 0
+    places: int = 0
+    seeds: int = 0
+    failures: list[str] = field(factory=list)
+
+    def add(self, ended: Ended, place: str) -> None:
+        """One more story."""
+        self.stories += 1
+        self.calls += ended.calls
+        self.simulated += ended.seconds
+        self.fired.update(ended.fired)
+        self.met.update(ended.met)
+        if ended.problems:
+            self.failures.append(f"{place}: " + "; ".join(ended.problems))
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        took = process_time() - self.started
+        possible = {(spot, kind) for spot in self.met for kind in spot.kinds()}
+        met = possible & set(self.fired)
+        yield f"{self.stories} stories in {took:.1f} s of CPU: {self.stories / took:.1f} a second"
+        yield f"{self.simulated / 3600:.1f} simulated hours, {self.calls} port calls"
+        if self.places:
+            yield f"deaths: {self.covered} of {self.places} (call, before or after) pairs covered"
+        if self.seeds:
+            yield f"seeds: {self.seeds}"
+        yield (
+            f"faults: {sum(self.fired.values())} fired, {len(met)} of {len(possible)}"
+            f" (port call, fault) pairs ({100 * len(met) // max(1, len(possible))} %)"
+        )
+        yield f"failures: {len(self.failures)}"
+
+
+def live(
+    scenario: Scenario,
+    deaths: Sequence[Death] = (),
+    *,
+    record: bool = False,
+    planted: Callable[[Work], Work] = lambda work: work,
+) -> Ended:
+    """Live a golden story once, with faults at numbered calls."""
+    world = World(timings=scenario.timings(), planted=planted)
+    if record:
+        world.board.recording = {}
+    due = {death.number: death.fault for death in deaths}
+    world.board.decide = (lambda spot, number, life: due.get(number)) if due else None
+    return finish(world, scenario)
+
+
+def finish(world: World, scenario: Scenario) -> Ended:
+    """Live what is prepared, and check the laws."""
+
+    def watch(event: Any) -> None:
+        if "log_failure" in event:
+            world.surprises.append(f"{formatEvent(event)}: {event['log_failure'].getTraceback()}")
+        elif event["log_level"] is LogLevel.critical:
+            world.surprises.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(watch)
+    try:
+        for _ in range(scenario.daemons):
+            world.birth()
+        story = Story(world)
+
+        async def whole() -> None:
+            await scenario.script(story)
+
+        try:
+            world.run(whole(), LIMIT)
+            problems = check(world)
+        except AssertionError as why:
+            problems = [str(why), *check(world)]
+    finally:
+        globalLogPublisher.removeObserver(watch)
+        world.close()
+    return Ended(
+        problems=problems,
+        fired=world.board.fired,
+        met=world.board.met,
+        calls=world.board.number,
+        recording=world.board.recording,
+        seconds=world.clock.rightNow,
+    )
+
+
+def places(recording: dict[int, Passed]) -> dict[tuple[int, FaultKind], int]:
+    """
+    Every death there can be, and which of them stands for it.
+
+    Two deaths of one daemon at one time that leave the same world behind are one: nothing
+    but the world lives on.
+
+    @return: (number, kind) to the number of the place that stands for it.
+    """
+    first: dict[Moment, tuple[int, FaultKind]] = {}
+    found = {}
+    for number, passed in sorted(recording.items()):
+        for moment, kind in (
+            (passed.before, FaultKind.CRASH_BEFORE),
+            (passed.after, FaultKind.CRASH_AFTER),
+        ):
+            if moment is not None:
+                found[number, kind] = first.setdefault(moment, (number, kind))
+    return found  # type: ignore[return-value]
+
+
+def every_death(scenario: Scenario, report: Report, *, stride: int = 1, offset: int = 0) -> None:
+    """
+    Die before and after each call of a story.
+
+    @param stride: Of the deaths that differ, one in so many.
+    """
+    first = live(scenario, record=True)
+    report.add(first, scenario.name)
+    assert first.recording is not None
+    stand_for = places(first.recording)
+    chosen = sorted(set(stand_for.values()), key=lambda at: (at[0], at[1].name))[offset::stride]
+    report.places += len(stand_for)
+    report.covered += sum(1 for place in stand_for.values() if place in set(chosen))
+    for number, kind in chosen:
+        death = Death(number, Fault(kind))
+        report.add(live(scenario, [death]), f"{scenario.name}: {death}")
+
+
+class quiet_collector:
+    """Worlds are full of cycles: collect them between stories, not within."""
+
+    def __enter__(self) -> None:
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+
+    def __exit__(self, *_: object) -> None:
+        gc.enable()
+        gc.unfreeze()

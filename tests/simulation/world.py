@@ -1,0 +1,338 @@
+"""
+What outlives the daemons: store, chain, Daytona, enclave, and what each of them saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from itertools import count
+from random import Random
+from typing import Any, TypeVar
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
+from sandbox_billing.adapters.memory.blocks import MemoryBlocks, Transaction
+from sandbox_billing.adapters.memory.contract import Reverted
+from sandbox_billing.adapters.redis.keys import Keys
+from sandbox_billing.devnet.daytona import DaytonaSimulator, Timings
+from sandbox_billing.interfaces import IEnclave, ISigner, IWallClock
+from sandbox_billing.ledger._codec import decode
+from sandbox_billing.ledger.account import Account
+from sandbox_billing.ledger.hold import Exposure, Intent
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.rating import Prices
+from sandbox_billing.services.policy import Policy
+from sandbox_billing.signing.eip55 import checksum
+from sandbox_billing.wiring import Work
+from tests.fixtures import PRICES, SIGNER, STAKE, CountedIds
+from tests.services.lives import DOMAIN, PROVIDER
+from tests.simulation.clock import BASE, Life, Wall, WorldClock
+from tests.simulation.daytona import DirectHTTP, Heard
+from tests.simulation.faults import CRASHES, Fault, FaultKind
+from tests.simulation.lives import Daemon
+from tests.simulation.ports import Switchboard
+from tests.simulation.settings import RECOVERY, RESTART, SIM_POLICY
+from tests.simulation.store import SimulatedKeyspace, Written
+
+
+T = TypeVar("T")
+
+KEYS = Keys(PROVIDER, checksum(PROVIDER))
+
+
+@implementer(IEnclave)
+@define
+class Enclave:
+    """Gives the key to whoever asks."""
+
+    signer: ISigner
+
+    async def fetch_key(self) -> ISigner:
+        return self.signer
+
+
+@define(eq=False)
+class LoggedBlocks(MemoryBlocks):
+    """
+    A chain that remembers what it was sent.
+
+    @ivar on_submit: Called with each transaction that arrives.
+    """
+
+    on_submit: Callable[[Transaction], None] = field(default=lambda _: None, init=False)
+
+    def submit(self, transaction: Transaction) -> bool:
+        self.on_submit(transaction)
+        return MemoryBlocks.submit(self, transaction)
+
+
+@frozen
+class Window:
+    """Wall seconds while something was wrong, recovery included."""
+
+    since: float
+    until: float
+    why: str
+
+
+@frozen
+class Sent:
+    """
+    A transaction as the chain received it.
+
+    @ivar durable: How many facts the store could not forget any more.
+    """
+
+    at: float
+    name: str
+    durable: int
+
+
+@frozen
+class Admitted:
+    """
+    A reservation as it was stored.
+
+    @ivar exposed: neuron, its own hold included.
+    @ivar funds: neuron, with the operator's loss cap.
+    """
+
+    at: float
+    intent: Intent
+    exposed: int
+    funds: int
+
+
+class World:
+    """
+    A provider with a contract, a Daytona, and daemons that come and go; a block each second.
+
+    @ivar random: Of everything that is left to chance; None where nothing is.
+    @ivar version: Counts changes that outlive a daemon.
+    @ivar planted: Puts a defect into a worker, where a test wants one.
+    @ivar revive: Whether a daemon that died is followed by another.
+    """
+
+    def __init__(
+        self,
+        *,
+        random: Random | None = None,
+        timings: Timings | None = None,
+        policy: Policy = SIM_POLICY,
+        planted: Callable[[Work], Work] = lambda work: work,
+    ) -> None:
+        self.random = random
+        self.policy = policy
+        self.planted = planted
+        self.clock = WorldClock(random)
+        self.wall = Wall(self.clock)
+        self.ids = CountedIds()
+        self.version = 0
+        self.mining = True
+        self.revive = True
+        self.board = Switchboard(self)
+        self.enclave = Enclave(SIGNER)
+        self.net = LoggedBlocks(DOMAIN, lambda: int(BASE + self.clock.rightNow))
+        self.net.on_submit = self._submitted
+        self.net.purses[SIGNER.address] = 10**24
+        self.simulator = DaytonaSimulator(
+            clock=self.clock,
+            wall=lambda: BASE + self.clock.rightNow,
+            timings=timings or Timings(),
+            new_id=map("sb-{}".format, count(1)).__next__,
+        )
+        self._http = DirectHTTP(self.simulator, self._heard)
+        self.keyspace = SimulatedKeyspace(self.clock, self._stored)
+        # The world's own logs.
+        self.heard: list[Heard] = []
+        self.sent: list[Sent] = []
+        self.windows: list[Window] = []
+        self.admitted: list[Admitted] = []
+        self.forgotten: list[Written] = []
+        self.orders: list[tuple[float, str, bool]] = []
+        self.deaths = 0
+        self.rollbacks = 0
+        self.deposited: dict[Address, int] = {}
+        self.surprises: list[str] = []
+        self.daemons: list[Daemon] = []
+        self._births = count(1)
+        self.register(PRICES)
+        self.net.mine(3)
+        self._mine()
+
+    # daemons
+
+    def jitter(self) -> float:
+        """Of a daemon's delays."""
+        return 0.0 if self.random is None else self.random.random() * 0.05
+
+    def runtime(self, clock: IReactorTime, wall: IWallClock) -> DaytonaRuntime:
+        """A daemon's client."""
+        http: Any = self._http
+        return DaytonaRuntime.over(
+            http, url="http://daytona.test", admin_key="admin-key", clock=clock, wall=wall
+        )
+
+    def birth(self) -> Daemon:
+        """Another daemon."""
+        daemon = Daemon(self, f"daemon-{next(self._births)}")
+        self.daemons.append(daemon)
+        daemon.start()
+        return daemon
+
+    @property
+    def living(self) -> list[Daemon]:
+        """Those that can be asked."""
+        return [d for d in self.daemons if not d.life.dead and not d.stopping and d.intake]
+
+    def crash(self, life: Life) -> None:
+        """It is gone, in the middle of whatever it does; another follows."""
+        if life.dead:
+            return
+        life.dead = True
+        self.deaths += 1
+        self.window(RECOVERY, "a death")
+        if self.revive:
+            self.clock.callLater(RESTART, self.birth)
+
+    def pause(self, life: Life, seconds: float) -> None:
+        """It stands still."""
+        life.resumes_at = max(life.resumes_at, self.clock.rightNow + seconds)
+        self.window(seconds + RECOVERY, "a pause")
+
+    def lose_power(self, milliseconds: float) -> None:
+        """The store and all daemons die; it forgets what was not on disk."""
+        self.forgotten.extend(self.keyspace.forget(milliseconds))
+        self.version += 1
+        self.rollbacks += 1
+        for daemon in self.daemons:
+            self.crash(daemon.life)
+
+    def disturbed(self, fault: Fault, life: Life) -> None:
+        """A fault befell a call."""
+        delays = (FaultKind.DELAY_BEFORE, FaultKind.DELAY_AFTER)
+        if fault.kind not in CRASHES and fault.kind is not FaultKind.PAUSE:
+            seconds = fault.amount if fault.kind in delays else 0
+            self.window(seconds + RECOVERY, f"{fault.kind.name} of {life.name}")
+
+    def window(self, seconds: float, why: str) -> None:
+        """From now on, for so long, not everything can be expected."""
+        now = BASE + self.clock.rightNow
+        self.windows.append(Window(now, now + seconds, why))
+
+    def surprised(self, failure: Failure) -> None:
+        """Something ended as nothing should."""
+        self.surprises.append(failure.getTraceback())
+
+    # what everybody sees
+
+    def _mine(self) -> None:
+        if self.mining:
+            self.net.mine()
+        self.clock.callLater(1, self._mine)
+
+    def _stored(self, written: Written) -> None:
+        self.version += 1
+        for step in written.commit.writes:
+            if step.key.startswith("billing:intent:") and step.name == "SET":
+                self._reserved(written, decode(Intent, step.arguments[0]))  # type: ignore[arg-type]
+            elif step.key.startswith("stop:sandbox:") and step.name in ("SET", "DEL"):
+                sandbox = step.key.removeprefix("stop:sandbox:")
+                self.orders.append((BASE + written.at, sandbox, step.name == "SET"))
+
+    def _reserved(self, written: Written, intent: Intent) -> None:
+        if not written.commit.name.startswith("reserve"):
+            return
+        values = self.keyspace.values()
+        fields: Any = values.get(KEYS.exposure(intent.owner), {})
+        account: Any = values.get(KEYS.account(intent.owner))
+        exposure = Exposure(
+            {k.decode(): v.decode() for k, v in fields.items() if not k.startswith(b"#")}
+        )
+        balance = decode(Account, account).balance if account is not None else 0
+        self.admitted.append(
+            Admitted(
+                BASE + written.at,
+                intent,
+                exposure.total(self.wall.now()),
+                balance + self.policy.loss_cap,
+            )
+        )
+
+    def _heard(self, heard: Heard) -> None:
+        if heard.route not in ("list", "get"):
+            self.version += 1
+        self.heard.append(heard)
+
+    def _submitted(self, transaction: Transaction) -> None:
+        self.version += 1
+        now = BASE + self.clock.rightNow
+        self.sent.append(Sent(now, transaction.name, self.keyspace.durable))
+
+    # time
+
+    def run(self, story: Coroutine[Any, Any, T], limit: float) -> T:
+        """Let a story happen."""
+        ended: list[Any] = []
+        Deferred.fromCoroutine(story).addBoth(ended.append)
+        self.clock.run_until(self.clock.rightNow + limit, lambda: bool(ended))
+        if not ended:
+            raise AssertionError(f"the story has not ended after {limit} s")
+        if isinstance(ended[0], Failure):
+            ended[0].raiseException()
+        result: T = ended[0]
+        return result
+
+    def sleep(self, seconds: float) -> Deferred[None]:
+        """For stories."""
+        return deferLater(self.clock, seconds)
+
+    # people
+
+    def act(self, call: Callable[[Any], object]) -> bool:
+        """A user's transaction; False when it reverts."""
+        self.version += 1
+        try:
+            self.net.act(call)
+        except Reverted:
+            return False
+        return True
+
+    def register(self, prices: Prices) -> None:
+        """The provider's terms."""
+        first = PROVIDER not in self.net.head.state.services
+        stake, signer = STAKE if first else 0, SIGNER.address
+        self.act(lambda c: c.register(PROVIDER, signer, prices, stake, "https://p.example"))
+
+    def deposit(self, who: Address, amount: int) -> None:
+        """Somebody's funds."""
+        self.act(lambda c: c.deposit(who, PROVIDER, amount))
+
+    def acknowledge(self, who: Address, *, yes: bool = True) -> None:
+        """Somebody's word on the signer and its prices."""
+        self.act(lambda c: c.acknowledge(who, PROVIDER, yes))
+
+    def request_refund(self, who: Address, amount: int) -> bool:
+        """Somebody wants some of it back."""
+        return self.act(lambda c: c.request_refund(who, PROVIDER, amount))
+
+    def front_run(self) -> None:
+        """The provider submits what waits in the pool by another transaction, first."""
+        for transaction in list(self.net.pool):
+            if transaction.sender is not None:
+                self.net.pool.insert(0, self.net.call(transaction.call))
+                self.net.pool.pop()
+                self.version += 1
+                return
+
+    def close(self) -> None:
+        """Nothing moves any more."""
+        for daemon in self.daemons:
+            daemon.life.dead = True
+        self.simulator.close()

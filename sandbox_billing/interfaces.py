@@ -501,6 +501,15 @@ class IVoucherQueue(Interface):
         @raise Stale: The batch, account or exposure is no longer as it was read.
         """
 
+    async def drop_attempts(batch: Stored[Batch], sender: Address) -> Stored[Batch] | None:
+        """
+        Forget a sender's attempts: their account nonce was used by another transaction, so
+        that none of them can be mined any more (T-6).
+
+        @return: The batch without them; None when it held no charges and is ended.
+        @raise Stale: The batch is no longer as it was read.
+        """
+
     async def record_attempt(batch: Stored[Batch], attempt: Attempt) -> Stored[Batch]:
         """
         Store an attempt and wait until it is on disk; only then may it be broadcast.
@@ -736,6 +745,19 @@ class NodeBehind(Transient):
     """No configured node has the block that was asked for."""
 
 
+@frozen(kw_only=True)
+class AccountNonces:
+    """
+    How many transactions of the gas account nodes know.
+
+    @ivar mined: In blocks.
+    @ivar pending: With those that wait; a node need not count them.
+    """
+
+    mined: int
+    pending: int
+
+
 @frozen(auto_exc=False)
 class TooMuch(Refused):
     """
@@ -798,7 +820,15 @@ class IChain(Interface):
         Otherwise its account nonce would stay unused, and later transactions would wait.
         """
 
-    async def prepare(lines: Sequence[Line], replacing: Attempt | None) -> Attempt:
+    async def account_nonce(at: BlockRef) -> int:
+        """How many transactions of our sender are in blocks up to this one."""
+
+    async def account_nonces() -> AccountNonces:
+        """The highest counts of our sender's that nodes answer."""
+
+    async def prepare(
+        lines: Sequence[Line], replacing: Attempt | None, *, account_nonce: int | None = None
+    ) -> Attempt:
         """
         Make and sign a transaction for a batch; nothing is sent.
 
@@ -807,6 +837,7 @@ class IChain(Interface):
 
         @param replacing: An earlier attempt of the same batch and of our own sender: same
             account nonce, fees at least a tenth higher.
+        @param account_nonce: One that was left unused, to be used up now (T-7).
         @raise TooMuch: The batch is larger than a block, or something in it makes it revert.
         @raise Refused: The gas wallet is below its floor, or no call would pass now.
         """

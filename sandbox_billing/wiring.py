@@ -34,6 +34,7 @@ from sandbox_billing.services.backlog import TURN_SECONDS as BACKLOG_SECONDS
 from sandbox_billing.services.backlog import BacklogKeeper
 from sandbox_billing.services.closing import Closer
 from sandbox_billing.services.deadman import DeadmansSwitch
+from sandbox_billing.services.gas_account import GasAccount
 from sandbox_billing.services.generator import Generator
 from sandbox_billing.services.intake import Intake
 from sandbox_billing.services.policy import Policy
@@ -172,6 +173,9 @@ def make_work(parts: Parts) -> Work:
         ),
         settler=Settler(
             queue=journal.queue,
+            account=GasAccount(
+                queue=journal.queue, chain=chain, ids=parts.ids, wall=wall, sender=signer.address
+            ),
             funds=journal.funds,
             mirror=journal.mirror,
             chain=chain,

@@ -34,6 +34,7 @@ from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.settlement import Line, WalletQueue, charge_ids, plan, plan_wallet
 from sandbox_billing.ledger.voucher import ChargeKind, Seal
 from sandbox_billing.services._supervise import gather
+from sandbox_billing.services.gas_account import GasAccount
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.sealing import promised, verifies, voucher_lines
 from sandbox_billing.signing.eip712 import EIP712Domain
@@ -66,6 +67,7 @@ class Settler:
     """
 
     queue: IVoucherQueue
+    account: GasAccount
     funds: interfaces.IFunds
     mirror: interfaces.IChainMirror
     chain: IChain
@@ -83,7 +85,7 @@ class Settler:
     async def turn(self) -> None:
         """Send what is stored, then fill the free places with new batches."""
         head = await self._mirror_block()
-        batches = await self.queue.batches()
+        batches = await self.account.without_lost(await self.queue.batches(), head)
         known = {a.hash for b in batches for a in b.value.attempts}
         for gone in self._sent_at.keys() - known:
             del self._sent_at[gone]
@@ -93,6 +95,10 @@ class Settler:
         # Before anything is prepared: stored attempts own their account nonces (T-1).
         self.chain.adopt_attempts(a for b in batches for a in b.value.attempts)
         troubles: list[Exception] = []
+        gap = await self.account.gap(batches)
+        batches, filler = await self.account.filler(batches, gap)
+        if filler is not None:
+            await self._send_apart(filler, troubles, account_nonce=gap)
         for batch in batches:
             await self._send_apart(batch, troubles)
         places = self.policy.max_in_flight - len(batches)
@@ -226,7 +232,13 @@ class Settler:
             signature="0x" + self.signer.sign_digest(signed).hex(),
         )
 
-    async def _send_apart(self, batch: Stored[Batch], troubles: list[Exception]) -> None:
+    async def _send_apart(
+        self,
+        batch: Stored[Batch],
+        troubles: list[Exception],
+        *,
+        account_nonce: int | None = None,
+    ) -> None:
         """
         Send a batch; what is wrong with this one alone holds up no other.
 
@@ -234,9 +246,10 @@ class Settler:
         nonce that this batch may have been given is used (T-7).
 
         @param troubles: Takes what is wrong.
+        @param account_nonce: One to be used up by it.
         """
         try:
-            await self._send(batch)
+            await self._send(batch, account_nonce)
         except (BrokenLaw, BadInput) as why:
             self._log.critical("batch {batch} waits: {why}", batch=batch.value.id, why=str(why))
             troubles.append(_law(why))
@@ -245,7 +258,7 @@ class Settler:
             self._log.critical("batch {batch} waits: {why}", batch=batch.value.id, why=str(why))
             troubles.append(Transient(str(why)))
 
-    async def _send(self, batch: Stored[Batch]) -> None:
+    async def _send(self, batch: Stored[Batch], account_nonce: int | None) -> None:
         """Make, store and broadcast an attempt; or broadcast the stored one again."""
         mine = self._mine(batch.value)
         # Of an earlier key there are only attempts that nobody can bump: what it sent has
@@ -261,7 +274,7 @@ class Settler:
                 if await self.chain.receipt(attempt.hash) is not None:
                     return
         if not mine:
-            first = await self._first_attempt(batch)
+            first = await self._first_attempt(batch, account_nonce)
             if first is None:
                 return
             batch = first
@@ -282,7 +295,9 @@ class Settler:
                 why=str(why),
             )
 
-    async def _first_attempt(self, batch: Stored[Batch]) -> Stored[Batch] | None:
+    async def _first_attempt(
+        self, batch: Stored[Batch], account_nonce: int | None
+    ) -> Stored[Batch] | None:
         """
         A batch with an attempt.  One that cannot be sent whole is halved until it can: one
         voucher holds up no other (S8).
@@ -292,7 +307,7 @@ class Settler:
         """
         while True:
             try:
-                return await self._attempt(batch, None)
+                return await self._attempt(batch, None, account_nonce=account_nonce)
             except TooMuch as why:
                 if batch.value.attempts:
                     # Of an earlier key, with all of it in: what was sent cannot be split.
@@ -327,15 +342,22 @@ class Settler:
         """The attempts that this daemon's key pays for, newest last."""
         return [a for a in batch.attempts if a.sender == self.signer.address]
 
-    async def _attempt(self, batch: Stored[Batch], replacing: Attempt | None) -> Stored[Batch]:
+    async def _attempt(
+        self,
+        batch: Stored[Batch],
+        replacing: Attempt | None,
+        *,
+        account_nonce: int | None = None,
+    ) -> Stored[Batch]:
         """
         Make an attempt and store it.
 
+        @param account_nonce: One to be used up, instead of the next.
         @raise Refused: The chain would not take it now.
         """
         records = await self.queue.batch_records(batch.value)
         lines = voucher_lines([r.value for r in records])
-        attempt = await self.chain.prepare(lines, replacing)
+        attempt = await self.chain.prepare(lines, replacing, account_nonce=account_nonce)
         try:
             recorded = await self.queue.record_attempt(batch, attempt)
         except Stale:

@@ -627,6 +627,36 @@ def chain_suite(make: Callable[[ChainCase], IChain]) -> type[TestCase]:
             two = await self.chain.prepare([self.stage.line(2, 30)], None)
             self.assertEqual(two.account_nonce, one.account_nonce + 1)
 
+        async def test_account_nonces(self) -> None:
+            """What is mined at a block, mined now, and waits, are told apart (T-6, T-7)."""
+            await self.run_on_chain(self.stage.fund, 100)
+            before = await self.newest()
+            await self._settled(self.stage.line(1, 30))
+            after = await self.newest()
+            await self.chain.broadcast(await self.chain.prepare([self.stage.line(2, 30)], None))
+            self.assertEqual(await self.chain.account_nonce(before), 0)
+            self.assertEqual(await self.chain.account_nonce(after), 1)
+            counts = await self.chain.account_nonces()
+            self.assertEqual((counts.mined, counts.pending), (1, 2))
+            await self.run_on_chain(self.stage.reorg, 1)
+            with self.assertRaises(NodeBehind):
+                await self.chain.account_nonce(after)
+
+        async def test_a_given_account_nonce(self) -> None:
+            """A gap is used up by a call that settles nothing (T-7)."""
+            await self.run_on_chain(self.stage.fund, 100)
+            self.chain.adopt_attempts([await self.chain.prepare([self.stage.line(1, 30)], None)])
+            late = await self.chain.prepare([self.stage.line(2, 30)], None)
+            self.assertEqual(late.account_nonce, 1)
+            await self.chain.broadcast(late)
+            await self.run_on_chain(self.stage.chain.mine)
+            self.assertIsNone(await self.chain.receipt(late.hash))
+            filler = await self.chain.prepare([], None, account_nonce=0)
+            await self.chain.broadcast(filler)
+            await self.run_on_chain(self.stage.chain.mine)
+            self.assertTrue((await self.chain.receipt(filler.hash)).succeeded)
+            self.assertTrue((await self.chain.receipt(late.hash)).succeeded)
+
         async def test_gas_balance(self) -> None:
             """What is left for gas falls by what transactions cost."""
             await self.run_on_chain(self.stage.fund, 100)

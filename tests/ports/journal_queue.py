@@ -497,6 +497,52 @@ class QueueCase(JournalCase):
         await self.unchanged(BrokenLaw, lambda: queue.shrink(sent, 0))
         await self.unchanged(BrokenLaw, lambda: queue.condemn(sent, "it reverts", funds))
 
+    async def test_drop_attempts(self) -> None:
+        """Attempts that can never be mined are forgotten; the promises stay (T-6)."""
+
+        async def scenario(world: World, sure: Any) -> None:
+            await running(world)
+            world.faults.inner = _OnDisk(world.faults.inner)
+            queue = world.journal.queue
+            batch = await signed(world)
+            sent = await queue.record_attempt(batch, attempt())
+            after = await sure(lambda: queue.drop_attempts(sent, attempt().sender))
+            self.assertEqual(after.value, batch.value)
+            self.assertEqual(await queue.batches(), (after,))
+            # Under another account nonce it may go out now.
+            again = evolve(attempt(2), account_nonce=8)
+            await queue.record_attempt(after, again)
+
+        await self.same_books(scenario)
+
+    async def test_drop_another_s_attempts(self) -> None:
+        """Of two keys' attempts only those of the one that is named are forgotten."""
+        await running(self.world)
+        self.world.faults.inner = _OnDisk(self.world.faults.inner)
+        queue = self.world.journal.queue
+        other = evolve(attempt(2), sender=OWNER)
+        sent = await queue.record_attempt(await signed(self.world), attempt())
+        sent = await queue.record_attempt(sent, other)
+        after = await queue.drop_attempts(sent, attempt().sender)
+        assert after is not None
+        self.assertEqual(after.value.attempts, (other,))
+
+    async def test_filler(self) -> None:
+        """A batch of nothing is stored, sent and ended like any other (T-7)."""
+
+        async def scenario(world: World, sure: Any) -> None:
+            world.faults.inner = _OnDisk(world.faults.inner)
+            queue = world.journal.queue
+            batch = await sure(lambda: queue.sign(batch_of([]), []))
+            self.assertEqual(await queue.batches(), (batch,))
+            sent = await queue.record_attempt(batch, attempt())
+            await sure(lambda: queue.resolve(sent, block(), [], [], []))
+            idle = await queue.sign(batch_of([], "batch-2"), [])
+            self.assertIsNone(await sure(lambda: queue.drop_attempts(idle, OWNER)))
+            self.assertEqual(await queue.batches(), ())
+
+        await self.same_books(scenario)
+
     async def test_split_too_late(self) -> None:
         """A batch that was given an attempt since it was read is not split by that reading."""
         await ticked(self.world, await running(self.world))
@@ -624,6 +670,7 @@ class QueueCase(JournalCase):
             lambda: queue.sign(batch_of(promises, "batch-2"), promises),
             lambda: queue.record_attempt(batch, attempt()),
             lambda: queue.shrink(batch, 0),
+            lambda: queue.drop_attempts(batch, OWNER),
             lambda: queue.condemn(batch, "it reverts", funds),
             lambda: queue.resolve(batch, block(), ruled, (), ()),
         ):

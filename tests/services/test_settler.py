@@ -477,10 +477,10 @@ class SettlerTests(WorldCase):
         world.fund(10**6, BOB)
         real = MemoryChain.prepare
 
-        async def choosy(chain: MemoryChain, lines: Any, replacing: Any) -> Attempt:
+        async def choosy(chain: MemoryChain, lines: Any, replacing: Any, **how: Any) -> Attempt:
             if any(line.user == ALICE for line in lines):
                 raise Refused("the settle call reverts: Paused")
-            return await real(chain, lines, replacing)
+            return await real(chain, lines, replacing, **how)
 
         patched = self.patch(MemoryChain, "prepare", choosy)
         world.create()

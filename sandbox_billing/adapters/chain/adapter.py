@@ -26,8 +26,9 @@ from sandbox_billing.adapters.chain.logs import LogReader
 from sandbox_billing.adapters.chain.node import Node
 from sandbox_billing.adapters.chain.nodes import Headers, Nodes
 from sandbox_billing.adapters.chain.reads import ChainReads
-from sandbox_billing.adapters.chain.transactions import AccountNonces, GasPolicy, Transactions
+from sandbox_billing.adapters.chain.transactions import GasPolicy, Transactions
 from sandbox_billing.interfaces import (
+    AccountNonces,
     ContractFacts,
     Happenings,
     IChain,
@@ -209,12 +210,21 @@ class Web3Chain:
     def abandon(self, attempt: Attempt) -> None:
         self._transactions.abandon(attempt)
 
+    async def account_nonce(self, at: BlockRef) -> int:
+        return await self._in_reader(self._reads.account_nonce, at)
+
     async def account_nonces(self) -> AccountNonces:
-        """How many transactions of the gas account are mined, and known."""
         return await self._in_submitter(self._transactions.nonces)
 
-    async def prepare(self, lines: Sequence[Line], replacing: Attempt | None) -> Attempt:
-        return await self._in_submitter(self._transactions.prepare, lines, replacing)
+    async def prepare(
+        self,
+        lines: Sequence[Line],
+        replacing: Attempt | None,
+        *,
+        account_nonce: int | None = None,
+    ) -> Attempt:
+        prepare = self._transactions.prepare
+        return await self._in_submitter(prepare, lines, replacing, account_nonce)
 
     async def broadcast(self, attempt: Attempt) -> None:
         await self._in_submitter(self._transactions.broadcast, attempt)

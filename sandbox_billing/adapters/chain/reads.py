@@ -11,11 +11,11 @@ from typing import Any
 
 from sandbox_billing.adapters.chain.codec import Codec
 from sandbox_billing.adapters.chain.contract import ContractReader, Result, Reverted
-from sandbox_billing.adapters.chain.node import Node, NodeFailure, octets, quantity
+from sandbox_billing.adapters.chain.node import Node, NodeFailure, RpcRefusal, octets, quantity
 from sandbox_billing.adapters.chain.nodes import Headers, Nodes, NoNode, found_header
 from sandbox_billing.adapters.chain.settle import SETTLE, settle_calldata
 from sandbox_billing.errors import Transient
-from sandbox_billing.interfaces import ContractFacts, Line, Receipt
+from sandbox_billing.interfaces import ContractFacts, Line, NodeBehind, Receipt
 from sandbox_billing.ledger.account import Account, BlockRef, ServiceRecord
 from sandbox_billing.ledger.identity import Address, Nonce
 from sandbox_billing.ledger.money import Neuron, UnixSeconds, neuron
@@ -165,6 +165,29 @@ class ChainReads:
         whose = self._provider.hex
         asked = [("getLastNonce", (wallet.hex, whose)) for wallet in wallets]
         return tuple(Nonce(nonce) for (nonce,) in self._reader.views(asked, at))
+
+    def account_nonce(self, at: BlockRef) -> int:
+        """
+        By number, with the block's hash before and after: no node takes a hash here.
+        """
+        number = hex(at.number)
+
+        def work(node: Node) -> int:
+            before, count, after = node.batch(
+                [
+                    ("eth_getBlockByNumber", [number, False]),
+                    ("eth_getTransactionCount", [self._sender.hex, number]),
+                    ("eth_getBlockByNumber", [number, False]),
+                ]
+            )
+            for block in (before, after):
+                if found_header(block, str(at.number)).ref.hash != at.hash:
+                    raise NodeBehind(f"{node.label} has another block {at.number}")
+            if isinstance(count, RpcRefusal):
+                raise count
+            return quantity(count, "a transaction count")
+
+        return self._nodes.ask(work)
 
     def refusals(self, lines: Sequence[Line], at: BlockRef) -> tuple[int | None, ...]:
         call = settle_calldata(self._codec, self._provider, lines)

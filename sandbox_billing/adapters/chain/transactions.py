@@ -38,7 +38,7 @@ from sandbox_billing.adapters.chain.nodes import Nodes, found_header
 from sandbox_billing.adapters.chain.raw import read_raw
 from sandbox_billing.adapters.chain.settle import SETTLE_BATCH, batch_calldata, settle_calldata
 from sandbox_billing.errors import Refused, Transient, UnknownOutcome
-from sandbox_billing.interfaces import ISigner, Line, TooMuch
+from sandbox_billing.interfaces import AccountNonces, ISigner, Line, TooMuch
 from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
@@ -58,19 +58,6 @@ class GasPolicy:
 
     fee_cap: Neuron
     floor: Neuron
-
-
-@frozen(kw_only=True)
-class AccountNonces:
-    """
-    How many transactions of the gas account nodes know; for the check after a loss.
-
-    @ivar mined: In blocks.
-    @ivar pending: With those that wait; a node need not count them.
-    """
-
-    mined: int
-    pending: int
 
 
 @frozen(kw_only=True)
@@ -164,7 +151,9 @@ class Transactions:
             pending=max(pending for _, pending in counts),
         )
 
-    def prepare(self, lines: Sequence[Line], replacing: Attempt | None) -> Attempt:
+    def prepare(
+        self, lines: Sequence[Line], replacing: Attempt | None, account_nonce: int | None = None
+    ) -> Attempt:
         """
         See L{interfaces.IChain.prepare}.
 
@@ -188,7 +177,12 @@ class Transactions:
         if gas > market.gas_limit:
             raise TooMuch(f"{len(lines)} vouchers are more than a block takes; send fewer")
         self._check_purse(market.balance, gas, fees)
-        nonce = self._account_nonce(lines) if replacing is None else replacing.account_nonce
+        if replacing is not None:
+            nonce = replacing.account_nonce
+        elif account_nonce is not None:
+            nonce = account_nonce
+        else:
+            nonce = self._account_nonce(lines)
         return self._sign(data, nonce, gas, fees)
 
     def _calldata(self, lines: Sequence[Line], *, batched: bool) -> bytes:

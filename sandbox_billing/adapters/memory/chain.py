@@ -27,6 +27,7 @@ from sandbox_billing.adapters.memory.contract import LOCK_SECONDS, Contract
 from sandbox_billing.errors import Refused, UnknownOutcome
 from sandbox_billing.interfaces import (
     AccountEvent,
+    AccountNonces,
     ContractFacts,
     Happenings,
     IChain,
@@ -165,7 +166,24 @@ class MemoryChain:
             self._next = nonce
             self._given = {call: n for call, n in self._given.items() if n != nonce}
 
-    async def prepare(self, lines: Sequence[Line], replacing: Attempt | None) -> Attempt:
+    async def account_nonce(self, at: BlockRef) -> int:
+        return self._at(at).counts.get(self.sender, 0)
+
+    async def account_nonces(self) -> AccountNonces:
+        self.fault.read()
+        mined = pending = self.net.blocks[self._newest()].counts.get(self.sender, 0)
+        waiting = {t.account_nonce for t in self.net.pool if t.sender == self.sender}
+        while pending in waiting:
+            pending += 1
+        return AccountNonces(mined=mined, pending=pending)
+
+    async def prepare(
+        self,
+        lines: Sequence[Line],
+        replacing: Attempt | None,
+        *,
+        account_nonce: int | None = None,
+    ) -> Attempt:
         self.fault.read()
         if any(self.fault.poisons(line) for line in lines):
             raise TooMuch(f"{len(lines)} vouchers make the settle call revert", reverts=True)
@@ -176,7 +194,12 @@ class MemoryChain:
         purse = self.net.purse(self.sender)
         if purse < max(self.floor, gas * cap):
             raise Refused(f"the gas account {self.sender} holds only {purse} neuron; send it some")
-        nonce = self._account_nonce(lines) if replacing is None else replacing.account_nonce
+        if replacing is not None:
+            nonce = replacing.account_nonce
+        elif account_nonce is not None:
+            nonce = account_nonce
+        else:
+            nonce = self._account_nonce(lines)
         raw = raw_settlement(self.sender, self.provider, nonce, cap, lines)
         return Attempt(
             sender=self.sender,

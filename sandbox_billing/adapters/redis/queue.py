@@ -243,6 +243,23 @@ class RedisVoucherQueue:
         witness = holds(keys.charge(charge.id), form)
         await self.store.carry_out(draft.commit(token=self.store.token.now(), witness=witness))
 
+    async def drop_attempts(self, batch: Stored[Batch], sender: Address) -> Stored[Batch] | None:
+        left = tuple(a for a in batch.value.attempts if a.sender != sender)
+        after = evolve(batch.value, attempts=left)
+        keys, key = self.store.keys, self.store.keys.batch(after.id)
+        token = self.store.token.now()
+        draft = self.store.draft(f"drop attempts of {after.id}")
+        draft.expect(holds(key, batch.raw))
+        if not after.charges and not left:
+            draft.write("DEL", key)
+            draft.write("ZREM", keys.batches(), after.id)
+            await self.store.carry_out(draft.commit(token=token, witness=absent(key)))
+            return None
+        form = stored_form(after)
+        draft.write("SET", key, form)
+        await self.store.carry_out(draft.commit(token=token, witness=holds(key, form)))
+        return Stored(after, form)
+
     async def record_attempt(self, batch: Stored[Batch], attempt: Attempt) -> Stored[Batch]:
         keys, after = self.store.keys, batch.value.with_attempt(attempt)
         key, form = keys.batch(after.id), stored_form(after)

@@ -1,0 +1,126 @@
+"""
+Tests of C{sandbox_billing.services.gas_account}: account nonces that others used, or nobody.
+"""
+
+from __future__ import annotations
+
+from sandbox_billing.adapters.memory.blocks import raw_settlement, read_settlement
+from sandbox_billing.ledger.batch import Attempt, Batch
+from sandbox_billing.ledger.voucher import Signed
+from sandbox_billing.services.gas_account import GAP_SECONDS
+from tests.fixtures import FEE, PROVIDER, SIGNER, WorldCase
+
+
+class GasAccountTests(WorldCase):
+    """One account, several batches, and a world that does not keep to our plans."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.fund(10**6)
+
+    def foreign(self, nonce: int) -> None:
+        """Somebody else sends with our key: nothing is settled by it."""
+        raw = raw_settlement(SIGNER.address, PROVIDER, nonce, 10**12, [])
+        self.assertTrue(self.world.net.submit(read_settlement(raw)))
+
+    def batches(self) -> list[Batch]:
+        """What is unresolved."""
+        return [b.value for b in self.world.run(self.world.process.journal.queue.batches())]
+
+    def attempts(self) -> list[Attempt]:
+        """All that are stored."""
+        return [attempt for batch in self.batches() for attempt in batch.attempts]
+
+    def settled_all(self) -> None:
+        """Everything charged was paid, once, and nothing is left over."""
+        world = self.world
+        world.until(lambda: world.books().settled == world.books().charged, 300)
+        self.assertEqual(world.earned, world.books().charged)
+        world.until(lambda: self.batches() == [], 60)
+
+    def test_used_by_somebody_else(self) -> None:
+        """An attempt whose account nonce another transaction used goes out under the next (T-6)."""
+        world = self.world
+        world.net.withholds = lambda transaction: True
+        world.create()
+        world.until(lambda: self.attempts() != [])
+        (attempt,) = self.attempts()
+        (record,) = world.charges()
+        world.net.pool.clear()
+        world.net.withholds = lambda transaction: False
+        self.foreign(attempt.account_nonce)
+        self.settled_all()
+        self.assertEqual(world.slot().last_nonce, 1)
+        # The voucher is the one that was signed first (L5).
+        self.assertEqual(world.charges()[0].seal, record.seal)
+
+    def test_mined_after_all(self) -> None:
+        """An attempt that was mined is never given up, though its account nonce is used."""
+        world = self.world
+        world.create()
+        world.until(lambda: world.earned == FEE)
+        world.advance(10)
+        self.assertEqual(world.earned, FEE)
+        self.assertEqual(self.batches(), [])
+
+    def test_gap(self) -> None:
+        """A batch behind an account nonce that nobody has does not wait for ever (T-7)."""
+        world = self.world
+        # As after the loss of what was stored: the next account nonce is one too high.
+        world.process.node._next = 3
+        world.create()
+        world.until(lambda: self.attempts() != [])
+        self.assertEqual([a.account_nonce for a in self.attempts()], [3])
+        world.advance(GAP_SECONDS // 2)
+        self.assertEqual(world.earned, 0)
+        self.assertEqual([len(b.charges) for b in self.batches()], [1])
+        self.settled_all()
+        # Three that settle nothing came first.
+        self.assertGreaterEqual(world.net.head.counts[SIGNER.address], 4)
+
+    def test_gap_that_closes_by_itself(self) -> None:
+        """Nothing is sent for an account nonce that turns up in time."""
+        world = self.world
+        world.process.node._next = 1
+        world.create()
+        world.until(lambda: self.attempts() != [])
+        world.advance(GAP_SECONDS // 2)
+        self.foreign(0)
+        self.settled_all()
+        self.assertEqual(world.net.head.counts[SIGNER.address], 2)
+
+    def test_gap_while_the_purse_is_empty(self) -> None:
+        """One filler is made, however often it cannot be paid for."""
+        world = self.world
+        world.process.node._next = 1
+        world.create()
+        world.until(lambda: self.attempts() != [])
+        world.net.purses[SIGNER.address] = 0
+        world.advance(2 * GAP_SECONDS)
+        self.assertEqual(sorted(len(b.charges) for b in self.batches()), [0, 1])
+        world.net.purses[SIGNER.address] = 10**24
+        self.settled_all()
+
+    def test_restart_with_an_idle_filler(self) -> None:
+        """A filler that was stored and never sent ends when the gap has closed."""
+        world = self.world
+        world.process.node._next = 1
+        world.create()
+        world.until(lambda: self.attempts() != [])
+        world.net.purses[SIGNER.address] = 0
+        world.advance(2 * GAP_SECONDS)
+        world.restart()
+        world.net.purses[SIGNER.address] = 10**24
+        self.foreign(0)
+        self.settled_all()
+
+    def test_no_voucher_is_lost(self) -> None:
+        """While all this happens charges stay signed, or are settled: never open again (L5)."""
+        world = self.world
+        world.process.node._next = 1
+        world.create()
+        world.until(lambda: self.attempts() != [])
+        for _ in range(GAP_SECONDS + 20):
+            world.advance()
+            states = {type(r.state) for r in world.charges() if r.seal is not None}
+            self.assertNotIn("Open", {s.__name__ for s in states - {Signed}})

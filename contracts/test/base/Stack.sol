@@ -46,8 +46,9 @@ abstract contract Stack is Test {
         );
         bytes memory initialize = abi.encodeCall(IServing.initialize, (STAKE));
         bytes memory arguments = abi.encode(_beacon, initialize);
-        vm.prank(OWNER);
+        vm.startPrank(OWNER);
         _serving = IServing(vm.deployCode("BeaconProxy.sol:BeaconProxy", arguments));
+        vm.stopPrank();
     }
 
     // ------------------------------------------------------------------ people
@@ -112,12 +113,10 @@ abstract contract Stack is Test {
         address provider,
         ISandboxServing.VoucherLine[] memory lines
     ) internal pure returns (bytes32) {
-        bytes memory hashes;
-        for (uint256 i = 0; i < lines.length; ++i) {
-            hashes = bytes.concat(hashes, _hash(provider, lines[i]));
-        }
+        bytes32[] memory hashes = new bytes32[](lines.length);
+        for (uint256 i = 0; i < lines.length; ++i) hashes[i] = _hash(provider, lines[i]);
         bytes32 batchType = keccak256(bytes(string.concat(BATCH_TYPE, VOUCHER_TYPE)));
-        return keccak256(abi.encode(batchType, provider, keccak256(hashes)));
+        return keccak256(abi.encode(batchType, provider, keccak256(abi.encodePacked(hashes))));
     }
 
     /// @dev EIP-712's digest for this proxy on a chain.

@@ -28,6 +28,10 @@ interface Vm {
     function expectRevert(bytes calldata reason) external;
     function prank(address sender) external;
 
+    // all calls up to the second
+    function startPrank(address sender) external;
+    function stopPrank() external;
+
     // keys
     function addr(uint256 privateKey) external pure returns (address);
     function sign(

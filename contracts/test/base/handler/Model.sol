@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+import {ISandboxServing} from "../../../src/interfaces/ISandboxServing.sol";
 import {Stack} from "../Stack.sol";
 import {Wallet} from "../Wallet.sol";
 
@@ -41,6 +42,9 @@ abstract contract Model is Stack {
     mapping(address provider => Offer) internal _offers;
     uint256 internal _stake = STAKE;
     uint256 internal _forced;
+
+    /// @notice How often a function was refused for a reason; 0 for not refused.
+    mapping(bytes4 selector => mapping(bytes4 refusal => uint256)) public reached;
 
     constructor() {
         _deploy();
@@ -94,6 +98,12 @@ abstract contract Model is Stack {
         return seed % 16 == 0 ? address(0) : _pick(from, seed / 16);
     }
 
+    /// @dev One who names a receiver: sometimes the zero address.
+    function _receiver(address own, uint256 to) internal view returns (address) {
+        if (to % 2 == 0) return own;
+        return to % 16 == 15 ? address(0) : address(_sink);
+    }
+
     /// @dev Somebody: the owner half of the time.
     function _anyone(uint256 seed) internal view returns (address) {
         if (seed % 2 == 0) return OWNER;
@@ -121,6 +131,7 @@ abstract contract Model is Stack {
         bytes4 refusal
     ) internal returns (bytes memory result) {
         bool done;
+        ++reached[bytes4(call)][refusal];
         vm.deal(sender, value);
         vm.prank(sender);
         (done, result) = target.call{value: value}(call);
@@ -147,10 +158,11 @@ abstract contract Model is Stack {
         bytes4 refusal,
         uint256 mood
     ) internal returns (bool) {
-        Wallet.Mood chosen = Wallet.Mood(mood % 8 > 2 ? 0 : mood % 8);
-        if (refusal == 0 && receiver == address(0)) refusal = bytes4(keccak256("ZeroAddress()"));
-        if (refusal == 0 && chosen == Wallet.Mood.REFUSES) {
-            refusal = bytes4(keccak256("PaymentFailed(address)"));
+        Wallet.Mood chosen = Wallet.Mood(mood % 4 == 3 ? 0 : mood % 4);
+        if (refusal == 0 && receiver == address(0)) {
+            refusal = ISandboxServing.ZeroAddress.selector;
+        } else if (refusal == 0 && chosen == Wallet.Mood.REFUSES) {
+            refusal = ISandboxServing.PaymentFailed.selector;
         }
         if (receiver != address(0)) {
             Wallet(payable(receiver)).be(chosen, address(_serving), call);

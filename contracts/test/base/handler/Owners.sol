@@ -2,6 +2,7 @@
 pragma solidity ^0.8.24;
 
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
+import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
 import {Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
 import {ISandboxServing} from "../../../src/interfaces/ISandboxServing.sol";
 import {IBeacon, IServing} from "../Stack.sol";
@@ -22,25 +23,36 @@ abstract contract Owners is Model {
         _logics.push(vm.deployCode("src/SandboxServing.sol:SandboxServing"));
     }
 
-    function setProviderStake(uint256 who, uint256 seed) external lawful {
+    /// @dev All of it in one action: it matters less often than money does.
+    /// @param what Which of it, and to which of the two.
+    /// @param who Sends it.
+    /// @param with An amount, an heir, an implementation.
+    function govern(uint256 what, uint256 who, uint256 with) external lawful {
+        address owned = (what / 8) % 2 == 0 ? address(_serving) : address(_beacon);
+        uint256 kind = what % 6;
+        if (kind == 0) _setProviderStake(who, _amount(with));
+        if (kind == 1) _offerOwnership(owned, who, _anyone(with));
+        if (kind == 2) _acceptOwnership(owned, who);
+        if (kind == 3) _renounceOwnership(owned, who);
+        if (kind == 4) _upgrade(who, _pick(_logics, with));
+        if (kind == 5) _initialize(_anyone(who), _pick(_logics, with));
+    }
+
+    function _setProviderStake(uint256 who, uint256 amount) private {
         address sender = _hopeful(address(_serving), who);
-        uint256 amount = _amount(seed);
         bytes4 refusal = _mayOwn(address(_serving), sender);
         _ask(sender, 0, abi.encodeCall(ISandboxServing.setProviderStake, (amount)), refusal);
         if (refusal == 0) _stake = amount;
     }
 
-    function offerOwnership(uint256 who, uint256 to, bool beacon) external lawful {
-        address owned = beacon ? address(_beacon) : address(_serving);
+    function _offerOwnership(address owned, uint256 who, address heir) private {
         address sender = _hopeful(owned, who);
         bytes4 refusal = _mayOwn(owned, sender);
-        address heir = _anyone(to);
         _try(owned, sender, 0, abi.encodeCall(Ownable.transferOwnership, (heir)), refusal);
         if (refusal == 0) _offeredTo[owned] = heir;
     }
 
-    function acceptOwnership(uint256 who, bool beacon) external lawful {
-        address owned = beacon ? address(_beacon) : address(_serving);
+    function _acceptOwnership(address owned, uint256 who) private {
         address sender = who % 2 == 0 ? _offeredTo[owned] : _anyone(who / 2);
         if (sender == address(0)) return;
         bytes4 refusal = sender == _offeredTo[owned] ? bytes4(0) : _UNAUTHORIZED;
@@ -48,35 +60,37 @@ abstract contract Owners is Model {
         if (refusal == 0) (_ownerOf[owned], _offeredTo[owned]) = (sender, address(0));
     }
 
+    /// @dev Nobody can leave it to nobody.
+    function _renounceOwnership(address owned, uint256 who) private {
+        address sender = _hopeful(owned, who);
+        bytes4 refusal = _mayOwn(owned, sender);
+        if (refusal == 0) refusal = ISandboxServing.OwnershipNotRenounced.selector;
+        _try(owned, sender, 0, abi.encodeCall(Ownable.renounceOwnership, ()), refusal);
+    }
+
     /// @dev To another address with the same code: nothing may be lost on the way.
-    function upgrade(uint256 who, uint256 to) external lawful {
+    function _upgrade(uint256 who, address logic) private {
         address sender = _hopeful(address(_beacon), who);
         bytes4 refusal = _mayOwn(address(_beacon), sender);
-        address logic = _pick(_logics, to);
-        bytes memory call = abi.encodeCall(IBeacon.upgradeTo, (logic));
-        _try(address(_beacon), sender, 0, call, refusal);
+        _try(address(_beacon), sender, 0, abi.encodeCall(IBeacon.upgradeTo, (logic)), refusal);
         if (refusal == 0) vm.assertEq(_beacon.implementation(), logic, "upgraded");
     }
 
-    /// @dev Nobody starts it again.
-    function initialize(uint256 who) external lawful {
+    /// @dev Nobody starts it again, nor an implementation by itself.
+    function _initialize(address sender, address logic) private {
         bytes memory call = abi.encodeCall(IServing.initialize, (0));
-        bytes4 refusal = bytes4(keccak256("InvalidInitialization()"));
-        _ask(_anyone(who), 0, call, refusal);
-        _try(_pick(_logics, who), _anyone(who), 0, call, refusal);
+        _ask(sender, 0, call, Initializable.InvalidInitialization.selector);
+        _try(logic, sender, 0, call, Initializable.InvalidInitialization.selector);
     }
 
-    /// @dev Ether that nobody asked for, as by selfdestruct; it belongs to nobody.
-    function force(uint256 seed) external lawful {
+    /// @dev Ether that nobody asked for, as by selfdestruct, belongs to nobody; by a plain transfer
+    /// it is refused.
+    function force(uint256 who, uint256 seed) external lawful {
         uint256 amount = _amount(seed);
         vm.deal(address(_serving), address(_serving).balance + amount);
         _forced += amount;
-    }
 
-    /// @dev A plain transfer is refused: it would belong to nobody.
-    function send(uint256 who, uint256 seed) external lawful {
         address sender = _anyone(who);
-        uint256 amount = _amount(seed);
         vm.deal(sender, amount);
         vm.prank(sender);
         (bool taken, ) = address(_serving).call{value: amount}("");
@@ -88,12 +102,12 @@ abstract contract Owners is Model {
     }
 
     /// @dev Right up to a moment when something unlocks, or a second before.
-    function passUntil(uint256 who, uint256 at, bool early, bool leaving) external lawful {
+    function passUntil(uint256 who, uint256 at, uint256 early, uint256 what) external lawful {
         address provider = _pick(_providers, at);
-        uint256 moment = leaving
+        uint256 moment = what % 2 == 0
             ? _offers[provider].leavingAt
             : _held[provider][_pick(_users, who)].unlockAt;
-        if (early && moment > 0) --moment;
+        if (early % 2 == 1 && moment > 0) --moment;
         if (moment > block.timestamp) vm.warp(moment);
     }
 

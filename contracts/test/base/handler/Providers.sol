@@ -6,11 +6,19 @@ import {Model, Offer} from "./Model.sol";
 
 /// @title What providers do
 abstract contract Providers is Model {
-    /// @param value What is sent along: mostly what is due.
-    function register(uint256 at, uint256 key, uint256 prices, uint256 value) external lawful {
+    /// @param key Mostly for the signer it has already: a change voids all acknowledgements.
+    /// @param price Likewise.
+    /// @param value Mostly for what is due.
+    function register(uint256 at, uint256 key, uint256 price, uint256 value) external lawful {
         address provider = _pick(_providers, at);
-        address signer = key % 16 == 0 ? address(0) : vm.addr(_keys[(key / 16) % _keys.length]);
-        _offered(provider, signer, prices % 3, value % 4 == 0 ? _amount(value / 4) : _due(provider));
+        Offer storage mine = _offers[provider];
+        address signer = mine.signer;
+        if (key % 8 == 0) signer = address(0);
+        else if (key % 8 == 1 || signer == address(0)) {
+            signer = vm.addr(_keys[(key / 8) % _keys.length]);
+        }
+        uint256 sent = value % 4 == 0 ? _amount(value / 4) : _due(provider);
+        _offered(provider, signer, price % 8 == 0 ? (price / 8) % 3 : mine.cpu, sent);
     }
 
     function _due(address provider) private view returns (uint256) {
@@ -44,14 +52,14 @@ abstract contract Providers is Model {
         );
     }
 
-    /// @param to Whether the provider names another receiver.
-    function withdrawEarnings(uint256 at, uint256 mood, bool to) external lawful {
+    /// @param to An odd number to name a receiver.
+    function withdrawEarnings(uint256 at, uint256 mood, uint256 to) external lawful {
         address provider = _pick(_providers, at);
         Offer storage mine = _offers[provider];
         bytes4 refusal;
         if (mine.earned == 0) refusal = ISandboxServing.NothingToWithdraw.selector;
-        address receiver = to ? (mood % 16 == 15 ? address(0) : address(_sink)) : provider;
-        bytes memory call = to
+        address receiver = _receiver(provider, to);
+        bytes memory call = to % 2 == 1
             ? abi.encodeCall(ISandboxServing.withdrawEarningsTo, (receiver))
             : abi.encodeCall(ISandboxServing.withdrawEarnings, ());
         if (!_payout(provider, receiver, mine.earned, call, refusal, mood)) return;
@@ -69,13 +77,13 @@ abstract contract Providers is Model {
         if (refusal == 0) mine.leavingAt = block.timestamp + LOCK_TIME;
     }
 
-    function leave(uint256 at, uint256 mood, bool to) external lawful {
+    function leave(uint256 at, uint256 mood, uint256 to) external lawful {
         address provider = _pick(_providers, at);
         Offer storage mine = _offers[provider];
         bytes4 refusal;
         if (mine.leavingAt == 0) refusal = ISandboxServing.NotLeaving.selector;
         else if (block.timestamp < mine.leavingAt) refusal = ISandboxServing.LeaveLocked.selector;
-        address receiver = to ? (mood % 16 == 15 ? address(0) : address(_sink)) : provider;
+        address receiver = _receiver(provider, to);
         bytes memory call = abi.encodeCall(ISandboxServing.leave, (receiver));
         if (!_payout(provider, receiver, mine.stake, call, refusal, mood)) return;
         (mine.signer, mine.stake, mine.leavingAt) = (address(0), 0, 0);

@@ -281,8 +281,8 @@ abstract contract Settlement is Model {
             if (vm.addr(_keys[i]) == _offers[provider].signer) key = _keys[i];
         }
         bytes32 digest = _digest(CHAIN_ID, structHash);
-        uint256 kind = seed % 32;
-        if (kind == 0) key = _keys[(seed / 32) % _keys.length];
+        uint256 kind = seed % 16;
+        if (kind == 0) key = _keys[(seed / 16) % _keys.length];
         if (kind == 1) return (_signTwin(key, digest), address(0));
         if (kind == 2) return (_sign(key, _digest(CHAIN_ID + 1, structHash)), address(0));
         if (kind == 3) return (_sign(key, structHash), address(0));

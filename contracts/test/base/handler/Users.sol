@@ -46,15 +46,15 @@ abstract contract Users is Model {
         mine.unlockAt = amount == 0 ? 0 : block.timestamp + LOCK_TIME;
     }
 
-    /// @param to Whether the user names another receiver.
-    function withdrawRefund(uint256 who, uint256 at, uint256 mood, bool to) external lawful {
+    /// @param to An odd number to name a receiver.
+    function withdrawRefund(uint256 who, uint256 at, uint256 mood, uint256 to) external lawful {
         (address user, address provider) = (_pick(_users, who), _pick(_providers, at));
         Held storage mine = _held[provider][user];
         bytes4 refusal;
         if (mine.pending == 0) refusal = ISandboxServing.NothingToWithdraw.selector;
         else if (block.timestamp < mine.unlockAt) refusal = ISandboxServing.RefundLocked.selector;
-        address receiver = to ? (mood % 16 == 15 ? address(0) : address(_sink)) : user;
-        bytes memory call = to
+        address receiver = _receiver(user, to);
+        bytes memory call = to % 2 == 1
             ? abi.encodeCall(ISandboxServing.withdrawRefundTo, (provider, receiver))
             : abi.encodeCall(ISandboxServing.withdrawRefund, (provider));
         if (!_payout(user, receiver, mine.pending, call, refusal, mood)) return;
@@ -62,10 +62,15 @@ abstract contract Users is Model {
         (mine.pending, mine.unlockAt) = (0, 0);
     }
 
+    /// @param word Somebody's yes or no, or everybody's yes.
     function acknowledge(uint256 who, uint256 at, uint256 word) external lawful {
-        (address user, address provider) = (_pick(_users, who), _pick(_providers, at));
+        address provider = _pick(_providers, at);
+        if (word % 4 < 2) _acknowledges(_pick(_users, who), provider, word % 4 == 1);
+        else for (uint256 u = 0; u < _users.length; ++u) _acknowledges(_users[u], provider, true);
+    }
+
+    function _acknowledges(address user, address provider, bool acknowledged) private {
         Offer storage theirs = _offers[provider];
-        bool acknowledged = word % 4 != 0;
         bytes4 refusal;
         if (acknowledged && theirs.signer == address(0)) {
             refusal = ISandboxServing.NotRegistered.selector;
@@ -76,8 +81,7 @@ abstract contract Users is Model {
             abi.encodeCall(ISandboxServing.acknowledgeTEESigner, (provider, acknowledged)),
             refusal
         );
-        if (refusal != 0) return;
-        _held[provider][user].acknowledged = acknowledged ? theirs.version : 0;
+        if (refusal == 0) _held[provider][user].acknowledged = acknowledged ? theirs.version : 0;
     }
 
     function acknowledgeVersion(uint256 who, uint256 at, uint256 seed) external lawful {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ast import literal_eval
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from eth.vm.forks.cancun import CancunVM
 from eth_abi import encode
@@ -63,6 +63,14 @@ TYPES = {
 
 DEVELOPMENT_KEY = b"\x11" * 32
 """A well-known development key, wire.md's vectors are made with it; it never guards real money."""
+
+
+class Addressed(Protocol):
+    """A key, or a contract."""
+
+    @property
+    def address(self) -> str:
+        """Its own."""
 
 
 class _Provider(EthereumTesterProvider):
@@ -275,7 +283,7 @@ class Evm:
         fee: int,
         *,
         user: LocalAccount | None = None,
-        provider: LocalAccount | None = None,
+        provider: Addressed | None = None,
         signer: LocalAccount | None = None,
         usage_hash: bytes = SOME_USAGE,
         chain_id: int = CHAIN_ID,

@@ -164,6 +164,22 @@ class ArtifactTests(SynchronousTestCase):
                 thrown_by = line.removeprefix("    /// @dev ").split(", ")
                 self.assertEqual(set(), set(thrown_by) - functions, error)
 
+    def test_no_surprises(self) -> None:
+        """Our own sources do nothing that an auditor would have to stop at."""
+        surprises = r"\b(assembly|unchecked|delegatecall|selfdestruct|tx\.origin|blockhash)\b"
+        own = {
+            unit: source["content"]
+            for name in CONTRACTS
+            for unit, source in load(name).standard_input["sources"].items()
+            if unit.startswith("src/")
+        }
+        self.assertEqual(7, len(own))
+        for unit, content in own.items():
+            code = re.sub(r"//.*", "", content)
+            self.assertEqual([], re.findall(surprises, code), unit)
+        calls = [re.findall(r"\.(?:call|send|transfer)\b", content) for content in own.values()]
+        self.assertEqual(1, sum(map(len, calls)), "money leaves in one place")
+
     def test_fits_on_chain(self) -> None:
         """EIP-170: no contract is larger than 24,576 bytes."""
         for name in CONTRACTS:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from eth_utils import keccak
@@ -237,3 +241,66 @@ class StructTests(SynchronousTestCase):
         self.setUp()
         self.new["namespaces"]["ours.storage.More"] = "t_struct(Refund)_storage"
         self.assertEqual([], is_append(self.old, self.new))
+
+
+class RecordTests(SynchronousTestCase):
+    """C{bin/_layouts.py}, which C{bin/build-contracts} runs."""
+
+    def setUp(self) -> None:
+        """A build, and a list that does not know it."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        self.list, self.artifact = folder / "layouts.json", folder / "SandboxServing.json"
+        self.build(read("SandboxServing.json"))
+
+    def build(self, artifact: Any) -> None:
+        """Put a compiled contract where the command finds it."""
+        wanted = ("deployedBytecode", "storageLayout")
+        self.artifact.write_text(json.dumps({name: artifact[name] for name in wanted}))
+
+    def run_command(self, mode: str) -> tuple[int, str]:
+        """(exit code, complaints)."""
+        script = Path(__file__).resolve().parents[2] / "bin" / "_layouts.py"
+        done = subprocess.run(
+            [sys.executable, str(script), mode, str(self.list), str(self.artifact)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stderr
+
+    def test_recorded(self) -> None:
+        """A build is noted once, another with the same storage beside it, and then both pass."""
+        code, told = self.run_command("check")
+        self.assertEqual(1, code)
+        self.assertIn("the newest layout in the list is not this build's", told)
+        for _ in range(2):
+            self.assertEqual((0, ""), self.run_command("record"))
+        self.assertEqual(layouts()[-1].storage, json.loads(self.list.read_text())[0]["layout"])
+
+        self.build({**read("SandboxServing.json"), "deployedBytecode": "0x00"})
+        code, told = self.run_command("check")
+        self.assertEqual(1, code)
+        self.assertIn("the list does not have this build's code hash", told)
+        self.assertEqual((0, ""), self.run_command("record"))
+        self.assertEqual((0, ""), self.run_command("check"))
+        (entry,) = json.loads(self.list.read_text())
+        self.assertEqual(2, len(entry["codeHashes"]))
+        self.assertEqual("0x" + keccak(b"\0").hex(), entry["codeHashes"][1])
+
+    def test_refused(self) -> None:
+        """A build whose storage is no append is not noted; noted by hand, it is found out."""
+        self.run_command("record")
+        before = self.list.read_text()
+        spoilt = deepcopy(read("SandboxServing.json"))
+        spoilt["storageLayout"]["storage"][0]["label"] = "_stake"
+        self.build(spoilt)
+        for mode in ("record", "check"):
+            code, told = self.run_command(mode)
+            self.assertEqual(1, code)
+        self.assertEqual(before, self.list.read_text())
+        entries = [*json.loads(before), {"layout": spoilt["storageLayout"], "codeHashes": []}]
+        self.list.write_text(json.dumps(entries))
+        code, told = self.run_command("check")
+        self.assertEqual(1, code)
+        self.assertIn("_providerStake is gone", told)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from eth_utils import to_bytes
+from web3.contract.contract import ContractFunction
+
 from tests.evm.harness import (
     NOT_ACKNOWLEDGED,
     PROVIDER_MISMATCH,
@@ -13,7 +16,7 @@ from tests.evm.harness import (
     EvmCase,
     error,
 )
-from tests.evm.wallets import cannot_receive
+from tests.evm.wallets import Named, calls_back, cannot_receive, through
 
 
 LOCK = 7200
@@ -130,6 +133,63 @@ class EarningsTests(EvmCase):
         """The enclave's key may submit, and has no way to the earnings."""
         call = self.evm.serving.functions.withdrawEarningsTo(self.evm.signer.address)
         self.assert_refused(error("NothingToWithdraw()"), call, self.evm.signer)
+
+
+class WalletTests(EvmCase):
+    """A provider that is a contract wallet."""
+
+    def registered(self, creation: str) -> str:
+        """Its address; it has earned 40."""
+        evm, functions = self.evm, self.evm.serving.functions
+        wallet: str = evm.create(creation).address
+        register = functions.addOrUpdateService("", evm.signer.address, 1, 1, 1)
+        self.assertEqual(1, through(evm, wallet, register, evm.stranger, STAKE)["status"])
+        evm.send(functions.deposit(evm.user.address, wallet), evm.user, 100)
+        evm.send(functions.acknowledgeTEESigner(wallet, True), evm.user)
+        voucher = evm.voucher(1, 40, provider=Named(wallet))
+        self.assertEqual([SUCCESS], evm.settle(voucher, sender=evm.signer))
+        return wallet
+
+    def test_cannot_receive(self) -> None:
+        """K9: one that takes no money sends its earnings and its stake elsewhere."""
+        evm, functions = self.evm, self.evm.serving.functions
+        wallet = self.registered(cannot_receive())
+        self.assertEqual(1, self.status(wallet, functions.announceLeave()))
+        evm.travel(LOCK)
+        for stuck in (functions.withdrawEarnings(), functions.leave(wallet)):
+            self.assertEqual(0, self.status(wallet, stuck))
+        had = evm.holdings(evm.other.address)
+        for paid in (
+            functions.withdrawEarningsTo(evm.other.address),
+            functions.leave(evm.other.address),
+        ):
+            self.assertEqual(1, self.status(wallet, paid))
+        self.assertEqual(had + 40 + STAKE, evm.holdings(evm.other.address))
+        self.assertEqual(60, evm.holdings())
+
+    def status(self, wallet: str, call: ContractFunction) -> int:
+        """1 for a call of the wallet's that succeeds, 0 for one that reverts."""
+        return through(self.evm, wallet, call, self.evm.stranger)["status"]
+
+    def test_calling_back(self) -> None:
+        """One that answers a payment by asking again is paid once: earnings and stake."""
+        evm, functions = self.evm, self.evm.serving.functions
+        clean = evm.snapshot()
+        for again in (functions.withdrawEarnings(), functions.leave(evm.other.address)):
+            evm.restore(clean)
+            data = to_bytes(hexstr=again._encode_transaction_data())
+            wallet = self.registered(calls_back(data))
+            had = evm.holdings(evm.other.address)
+            self.assertEqual(1, self.status(wallet, functions.announceLeave()))
+            evm.travel(LOCK)
+            self.assertEqual(1, self.status(wallet, functions.withdrawEarnings()))
+            self.assertEqual(0, functions.providerEarnings(wallet).call())
+            # Asked to leave in between, it has left: in order, and with one stake.
+            left = not functions.serviceExists(wallet).call()
+            self.assertEqual(again.fn_name == "leave", left)
+            self.assertEqual(int(not left), self.status(wallet, functions.leave(wallet)))
+            paid = evm.holdings(wallet) + evm.holdings(evm.other.address) - had
+            self.assertEqual((40 + STAKE, 60), (paid, evm.holdings()))
 
 
 class LeavingTests(EvmCase):

@@ -15,8 +15,10 @@ from tests.evm.harness import (
     PROVIDER_MISMATCH,
     STAKE,
     SUCCESS,
+    ZERO,
 )
 from tests.evm.vouchers import ReadyCase, other_forms, settled, shortfall
+from tests.evm.wallets import Named
 
 
 class MoneyTests(ReadyCase):
@@ -293,6 +295,91 @@ class RefusalTests(ReadyCase):
         )
         self.assertEqual([INVALID_SIGNATURE, SUCCESS, NOT_ACKNOWLEDGED, SUCCESS], statuses)
         self.assertEqual(20, evm.earnings())
+
+
+class RunTests(ReadyCase):
+    """Vouchers of several providers in one transaction."""
+
+    def prepare(self) -> None:
+        """Two providers with one signer; the user holds 100 with each."""
+        super().prepare()
+        evm, functions = self.evm, self.evm.serving.functions
+        evm.deposit(100)
+        register = functions.addOrUpdateService("", evm.signer.address, 1, 1, 1)
+        evm.send(register, evm.other, STAKE)
+        evm.send(functions.deposit(evm.user.address, evm.other.address), evm.user, 100)
+        evm.send(functions.acknowledgeTEESigner(evm.other.address, True), evm.user)
+        nobody = evm.voucher(1, 1, provider=Named(ZERO))
+        self.mixed = [
+            nobody,
+            evm.voucher(1, 1),
+            evm.voucher(1, 2, provider=evm.other),
+            evm.voucher(2, 4, provider=evm.other),
+            evm.voucher(1, 8),
+            evm.voucher(2, 16),
+            nobody,
+            evm.voucher(3, 32, provider=evm.other),
+            evm.voucher(3, 64, provider=evm.stranger),
+            evm.voucher(3, 128),
+        ]
+
+    def earned(self) -> tuple[int, int]:
+        """By the one and by the other."""
+        of = self.evm.serving.functions.providerEarnings
+        return self.evm.earnings(), of(self.evm.other.address).call()
+
+    def test_both(self) -> None:
+        """Their signer settles for both, in any order; each earns what its users paid."""
+        evm = self.evm
+        expected = [
+            PROVIDER_MISMATCH,
+            SUCCESS,
+            SUCCESS,
+            SUCCESS,
+            INVALID_NONCE,
+            SUCCESS,
+            PROVIDER_MISMATCH,
+            SUCCESS,
+            PROVIDER_MISMATCH,
+            INSUFFICIENT_BALANCE,
+        ]
+        preview = evm.serving.functions.previewSettlementResults(self.mixed).call()
+        self.assertEqual(expected, preview)
+        self.assertEqual(expected, evm.settle(*self.mixed, sender=evm.signer))
+        self.assertEqual((100, 38), self.earned())
+        self.assertEqual(evm.holdings(), evm.owed_to_anybody())
+
+    def test_one(self) -> None:
+        """A provider that sends another's along is told so for those, and settles its own."""
+        evm = self.evm
+        own = {SUCCESS, INVALID_NONCE, INSUFFICIENT_BALANCE}
+        statuses = evm.settle(*self.mixed, sender=evm.other)
+        mine = [voucher[1] == evm.other.address for voucher in self.mixed]
+        self.assertEqual(mine, [status in own for status in statuses])
+        self.assertEqual({PROVIDER_MISMATCH}, set(statuses) - own)
+        self.assertEqual((0, 38), self.earned())
+
+    def test_events(self) -> None:
+        """Events come in the order of the vouchers, whoever's they are."""
+        evm = self.evm
+        call = evm.serving.functions.settleFeesWithTEE(self.mixed)
+        found = evm.events(evm.send(call, evm.signer))
+        fees = [each["args"]["totalFee"] for each in found if each["event"] == "VoucherSettled"]
+        self.assertEqual([1, 2, 4, 16, 32, 128], fees)
+        self.assertEqual(["VoucherShortfall", "VoucherSettled"], [e["event"] for e in found[-2:]])
+
+
+class SizeTests(ReadyCase):
+    """Only gas limits a batch."""
+
+    def test_more_than_a_byte_counts(self) -> None:
+        """Three hundred vouchers settle at once, on both paths."""
+        evm = self.evm
+        evm.deposit(1_000)
+        vouchers = [evm.voucher(nonce, 1) for nonce in range(1, 301)]
+        self.assertEqual([SUCCESS] * 300, evm.settle(*vouchers))
+        evm.send(evm.batch(*((evm.user, nonce, 1) for nonce in range(301, 601))), evm.signer)
+        self.assertEqual((600, 600), (evm.earnings(), evm.last_nonce()))
 
 
 class PreviewTests(ReadyCase):

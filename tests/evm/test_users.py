@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from eth_utils import to_bytes
+from ast import literal_eval
+from typing import Any
 
-from tests.evm.harness import INSUFFICIENT_BALANCE, STAKE, SUCCESS, ZERO, EvmCase, error
+from eth_account import Account
+from eth_tester.exceptions import TransactionFailed
+from eth_utils import to_bytes
+from hexbytes import HexBytes
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.evm.genesis import contract_in_genesis
+from tests.evm.harness import (
+    DEVELOPMENT_KEY,
+    INSUFFICIENT_BALANCE,
+    STAKE,
+    SUCCESS,
+    ZERO,
+    EvmCase,
+    error,
+)
 from tests.evm.wallets import calls_back, cannot_receive, through
 
 
@@ -62,6 +78,55 @@ class DepositTests(EvmCase):
         self.assert_refused(
             error("ZeroAmount()"), deposit(evm.user.address, evm.provider.address), evm.user
         )
+
+
+class WideDepositTests(SynchronousTestCase):
+    """Deposits that no chain has the money for: the packed slot must not cut them."""
+
+    def setUp(self) -> None:
+        """A user with 2^200 neuron."""
+        self.user = Account.from_key(DEVELOPMENT_KEY).address
+        self.contract = contract_in_genesis(self.user, {})
+        self.tester.add_account("0x" + DEVELOPMENT_KEY.hex())
+
+    @property
+    def tester(self) -> Any:
+        """The chain."""
+        provider: Any = self.contract.w3.provider
+        return provider.ethereum_tester
+
+    def deposit(self, amount: int) -> Any:
+        """A call."""
+        call = self.contract.functions.deposit(self.user, self.user)
+        request = {"from": self.user, "value": amount, "gas": 200_000}
+        return call.build_transaction(request)
+
+    def assert_reverts(self, expected: HexBytes, request: Any) -> None:
+        """With exactly this data."""
+        wanted = {name: request[name] for name in ("from", "to", "data", "value", "gas")}
+        with self.assertRaises(TransactionFailed) as caught:
+            self.tester.call(wanted)
+        self.assertEqual(expected, HexBytes(literal_eval(caught.exception.args[0])))
+
+    def test_one_deposit(self) -> None:
+        """2^128 - 1 is the most a balance holds; 2^128 would be nothing, and is refused."""
+        for amount in (2**128, 2**128 + 5, 2**199):
+            refused = error("SafeCastOverflowedUintDowncast(uint8,uint256)", 128, amount)
+            self.assert_reverts(refused, self.deposit(amount))
+        self.contract.w3.eth.send_transaction(self.deposit(2**128 - 1))
+        views, sender = self.contract.functions, {"from": self.user}
+        asked = (
+            views.getBalance(self.user, self.user),
+            views.getLastNonce(self.user, self.user),
+        )
+        self.assertEqual([[2**128 - 1, 0, 0], 0], [each.call(sender) for each in asked])
+
+    def test_sum(self) -> None:
+        """Two deposits whose sum does not fit: the second is refused, not added modulo 2^128."""
+        self.contract.w3.eth.send_transaction(self.deposit(2**128 - 5))
+        self.assert_reverts(error("Panic(uint256)", 0x11), self.deposit(5))
+        self.contract.w3.eth.send_transaction(self.deposit(4))
+        self.assert_reverts(error("Panic(uint256)", 0x11), self.deposit(1))
 
 
 class RefundTests(EvmCase):

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from eth.vm.forks.cancun import CancunVM
 from eth_abi import encode
 from eth_account import Account
-from eth_tester import EthereumTester, PyEVMBackend
 from eth_utils import keccak, to_checksum_address
 from twisted.trial.unittest import SynchronousTestCase
-from web3 import EthereumTesterProvider, Web3
-from web3.contract import Contract
 from web3.types import TxParams
 
-from sandbox_billing.adapters.chain.artifacts import load
+from tests.evm.genesis import contract_in_genesis, slot
 from tests.evm.harness import CHAIN_ID, DEVELOPMENT_KEY, SUCCESS, EvmCase
 
 
-PROXY = "0xd7e0CD227e602FedBb93c36B1F5bf415398508a4"
 USER = to_checksum_address("0x" + "11" * 20)
 PROVIDER = to_checksum_address("0x" + "22" * 20)
 NONCE, FEE = 42, 1_000_020
@@ -28,43 +23,17 @@ SIGNATURE = bytes.fromhex(
 )
 
 
-def slot(key: str, base: int) -> int:
-    """Where a mapping keeps an address's entry."""
-    return int.from_bytes(keccak(encode(["address", "uint256"], [key, base])))
-
-
-def contract_in_genesis() -> Contract:
-    """
-    The contract's code at wire.md's address, its storage written by hand.
-
-    A user with the fee and one neuron more, a provider that registered wire.md's key: by the
-    layout that L{tests.evm.test_deployment} holds.
-    """
-    signer = Account.from_key(DEVELOPMENT_KEY).address
-    account = (FEE + 1) | (NONCE - 1) << 128 | 1 << 192
-    service = int(signer, 16) | 1 << 160
-    code = bytes.fromhex(load("SandboxServing").deployed_bytecode[2:])
-    storage = {slot(USER, slot(PROVIDER, 1)): account, slot(PROVIDER, 3) + 1: service}
-    rich = {"balance": 10**24, "nonce": 0, "code": b"", "storage": {}}
-    backend = PyEVMBackend(
-        genesis_parameters=PyEVMBackend.generate_genesis_params({"gas_limit": 30_000_000}),
-        genesis_state={
-            bytes.fromhex(PROXY[2:]): {**rich, "code": code, "nonce": 1, "storage": storage},
-            bytes.fromhex(PROVIDER[2:]): rich,
-        },
-        vm_configuration=((0, CancunVM),),
-    )
-    type(backend.chain).chain_id = CHAIN_ID
-    w3 = Web3(EthereumTesterProvider(EthereumTester(backend)))
-    return w3.eth.contract(address=PROXY, abi=load("SandboxServing").abi)
-
-
 class VectorTests(SynchronousTestCase):
     """The vector, byte for byte."""
 
     def test_settles(self) -> None:
         """Separator, digest and signature of wire.md are the contract's."""
-        functions = contract_in_genesis().functions
+        signer = Account.from_key(DEVELOPMENT_KEY).address
+        # A user with the fee and one neuron more, a provider that registered wire.md's key.
+        account = (FEE + 1) | (NONCE - 1) << 128 | 1 << 192
+        service = int(signer, 16) | 1 << 160
+        storage = {slot(USER, slot(PROVIDER, 1)): account, slot(PROVIDER, 3) + 1: service}
+        functions = contract_in_genesis(PROVIDER, storage).functions
         rich: TxParams = {"from": PROVIDER}
         self.assertEqual(SEPARATOR, functions.domainSeparator().call(rich).hex())
         voucher = (USER, PROVIDER, FEE, USAGE_HASH, NONCE, SIGNATURE)

@@ -7,6 +7,7 @@ rest what with.  Money without data is where they differ.
 
 from __future__ import annotations
 
+from attrs import frozen
 from eth_account.signers.local import LocalAccount
 from eth_utils import to_bytes
 from web3.contract.contract import ContractFunction
@@ -22,6 +23,17 @@ _OR_FAIL = "1560235700" + "5b60006000fd"
 _FAIL_AT, _RECEIVE_AT, _DATA_AT = 0x23, 0x29, 0x40
 # codecopy(0, data, length); call(caller, 0, that); whatever came of it, stop
 _CALL_BACK = "5b60{length:02x}60406000396000600060{length:02x}60006000335af15000"
+
+
+@frozen
+class Named:
+    """
+    A wallet where a key is expected of which only the address matters.
+
+    @ivar address: Its own.
+    """
+
+    address: str
 
 
 def cannot_receive() -> str:

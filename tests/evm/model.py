@@ -1,0 +1,570 @@
+"""
+What C{SandboxServing} and its beacon do, in Python: pure, frozen values, no EVM.
+
+Written from wire.md §3 and design.md §8, not from the Solidity: one function per
+function, with its events in order and its reverts by name and arguments.  A state and
+a message make an L{Outcome}; a revert leaves the state as it was.
+
+Nothing is signed here: a L{Signature} carries who made it, or None for one that no
+contract may accept (another digest, high s, another length, v that is not 27 or 28).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import Factory, define, evolve, field, frozen
+
+
+LOCK = 7200
+"""C{LOCK_TIME()}, seconds."""
+
+MAX_NONCE = 2**64 - 1
+MAX_BALANCE = 2**128 - 1
+ZERO = bytes(20)
+OVERFLOW = 0x11
+"""Solidity's panic code."""
+
+(
+    SUCCESS,
+    INSUFFICIENT_BALANCE,
+    PROVIDER_MISMATCH,
+    NOT_ACKNOWLEDGED,
+    INVALID_NONCE,
+    INVALID_SIGNATURE,
+) = range(6)
+
+
+# ----------------------------------------------------------------------- messages
+
+
+@frozen
+class Signature:
+    """
+    @ivar raw: As submitted.
+    @ivar by: Whose it is for exactly what it comes with; None if nobody's.
+    """
+
+    raw: bytes
+    by: bytes | None
+
+
+@frozen(kw_only=True)
+class Claim:
+    """
+    A voucher; in a batch its provider and its signature are the batch's.
+
+    @ivar fee: neuron, any uint256.
+    """
+
+    user: bytes
+    provider: bytes
+    fee: int
+    usage: bytes
+    nonce: int
+    signature: Signature | None = None
+
+
+@frozen
+class Call:
+    """
+    @ivar to: L{State.serving}'s or L{State.beacon}'s address.
+    @ivar name: The function; empty for money without data.
+    @ivar arguments: As in the ABI, with L{Claim} and L{Signature} for what they stand for.
+    """
+
+    to: bytes
+    name: str
+    arguments: tuple[Any, ...] = ()
+
+
+@frozen(kw_only=True)
+class Message:
+    """@ivar now: The block's time, unix seconds."""
+
+    call: Call
+    sender: bytes
+    value: int
+    now: int
+
+
+@frozen
+class Refuses:
+    """A receiver that takes no money."""
+
+
+@frozen
+class CallsBack:
+    """
+    A receiver that answers money with calls, whatever comes of them.
+
+    @ivar calls: Each with its value, to whoever paid.
+    """
+
+    calls: tuple[tuple[Call, int], ...]
+
+
+# -------------------------------------------------------------------------- state
+
+
+@frozen(kw_only=True)
+class Account:
+    """
+    A (user, provider).
+
+    @ivar pending: The refund asked for, neuron; not part of the balance.
+    @ivar unlock_at: When it may be taken; 0 if there is none.
+    @ivar acknowledged: A signer version; 0 for never or revoked.
+    """
+
+    balance: int = 0
+    pending: int = 0
+    unlock_at: int = 0
+    nonce: int = 0
+    acknowledged: int = 0
+
+
+@frozen(kw_only=True)
+class Offer:
+    """What a provider registered besides its signer."""
+
+    url: str = ""
+    cpu: int = 0
+    create_fee: int = 0
+    memory: int = 0
+
+
+@frozen(kw_only=True)
+class Provider:
+    """
+    @ivar signer: L{ZERO} if it is not registered.
+    @ivar version: Outlives the registration.
+    @ivar leaving_at: 0 if it has not announced to leave.
+    """
+
+    signer: bytes = ZERO
+    version: int = 0
+    offer: Offer = Offer()
+    stake: int = 0
+    earnings: int = 0
+    leaving_at: int = 0
+
+    @property
+    def registered(self) -> bool:
+        """Whether it may be acknowledged, and settle."""
+        return self.signer != ZERO
+
+
+@frozen(kw_only=True)
+class Ownership:
+    """@ivar offered: Who may accept; L{ZERO} for nobody."""
+
+    owner: bytes
+    offered: bytes = ZERO
+
+
+@frozen(kw_only=True)
+class State:
+    """
+    Both contracts, and everybody's native money.
+
+    @ivar owners: By contract.
+    @ivar implementation: Behind the beacon.
+    @ivar implementations: What the beacon would take: addresses with code.
+    @ivar required_stake: Of registrations to come.
+    @ivar accounts: By (user, provider); an absent one is empty, as are providers and purses.
+    @ivar purses: Native balances, neuron, the contract's own among them.
+    @ivar receivers: Those that do not just take what they are paid.
+    """
+
+    serving: bytes
+    beacon: bytes
+    owners: Mapping[bytes, Ownership]
+    implementation: bytes
+    implementations: frozenset[bytes]
+    required_stake: int
+    accounts: Mapping[tuple[bytes, bytes], Account] = field(factory=dict)
+    providers: Mapping[bytes, Provider] = field(factory=dict)
+    purses: Mapping[bytes, int] = field(factory=dict)
+    receivers: Mapping[bytes, Refuses | CallsBack] = field(factory=dict)
+
+    def account(self, user: bytes, provider: bytes) -> Account:
+        """What a user has with a provider."""
+        return self.accounts.get((user, provider), Account())
+
+    def provider(self, address: bytes) -> Provider:
+        """What a provider has."""
+        return self.providers.get(address, Provider())
+
+    def purse(self, address: bytes) -> int:
+        """Native money of an address."""
+        return self.purses.get(address, 0)
+
+    def pay(self, sender: bytes, receiver: bytes, amount: int) -> State:
+        """Native money changes hands."""
+        purses = {**self.purses, sender: self.purse(sender) - amount}
+        purses[receiver] = purses.get(receiver, 0) + amount
+        return evolve(self, purses=purses)
+
+    def owed(self) -> int:
+        """L1: balances + pending refunds + earnings + stakes, neuron."""
+        held = sum(each.balance + each.pending for each in self.accounts.values())
+        return held + sum(each.earnings + each.stake for each in self.providers.values())
+
+
+@frozen(kw_only=True)
+class Event:
+    """@ivar arguments: In the ABI's order."""
+
+    emitter: bytes
+    name: str
+    arguments: tuple[Any, ...]
+
+
+@frozen(kw_only=True)
+class Revert:
+    """@ivar name: Of the custom error, C{Panic}, or empty for no data."""
+
+    name: str
+    arguments: tuple[Any, ...] = ()
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """
+    @ivar returned: Statuses, of the functions that return any.
+    @ivar revert: None for success.
+    """
+
+    state: State
+    returned: tuple[int, ...] | None = None
+    events: tuple[Event, ...] = ()
+    revert: Revert | None = None
+
+
+def perform(state: State, message: Message) -> Outcome:
+    """What a message does; the sender must own its value."""
+    turn = _Turn(state, message)
+    try:
+        returned = turn.run()
+    except _Reverted as reverted:
+        return Outcome(state=state, revert=reverted.args[0])
+    return Outcome(state=turn.state, returned=returned, events=tuple(turn.events))
+
+
+def preview(state: State, claims: tuple[Claim, ...]) -> tuple[int, ...]:
+    """What C{previewSettlementResults} answers: as if the sender might submit them all."""
+    call = Call(state.serving, "settleFeesWithTEE", (claims,))
+    turn = _Turn(state, Message(call=call, sender=ZERO, value=0, now=0))
+    return tuple(turn.settle(claim, may=True) for claim in claims)
+
+
+# -------------------------------------------------------------------- the functions
+
+
+class _Reverted(Exception):
+    """Carries a L{Revert}."""
+
+
+def _revert(name: str, *arguments: Any) -> _Reverted:
+    return _Reverted(Revert(name=name, arguments=arguments))
+
+
+def _narrow(value: int) -> int:
+    """OpenZeppelin's C{SafeCast.toUint128}."""
+    if value > MAX_BALANCE:
+        raise _revert("SafeCastOverflowedUintDowncast", 128, value)
+    return value
+
+
+@define
+class _Turn:
+    """One message being carried out."""
+
+    state: State
+    message: Message
+    events: list[Event] = Factory(list)
+
+    @property
+    def sender(self) -> bytes:
+        return self.message.sender
+
+    @property
+    def now(self) -> int:
+        return self.message.now
+
+    def run(self) -> tuple[int, ...] | None:
+        call, value = self.message.call, self.message.value
+        functions = _SERVING if call.to == self.state.serving else _BEACON
+        function = functions.get(call.name)
+        if function is None or (value and call.name not in _PAYABLE):
+            raise _revert("")
+        self.state = self.state.pay(self.sender, call.to, value)
+        return function(self, *call.arguments)
+
+    # ------------------------------------------------------------------- helpers
+
+    def emit(self, name: str, *arguments: Any) -> None:
+        emitter = self.message.call.to
+        self.events.append(Event(emitter=emitter, name=name, arguments=arguments))
+
+    def put_account(self, user: bytes, provider: bytes, **changes: Any) -> None:
+        changed = evolve(self.state.account(user, provider), **changes)
+        accounts = {**self.state.accounts, (user, provider): changed}
+        self.state = evolve(self.state, accounts=accounts)
+
+    def put_provider(self, address: bytes, **changes: Any) -> None:
+        changed = evolve(self.state.provider(address), **changes)
+        self.state = evolve(self.state, providers={**self.state.providers, address: changed})
+
+    def pay_out(self, receiver: bytes, amount: int) -> None:
+        """The last step of each payout, so that a receiver who calls back finds it done."""
+        if receiver == ZERO:
+            raise _revert("ZeroAddress")
+        kind = self.state.receivers.get(receiver)
+        if isinstance(kind, Refuses):
+            raise _revert("PaymentFailed", receiver)
+        self.state = self.state.pay(self.state.serving, receiver, amount)
+        if isinstance(kind, CallsBack):
+            for call, value in kind.calls:
+                again = Message(call=call, sender=receiver, value=value, now=self.now)
+                outcome = perform(self.state, again)
+                self.state = outcome.state
+                self.events.extend(outcome.events)
+
+    # --------------------------------------------------------------------- users
+
+    def initialize(self, stake: int) -> None:
+        raise _revert("InvalidInitialization")
+
+    def deposit(self, recipient: bytes, provider: bytes) -> None:
+        value = self.message.value
+        if ZERO in (recipient, provider):
+            raise _revert("ZeroAddress")
+        if not value:
+            raise _revert("ZeroAmount")
+        balance = self.state.account(recipient, provider).balance + _narrow(value)
+        if balance > MAX_BALANCE:
+            raise _revert("Panic", OVERFLOW)
+        self.put_account(recipient, provider, balance=balance)
+        self.emit("Deposited", recipient, provider, self.sender, value)
+
+    def request_refund(self, provider: bytes, amount: int) -> None:
+        account = self.state.account(self.sender, provider)
+        available = account.balance + account.pending
+        if amount > available:
+            raise _revert("InsufficientFunds", available, amount)
+        unlock_at = self.now + LOCK if amount else 0
+        self.put_account(
+            self.sender,
+            provider,
+            balance=_narrow(available - amount),
+            pending=_narrow(amount),
+            unlock_at=unlock_at,
+        )
+        self.emit("RefundRequested", self.sender, provider, amount, unlock_at)
+
+    def withdraw_refund(self, provider: bytes) -> None:
+        self.withdraw_refund_to(provider, self.sender)
+
+    def withdraw_refund_to(self, provider: bytes, receiver: bytes) -> None:
+        account = self.state.account(self.sender, provider)
+        if not account.pending:
+            raise _revert("NothingToWithdraw")
+        if self.now < account.unlock_at:
+            raise _revert("RefundLocked", account.unlock_at)
+        self.put_account(self.sender, provider, pending=0, unlock_at=0)
+        self.emit("RefundWithdrawn", self.sender, provider, account.pending)
+        self.pay_out(receiver, account.pending)
+
+    def acknowledge(self, provider: bytes, acknowledged: bool) -> None:
+        current = self.state.provider(provider)
+        if acknowledged and not current.registered:
+            raise _revert("NotRegistered", provider)
+        version = current.version if acknowledged else 0
+        self.put_account(self.sender, provider, acknowledged=version)
+        self.emit("TEESignerAcknowledged", self.sender, provider, acknowledged)
+
+    def acknowledge_version(self, provider: bytes, expected: int) -> None:
+        current = self.state.provider(provider).version
+        if expected != current:
+            raise _revert("SignerVersionMismatch", expected, current)
+        self.acknowledge(provider, True)
+
+    # ----------------------------------------------------------------- providers
+
+    def add_or_update_service(
+        self, url: str, signer: bytes, cpu: int, create_fee: int, memory: int
+    ) -> None:
+        value, before = self.message.value, self.state.provider(self.sender)
+        offer = Offer(url=url, cpu=cpu, create_fee=create_fee, memory=memory)
+        if signer == ZERO:
+            raise _revert("ZeroAddress")
+        if before.registered:
+            if value:
+                raise _revert("UnexpectedValue", value)
+            same = before.signer == signer and evolve(before.offer, url=url) == offer
+            version, stake = before.version + (not same), before.stake
+        else:
+            if value != self.state.required_stake:
+                raise _revert("WrongStake", self.state.required_stake, value)
+            version, stake = before.version + 1, value
+        self.put_provider(self.sender, signer=signer, offer=offer, version=version, stake=stake)
+        self.emit("ServiceUpdated", self.sender, url, signer, version)
+
+    def withdraw_earnings(self) -> None:
+        self.withdraw_earnings_to(self.sender)
+
+    def withdraw_earnings_to(self, receiver: bytes) -> None:
+        amount = self.state.provider(self.sender).earnings
+        if not amount:
+            raise _revert("NothingToWithdraw")
+        self.put_provider(self.sender, earnings=0)
+        self.emit("EarningsWithdrawn", self.sender, amount)
+        self.pay_out(receiver, amount)
+
+    def announce_leave(self) -> None:
+        provider = self.state.provider(self.sender)
+        if not provider.registered:
+            raise _revert("NotRegistered", self.sender)
+        if provider.leaving_at:
+            raise _revert("AlreadyLeaving", provider.leaving_at)
+        self.put_provider(self.sender, leaving_at=self.now + LOCK)
+        self.emit("ProviderLeaving", self.sender, self.now + LOCK)
+
+    def leave(self, receiver: bytes) -> None:
+        provider = self.state.provider(self.sender)
+        if not provider.leaving_at:
+            raise _revert("NotLeaving")
+        if self.now < provider.leaving_at:
+            raise _revert("LeaveLocked", provider.leaving_at)
+        self.put_provider(self.sender, signer=ZERO, offer=Offer(), stake=0, leaving_at=0)
+        self.emit("ProviderLeft", self.sender, provider.stake)
+        self.pay_out(receiver, provider.stake)
+
+    # ---------------------------------------------------------------- settlement
+
+    def may_submit(self, provider: bytes) -> bool:
+        signer = self.state.provider(provider).signer
+        return signer != ZERO and self.sender in (provider, signer)
+
+    def settle_fees(self, claims: tuple[Claim, ...]) -> tuple[int, ...]:
+        return tuple(self.settle(claim, may=self.may_submit(claim.provider)) for claim in claims)
+
+    def settle_batch(
+        self, provider: bytes, claims: tuple[Claim, ...], signature: Signature
+    ) -> tuple[int, ...]:
+        signer = self.state.provider(provider).signer
+        if not self.may_submit(provider):
+            raise _revert("NotSubmitter", provider, self.sender)
+        if signature.by != signer:
+            raise _revert("BadBatchSignature", provider)
+        signed = [evolve(each, provider=provider, signature=signature) for each in claims]
+        return tuple(self.settle(claim, may=True) for claim in signed)
+
+    def settle(self, claim: Claim, *, may: bool) -> int:
+        """The checks in wire.md's order, then the money."""
+        provider = self.state.provider(claim.provider)
+        account = self.state.account(claim.user, claim.provider)
+        if not may or not provider.registered:
+            return PROVIDER_MISMATCH
+        if account.acknowledged != provider.version:
+            return NOT_ACKNOWLEDGED
+        if not account.nonce < claim.nonce <= MAX_NONCE:
+            return INVALID_NONCE
+        if claim.signature is None or claim.signature.by != provider.signer:
+            return INVALID_SIGNATURE
+        return self.take(claim, account)
+
+    def take(self, claim: Claim, account: Account) -> int:
+        """K1, K2: the balance first, then as much of the pending refund as is still needed."""
+        from_balance = min(claim.fee, account.balance)
+        from_refund = min(claim.fee - from_balance, account.pending)
+        paid = from_balance + from_refund
+        pending = account.pending - from_refund
+        self.put_account(
+            claim.user,
+            claim.provider,
+            balance=account.balance - from_balance,
+            pending=pending,
+            unlock_at=account.unlock_at if pending else 0,
+            nonce=claim.nonce,
+        )
+        earnings = self.state.provider(claim.provider).earnings
+        self.put_provider(claim.provider, earnings=earnings + paid)
+        whose = (claim.user, claim.provider)
+        status = SUCCESS
+        if paid < claim.fee:
+            status = INSUFFICIENT_BALANCE
+            self.emit("VoucherShortfall", *whose, claim.nonce, paid, claim.fee - paid)
+        self.emit("VoucherSettled", *whose, claim.fee, claim.usage, claim.nonce, status)
+        return status
+
+    # ---------------------------------------------------------------- the owners
+
+    def only_owner(self) -> Ownership:
+        ownership = self.state.owners[self.message.call.to]
+        if self.sender != ownership.owner:
+            raise _revert("OwnableUnauthorizedAccount", self.sender)
+        return ownership
+
+    def put_owner(self, owner: bytes, offered: bytes) -> None:
+        changed = Ownership(owner=owner, offered=offered)
+        owners = {**self.state.owners, self.message.call.to: changed}
+        self.state = evolve(self.state, owners=owners)
+
+    def set_provider_stake(self, stake: int) -> None:
+        self.only_owner()
+        self.emit("ProviderStakeUpdated", self.state.required_stake, stake)
+        self.state = evolve(self.state, required_stake=stake)
+
+    def transfer_ownership(self, to: bytes) -> None:
+        self.put_owner(self.only_owner().owner, to)
+        self.emit("OwnershipTransferStarted", self.sender, to)
+
+    def accept_ownership(self) -> None:
+        ownership = self.state.owners[self.message.call.to]
+        if self.sender != ownership.offered:
+            raise _revert("OwnableUnauthorizedAccount", self.sender)
+        self.put_owner(self.sender, ZERO)
+        self.emit("OwnershipTransferred", ownership.owner, self.sender)
+
+    def renounce_ownership(self) -> None:
+        self.only_owner()
+        raise _revert("OwnershipNotRenounced")
+
+    def upgrade_to(self, implementation: bytes) -> None:
+        self.only_owner()
+        if implementation not in self.state.implementations:
+            raise _revert("BeaconInvalidImplementation", implementation)
+        self.state = evolve(self.state, implementation=implementation)
+        self.emit("Upgraded", implementation)
+
+
+_PAYABLE = ("deposit", "addOrUpdateService")
+
+_OWNED: Mapping[str, Callable[..., Any]] = {
+    "transferOwnership": _Turn.transfer_ownership,
+    "acceptOwnership": _Turn.accept_ownership,
+    "renounceOwnership": _Turn.renounce_ownership,
+}
+_BEACON: Mapping[str, Callable[..., Any]] = {**_OWNED, "upgradeTo": _Turn.upgrade_to}
+_SERVING: Mapping[str, Callable[..., Any]] = {
+    **_OWNED,
+    "initialize": _Turn.initialize,
+    "deposit": _Turn.deposit,
+    "requestRefund": _Turn.request_refund,
+    "withdrawRefund": _Turn.withdraw_refund,
+    "withdrawRefundTo": _Turn.withdraw_refund_to,
+    "acknowledgeTEESigner": _Turn.acknowledge,
+    "acknowledgeTEESignerVersion": _Turn.acknowledge_version,
+    "addOrUpdateService": _Turn.add_or_update_service,
+    "withdrawEarnings": _Turn.withdraw_earnings,
+    "withdrawEarningsTo": _Turn.withdraw_earnings_to,
+    "announceLeave": _Turn.announce_leave,
+    "leave": _Turn.leave,
+    "settleFeesWithTEE": _Turn.settle_fees,
+    "settleBatch": _Turn.settle_batch,
+    "setProviderStake": _Turn.set_provider_stake,
+}

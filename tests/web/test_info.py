@@ -179,3 +179,12 @@ class HealthTests(AskingTestCase):
         self.assertEqual(
             (reply.status, reply.json), (503, {"ready": False, "reasons": {"redis": "away"}})
         )
+
+    def test_notices(self) -> None:
+        """What is worth knowing and no fault makes nobody unready."""
+        self.world.readiness.told["admissions"] = "paused"
+        reply = self.ask("GET", "/readyz")
+        self.assertEqual(
+            (reply.status, reply.json),
+            (200, {"ready": True, "reasons": {}, "notices": {"admissions": "paused"}}),
+        )

@@ -275,6 +275,13 @@ class FailureTests(AskingTestCase):
         reply = self.refused(TooMany("too many sandboxes"))
         self.assertIsNone(reply.header("Retry-After"))
 
+    def test_paused(self) -> None:
+        """503 says when to come back where admissions are closed for a while."""
+        reply = self.refused(NotReady("admissions are paused: prices change", 30))
+        self.assertEqual(reply.error, (503, "admissions are paused: prices change"))
+        self.assertEqual(reply.header("Retry-After"), "30")
+        self.assertIsNone(self.refused(NotReady("no mirror")).header("Retry-After"))
+
     def test_the_unforeseen(self) -> None:
         """One bland line outside; everything, with the request's id, in the log."""
         reply = self.refused(ZeroDivisionError("secret"))

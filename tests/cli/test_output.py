@@ -1,0 +1,101 @@
+"""Tests for L{sandbox_billing.cli.output} and L{sandbox_billing.cli.exits}."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from sandbox_billing.cli.exits import Exit, WrongChain, exit_of
+from sandbox_billing.cli.output import Output, output_options, printable
+from sandbox_billing.errors import (
+    BadInput,
+    BrokenLaw,
+    ConfigurationError,
+    Refused,
+    StoreDown,
+    Transient,
+    UnknownOutcome,
+)
+
+
+def run(problem: BaseException | None, *arguments: str) -> Result:
+    """How a command ends that raises, or that finishes."""
+
+    @click.command()
+    @output_options
+    def command(out: Output) -> None:
+        out.note("busy")
+        if problem is not None:
+            raise problem
+        rows = [("a name", "[red]no markup[/red]\x1b[2J"), ("b", "x" * 150)]
+        out.finish({"amount": "5"}, title="Done", rows=rows, lines=["below"])
+
+    return CliRunner().invoke(command, arguments)
+
+
+class ExitTests(SynchronousTestCase):
+    """A status for each family."""
+
+    def test_families(self) -> None:
+        """The documented one, for subclasses too."""
+        for problem, code in (
+            (Refused("no"), Exit.REFUSED),
+            (WrongChain("no"), Exit.WRONG_CHAIN),
+            (BadInput("no"), Exit.USAGE),
+            (ConfigurationError("no"), Exit.USAGE),
+            (Transient("no"), Exit.UNREACHABLE),
+            (StoreDown("no"), Exit.UNREACHABLE),
+            (UnknownOutcome("no"), Exit.UNKNOWN),
+        ):
+            with self.subTest(problem=problem):
+                self.assertIs(code, exit_of(problem))
+                told = run(problem)
+                self.assertEqual((code, ""), (told.exit_code, told.stdout))
+                self.assertEqual("busy\nsandbox-billing: no\n", told.stderr)
+                told = run(problem, "--json")
+                self.assertEqual(code, told.exit_code)
+                self.assertEqual({"error": "no", "code": code}, json.loads(told.stdout))
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C before anything was sent has its own."""
+        for problem in (KeyboardInterrupt(), click.Abort()):
+            self.assertEqual(130, run(problem).exit_code)
+
+    def test_defect(self) -> None:
+        """What belongs to no family is a defect, and is not dressed up."""
+        self.assertIsInstance(run(BrokenLaw("L1", "gone")).exception, BrokenLaw)
+
+
+class FinishTests(SynchronousTestCase):
+    """The result."""
+
+    def test_table(self) -> None:
+        """In full on stdout, without markup and without what moves a cursor; talk on stderr."""
+        told = run(None)
+        self.assertEqual("busy\n", told.stderr)
+        self.assertIn("Done\n", told.stdout)
+        self.assertIn("[red]no markup[/red]?[2J\n", told.stdout)
+        self.assertIn("x" * 150, told.stdout)
+        self.assertTrue(told.stdout.endswith("below\n"))
+        self.assertNotIn(" \n", told.stdout)
+
+    def test_json(self) -> None:
+        """One document and nothing else."""
+        told = run(None, "--json")
+        self.assertEqual({"amount": "5"}, json.loads(told.stdout))
+
+    def test_printable(self) -> None:
+        """Letters of any script pass."""
+        self.assertEqual("é λ?", printable("é λ\x07"))
+
+    def test_ask(self) -> None:
+        """A script is not asked, unless it has to say so; --yes says so."""
+        out = Output(json=False)
+        with CliRunner().isolation():
+            out.ask("Sure?", yes=False)
+            out.ask("Sure?", yes=True, hint="add --yes")
+            with self.assertRaisesRegex(Refused, r"Sure\? There is nobody to ask: add --yes"):
+                out.ask("Sure?", yes=False, hint="add --yes")

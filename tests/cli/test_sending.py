@@ -1,0 +1,293 @@
+"""Tests for L{sandbox_billing.cli.sending} and L{sandbox_billing.cli.following}."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from attrs import define, field, frozen
+
+from sandbox_billing.adapters.chain.fees import DynamicFees, LegacyFees
+from sandbox_billing.adapters.chain.node import METHOD_NOT_FOUND, RpcRefusal
+from sandbox_billing.cli.options import ChainOptions, SendingOptions
+from sandbox_billing.cli.output import Output
+from sandbox_billing.cli.sending import Sender
+from sandbox_billing.cli.session import Pace, Session, connect
+from sandbox_billing.cli.transaction import Call, Draft, Signed
+from sandbox_billing.errors import Refused, UnknownOutcome
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.signing.key import SigningKey
+from tests.cli.stage import CHAIN_ID, OWNER, DevnetCase
+
+
+GWEI = 10**9
+PAY = Call(label="pay", to=Address("0x" + "11" * 20), data=b"", value=5)
+
+
+@define
+class Clock:
+    """
+    Time that passes when somebody sleeps.
+
+    @ivar later: By the time at which something happens, once.
+    """
+
+    now: float = 0.0
+    later: dict[float, Callable[[], object]] = field(factory=dict)
+
+    def seconds(self) -> float:
+        """As a monotonic clock."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Many times what was asked: the tests are not about polling."""
+        self.now += seconds * 20
+        for when in [when for when in self.later if when <= self.now]:
+            self.later.pop(when)()
+
+
+class Quiet(Output):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(json=False)
+        self.notes: list[str] = []
+        self.shown: list[Any] = []
+
+    def say(self, text: str) -> None:
+        """As the progress display."""
+
+    @contextmanager
+    def progress(self) -> Iterator[Quiet]:
+        yield self
+
+    def finish(self, document: Any, **more: Any) -> None:
+        self.shown.append(document)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@frozen(kw_only=True)
+class BeforeLondon(Session):
+    """A chain without EIP-1559."""
+
+    def call(self, method: str, *params: Any) -> Any:
+        if method == "eth_maxPriorityFeePerGas":
+            raise RpcRefusal("no such method", code=METHOD_NOT_FOUND)
+        found = super().call(method, *params)
+        if method == "eth_getBlockByNumber":
+            del found["baseFeePerGas"]
+        return found
+
+
+class SendingTests(DevnetCase):
+    """One account on a chain that mines when it is told to."""
+
+    block_seconds = None
+
+    def setUp(self) -> None:
+        """Have a clock that the tests move."""
+        super().setUp()
+        self.clock = Clock()
+        self.out = Quiet()
+        self.stored: list[Signed] = []
+
+    def sender(
+        self, *, key: SigningKey = OWNER, session: Session | None = None, **options: Any
+    ) -> Sender:
+        """Of the rich account, waiting for no block upon a transaction's own."""
+        found = session or self.session()
+        return Sender(found, key, SendingOptions(**{"confirmations": 0, **options}), self.out)
+
+    def session(self, made: type[Session] = Session) -> Session:
+        """By the tests' clock."""
+        pace = Pace(self.clock.seconds, self.clock.sleep)
+        found = connect(ChainOptions(rpc=self.desk.url, chain_id=CHAIN_ID), pace)
+        return made(node=found.node, chain_id=found.chain_id, pace=found.pace)
+
+    def mine(self) -> None:
+        """One block."""
+        self.desk.rpc("evm_mine")
+
+    async def test_confirmed(self) -> None:
+        """It is done when enough blocks stand on its own, not sooner."""
+
+        def work() -> None:
+            for when in (10.0, 20.0, 30.0):
+                self.clock.later[when] = self.mine
+            done = self.sender(confirmations=2).send(PAY, store=self.stored.append)
+            self.assertGreaterEqual(self.clock.now, 30.0)
+            self.assertEqual(
+                (1, 21000, self.stored[0].hash), (done.block, done.gas_used, done.hash)
+            )
+            self.assertEqual([f"pay: sending {done.hash}"], self.out.notes)
+
+        await self.at_work(work)
+
+    async def test_fee_raised(self) -> None:
+        """No block takes what fees have outgrown: it is replaced, the store knows both."""
+
+        def dear() -> None:
+            self.desk.rpc("devnet_setNextBlockBaseFeePerGas", hex(8 * GWEI))
+            self.mine()
+            # Its own price is known from this block on; the next one asks for it.
+            self.desk.rpc("devnet_setNextBlockBaseFeePerGas", hex(8 * GWEI))
+
+        def work() -> None:
+            self.clock.later = {10.0: dear, 100.0: self.mine}
+            done = self.sender().send(PAY, store=self.stored.append)
+            self.assertEqual(2, len(self.stored))
+            self.assertEqual(self.stored[1].hash, done.hash)
+            self.assertEqual({0}, {one.nonce for one in self.stored})
+            self.assertIn("raising the fee", self.out.notes[1])
+            self.assertEqual(1, self.desk.nonce())
+
+        await self.at_work(work)
+
+    async def test_fee_left(self) -> None:
+        """What offers enough is not replaced however long it takes."""
+
+        def work() -> None:
+            self.clock.later[200.0] = self.mine
+            self.sender().send(PAY, store=self.stored.append)
+            self.assertEqual(1, len(self.stored))
+
+        await self.at_work(work)
+
+    async def test_unknown(self) -> None:
+        """The time is up, or Ctrl-C: the hash is told, and the outcome is unknown."""
+
+        def work() -> None:
+            with self.assertRaisesRegex(UnknownOutcome, r"300 s are up, and 0x[0-9a-f]{64} was"):
+                self.sender().send(PAY)
+            self.mine()
+
+            def interrupt() -> None:
+                raise KeyboardInterrupt
+
+            self.clock.later[self.clock.now + 10] = interrupt
+            with self.assertRaisesRegex(UnknownOutcome, "Ctrl-C was pressed, and 0x"):
+                self.sender().send(PAY)
+
+        await self.at_work(work)
+
+    async def test_earlier_first(self) -> None:
+        """While something of the account waits, nothing is sent after it; then it is."""
+
+        def work() -> None:
+            self.assertRaises(UnknownOutcome, self.sender().send, PAY)
+            with self.assertRaisesRegex(UnknownOutcome, "is still not mined"):
+                self.sender().send(PAY, store=self.stored.append)
+            self.assertEqual([], self.stored)
+            self.clock.later = {self.clock.now + 10: self.mine, self.clock.now + 50: self.mine}
+            self.sender().send(PAY, store=self.stored.append)
+            self.assertEqual(1, self.stored[0].nonce)
+
+        await self.at_work(work)
+
+    async def test_node_fails(self) -> None:
+        """Lost questions and lost answers, to the sending too, change nothing."""
+
+        def work() -> None:
+            for method, kind in (
+                ("eth_sendRawTransaction", "unanswered"),
+                ("eth_sendRawTransaction", "unheard"),
+                ("eth_sendRawTransaction", "misreported"),
+                ("eth_getTransactionReceipt", "unheard"),
+            ):
+                self.desk.rpc("devnet_failNext", method, kind)
+                self.clock.later[self.clock.now + 60] = self.mine
+                self.sender().send(PAY, store=self.stored.append)
+            self.assertEqual([0, 1, 2, 3], [one.nonce for one in self.stored])
+            self.assertEqual(4, self.desk.nonce())
+
+        await self.at_work(work)
+
+    async def test_refused(self) -> None:
+        """Too poor for the value, or for the gas; what reverts is not sent."""
+
+        def work() -> None:
+            poor = SigningKey.from_bytes(b"\x05" * 31 + b"\x01")
+            with self.assertRaisesRegex(Refused, "pay needs up to 5 neuron"):
+                self.sender(key=poor).send(PAY)
+            self.desk.rpc("devnet_setBalance", poor.address.hex, hex(10))
+            with self.assertRaisesRegex(Refused, "has 10 neuron"):
+                self.sender(key=poor).send(PAY)
+            reverting = Call(label="create", to=None, data=bytes.fromhex("5f5ffd"))
+            with self.assertRaisesRegex(Refused, "create: the contract refuses: no reason given"):
+                self.sender().send(reverting)
+            self.assertEqual("0x0", self.desk.rpc("txpool_status")["pending"])
+
+        await self.at_work(work)
+
+    async def test_failed(self) -> None:
+        """What was mined and failed is told with its hash, and as refused: its end is known."""
+
+        def work() -> None:
+            sender = self.sender()
+            call = Call(label="create", to=None, data=b"\xfe")
+            draft = Draft(call=call, gas=100_000, fees=DynamicFees(tip=GWEI, cap=10 * GWEI))
+            signed = sender.sign(draft, 0)
+            self.clock.later[5.0] = self.mine
+            with self.assertRaisesRegex(Refused, f"in block 1 and failed .{signed.hash}"):
+                sender.follow("create", [signed])
+            # Its nonce is used up: the same number never goes again.
+            other = sender.sign(Draft(call=PAY, gas=21_000, fees=draft.fees), 0)
+            with self.assertRaisesRegex(Refused, "pay was not taken"):
+                sender.follow("pay", [other])
+
+        await self.at_work(work)
+
+    async def test_legacy(self) -> None:
+        """Where blocks have no base fee, a transaction of the old type is sent."""
+
+        def work() -> None:
+            session = self.session(BeforeLondon)
+            self.clock.later[5.0] = self.mine
+            sender = self.sender(session=session)
+            self.assertIsInstance(sender.fees(), LegacyFees)
+            done = sender.send(PAY)
+            self.assertEqual("0x0", self.desk.rpc("eth_getTransactionByHash", done.hash)["type"])
+
+        await self.at_work(work)
+
+    async def test_dry(self) -> None:
+        """Each call is shown, one that needs the others without gas; nothing is sent."""
+
+        def work() -> None:
+            later = Call(label="later", to=None, data=bytes.fromhex("5f5ffd"))
+            self.assertIsNone(self.sender(dry_run=True).transact([PAY, later]))
+
+        await self.at_work(work)
+        first, second = self.out.shown[0]["transactions"]
+        self.assertEqual(("5", 25200), (first["value"], first["gas"]))
+        self.assertIsNone(second["gas"])
+        self.assertEqual("0x5f5ffd", second["data"])
+
+
+class SessionTests(DevnetCase):
+    """Which chain, and which contract."""
+
+    async def test_second_node(self) -> None:
+        """Of several nodes the first that answers is taken."""
+
+        def work() -> None:
+            urls = f"http://127.0.0.1:9, {self.desk.url}"
+            self.assertEqual(CHAIN_ID, connect(ChainOptions(rpc=urls, chain_id=CHAIN_ID)).chain_id)
+
+        await self.at_work(work)
+
+    async def test_contract(self) -> None:
+        """Nothing, or something else, at the contract's address is refused."""
+
+        def work() -> None:
+            for where in ("0x" + "77" * 20, OWNER.address.hex):
+                options = ChainOptions(
+                    rpc=self.desk.url, chain_id=CHAIN_ID, contract=Address(where)
+                )
+                with self.assertRaisesRegex(Refused, "there is no contract at"):
+                    connect(options)
+
+        await self.at_work(work)

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from attrs import define
 
-from tests.evm.model import Call
+from tests.evm.actors import ACME, ALICE, BOB, GREEDY, MISER, SIGNERS, STRANGER, ZETA
+from tests.evm.model_state import Call
+from tests.evm.reading import Facts, agree_on_state, read
 from tests.evm.solvency_laws import Sums, check_step
-from tests.evm.subject import (
-    ACME,
-    ALICE,
-    BOB,
-    GREEDY,
-    MISER,
-    SIGNERS,
-    STAKE,
-    STRANGER,
-    ZETA,
-    Facts,
-    Step,
-    Subject,
-    agree,
-    agree_on_state,
-    read,
-)
+from tests.evm.subject import STAKE, Step, Subject, agree
 
 
 @define
@@ -37,12 +23,13 @@ class Book:
     facts: Facts
 
     @classmethod
-    def of(cls, bytecode: bytes) -> Book:
+    def of(cls, bytecode: bytes, beacon: bytes) -> Book:
         """
         @param bytecode: An implementation's creation code.
+        @param beacon: A beacon's.
         @raise Broken: It cannot be deployed.
         """
-        subject = Subject.deploy(bytecode)
+        subject = Subject.deploy(bytecode, beacon)
         return cls(subject, Sums(), read(subject))
 
     def fork(self) -> Book:

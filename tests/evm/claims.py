@@ -12,8 +12,9 @@ from hypothesis.strategies import SearchStrategy
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip712 import EIP712Domain, VoucherFields, batch_digest, digest
 from sandbox_billing.signing.key import SECP256K1_ORDER
-from tests.evm.model import MAX_NONCE, Claim, Signature, State
-from tests.evm.subject import KEYS, PAIRS, ROGUE, SIGNERS, SINK
+from tests.evm.actors import KEYS, PAIRS, ROGUE, SIGNERS, SINK
+from tests.evm.model import MAX_NONCE
+from tests.evm.model_state import Claim, Signature, State
 from tests.evm.world import CHAIN_ID
 
 

@@ -73,6 +73,10 @@ class Abi:
         """What a function's output says; addresses as 20 bytes."""
         return _decoded(self.functions[name].returns, output)
 
+    def output(self, name: str, *values: Any) -> bytes:
+        """What a function returns."""
+        return encode(self.functions[name].returns, values)
+
     def error(self, name: str, *arguments: Any) -> bytes:
         """What a call reverts with: a custom error, C{Panic}, or, for no name, nothing."""
         if not name:

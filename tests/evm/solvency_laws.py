@@ -22,7 +22,9 @@ from typing import Any
 
 from attrs import define, field
 
-from tests.evm.subject import ABI, PAIRS, PROVIDERS, Broken, Facts, Step, say
+from tests.evm.actors import PAIRS, PROVIDERS, say
+from tests.evm.reading import Facts
+from tests.evm.subject import ABI, Broken, Step
 
 
 SETTLING = ("settleFeesWithTEE", "settleBatch")

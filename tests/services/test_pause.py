@@ -30,6 +30,7 @@ from tests.fixtures import (
     World,
     WorldCase,
 )
+from tests.services.lives import Life
 
 
 DEARER = Prices(
@@ -270,3 +271,51 @@ class DrainTests(PauseCase):
         self.drain()
         for sandbox in made:
             self.check(sandbox, since)
+
+    def test_small_sums(self) -> None:
+        """What rests because it is not worth a transaction is settled all the same."""
+        self.addCleanup(self.world.simulator.close)
+        world = self.world = World(settle_min=Neuron(10**9), settle_max_age=3_000).start()
+        world.fund(10**7)
+        sandbox = world.create()
+        world.advance(100)
+        self.assertEqual(world.earned, 0)
+        since = self.pause()
+        self.drain()
+        self.check(sandbox, since)
+
+
+class CrashTests(PauseCase):
+    """The worker dies at any call of a drain."""
+
+    def story(self, life: Life) -> None:
+        """A sandbox that ran, a pause, and whoever is the worker until all is drained."""
+        self.addCleanup(self.world.simulator.close)
+        world = self.world = World().start()
+        world.fund(10**7)
+        sandbox = world.create()
+        world.advance(25)
+        world.process.stop()
+        world.process = world.birth(life)
+        world.process.start()
+        since = self.pause()
+        for _ in range(120):
+            world.advance()
+            if life.dead and world.process.life is life:
+                world.restart()
+            if self.left().nothing:
+                break
+        charged = [r for r in world.charges() if r.charge.period_start < since]
+        self.assertTrue(charged and all(isinstance(r.state, Paid) for r in charged), life)
+        self.assertEqual(world.earned, sum(r.charge.amount for r in charged))
+        self.assertGreaterEqual(world.session(sandbox).charged_until, since)
+        world.check_laws()
+
+    def test_everywhere(self) -> None:
+        """Before and after each call that changes something: the same books."""
+        whole = Life()
+        self.story(whole)
+        self.assertIn("broadcast", whole.calls)
+        for number in range(len(whole.calls)):
+            for after in (False, True):
+                self.story(Life(dies_at=number, after=after))

@@ -22,6 +22,8 @@ from pathlib import Path
 from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
+from sandbox_billing import __version__
+
 
 TREE = Path(__file__).resolve().parents[1]
 PURELIB = "sysconfig.get_path('purelib')"
@@ -194,6 +196,12 @@ class InstalledTests(SynchronousTestCase):
         told = self.twistd("sandbox-billing", "--help")
         for option in ("--env-file", "--port", "--role", "--devnet"):
             self.assertIn(option, told)
+
+    def test_command_line(self) -> None:
+        """The console script is there, and is of this version."""
+        script = shipped().python.with_name("sandbox-billing")
+        told = shipped().run(str(script), "--version")
+        self.assertEqual(f"sandbox-billing, version {__version__}\n", told)
 
     def test_lazy(self) -> None:
         """Looking for plugins imports no library of ours, nor the reactor (--reactor works)."""

@@ -74,6 +74,11 @@ class Found:
 @click.option("--proxy", type=ADDRESS, help="The contract that users know.")
 @click.option("--beacon", type=ADDRESS, help="Its beacon, instead of --proxy.")
 @click.option(
+    "--prepare",
+    is_flag=True,
+    help="Only deploy the implementation, with any key, and show the call for the beacon's owner.",
+)
+@click.option(
     "--record",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where to keep the record.  [default: upgrade-<chain id>.json]",
@@ -91,13 +96,15 @@ def upgrade(
     sending: SendingOptions,
     proxy: Address | None,
     beacon: Address | None,
+    prepare: bool,
     record: Path | None,
     resume: bool | None,
 ) -> None:
     """
     Put this version's contract behind a proxy; balances, nonces and registrations stay.
 
-    Needs the key of the beacon's owner. Refuses code that is not this project's.
+    Needs the key of the beacon's owner; where that is a contract, --prepare. Refuses code that is
+    not this project's.
     """
     if (proxy is None) == (beacon is None):
         raise BadInput("name the contract by --proxy or by --beacon, one of them")
@@ -109,10 +116,12 @@ def upgrade(
         return
     require_append(old)
     sender = Sender(session, key.load(), sending, out)
-    require_owner(found, sender.address)
+    if not prepare:
+        require_owner(found, sender.address)
     if sending.dry_run:
         predicted = created_address(sender.address, sender.nonce("pending"))
-        sender.show([creation(), upgrade_call(found, predicted)])
+        calls = [creation(), upgrade_call(found, predicted)]
+        sender.show(calls[:1] if prepare else calls)
         return
     file = RecordFile(Path(record or f"upgrade-{chain.chain_id}.json").absolute())
     with file.locked():
@@ -133,6 +142,10 @@ def upgrade(
             ask(session, sender, sending, out, found)
         implementation = creator.create(Part.IMPLEMENTATION, creation().data)
         done = [creator.confirm(Part.IMPLEMENTATION)]
+        if prepare:
+            creator.complete()
+            report_prepared(out, session, found, implementation, done)
+            return
         done.append(sender.send(upgrade_call(found, implementation)))
         read_back(session, found, implementation)
         creator.complete()
@@ -210,7 +223,8 @@ def require_owner(found: Found, account: Address) -> None:
     if account != found.owner:
         raise Refused(
             f"the beacon {checksum(found.beacon)} belongs to {checksum(found.owner)}, and the key "
-            f"is of {checksum(account)}: use the owner's (an offer counts once it is accepted)"
+            f"is of {checksum(account)}: use the owner's (an offer counts once it is accepted), or "
+            "--prepare what he has to send"
         )
 
 
@@ -260,6 +274,24 @@ def read_back(session: Session, found: Found, implementation: Address) -> None:
         session.require_serving(found.proxy)
 
 
+def report_prepared(
+    out: Output, session: Session, found: Found, implementation: Address, done: list[Done]
+) -> None:
+    """What the owner has to send."""
+    call = upgrade_call(found, implementation)
+    document = {
+        "chain_id": session.chain_id,
+        "beacon": checksum(found.beacon),
+        "owner": checksum(found.owner),
+        "implementation": checksum(implementation),
+        "to": checksum(found.beacon),
+        "data": "0x" + call.data.hex(),
+        "transactions": [one.document() for one in done],
+    }
+    rows = [(name, str(document[name])) for name in ("implementation", "owner", "to", "data")]
+    out.finish(document, title="Prepared: the owner has yet to send this to the beacon", rows=rows)
+
+
 def report(
     out: Output, session: Session, found: Found, implementation: Address, done: list[Done]
 ) -> None:
@@ -274,7 +306,9 @@ def report(
         "nothing_to_do": not done,
         "transactions": [one.document() for one in done],
     }
-    shown = ("proxy", "beacon", "owner", "old_implementation", "implementation")
+    shown = ["proxy", "beacon", "owner", "implementation"]
+    if done:
+        shown.insert(3, "old_implementation")
     rows = [(name.replace("_", " "), document[name]) for name in shown if document[name]]
     if done:
         spent = sum(one.cost for one in done)

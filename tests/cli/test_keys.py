@@ -38,7 +38,14 @@ def whose(out: Output, key: KeySource) -> None:
 
 
 PROGRAM = """
-from tests.cli.test_keys import whose
+import click
+from sandbox_billing.cli.keys import Role, key_options
+from sandbox_billing.cli.output import output_options
+@click.command()
+@output_options
+@key_options(Role.OWNER)
+def whose(out, key):
+    out.finish({"address": str(key.load().address)}, title="", rows=[])
 whose(["--json"])
 """
 
@@ -128,10 +135,9 @@ class KeyTests(SynchronousTestCase):
         """At a terminal it is asked for, and what is typed is not echoed."""
         ours, theirs = pty.openpty()
         self.addCleanup(os.close, ours)
-        tree = Path(__file__).resolve().parents[2]
         process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM],
-            cwd=tree,
+            cwd=self.folder,
             env={"PATH": os.environ["PATH"]},
             stdin=theirs,
             stdout=subprocess.PIPE,

@@ -107,7 +107,7 @@ class UpgradeTests(DevnetCase):
         await self.at_work(work)
 
     async def test_refused(self) -> None:
-        """Another's key, storage that is no append, an unlisted build: no gas is spent."""
+        """Another's key (he can prepare), storage that is no append, an unlisted build."""
 
         def retype(layout: Any) -> None:
             layout["storage"][0]["label"] = "_renamed"
@@ -122,6 +122,16 @@ class UpgradeTests(DevnetCase):
             )
             self.assert_ended(stranger, 1)
             self.assertIn(f"belongs to {checksum(OWNER.address)}", stranger.err)
+            prepared = self.desk.run(
+                *("upgrade", "--proxy", stack.proxy, "--prepare", "--json"),
+                PYTHONPATH=later,
+                OWNER_KEY=STRANGER_KEY,
+            )
+            self.assert_ended(prepared, 0)
+            self.assertEqual(stack.beacon, prepared.document["to"])
+            call = {"from": OWNER_ACCOUNT.address, "to": stack.beacon}
+            w3.eth.call({**call, "data": prepared.document["data"]})
+            self.assertTrue(w3.eth.get_code(prepared.document["implementation"]))
             moved = str(copy_release(self.desk.folder / "moved", relayout=retype))
             told = self.desk.run("upgrade", "--proxy", stack.proxy, PYTHONPATH=moved)
             self.assert_ended(told, 1)

@@ -64,7 +64,7 @@ def why_not_quiet(world: World, wish: Quiet) -> str | None:
         if values.get(key):
             return f"{key} holds {list(values[key])}"
     rows = world.simulator.records.values()
-    shown = {row.labels.get(REFERENCE_LABEL) for row in rows if row.visible}
+    shown = {row.labels.get(REFERENCE_LABEL) for row in rows if row.runs}
     for intent in StoredBooks.of(world).intents:
         if wish.patient or intent.action != "create" or intent.reference in shown:
             return f"{intent.action} {intent.reference} is under way"
@@ -214,6 +214,7 @@ def _l4(world: World, books: StoredBooks) -> Iterator[str]:
     nothing may be missing, whatever was wrong, unless a machine lost its newest writes.
     """
     ours = [r for r in world.simulator.records.values() if r.labels.get(OWNER_LABEL)]
+    windows = [w for w in world.windows if not w.chain]
     for row in ours:
         if _undone(world, row.labels.get(REFERENCE_LABEL)):
             continue
@@ -222,8 +223,9 @@ def _l4(world: World, books: StoredBooks) -> Iterator[str]:
             if open_session is not None and a >= open_session.charged_until:
                 # It runs on, and its next period is not full.
                 continue
-            late = _stretch(world.windows, start, start + SLACK)
-            early = _shrink(world.windows, end, end - SLACK)
+            late = _stretch(windows, start, start + SLACK)
+            slack = 2 if _stopped_by_us(world, row.id, end) else SLACK
+            early = _shrink(windows, end, end - slack)
             at_start = a <= start and b <= late
             at_end = b >= end - 1 and a >= early
             if at_start or at_end or late >= early:
@@ -235,9 +237,20 @@ def _l4(world: World, books: StoredBooks) -> Iterator[str]:
                 f" [{a - BASE:.1f}, {b - BASE:.1f}) was never charged"
             )
         runs = _runs(world, row.id)
-        seen = _periods(books, row.id) or any(_calm(world, start, end) for start, end in runs)
-        if runs and seen and not world.rollbacks and f"{row.id}:create" not in books.charges:
-            yield f"L4: {row.id} ran and its creation was never charged"
+        if runs and f"{row.id}:create" not in books.charges and not world.rollbacks:
+            # Who stopped it before anybody had seen it run keeps the fee of that gap, too.
+            start, end = runs[0]
+            charged = any(a < end and b > start for a, b in _periods(books, row.id))
+            if charged or _calm(world, start, end):
+                yield f"L4: {row.id} ran and its creation was never charged"
+
+
+def _stopped_by_us(world: World, sandbox: str, end: float) -> bool:
+    """A run that an accepted call ended is charged up to that call."""
+    return not world.simulator.timings.lookup_cache_seconds and any(
+        heard.route in ("stop", "delete") and heard.target == sandbox and heard.at == end
+        for heard in world.heard
+    )
 
 
 def _calm(world: World, start: float, end: float) -> bool:
@@ -273,7 +286,7 @@ def _l8(world: World, books: StoredBooks) -> Iterator[str]:
 def _late_stop(world: World, sandbox: str, since: float, until: float) -> Iterator[str]:
     for start, end in _runs(world, sandbox):
         if start <= since < end:
-            limit = since + STOP_SLACK
+            limit = since + STOP_SLACK + world.simulator.timings.stop_seconds
             wrong = [
                 w.until for w in world.windows if w.since <= min(end, until) and w.until >= since
             ]

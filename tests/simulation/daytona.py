@@ -56,10 +56,12 @@ class DirectHTTP:
     What L{DaytonaRuntime} needs of treq's client.
 
     @ivar heard: Called with each request as it arrives.
+    @ivar refused: Routes that answer 409 for now.
     """
 
     simulator: DaytonaSimulator
     heard: Callable[[Heard], None]
+    refused: set[str] = field(factory=set)
     _routes: dict[tuple[str, str], tuple[Route, tuple[str, ...]]] = field(factory=dict)
 
     async def request(
@@ -75,6 +77,8 @@ class DirectHTTP:
         path = urlsplit(url).path
         route, parameters = self._match(method, path)
         body: Mapping[str, Any] = json.loads(data) if data else {}
+        if route.name in self.refused:
+            return _error(ApiError(409, "Sandbox state change in progress"), path)
         self.heard(Heard(self.simulator.wall(), route.name, "/".join(parameters), body))
         call = Call(
             simulator=self.simulator,
@@ -110,11 +114,15 @@ async def _serve(route: Route, call: Call, target: str) -> _Response:
     try:
         value = await route.handler(call)
     except ApiError as error:
-        document = {
-            "path": target,
-            "statusCode": error.status,
-            "error": error.reason,
-            "message": error.message,
-        }
-        return _Response(error.status, json.dumps(document).encode())
+        return _error(error, target)
     return _Response(route.status, b"" if value is None else json.dumps(value).encode())
+
+
+def _error(error: ApiError, target: str) -> _Response:
+    document = {
+        "path": target,
+        "statusCode": error.status,
+        "error": error.reason,
+        "message": error.message,
+    }
+    return _Response(error.status, json.dumps(document).encode())

@@ -83,7 +83,7 @@ class Daemon:
                 break
             except Transient:
                 await deferLater(self.clock, 1)
-        parts = self._parts(signer)
+        parts = self.world.planted(self._parts(signer))
         self.intake = make_intake(parts, self.supervisor)
         self.supervisor.startService()
         self.keeper = LeaseKeeper(
@@ -127,7 +127,7 @@ class Daemon:
 
     def _make_work(self, parts: Parts) -> MultiService:
         assert self.keeper is not None
-        self.work = self.world.planted(make_work(parts))
+        self.work = make_work(parts)
         services = self.work.services(
             self.clock, self.readiness, sweep_seconds=SWEEP, on_lease_lost=self.keeper.lost
         )

@@ -90,7 +90,7 @@ class Switchboard:
             result = await call()
         else:
             self.fired[spot, fault.kind] += 1
-            result = await self._befall(fault, life, call, target)
+            result = await self._befall(fault, spot, number, life, call, target)
         if recording is not None and before is not None:
             recording[number] = Passed(spot, before, self.moment(life))
         if life.dead:
@@ -99,9 +99,17 @@ class Switchboard:
             await self._resumed(life)
         return result
 
-    async def _befall(self, fault: Fault, life: Life, call: Callable[[], Any], target: Any) -> Any:
+    async def _befall(
+        self,
+        fault: Fault,
+        spot: Spot,
+        number: int,
+        life: Life,
+        call: Callable[[], Any],
+        target: Any,
+    ) -> Any:
         world, amount = self.world, fault.amount
-        world.disturbed(fault, life)
+        world.disturbed(fault, spot, number, life)
         match fault.kind:
             case FaultKind.CRASH_BEFORE:
                 world.crash(life)

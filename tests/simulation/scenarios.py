@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from attrs import frozen
+from twisted.internet.defer import Deferred, gatherResults
 
 from sandbox_billing.devnet.daytona import Timings
 from sandbox_billing.ledger.identity import Address
@@ -47,7 +48,7 @@ async def create_tick_stop(story: Story) -> None:
     """Create, run for more than an interval, stop, settle."""
     await story.fund(ALICE, PLENTY)
     await story.create(ALICE)
-    await story.world.sleep(INTERVAL + SWEEP)
+    await story.world.sleep(INTERVAL + SWEEP + 3)
     await story.end(ALICE)
     await story.quiet(Quiet())
 
@@ -57,15 +58,14 @@ async def create_broke_stop(story: Story) -> None:
     world = story.world
     await story.fund(ALICE, FEE + HOLD)
     await story.create(ALICE)
-    await world.sleep(INTERVAL - 4)
-    # It moves slowly: not even a stop takes it out of the way at once.
-    for row in world.simulator.records.values():
-        world.simulator.engine.timings = Timings(stop_seconds=3)
-        assert row is not None
+    world.refuse("stop", "delete")
+    world.window(INTERVAL + 12, "Daytona refuses to stop anything")
+    await world.sleep(INTERVAL + 12)
+    world.refuse()
     for _ in range(60):
-        await world.sleep(1)
         if not story.running(ALICE):
             break
+        await world.sleep(1)
     await story.end(ALICE)
     await story.quiet(Quiet())
     world.deposit(ALICE, PLENTY)
@@ -202,6 +202,21 @@ async def by_itself(story: Story) -> None:
     await story.quiet(Quiet())
 
 
+async def create_twice_at_once(story: Story) -> None:
+    """Two requests at once on money for one."""
+    world = story.world
+    await story.fund(ALICE, FEE + HOLD + FEE)
+
+    async def ask() -> None:
+        await story.ask(lambda i: i.create(ALICE, {}, auto_stop_minutes=None))
+
+    both = [Deferred.fromCoroutine(ask()) for _ in range(2)]
+    await gatherResults(both)
+    await world.sleep(SWEEP)
+    await story.end(ALICE)
+    await story.quiet(Quiet())
+
+
 SCENARIOS = (
     Scenario("create-tick-stop", create_tick_stop),
     Scenario("create-broke-stop", create_broke_stop),
@@ -213,5 +228,6 @@ SCENARIOS = (
     Scenario("restart", restart),
     Scenario("again-and-delete", again_and_delete),
     Scenario("by-itself", by_itself),
+    Scenario("create-twice-at-once", create_twice_at_once),
 )
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

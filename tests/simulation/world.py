@@ -21,7 +21,7 @@ from sandbox_billing.adapters.memory.blocks import MemoryBlocks, Transaction
 from sandbox_billing.adapters.memory.contract import Reverted
 from sandbox_billing.adapters.redis.keys import Keys
 from sandbox_billing.devnet.daytona import DaytonaSimulator, Timings
-from sandbox_billing.interfaces import IEnclave, ISigner, IWallClock
+from sandbox_billing.interfaces import IChain, IEnclave, ISigner, IWallClock
 from sandbox_billing.ledger._codec import decode
 from sandbox_billing.ledger.account import Account
 from sandbox_billing.ledger.hold import Exposure, Intent
@@ -29,12 +29,12 @@ from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.signing.eip55 import checksum
-from sandbox_billing.wiring import Work
+from sandbox_billing.wiring import Parts
 from tests.fixtures import PRICES, SIGNER, STAKE, CountedIds
 from tests.services.lives import DOMAIN, PROVIDER
 from tests.simulation.clock import BASE, Life, Wall, WorldClock
 from tests.simulation.daytona import DirectHTTP, Heard
-from tests.simulation.faults import CRASHES, Fault, FaultKind
+from tests.simulation.faults import CRASHES, Fault, FaultKind, Spot
 from tests.simulation.lives import Daemon
 from tests.simulation.ports import Switchboard
 from tests.simulation.settings import RECOVERY, RESTART, SIM_POLICY
@@ -42,6 +42,9 @@ from tests.simulation.store import SimulatedKeyspace, Written
 
 
 T = TypeVar("T")
+
+IDLE = ("step to block", "store observations", "check ", "renew the lease", "mark ", "let ")
+"""What each quiet second stores."""
 
 KEYS = Keys(PROVIDER, checksum(PROVIDER))
 
@@ -74,11 +77,16 @@ class LoggedBlocks(MemoryBlocks):
 
 @frozen
 class Window:
-    """Wall seconds while something was wrong, recovery included."""
+    """
+    Wall seconds while something was wrong, recovery included.
+
+    @ivar chain: Whether with the chain alone: no reason to miss what runs.
+    """
 
     since: float
     until: float
     why: str
+    chain: bool = False
 
 
 @frozen
@@ -115,7 +123,7 @@ class World:
 
     @ivar random: Of everything that is left to chance; None where nothing is.
     @ivar version: Counts changes that outlive a daemon.
-    @ivar planted: Puts a defect into a worker, where a test wants one.
+    @ivar planted: Puts a defect into a daemon, where a test wants one.
     @ivar revive: Whether a daemon that died is followed by another.
     """
 
@@ -125,7 +133,7 @@ class World:
         random: Random | None = None,
         timings: Timings | None = None,
         policy: Policy = SIM_POLICY,
-        planted: Callable[[Work], Work] = lambda work: work,
+        planted: Callable[[Parts], Parts] = lambda parts: parts,
     ) -> None:
         self.random = random
         self.policy = policy
@@ -156,6 +164,7 @@ class World:
         self.admitted: list[Admitted] = []
         self.forgotten: list[Written] = []
         self.orders: list[tuple[float, str, bool]] = []
+        self.tale: list[str] = []
         self.deaths = 0
         self.rollbacks = 0
         self.deposited: dict[Address, int] = {}
@@ -184,6 +193,7 @@ class World:
         daemon = Daemon(self, f"daemon-{next(self._births)}")
         self.daemons.append(daemon)
         daemon.start()
+        self.note(f"{daemon.life.name} begins")
         return daemon
 
     @property
@@ -197,34 +207,43 @@ class World:
             return
         life.dead = True
         self.deaths += 1
-        self.window(RECOVERY, "a death")
+        self.window(RECOVERY, f"{life.name} dies")
         if self.revive:
             self.clock.callLater(RESTART, self.birth)
 
     def pause(self, life: Life, seconds: float) -> None:
         """It stands still."""
         life.resumes_at = max(life.resumes_at, self.clock.rightNow + seconds)
-        self.window(seconds + RECOVERY, "a pause")
+        self.window(seconds + RECOVERY, f"{life.name} stands still for {seconds:.1f} s")
 
     def lose_power(self, milliseconds: float) -> None:
         """The store and all daemons die; it forgets what was not on disk."""
         self.forgotten.extend(self.keyspace.forget(milliseconds))
         self.version += 1
         self.rollbacks += 1
+        self.note(f"power is lost: {[w.commit.name for w in self.forgotten]} forgotten")
         for daemon in self.daemons:
             self.crash(daemon.life)
 
-    def disturbed(self, fault: Fault, life: Life) -> None:
+    def disturbed(self, fault: Fault, spot: Spot, number: int, life: Life) -> None:
         """A fault befell a call."""
+        text = f"{fault.kind.name} {fault.amount:.2f} at call {number}, {spot.name} of {life.name}"
+        self.note(text)
         delays = (FaultKind.DELAY_BEFORE, FaultKind.DELAY_AFTER)
         if fault.kind not in CRASHES and fault.kind is not FaultKind.PAUSE:
             seconds = fault.amount if fault.kind in delays else 0
-            self.window(seconds + RECOVERY, f"{fault.kind.name} of {life.name}")
+            chain = spot.port is IChain
+            self.window(seconds + RECOVERY, "wrong", chain=chain)
 
-    def window(self, seconds: float, why: str) -> None:
+    def window(self, seconds: float, why: str, *, chain: bool = False) -> None:
         """From now on, for so long, not everything can be expected."""
         now = BASE + self.clock.rightNow
-        self.windows.append(Window(now, now + seconds, why))
+        self.windows.append(Window(now, now + seconds, why, chain))
+        self.note(why)
+
+    def note(self, what: str) -> None:
+        """For whoever reads the story afterwards."""
+        self.tale.append(f"{self.clock.rightNow:8.2f}  {what}")
 
     def surprised(self, failure: Failure) -> None:
         """Something ended as nothing should."""
@@ -239,6 +258,8 @@ class World:
 
     def _stored(self, written: Written) -> None:
         self.version += 1
+        if not written.commit.name.startswith(IDLE):
+            self.note(f"stored: {written.commit.name}")
         for step in written.commit.writes:
             if step.key.startswith("billing:intent:") and step.name == "SET":
                 self._reserved(written, decode(Intent, step.arguments[0]))  # type: ignore[arg-type]
@@ -268,10 +289,12 @@ class World:
     def _heard(self, heard: Heard) -> None:
         if heard.route not in ("list", "get"):
             self.version += 1
+            self.note(f"Daytona: {heard.route} {heard.target}")
         self.heard.append(heard)
 
     def _submitted(self, transaction: Transaction) -> None:
         self.version += 1
+        self.note(f"chain: {transaction.name[:10]} arrives")
         now = BASE + self.clock.rightNow
         self.sent.append(Sent(now, transaction.name, self.keyspace.durable))
 
@@ -322,12 +345,17 @@ class World:
         """Somebody wants some of it back."""
         return self.act(lambda c: c.request_refund(who, PROVIDER, amount))
 
+    def refuse(self, *routes: str) -> None:
+        """Daytona refuses these from now on, and no others."""
+        self._http.refused = set(routes)
+
     def front_run(self) -> None:
         """The provider submits what waits in the pool by another transaction, first."""
         for transaction in list(self.net.pool):
             if transaction.sender is not None:
-                self.net.pool.insert(0, self.net.call(transaction.call))
-                self.net.pool.pop()
+                first = self.net.call(transaction.call)
+                self.net.pool.remove(first)
+                self.net.pool.insert(0, first)
                 self.version += 1
                 return
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -426,6 +427,25 @@ def failure_ids() -> set[str]:
         for number in range(1, most + 1)
         if number not in merged.get(group, ())
     }
+
+    def test_named_tests(self) -> None:
+        """The tests that a module names as its own are there."""
+        named = re.compile(r"\b[LC]\{(tests(?:\.\w+)+)\}")
+        found = {
+            (path.relative_to(TREE).as_posix(), name)
+            for path in PACKAGE.rglob("*.py")
+            for name in named.findall(path.read_text("utf-8"))
+        }
+        self.assertIn(("sandbox_billing/services/settler.py", "tests.services.test_settler"), found)
+        places = {one: TREE / one[1].replace(".", "/") for one in found}
+        self.assertEqual(
+            [],
+            sorted(
+                one
+                for one, place in places.items()
+                if not place.is_dir() and not place.with_suffix(".py").exists()
+            ),
+        )
 
 
 class TrapTests(SynchronousTestCase):

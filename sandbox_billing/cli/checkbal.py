@@ -1,7 +1,7 @@
 """
 C{sandbox-billing checkbal}: what a user has with a provider, and what that one has earned.
 
-Tests: L{tests.cli.test_checkbal}.
+Tests: L{tests.cli.test_provider}.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 One node, the right chain, and reads of it.
 
-Tests: L{tests.cli.test_session}, L{tests.cli.test_deploy}.
+Tests: L{tests.cli.test_deploy}.
 """
 
 from __future__ import annotations

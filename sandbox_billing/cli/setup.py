@@ -1,7 +1,7 @@
 """
 C{sandbox-billing setup}: register, deposit and acknowledge with one key, for a first try.
 
-Tests: L{tests.cli.test_setup}.
+Tests: L{tests.cli.test_provider}.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ What is deployed: implementation, beacon, proxy, in this order; pure.
 
 The devnet deploys by it too, so that there is one way.
 
-Tests: L{tests.cli.test_stack}, L{tests.evm.test_deployment}.
+Tests: L{tests.cli.test_deploy}, L{tests.evm.test_deployment}.
 """
 
 from __future__ import annotations

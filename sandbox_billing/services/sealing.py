@@ -1,7 +1,7 @@
 """
 A charge's promise: what is signed for it, and how the contract takes it; pure.
 
-Tests: L{tests.services.test_settler}, L{tests.services.test_resolver}.
+Tests: L{tests.services.test_settler}.
 """
 
 from __future__ import annotations

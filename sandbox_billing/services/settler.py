@@ -4,6 +4,8 @@ Numbering, signing and sending.  What the chain answers is read by the watcher.
 Write, then act, then be able to act again: charges, nonces and seals are stored
 before a transaction is made, the transaction before it is sent, and whatever
 is stored and unresolved is sent again, the same bytes.
+
+Tests: L{tests.services.test_settler}.
 """
 
 from __future__ import annotations

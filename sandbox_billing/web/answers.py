@@ -3,7 +3,7 @@ Answers, and the one table from exception to HTTP (wire.md §5).
 
 Routes return an L{Answer} or raise a domain error; nobody else writes a status.
 
-Tests: C{tests.web.test_answers}.
+Tests: C{tests.web.test_router}.
 """
 
 from __future__ import annotations

@@ -716,6 +716,24 @@ class Happenings:
 
 
 @frozen(kw_only=True)
+class Moves:
+    """
+    All that moved a wallet's money with our provider, or used a nonce of it, in a range of
+    blocks.
+
+    @ivar deposited: neuron, in all.
+    @ivar withdrawn: neuron, in all.
+    @ivar settlements: In log order.
+    @ivar sources: How many configured nodes know exactly this.
+    """
+
+    deposited: Neuron
+    withdrawn: Neuron
+    settlements: tuple[Settlement, ...]
+    sources: int
+
+
+@frozen(kw_only=True)
 class ContractFacts:
     """
     What a start-up check compares.
@@ -792,6 +810,14 @@ class IChain(Interface):
     async def happenings(first: int, last: int) -> Happenings:
         """
         The contract's logs in C{[first, last]}; the range is halved where a node refuses it.
+        """
+
+    async def moves(wallet: Address, first: int, last: int) -> Moves:
+        """
+        What any configured node that answers knows of a wallet in C{[first, last]}: one may
+        have left something out.
+
+        @raise NodeBehind: None has C{last}.
         """
 
     async def service(provider: Address, at: BlockRef) -> ServiceRecord | None:

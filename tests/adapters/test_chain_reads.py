@@ -12,7 +12,14 @@ from sandbox_billing.devnet.chain.errors import RpcError
 from sandbox_billing.errors import Transient
 from sandbox_billing.interfaces import NodeBehind
 from sandbox_billing.ledger.identity import Address
-from tests.adapters.chain_stubs import Forward, StubNode, Twist, without_hashes
+from tests.adapters.chain_stubs import (
+    Forward,
+    StubNode,
+    Twist,
+    behind,
+    dead_url,
+    without_hashes,
+)
 from tests.ports.chain import ChainCase, addresses
 
 
@@ -375,3 +382,52 @@ class FirstBlockTests(ChainCase):
         self.assertIn("START_BLOCK", caught.exception.text)
         both = self.adapter(forgetful.url, self.service.url)
         self.assertEqual(await both.first_block(), self.stage.contract_block)
+
+
+class MovesTests(ChainCase):
+    """What several nodes know of one wallet, each by itself."""
+
+    def forgetful(self) -> StubNode:
+        """A node that lost its logs and does not know it."""
+
+        def twist(method: str, params: list[Any], forward: Forward) -> Any:
+            return [] if method == "eth_getLogs" else forward(method, params)
+
+        return StubNode(self, twist)
+
+    async def test_one_has_lost_some(self) -> None:
+        """What one node left out another tells; only one knows all of it then."""
+        await self.run_on_chain(self.stage.fund, 100)
+        head = await self.adapter().head()
+        chain = self.adapter(self.forgetful().url, self.service.url)
+        found = await chain.moves(self.user, 0, head.number)
+        self.assertEqual((found.deposited, found.sources), (100, 1))
+
+    async def test_two_agree(self) -> None:
+        """Two that know the same are two sources; one that is behind is none."""
+        await self.run_on_chain(self.stage.fund, 100)
+        head = await self.adapter().head()
+        chain = self.adapter(self.service.url, StubNode(self).url, StubNode(self, behind(1)).url)
+        found = await chain.moves(self.user, 0, head.number)
+        self.assertEqual((found.deposited, found.sources), (100, 2))
+
+    async def test_nobody_answers(self) -> None:
+        """No answer is no knowledge."""
+        with self.assertRaises(Transient):
+            await self.adapter(dead_url(self)).moves(self.user, 0, 1)
+
+    async def test_short_ranges_only(self) -> None:
+        """A node that refuses long ranges is asked for short ones, and counts all the same."""
+
+        def twist(method: str, params: list[Any], forward: Forward) -> Any:
+            if method == "eth_getLogs":
+                length = int(params[0]["toBlock"], 16) - int(params[0]["fromBlock"], 16) + 1
+                if length > 3:
+                    raise RpcError("query exceeds max block range", -32005)
+            return forward(method, params)
+
+        await self.run_on_chain(self.stage.fund, 100)
+        head = await self.adapter().head()
+        chain = self.adapter(StubNode(self, twist).url, self.service.url)
+        found = await chain.moves(self.user, 0, head.number)
+        self.assertEqual((found.deposited, found.sources), (100, 2))

@@ -582,6 +582,26 @@ def chain_suite(make: Callable[[ChainCase], IChain]) -> type[TestCase]:
             head = await self.newest()
             with self.assertRaises(NodeBehind):
                 await self.chain.happenings(head.number, head.number + 1)
+            with self.assertRaises(NodeBehind):
+                await self.chain.moves(self.user, head.number, head.number + 1)
+
+        async def test_moves(self) -> None:
+            """What moved for one wallet adds up to what its account holds (L1)."""
+            first = (await self.newest()).number + 1
+            await self.run_on_chain(self.stage.fund, 100)
+            await self.run_on_chain(self.stage.deposit, 7)
+            await self.run_on_chain(self.stage.fund, 3, self.stage.other)
+            await self._settled(self.stage.line(1, 30), self.stage.line(1, 9, self.stage.other))
+            await self._settled(self.stage.line(4, 200))
+            head = await self.newest()
+            found = await self.chain.moves(self.user, first, head.number)
+            self.assertEqual((found.deposited, found.withdrawn, found.sources), (107, 0, 1))
+            self.assertEqual(
+                [(s.user, s.nonce, s.fee, s.status, s.paid) for s in found.settlements],
+                [(self.user, 1, 30, 0, 30), (self.user, 4, 200, 1, 77)],
+            )
+            later = await self.chain.moves(self.user, head.number, head.number)
+            self.assertEqual((later.deposited, len(later.settlements)), (0, 1))
 
         async def test_reorganised(self) -> None:
             """A block that was replaced is not read any more, and the receipt goes (S9)."""

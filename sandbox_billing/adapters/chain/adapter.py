@@ -35,6 +35,7 @@ from sandbox_billing.interfaces import (
     ISigner,
     IWallClock,
     Line,
+    Moves,
     Receipt,
 )
 from sandbox_billing.ledger.account import Account, BlockRef, ServiceRecord
@@ -184,6 +185,9 @@ class Web3Chain:
 
     async def happenings(self, first: int, last: int) -> Happenings:
         return await self._in_reader(self._logs.happenings, first, last)
+
+    async def moves(self, wallet: Address, first: int, last: int) -> Moves:
+        return await self._in_reader(self._logs.moves, wallet, first, last)
 
     # --- the contract at a block ----------------------------------------------------
 

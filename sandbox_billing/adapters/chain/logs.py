@@ -7,13 +7,13 @@ Tests: L{tests.adapters.test_chain_reads}, L{tests.adapters.test_chain_codec}.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from sandbox_billing.adapters.chain.codec import Codec, Log
 from sandbox_billing.adapters.chain.node import Node, NodeFailure, RpcRefusal
 from sandbox_billing.adapters.chain.nodes import Headers, Nodes, NoNode, found_header
 from sandbox_billing.errors import Transient
-from sandbox_billing.interfaces import AccountEvent, Happenings
+from sandbox_billing.interfaces import AccountEvent, Happenings, Moves, NodeBehind
 from sandbox_billing.ledger.account import BlockRef, Settlement
 from sandbox_billing.ledger.identity import Address, Nonce
 from sandbox_billing.ledger.money import neuron
@@ -32,6 +32,10 @@ _OF_PROVIDERS = ("ServiceUpdated", "ProviderLeaving", "ProviderLeft")
 _REGISTRATIONS = ("ServiceUpdated", "ProviderLeft")
 _TAKEN_BEFORE_WIDER = 8
 _SETTLEMENTS = ("VoucherSettled", "VoucherShortfall")
+_MOVES = ("Deposited", "RefundWithdrawn")
+
+_Place: TypeAlias = tuple[int, int, str]
+"""Block, place in it, and the block's hash."""
 
 
 class LogReader:
@@ -81,6 +85,53 @@ class LogReader:
             self._widen()
         return interpret(logs, blocks, self._provider)
 
+    def moves(self, wallet: Address, first: int, last: int) -> Moves:
+        """
+        What any node knows of a wallet: every one is asked, for one may leave something out.
+
+        @raise NodeBehind: None has C{last}.
+        @raise NoNode: None answers.
+        """
+        answers: list[dict[_Place, tuple[Log, BlockRef]]] = []
+        causes: list[Transient] = []
+        for node in self._nodes.in_order():
+            try:
+                self._nodes.check_chain(node)
+                answers.append(self._moves(node, wallet, first, last))
+            except Transient as problem:
+                self._nodes.failed(node, problem)
+                causes.append(problem)
+        if not answers:
+            kind = NodeBehind if any(isinstance(c, NodeBehind) for c in causes) else Transient
+            raise kind("; ".join(cause.text for cause in causes))
+        known: dict[_Place, tuple[Log, BlockRef]] = {}
+        for answer in answers:
+            known.update(answer)
+        return _moves_of(known, sources=sum(answer == known for answer in answers))
+
+    def _moves(
+        self, node: Node, wallet: Address, first: int, last: int
+    ) -> dict[_Place, tuple[Log, BlockRef]]:
+        """From one node, which may refuse ranges of any length."""
+        newest: tuple[str, list[Any]] = ("eth_getBlockByNumber", [hex(last), False])
+        question = self._filter(first, last, (*_MOVES, *_SETTLEMENTS), True)
+        question["topics"][1] = _topic(wallet)
+        before, answer, after = node.batch([newest, ("eth_getLogs", [question]), newest])
+        head = found_header(before, str(last)).ref
+        if isinstance(answer, RpcRefusal) and first < last:
+            middle = (first + last) // 2
+            return {
+                **self._moves(node, wallet, first, middle),
+                **self._moves(node, wallet, middle + 1, last),
+            }
+        if found_header(after, str(last)).ref != head:
+            raise NodeFailure(f"{node.label} reorganised block {last} while it was read")
+        logs = [self._decode(entry) for entry in _entries(answer)]
+        blocks = self._checked_blocks(node, logs, first, last)
+        return {
+            (log.block, log.index, log.block_hash): (log, blocks[log.block_hash]) for log in logs
+        }
+
     def _widen(self) -> None:
         """Try twice as much after a while: what a node refused it may take later."""
         self._taken += 1
@@ -127,18 +178,24 @@ class LogReader:
         if found_header(after, str(last)).ref != head:
             raise NodeFailure(f"{node.label} reorganised block {last} while it was read")
         logs = [self._decode(entry) for entry in entries]
+        blocks = self._checked_blocks(node, logs, first, last)
+        return sorted(logs, key=lambda log: (log.block, log.index)), blocks
+
+    def _checked_blocks(
+        self, node: Node, logs: Sequence[Log], first: int, last: int
+    ) -> dict[str, BlockRef]:
         blocks = self._headers.of(node, [log.block_hash for log in logs])
         for log in logs:
             if not first <= log.block <= last or blocks[log.block_hash].number != log.block:
                 raise NodeFailure(f"{node.label} answered logs of other blocks than asked for")
-        return sorted(logs, key=lambda log: (log.block, log.index)), blocks
+        return blocks
 
     def _filter(
         self, first: int, last: int, events: Sequence[str], ours_only: bool
     ) -> dict[str, Any]:
         topics: list[Any] = [[self._codec.topic(event) for event in events]]
         if ours_only:
-            topics += [None, "0x" + bytes(12).hex() + self._provider.hex[2:]]
+            topics += [None, _topic(self._provider)]
         return {
             "address": self._contract.hex,
             "fromBlock": hex(first),
@@ -151,6 +208,29 @@ class LogReader:
         if not isinstance(address, str) or address.lower() != self._contract.hex:
             raise NodeFailure("a node answered a log of another contract")
         return self._codec.log(entry)
+
+
+def _topic(address: Address) -> str:
+    return "0x" + bytes(12).hex() + address.hex[2:]
+
+
+def _moves_of(known: Mapping[_Place, tuple[Log, BlockRef]], *, sources: int) -> Moves:
+    amounts = {"Deposited": 0, "RefundWithdrawn": 0}
+    settlements: list[Settlement] = []
+    previous: Log | None = None
+    for place in sorted(known):
+        log, block = known[place]
+        if log.name in amounts:
+            amounts[log.name] += log.fields["amount"]
+        elif log.name == "VoucherSettled":
+            settlements.append(_settlement(log, previous, block))
+        previous = log
+    return Moves(
+        deposited=neuron(amounts["Deposited"]),
+        withdrawn=neuron(amounts["RefundWithdrawn"]),
+        settlements=tuple(settlements),
+        sources=sources,
+    )
 
 
 def _entries(answer: Any) -> Sequence[Any]:

@@ -33,6 +33,7 @@ from sandbox_billing.interfaces import (
     IChain,
     IWallClock,
     Line,
+    Moves,
     NodeBehind,
     Receipt,
     TooMuch,
@@ -59,6 +60,7 @@ class MemoryChain:
     @ivar wall: Stamps attempts.
     @ivar floor: GAS_FLOOR_NEURON.
     @ivar fault: What fails now.
+    @ivar nodes: How many nodes are configured; they all say the same.
     """
 
     net: MemoryBlocks
@@ -67,6 +69,7 @@ class MemoryChain:
     wall: IWallClock
     floor: int = 0
     fault: GoodDay = field(factory=GoodDay)
+    nodes: int = 1
     _next: int = field(default=0, init=False)
     _given: dict[str, int] = field(factory=dict, init=False)
 
@@ -109,13 +112,35 @@ class MemoryChain:
 
     async def happenings(self, first: int, last: int) -> Happenings:
         self._block(last)
-        logs = [log for block in self.net.blocks[first : last + 1] for log in block.logs]
+        logs = [
+            log
+            for block in self.net.blocks[first : last + 1]
+            for log in block.logs
+            if not self.fault.hides(log.event)
+        ]
         ours = [log for log in logs if log.event.provider == self.provider]
         changed = [log.event.provider for log in logs if log.event.name in _REGISTRATIONS]
         return Happenings(
             settlements=tuple(_settlement(x) for x in ours if x.event.name == "VoucherSettled"),
             events=tuple(_event(x) for x in ours if x.event.name not in _SETTLEMENTS),
             services=tuple(dict.fromkeys(changed)),
+        )
+
+    async def moves(self, wallet: Address, first: int, last: int) -> Moves:
+        self._block(last)
+        logs = [
+            log
+            for block in self.net.blocks[first : last + 1]
+            for log in block.logs
+            if (log.event.provider, log.event.user) == (self.provider, wallet)
+            and not self.fault.hides(log.event)
+        ]
+        settled = tuple(_settlement(log) for log in logs if log.event.name == "VoucherSettled")
+        return Moves(
+            deposited=_sum("Deposited", logs),
+            withdrawn=_sum("RefundWithdrawn", logs),
+            settlements=settled,
+            sources=self.nodes,
         )
 
     # the contract at a block
@@ -255,6 +280,10 @@ def _settlement(log: Logged) -> Settlement:
         log_index=log.index,
         timestamp=log.block.timestamp,
     )
+
+
+def _sum(name: str, logs: Sequence[Logged]) -> Neuron:
+    return neuron(sum(int(x.event.fields["amount"]) for x in logs if x.event.name == name))
 
 
 def _event(log: Logged) -> AccountEvent:

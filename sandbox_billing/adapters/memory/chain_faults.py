@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import define
 
+from sandbox_billing.adapters.memory.contract import Event
 from sandbox_billing.errors import Transient
 from sandbox_billing.interfaces import Line
 from sandbox_billing.ledger.identity import Address
@@ -30,6 +31,10 @@ class GoodDay:
 
     def poisons(self, line: Line) -> bool:
         """Whether a voucher makes every call revert that it is in."""
+        return False
+
+    def hides(self, event: Event) -> bool:
+        """Whether a node leaves an event out of its logs."""
         return False
 
 
@@ -92,6 +97,20 @@ class Poisoned(GoodDay):
 
     def poisons(self, line: Line) -> bool:
         return (line.user, line.nonce) == (self.user, self.nonce)
+
+
+@define
+class LogGap(GoodDay):
+    """
+    Nodes have lost some logs, and answer without them.
+
+    @ivar name: Of the events.
+    """
+
+    name: str
+
+    def hides(self, event: Event) -> bool:
+        return event.name == self.name
 
 
 @define

@@ -113,16 +113,30 @@ module.exports = [
   {
     id: "earnings-overwritten",
     row: null,
-    flaw: "a voucher's payment replaces the provider's earnings",
-    loses: "the provider: everything earned before is nobody's",
-    edits: [edit(SERVING, "_earnings[voucher.provider] += paid", "_earnings[voucher.provider] = paid")],
-  },
-  {
-    id: "batch-earnings-overwritten",
-    row: null,
-    flaw: "a batch's payments replace the provider's earnings",
+    flaw: "what a call earns replaces the provider's earnings",
     loses: "the provider: everything earned before is nobody's",
     edits: [edit(SERVING, "_earnings[provider] += earned", "_earnings[provider] = earned")],
+  },
+  {
+    id: "first-run-unbooked",
+    row: null,
+    flaw: "where the provider changes in the middle of a list, the first one's earnings are dropped",
+    loses: "the provider: what its users paid is nobody's",
+    edits: [drop(SERVING, "                _book(run.provider, run.earned);\n")],
+  },
+  {
+    id: "second-run-keeps-earnings",
+    row: null,
+    flaw: "where the provider changes in the middle of a list, the next one starts with its earnings",
+    loses: "everybody: the same fees are booked twice, and the last to withdraw finds nothing",
+    edits: [
+      edit(
+        SERVING,
+        "run = _begin(voucher.provider);",
+        "uint256 carried = run.earned;\n                run = _begin(voucher.provider);\n" +
+          "                run.earned = carried;",
+      ),
+    ],
   },
 
   // -------------------------------------------------------------- who, which, how often
@@ -132,7 +146,7 @@ module.exports = [
     flaw: "an acknowledgement of any version counts for the current one",
     loses: "the user: a provider that was trusted once installs its own key and takes everything",
     edits: [
-      edit(SERVING, "account.acknowledgedVersion() != version", "account.acknowledgedVersion() == 0"),
+      edit(VIEWS, "account.acknowledgedVersion() != version", "account.acknowledgedVersion() == 0"),
     ],
   },
   {
@@ -199,13 +213,41 @@ module.exports = [
     ],
   },
   {
+    id: "submits-behind-its-own",
+    row: "K8",
+    flaw: "who may submit is asked for the first provider of a list only",
+    loses: "the other provider: any registered one submits its vouchers, in any order",
+    edits: [
+      edit(
+        SERVING,
+        "run = _begin(voucher.provider);",
+        "bool may = run.maySubmit;\n                run = _begin(voucher.provider);\n" +
+          "                if (may) run.maySubmit = run.signer != address(0);",
+      ),
+    ],
+  },
+  {
+    id: "anybody-submits-a-batch",
+    row: "K8",
+    flaw: "anybody may submit a signed batch",
+    loses: "the provider: a user sends the batch that makes an earlier one worthless",
+    edits: [
+      edit(
+        SERVING,
+        "if (!_maySubmit(provider, signer)) revert NotSubmitter",
+        "if (signer == address(0)) revert NotSubmitter",
+      ),
+    ],
+  },
+  {
     id: "one-balance-for-all",
     row: "K14",
     flaw: "a user's balance is one for all providers",
     loses: "the provider: another one collects what its admission check has just counted",
     edits: [
       edit(SERVING, "_accounts[provider]", "_accounts[address(0)]", "all"),
-      edit(SERVING, "_accounts[voucher.provider]", "_accounts[address(0)]", "all"),
+      edit(SERVING, "_accounts[run.provider]", "_accounts[address(0)]", "all"),
+      edit(VIEWS, "_accounts[voucher.provider]", "_accounts[address(0)]", "all"),
       edit(VIEWS, "_accounts[provider]", "_accounts[address(0)]", "all"),
     ],
   },
@@ -228,6 +270,19 @@ module.exports = [
     loses: "the user: the provider forges vouchers without its enclave",
     edits: [
       edit(HASH, " && recovered == signer", " && recovered != address(0) && signer != address(0)"),
+    ],
+  },
+  {
+    id: "batch-unsigned",
+    row: null,
+    flaw: "the signature of a batch is not looked at",
+    loses: "the user: a provider without its enclave takes every balance in one call",
+    edits: [
+      edit(
+        SERVING,
+        "if (!VoucherHash.isSigned(signer, domainSeparator(), batchHash, signature)) {",
+        "if (batchHash == bytes32(0)) {",
+      ),
     ],
   },
   {
@@ -305,6 +360,13 @@ module.exports = [
     edits: [
       drop(SERVING, "if (recipient == address(0) || provider == address(0)) revert ZeroAddress();"),
     ],
+  },
+  {
+    id: "deposit-narrowed",
+    row: null,
+    flaw: "a deposit is cut to 128 bits",
+    loses: "the depositor: 2^128 neuron come in and count as 0",
+    edits: [edit(SERVING, "SafeCast.toUint128(msg.value)", "uint128(msg.value)")],
   },
   {
     id: "stake-not-paid-in",
@@ -438,7 +500,7 @@ module.exports = [
     row: "K19",
     flaw: "the preview judges each voucher against the stored state",
     loses: "the provider: two vouchers look paid where there is money for one",
-    edits: [edit(SERVING, "uint256 before = i;", "uint256 before = 0;")],
+    edits: [edit(VIEWS, "uint256 before = i;", "uint256 before = 0;")],
   },
   {
     id: "anybody-sets-stake",

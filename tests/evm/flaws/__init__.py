@@ -29,6 +29,7 @@ _REFUNDS = "tests.evm.test_users.RefundTests"
 _WORD = "tests.evm.test_users.AcknowledgementTests"
 _LEAVING = "tests.evm.test_providers.LeavingTests"
 _DEPLOYMENT = "tests.evm.test_deployment"
+_PROBES = "tests.evm.flaws.probes.ProbeTests"
 
 CAUGHT_BY: dict[str, tuple[str, ...]] = {
     "refund-trimmed": (f"{_MONEY}.test_k1_refund_is_left_alone",),
@@ -38,8 +39,9 @@ CAUGHT_BY: dict[str, tuple[str, ...]] = {
     "refund-before-balance": (f"{_MONEY}.test_k1_refund_is_left_alone",),
     "refund-emptied-by-a-part": (f"{_MONEY}.test_k2_never_more_than_the_fee",),
     "fee-narrowed": (f"{_MONEY}.test_fees_without_bounds",),
-    "earnings-overwritten": (f"{_MONEY}.test_in_order",),
-    "batch-earnings-overwritten": ("tests.evm.flaws.probes.ProbeTests.test_batch_adds",),
+    "earnings-overwritten": (f"{_PROBES}.test_earnings_add",),
+    "first-run-unbooked": (f"{_PROBES}.test_two_providers",),
+    "second-run-keeps-earnings": (f"{_PROBES}.test_two_providers",),
     "any-acknowledged-version": (
         f"{_REFUSALS}.test_k5_signer_change",
         f"{_REFUSALS}.test_price_change",
@@ -57,9 +59,12 @@ CAUGHT_BY: dict[str, tuple[str, ...]] = {
         f"{_BATCH}.test_wide_numbers",
     ),
     "anybody-submits": (f"{_REFUSALS}.test_k8_submitters", f"{_BATCH}.test_submitters"),
+    "submits-behind-its-own": (f"{_PROBES}.test_behind_its_own",),
+    "anybody-submits-a-batch": (f"{_BATCH}.test_submitters",),
     "one-balance-for-all": ("tests.evm.test_users.DepositTests.test_per_provider",),
     "left-provider-signs-nothing": (f"{_LEAVING}.test_what_stays",),
     "any-signer": (f"{_REFUSALS}.test_order_of_checks", f"{_REFUSALS}.test_k5_signer_change"),
+    "batch-unsigned": (f"{_BATCH}.test_bad_signature", f"{_BATCH}.test_signed_as_a_whole"),
     "high-s-passes": (f"{_REFUSALS}.test_k17_one_form_of_signature",),
     "frozen-separator": (f"{_REFUSALS}.test_k17_after_a_split",),
     "fee-unsigned": (f"{_REFUSALS}.test_signed_fields",),
@@ -72,13 +77,14 @@ CAUGHT_BY: dict[str, tuple[str, ...]] = {
         f"{_REFUNDS}.test_wallet_that_cannot_receive",
     ),
     "deposit-for-nobody": ("tests.evm.test_users.DepositTests.test_nobody",),
+    "deposit-narrowed": (f"{_PROBES}.test_deposit_beyond_128_bits",),
     "stake-not-paid-in": ("tests.evm.test_providers.RegistrationTests.test_stake_exactly",),
     "request-keeps-balance": (f"{_REFUNDS}.test_request", f"{_MONEY}.test_exactly_all"),
     "request-forgets-earlier": (f"{_REFUNDS}.test_replace", f"{_REFUNDS}.test_cancel"),
     "refund-unlocked": (f"{_REFUNDS}.test_lock",),
     "refund-lock-kept": (f"{_REFUNDS}.test_replace",),
     "refund-paid-before-cleared": (f"{_REFUNDS}.test_calling_back",),
-    "earnings-paid-before-cleared": ("tests.evm.flaws.probes.ProbeTests.test_earnings_once",),
+    "earnings-paid-before-cleared": (f"{_PROBES}.test_earnings_once",),
     "leave-unlocked": (f"{_LEAVING}.test_lock",),
     "announcement-survives": (f"{_LEAVING}.test_coming_back",),
     "settles-after-leaving": (f"{_LEAVING}.test_what_stays",),

@@ -34,6 +34,7 @@ from sandbox_billing.services.backlog import TURN_SECONDS as BACKLOG_SECONDS
 from sandbox_billing.services.backlog import BacklogKeeper
 from sandbox_billing.services.closing import Closer
 from sandbox_billing.services.deadman import DeadmansSwitch
+from sandbox_billing.services.evidence import Archive
 from sandbox_billing.services.gas_account import GasAccount
 from sandbox_billing.services.generator import Generator
 from sandbox_billing.services.intake import Intake
@@ -140,11 +141,13 @@ def make_work(parts: Parts) -> Work:
         wall=wall,
         policy=policy,
     )
+    archive = Archive(chain=chain, policy=policy)
     resolver = Resolver(
         queue=journal.queue,
         funds=journal.funds,
         history=journal.history,
         chain=chain,
+        archive=archive,
         signer=signer,
         domain=domain,
         wall=wall,

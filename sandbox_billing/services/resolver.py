@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
-from sandbox_billing.errors import BrokenLaw, Transient
+from sandbox_billing.errors import BadInput, BrokenLaw, Transient
 from sandbox_billing.interfaces import (
     BlockedWallet,
     Happenings,
@@ -31,8 +31,9 @@ from sandbox_billing.interfaces import (
 from sandbox_billing.ledger.account import Account, BlockRef, Settlement
 from sandbox_billing.ledger.batch import Batch
 from sandbox_billing.ledger.hold import QUARANTINED
-from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Nonce
 from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.proof import Contradiction, Lost, NoProof, find
 from sandbox_billing.ledger.settlement import (
     INVALID_SIGNATURE,
     PROVIDER_MISMATCH,
@@ -44,7 +45,15 @@ from sandbox_billing.ledger.settlement import (
     Unproven,
     resolve,
 )
-from sandbox_billing.ledger.voucher import Charge, ChargeRecord, DeadLettered, Parked, Partial
+from sandbox_billing.ledger.voucher import (
+    Charge,
+    ChargeRecord,
+    DeadLettered,
+    Open,
+    Parked,
+    Partial,
+)
+from sandbox_billing.services.evidence import Archive, NotYet
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.sealing import verifies, voucher_lines
 from sandbox_billing.signing.eip712 import EIP712Domain
@@ -53,6 +62,9 @@ from sandbox_billing.signing.eip712 import EIP712Domain
 RETRY_SECONDS = 30
 """How long a voucher that failed without a reason of its own waits for the next batch."""
 
+PROOF_SECONDS, PROOF_SECONDS_AT_MOST = 5, 300
+"""How long a batch waits before more is read for its proof; doubled each time."""
+
 PAGE = 200
 
 Settled: TypeAlias = Mapping[tuple[Address, int], Settlement]
@@ -60,16 +72,23 @@ Settled: TypeAlias = Mapping[tuple[Address, int], Settlement]
 
 @frozen(kw_only=True)
 class Resolver:
-    """Part of the watcher: the only one who ends a batch."""
+    """
+    Part of the watcher: the only one who ends a batch.
+
+    @ivar archive: Reads what the newest blocks do not explain.
+    @ivar _waiting: Batches that wait for a proof: how often they did, and until when.
+    """
 
     queue: IVoucherQueue
     funds: IFunds
     history: IHistory
     chain: IChain
+    archive: Archive
     signer: ISigner
     domain: EIP712Domain
     wall: IWallClock
     policy: Policy
+    _waiting: dict[BatchId, tuple[int, UnixSeconds]] = field(factory=dict, init=False)
     _log = Logger()
 
     async def resolve_up_to(self, block: BlockRef, happened: Happenings) -> tuple[BrokenLaw, ...]:
@@ -80,17 +99,40 @@ class Resolver:
             wait, and nobody else does (design.md §5).
         """
         broken = []
-        for batch in await self.queue.batches():
+        batches = await self.queue.batches()
+        for ended in self._waiting.keys() - {batch.value.id for batch in batches}:
+            del self._waiting[ended]
+        for batch in batches:
+            _tries, until = self._waiting.get(batch.value.id, (0, 0))
+            if self.wall.now() < until:
+                continue
             receipt = await self._receipt(batch.value)
             if receipt is not None and receipt.block.number <= block.number:
                 try:
                     await self._resolve(batch, receipt, block, happened)
-                except BrokenLaw as why:
+                except NotYet as why:
+                    self._wait(batch.value, why)
+                except (BrokenLaw, BadInput) as why:
                     self._log.critical(
                         "batch {batch} breaks a law: {why}", batch=batch.value.id, why=str(why)
                     )
-                    broken.append(why)
+                    broken.append(why if isinstance(why, BrokenLaw) else BrokenLaw("L6", str(why)))
         return tuple(broken)
+
+    def _wait(self, batch: Batch, why: NotYet) -> None:
+        """Keep a batch until its proof can be had; nobody else waits for it."""
+        if why.goes_on:
+            self._log.debug("batch {batch} waits: {why}", batch=batch.id, why=str(why))
+            return
+        tries, _until = self._waiting.get(batch.id, (0, 0))
+        seconds = min(PROOF_SECONDS * 2**tries, PROOF_SECONDS_AT_MOST)
+        self._waiting[batch.id] = (tries + 1, UnixSeconds(self.wall.now() + seconds))
+        self._log.warn(
+            "batch {batch} waits {seconds} s for a proof: {why}",
+            batch=batch.id,
+            seconds=seconds,
+            why=str(why),
+        )
 
     async def _receipt(self, batch: Batch) -> Receipt | None:
         """
@@ -112,10 +154,12 @@ class Resolver:
         records = await self.queue.batch_records(batch.value)
         accounts = await self.chain.accounts(batch.value.wallets, block)
         evidence = await self._evidence([r.value for r in records], receipt, accounts, happened)
+        evidence, doubts = await self._proven(evidence, accounts, block)
         now = self.wall.now()
         rulings = []
         for stored, proof in zip(records, evidence, strict=True):
-            rulings.append(self._rule(stored, proof, now))
+            doubt = doubts.get(stored.value.charge.id)
+            rulings.append(self._rule(stored, proof, now, doubt))
         reasons: dict[Address, str] = {}
         for ruling in rulings:
             owner = ruling.after.charge.owner
@@ -147,8 +191,8 @@ class Resolver:
         happened: Happenings,
     ) -> list[Evidence]:
         """@param accounts: At the confirmed block: a nonce that is free there was never used."""
-        settled = await self._settled(records, receipt, happened)
         last = {account.wallet: account.last_nonce for account in accounts}
+        settled = await self._settled(records, receipt, happened, last)
         refused: Sequence[int | None] = [None] * len(records)
         ours = True
         if any(key(r) not in settled for r in records):
@@ -186,28 +230,90 @@ class Resolver:
         return refused, service is not None and service.signer == self.signer.address
 
     async def _settled(
-        self, records: Sequence[ChargeRecord], receipt: Receipt, happened: Happenings
+        self,
+        records: Sequence[ChargeRecord],
+        receipt: Receipt,
+        happened: Happenings,
+        last: Mapping[Address, Nonce],
     ) -> Settled:
         """
         The events of these vouchers: of this step, of the receipt's block, and, for a
         nonce that was used elsewhere, of all history (K8, S4).
+
+        @param last: The contract's, at the confirmed block.
         """
         block = receipt.block.number
         here = await self.chain.happenings(block, block)
         found: dict[tuple[Address, int], Settlement] = {
             (s.user, s.nonce): s for s in (*happened.settlements, *here.settlements)
         }
-        for wallet in {r.charge.owner for r in records if key(r) not in found}:
-            page, more = 0, True
-            while more:
-                _total, old = await self.history.settlements(
-                    wallet, since=UnixSeconds(0), page=page, page_size=PAGE
-                )
-                found.update({(s.user, s.nonce): s for s in old})
-                page, more = page + 1, len(old) == PAGE
+        used = [r for r in records if key(r) not in found and key(r)[1] <= last[r.charge.owner]]
+        for wallet in {r.charge.owner for r in used}:
+            old = await self._old(wallet)
+            for record in used:
+                event = old.get(record.seal.nonce) if record.seal is not None else None
+                if (
+                    event is not None
+                    and record.charge.owner == wallet
+                    and await self._stands(event)
+                ):
+                    found[key(record)] = event
         return found
 
-    def _rule(self, stored: Stored[ChargeRecord], proof: Evidence, now: UnixSeconds) -> Ruling:
+    async def _old(self, wallet: Address) -> Mapping[int, Settlement]:
+        """A wallet's stored settlements by nonce, the latest of each."""
+        found: dict[int, Settlement] = {}
+        page, more = 0, True
+        while more:
+            _total, old = await self.history.settlements(
+                wallet, since=UnixSeconds(0), page=page, page_size=PAGE
+            )
+            found.update({s.nonce: s for s in old})
+            page, more = page + 1, len(old) == PAGE
+        return found
+
+    async def _stands(self, event: Settlement) -> bool:
+        """Whether a stored event is still in its block: what was replaced is history, too."""
+        there = await self.chain.happenings(event.block, event.block)
+        return event in there.settlements
+
+    async def _proven(
+        self, evidence: Sequence[Evidence], accounts: Sequence[Account], block: BlockRef
+    ) -> tuple[list[Evidence], dict[ChargeId, str]]:
+        """
+        For nonces that are used without an event: all of their wallets' history.
+
+        @return: The evidence with what was found, and what contradicts itself.
+        @raise NotYet: Nothing can be proven now.
+        """
+        by_wallet = {account.wallet: account for account in accounts}
+        found: list[Evidence] = []
+        doubts: dict[ChargeId, str] = {}
+        for proof in evidence:
+            nonce = _unexplained(proof)
+            if nonce is None:
+                found.append(proof)
+                continue
+            charge = proof.record.charge
+            history = await self.archive.history(charge.owner, block)
+            match find(nonce, history, by_wallet[charge.owner]):
+                case Settlement() as settled:
+                    proof = evolve(proof, settled=settled)
+                case Lost():
+                    proof = evolve(proof, nonce_proven_lost=True)
+                case NoProof(reason):
+                    raise NotYet(f"nonce {nonce} of {charge.owner}: {reason}")
+                case Contradiction(reason):
+                    doubts[charge.id] = reason
+            found.append(proof)
+        for proof in evidence:
+            self.archive.forget(proof.record.charge.owner)
+        return found, doubts
+
+    def _rule(
+        self, stored: Stored[ChargeRecord], proof: Evidence, now: UnixSeconds, doubt: str | None
+    ) -> Ruling:
+        """@param doubt: Why it can neither be paid nor void."""
         record = stored.value
         debt: Charge | None = None
         retry_at = now
@@ -225,9 +331,17 @@ class Resolver:
                 retry_at = UnixSeconds(now + RETRY_SECONDS)
                 self._log.critical("vouchers are kept: {reason}", reason=reason)
             case Unproven():
-                # Neither paid nor void can be proven: a human must look, and nobody
-                # else's vouchers wait for that.
-                record = _dead(record, "its nonce is used and no event says for what")
+                # Neither paid nor void: a human must look, and nobody else's vouchers
+                # wait for that.
+                record = _dead(record, doubt or "its nonce is used and no event says for what")
+        if isinstance(record.state, Open) and stored.value.seal is not None:
+            self._log.critical(
+                "charge {charge} is void: nonce {nonce} is used up and nothing was paid for it;"
+                " it gets another one",
+                charge=record.charge.id,
+                nonce=stored.value.seal.nonce,
+                wallet=record.charge.owner.hex,
+            )
         if isinstance(record.state, Parked | Partial):
             self._log.warn(
                 "charge {charge} is {state}",
@@ -255,6 +369,14 @@ class Resolver:
 
 def _dead(record: ChargeRecord, reason: str) -> ChargeRecord:
     return record.become(DeadLettered(seal=record.seal, reason=reason))
+
+
+def _unexplained(proof: Evidence) -> Nonce | None:
+    """A nonce that is used and has no event."""
+    seal = proof.record.seal
+    if seal is None or proof.settled is not None or proof.last_nonce < seal.nonce:
+        return None
+    return seal.nonce
 
 
 def _of_earlier_key(proof: Evidence) -> bool:

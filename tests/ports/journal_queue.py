@@ -351,6 +351,34 @@ class QueueCase(JournalCase):
         after = await queue.queue(OWNER, FAR, 9)
         self.assertEqual((after.records, after.last_nonce), ((), 2))
 
+    async def test_void_debt(self) -> None:
+        """A debt whose nonce is lost still goes out before everything else."""
+        await self.resolved(half)
+        self.world.wall.moment += 30
+        (first, *_) = promises = await promised(self.world)
+        batch = await self.world.journal.queue.sign(batch_of(promises, "batch-2"), promises)
+        records = await self.world.journal.queue.batch_records(batch.value)
+        ruled = []
+        for record in records:
+            after = ChargeRecord(record.value.charge, Open())
+            ruled.append(Ruling(record=record, after=after, debt=None, retry_at=T0))
+        await self.world.journal.queue.resolve(batch, block(11), ruled, (), ())
+        older = UnixSeconds(T0 - 9)
+        await running(self.world, "sb-0", opened_at=older, charged_until=older)
+        found = await self.world.journal.queue.queue(OWNER, FAR, 1)
+        self.assertEqual(found.records[0].value.charge.id, first.record.value.charge.id)
+
+    async def test_void_skips_what_was_used(self) -> None:
+        """A nonce the chain has used is never given, once one below it was proven lost (B16)."""
+        await running(self.world)
+        batch = await signed(self.world)
+        (record,) = await self.world.journal.queue.batch_records(batch.value)
+        after = ChargeRecord(record.value.charge, Open())
+        ruling = Ruling(record=record, after=after, debt=None, retry_at=T0)
+        news = account(last_nonce=Nonce(40))
+        await self.world.journal.queue.resolve(batch, block(), [ruling], [news], ())
+        self.assertEqual((await self.world.journal.queue.queue(OWNER, FAR, 9)).last_nonce, 40)
+
     async def test_acknowledged_again(self) -> None:
         """A new account state offers a resting wallet at once."""
         await self.resolved(parked, retry_in=10**5)

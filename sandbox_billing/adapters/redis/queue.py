@@ -288,6 +288,7 @@ class RedisVoucherQueue:
         draft = self.store.draft(f"resolve {batch.value.id}")
         now = self.store.wall.now()
         witness = resolution(draft, batch, block, rulings, now)
+        await self._skip_used(draft, rulings, accounts)
         # Not offered again: what goes back to the queue waits for its C{retry_at}.
         draft.write_accounts(accounts)
         for each in blocked:
@@ -296,6 +297,20 @@ class RedisVoucherQueue:
         done = await self.store.attempt(draft.commit(token=self.store.token.now(), witness=witness))
         if done.outcome is Outcome.STALE:
             raise Stale(f"cannot resolve {batch.value.id}: gone, or a wallet opened something")
+
+    async def _skip_used(
+        self, draft: Draft, rulings: Sequence[Ruling], accounts: Sequence[Account]
+    ) -> None:
+        """Where a nonce was lost, those that the chain has used were given, too (B16)."""
+        void = {r.after.charge.owner for r in rulings if isinstance(r.after.state, Open)}
+        for account in accounts:
+            if account.wallet not in void:
+                continue
+            key = self.store.keys.nonce(account.wallet)
+            (last,) = await self.store.read(Read("GET", key))
+            draft.expect_stored(key, raw(last))
+            if last is None or int(text(last)) < account.last_nonce:
+                draft.write("SET", key, account.last_nonce)
 
 
 def _never_sent(batch: Batch) -> None:

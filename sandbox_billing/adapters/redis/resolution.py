@@ -13,7 +13,15 @@ from sandbox_billing.errors import BrokenLaw
 from sandbox_billing.interfaces import Ruling, Stored
 from sandbox_billing.ledger.account import BlockRef
 from sandbox_billing.ledger.batch import Batch
-from sandbox_billing.ledger.voucher import DeadLettered, Open, Paid, Parked, Partial, Signed
+from sandbox_billing.ledger.voucher import (
+    ChargeKind,
+    DeadLettered,
+    Open,
+    Paid,
+    Parked,
+    Partial,
+    Signed,
+)
 
 
 RESOLVED_SECONDS = 86_400
@@ -90,7 +98,8 @@ def _rule(draft: Draft, ruling: Ruling, now: int) -> None:
         case Parked() | Signed():
             draft.write("ZADD", keys.first(charge.owner), NOW, charge.id)
         case Open():
-            draft.write("ZADD", keys.charges(charge.owner), ruling.retry_at, charge.id)
+            again = keys.first if charge.kind is ChargeKind.DEBT else keys.charges
+            draft.write("ZADD", again(charge.owner), ruling.retry_at, charge.id)
             draft.offer(charge.owner, ruling.retry_at)
         case _:
             assert_never(ruling.after.state)

@@ -6,6 +6,8 @@ Tests: L{tests.cli.test_deploy}.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import define, evolve
 
 from sandbox_billing.cli.output import Output
@@ -41,18 +43,20 @@ class Creator:
         call = Call(label=part.value, to=None, data=data)
         begun = self.record.creations.get(part.value)
         if begun is not None and self._still_counts(part, begun):
-            self.sender.follow(part.value, begun.attempts, confirmations=0)
+            self.sender.follow(call, begun.attempts, store=self._store(part), confirmations=0)
             return begun.address
-
-        def store(signed: Signed) -> None:
-            address = created_address(self.sender.address, signed.nonce)
-            self._write(self.record.with_attempt(part.value, signed, address))
-
-        done = self.sender.send(call, store=store, confirmations=0)
+        done = self.sender.send(call, store=self._store(part), confirmations=0)
         address = self.record.creations[part.value].address
         if done.contract != address:
             raise Refused(f"{part.value}: {done.hash} did not create {checksum(address)}")
         return address
+
+    def _store(self, part: Part) -> Callable[[Signed], None]:
+        def store(signed: Signed) -> None:
+            address = created_address(self.sender.address, signed.nonce)
+            self._write(self.record.with_attempt(part.value, signed, address))
+
+        return store
 
     def _still_counts(self, part: Part, begun: Creation) -> bool:
         """
@@ -81,14 +85,16 @@ class Creator:
             )
         return True
 
-    def confirm(self, part: Part) -> Done:
+    def confirm(self, part: Part, data: bytes) -> Done:
         """
         Wait for the blocks upon a contract's own, and look at what stands there.
 
+        @param data: Its creation: should a reorganisation take its block, it is sent again.
         @raise Refused: It is not the code that was sent.
         """
         creation = self.record.creations[part.value]
-        done = self.sender.follow(part.value, creation.attempts)
+        call = Call(label=part.value, to=None, data=data)
+        done = self.sender.follow(call, creation.attempts, store=self._store(part))
         if not same_code(part.artifact, self.session.code(creation.address)):
             raise Refused(
                 f"{part.value}: at {checksum(creation.address)} stands other code than was sent"

@@ -145,7 +145,7 @@ def carry_out(creator: Creator, stack: Stack) -> list[Done]:
     """All three, confirmed and checked."""
     for part in Part:
         stack = stack.placed(part, creator.create(part, stack.creation(part)))
-    done = [creator.confirm(part) for part in Part]
+    done = [creator.confirm(part, stack.creation(part)) for part in Part]
     check(creator.session, creator.record, stack)
     creator.complete()
     return done

@@ -31,11 +31,6 @@ Replace: TypeAlias = Callable[[], Signed | None]
 """Signs and stores the same transaction at a higher fee; None when more would not help."""
 
 
-def irreplaceable() -> Signed | None:
-    """Where there is no key at hand."""
-    return None
-
-
 @define(kw_only=True)
 class Flight:
     """
@@ -51,7 +46,7 @@ class Flight:
     attempts: list[Signed]
     depth: int
     timeout_seconds: int
-    replace: Replace = irreplaceable
+    replace: Replace
     _offered_at: float | None = None
     _offered_hash: str = ""
 

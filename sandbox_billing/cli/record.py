@@ -83,7 +83,14 @@ def encode_record(record: Record) -> str:
             part: {
                 "address": checksum(creation.address),
                 "transactions": [
-                    {"hash": one.hash, "nonce": one.nonce, "raw": one.raw}
+                    {
+                        "hash": one.hash,
+                        "nonce": one.nonce,
+                        "gas": one.gas,
+                        "fee_per_gas": str(one.cap),
+                        "tip_per_gas": None if one.tip is None else str(one.tip),
+                        "raw": one.raw,
+                    }
                     for one in creation.attempts
                 ],
             }
@@ -131,7 +138,14 @@ def _text(value: Any) -> str:
 
 def _creation(stored: Any) -> Creation:
     attempts = tuple(
-        Signed(raw=_text(one["raw"]), hash=_text(one["hash"]), nonce=int(one["nonce"]))
+        Signed(
+            raw=_text(one["raw"]),
+            hash=_text(one["hash"]),
+            nonce=int(one["nonce"]),
+            gas=int(one["gas"]),
+            cap=int(one["fee_per_gas"]),
+            tip=None if one["tip_per_gas"] is None else int(one["tip_per_gas"]),
+        )
         for one in stored["transactions"]
     )
     if not attempts:

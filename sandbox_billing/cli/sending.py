@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attrs import evolve
-
 from sandbox_billing.adapters.chain.fees import DynamicFees, Fees, bump, suggest
 from sandbox_billing.adapters.chain.node import RpcRefusal, quantity
 from sandbox_billing.cli.amounts import both
@@ -208,9 +206,7 @@ class Sender:
         store(signed)
         # Said before it is sent: whatever happens next, it can be looked up.
         self._out.note(f"{call.label}: sending {signed.hash}")
-        return self.follow(
-            call.label, [signed], draft=draft, store=store, confirmations=confirmations
-        )
+        return self.follow(call, [signed], store=store, confirmations=confirmations)
 
     def sign(self, draft: Draft, nonce: int) -> Signed:
         """The bytes of a draft."""
@@ -230,48 +226,53 @@ class Sender:
         else:
             fields["gasPrice"] = draft.fees.cap
         made = self._key.sign_transaction(fields)
-        return Signed(raw="0x" + made.raw.hex(), hash="0x" + made.hash.hex(), nonce=nonce)
+        return Signed(
+            raw="0x" + made.raw.hex(),
+            hash="0x" + made.hash.hex(),
+            nonce=nonce,
+            gas=draft.gas,
+            cap=draft.fees.cap,
+            tip=draft.fees.tip if isinstance(draft.fees, DynamicFees) else None,
+        )
 
     def follow(
         self,
-        label: str,
+        call: Call,
         attempts: Sequence[Signed],
         *,
-        draft: Draft | None = None,
         store: Callable[[Signed], None] = unstored,
         confirmations: int | None = None,
     ) -> Done:
         """
         Offer signed bytes until a block has them, and wait for the blocks upon it.
 
-        @param attempts: With one nonce, the last first offered.
-        @param draft: What the last was signed from; without it no fee is raised.
+        @param call: What they carry.
+        @param attempts: With one nonce, the first one first; the last is offered, and replaced
+            at a higher fee when fees have outgrown it.
+        @param store: Called with a replacement before it is sent.
         """
-        priced = draft
+        last = attempts[-1]
 
         def replace() -> Signed | None:
-            nonlocal priced
-            if priced is None or draft is None:
-                return None
+            nonlocal last
             now = self.fees()
-            if now.cap <= priced.fees.cap:
+            if now.cap <= last.cap:
                 # It offers enough: something else holds it up.
                 return None
             try:
-                fees = bump(priced.fees, now, draft.fees.cap * _BUMP_LIMIT)
+                fees = bump(last.fees, now, attempts[0].cap * _BUMP_LIMIT)
             except Refused:
                 return None
-            priced = evolve(priced, fees=fees)
-            signed = self.sign(priced, attempts[-1].nonce)
-            store(signed)
-            self._out.note(f"{label}: no block took it; raising the fee, sending {signed.hash}")
-            return signed
+            last = self.sign(Draft(call=call, gas=last.gas, fees=fees), last.nonce)
+            store(last)
+            self._out.note(f"{call.label}: no block took it; raising the fee, sending {last.hash}")
+            return last
 
         with self._out.progress() as progress:
             return Flight(
                 session=self._session,
                 progress=progress,
-                label=label,
+                label=call.label,
                 attempts=list(attempts),
                 depth=self._options.confirmations if confirmations is None else confirmations,
                 timeout_seconds=self._options.timeout_seconds,

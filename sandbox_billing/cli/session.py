@@ -17,6 +17,7 @@ from sandbox_billing.adapters.chain.node import Node, NodeFailure, RpcRefusal, o
 from sandbox_billing.cli.exits import WrongChain
 from sandbox_billing.cli.options import ChainOptions
 from sandbox_billing.cli.reverts import sentence
+from sandbox_billing.cli.stack import BEACON_SLOT
 from sandbox_billing.errors import BadInput, ConfigurationError, Refused, Transient
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip55 import checksum
@@ -117,7 +118,7 @@ class Session:
         if not self.code(proxy):
             raise WrongChain(
                 f"there is no contract at {checksum(proxy)} on chain {self.chain_id}: "
-                "look at --contract"
+                "look at the contract's address"
             )
         try:
             (found,) = self.serving(proxy, "domainSeparator")
@@ -128,7 +129,13 @@ class Session:
         if found != EIP712Domain(self.chain_id, proxy).separator:
             raise WrongChain(
                 f"what stands at {checksum(proxy)} is not the settlement contract of chain "
-                f"{self.chain_id} (its domainSeparator differs): look at --contract"
+                f"{self.chain_id} (its domainSeparator differs): look at the contract's address"
+            )
+        # The bare implementation answers for itself, and money paid into it is in no books.
+        if not any(self.storage(proxy, BEACON_SLOT)):
+            raise WrongChain(
+                f"what stands at {checksum(proxy)} is no proxy (the implementation?): look at the "
+                "contract's address"
             )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
-from sandbox_billing.adapters.chain.fees import Fees
+from sandbox_billing.adapters.chain.fees import DynamicFees, Fees, LegacyFees
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip55 import checksum
 
@@ -69,15 +69,26 @@ class Draft:
 @frozen(kw_only=True)
 class Signed:
     """
-    What may be broadcast, again and again.
+    What may be broadcast, again and again, and what it offers, so that more can be offered.
 
     @ivar raw: C{0x} and hex.
     @ivar hash: C{0x} and 64 hex digits.
+    @ivar gas: Its limit.
+    @ivar cap: neuron per gas at most.
+    @ivar tip: Of that for the block's maker; None in a legacy transaction.
     """
 
     raw: str
     hash: str
     nonce: int
+    gas: int
+    cap: int
+    tip: int | None
+
+    @property
+    def fees(self) -> Fees:
+        """What it offers."""
+        return LegacyFees(self.cap) if self.tip is None else DynamicFees(tip=self.tip, cap=self.cap)
 
 
 @frozen(kw_only=True)

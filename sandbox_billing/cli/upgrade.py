@@ -141,7 +141,7 @@ def upgrade(
         if not work.creations:
             ask(session, sender, sending, out, found)
         implementation = creator.create(Part.IMPLEMENTATION, creation().data)
-        done = [creator.confirm(Part.IMPLEMENTATION)]
+        done = [creator.confirm(Part.IMPLEMENTATION, creation().data)]
         if prepare:
             creator.complete()
             report_prepared(out, session, found, implementation, done)

@@ -94,7 +94,7 @@ class FirstTests(DeployChecks, DevnetCase):
         await self.at_work(work)
 
     async def test_refused(self) -> None:
-        """Another chain, a poor account, a bad key, no key: each with its status, nothing sent."""
+        """Another chain, a poor account: each with its status, and nothing is sent."""
 
         def work() -> None:
             told = self.desk.run(*DEPLOY, "--chain-id", "1")
@@ -106,17 +106,6 @@ class FirstTests(DeployChecks, DevnetCase):
             self.assert_ended(told, 1)
             self.assertEqual(1, told.document["code"])
             self.assertIn("has 0 neuron (0 0G): send it some", told.document["error"])
-
-            told = self.desk.run(*DEPLOY, OWNER_KEY="0x" + "ab" * 31)
-            self.assert_ended(told, 2)
-            self.assertNotIn("abab", told.out + told.err)
-            told = self.desk.run(*DEPLOY, OWNER_KEY="")
-            self.assert_ended(told, 2)
-            self.assertIn("set OWNER_KEY", told.err)
-
-            told = self.desk.run(*DEPLOY, RPC_URL="http://127.0.0.1:9")
-            self.assert_ended(told, 5)
-            self.assertIn("127.0.0.1:9 failed", told.err)
             self.assertEqual(0, self.desk.nonce())
             self.assertIsNone(stored(self.desk))
 

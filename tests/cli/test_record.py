@@ -19,7 +19,16 @@ from sandbox_billing.ledger.identity import Address
 
 ADDRESSES = st.binary(min_size=20, max_size=20).map(Address.from_bytes)
 HEX = st.binary(max_size=40).map(lambda raw: "0x" + raw.hex())
-SIGNED = st.builds(Signed, raw=HEX, hash=HEX, nonce=st.integers(0, 2**64))
+NUMBERS = st.integers(0, 2**64)
+SIGNED = st.builds(
+    Signed,
+    raw=HEX,
+    hash=HEX,
+    nonce=NUMBERS,
+    gas=NUMBERS,
+    cap=NUMBERS,
+    tip=st.one_of(st.none(), NUMBERS),
+)
 CREATIONS = st.builds(
     Creation, address=ADDRESSES, attempts=st.lists(SIGNED, min_size=1, max_size=3).map(tuple)
 )
@@ -67,7 +76,7 @@ class RecordTests(SynchronousTestCase):
     def test_attempts(self) -> None:
         """A raised fee is one more attempt; another nonce begins anew."""
         first, higher, other = (
-            Signed(raw="0x", hash=hashed, nonce=nonce)
+            Signed(raw="0x", hash=hashed, nonce=nonce, gas=1, cap=1, tip=None)
             for hashed, nonce in (("0x01", 1), ("0x02", 1), ("0x03", 2))
         )
         here, there = Address("0x" + "01" * 20), Address("0x" + "02" * 20)

@@ -15,7 +15,7 @@ from sandbox_billing.cli.output import Output
 from sandbox_billing.cli.sending import Sender
 from sandbox_billing.cli.session import Pace, Session, connect
 from sandbox_billing.cli.transaction import Call, Draft, Signed
-from sandbox_billing.errors import Refused, UnknownOutcome
+from sandbox_billing.errors import Refused, Transient, UnknownOutcome
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.key import SigningKey
 from tests.cli.stage import CHAIN_ID, OWNER, DevnetCase
@@ -111,6 +111,12 @@ class SendingTests(DevnetCase):
         """One block."""
         self.desk.rpc("evm_mine")
 
+    def dear_block(self) -> None:
+        """One block, too dear for whatever waits; and so is the next."""
+        self.desk.rpc("devnet_setNextBlockBaseFeePerGas", hex(8 * GWEI))
+        self.mine()
+        self.desk.rpc("devnet_setNextBlockBaseFeePerGas", hex(8 * GWEI))
+
     async def test_confirmed(self) -> None:
         """It is done when enough blocks stand on its own, not sooner."""
 
@@ -129,20 +135,28 @@ class SendingTests(DevnetCase):
     async def test_fee_raised(self) -> None:
         """No block takes what fees have outgrown: it is replaced, the store knows both."""
 
-        def dear() -> None:
-            self.desk.rpc("devnet_setNextBlockBaseFeePerGas", hex(8 * GWEI))
-            self.mine()
-            # Its own price is known from this block on; the next one asks for it.
-            self.desk.rpc("devnet_setNextBlockBaseFeePerGas", hex(8 * GWEI))
-
         def work() -> None:
-            self.clock.later = {10.0: dear, 100.0: self.mine}
+            self.clock.later = {10.0: self.dear_block, 100.0: self.mine}
             done = self.sender().send(PAY, store=self.stored.append)
             self.assertEqual(2, len(self.stored))
             self.assertEqual(self.stored[1].hash, done.hash)
             self.assertEqual({0}, {one.nonce for one in self.stored})
             self.assertIn("raising the fee", self.out.notes[1])
             self.assertEqual(1, self.desk.nonce())
+
+        await self.at_work(work)
+
+    async def test_fee_raised_later(self) -> None:
+        """What an earlier command has left under its price is replaced by the next one."""
+
+        def work() -> None:
+            sender = self.sender()
+            self.assertRaises(UnknownOutcome, sender.send, PAY, store=self.stored.append)
+            self.dear_block()
+            self.clock.later[self.clock.now + 100] = self.mine
+            done = self.sender().follow(PAY, list(self.stored), store=self.stored.append)
+            self.assertEqual(2, len(self.stored))
+            self.assertEqual(self.stored[1].hash, done.hash)
 
         await self.at_work(work)
 
@@ -232,11 +246,11 @@ class SendingTests(DevnetCase):
             signed = sender.sign(draft, 0)
             self.clock.later[5.0] = self.mine
             with self.assertRaisesRegex(Refused, f"in block 1 and failed .{signed.hash}"):
-                sender.follow("create", [signed])
+                sender.follow(call, [signed])
             # Its nonce is used up: the same number never goes again.
             other = sender.sign(Draft(call=PAY, gas=21_000, fees=draft.fees), 0)
             with self.assertRaisesRegex(Refused, "pay was not taken"):
-                sender.follow("pay", [other])
+                sender.follow(PAY, [other])
 
         await self.at_work(work)
 
@@ -278,6 +292,16 @@ class SessionTests(DevnetCase):
             self.assertEqual(CHAIN_ID, connect(ChainOptions(rpc=urls, chain_id=CHAIN_ID)).chain_id)
 
         await self.at_work(work)
+
+    async def test_unreachable(self) -> None:
+        """Where none answers, each is named, by host and port only."""
+        options = ChainOptions(rpc="http://u:s3cret@127.0.0.1:9/key,http://127.0.0.1:8", chain_id=1)
+        why = self.assertRaises(Transient, connect, options)
+        self.assertEqual(
+            "127.0.0.1:9 failed: ConnectionError; 127.0.0.1:8 failed: ConnectionError: "
+            "look at --rpc",
+            str(why),
+        )
 
     async def test_contract(self) -> None:
         """Nothing, or something else, at the contract's address is refused."""

@@ -10,7 +10,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from web3 import Web3
 
 from sandbox_billing.adapters.chain.artifacts import load
+from sandbox_billing.cli.exits import WrongChain
+from sandbox_billing.cli.options import ChainOptions
+from sandbox_billing.cli.session import connect
+from sandbox_billing.cli.upgrade import discover
 from sandbox_billing.devnet.contracts import Deployment, deploy_stack
+from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip55 import checksum
 from tests.anvil import Anvil, skip_reason
 from tests.cli.releases import copy_release
@@ -157,14 +162,17 @@ class UpgradeTests(DevnetCase):
             told = self.desk.run("upgrade", "--beacon", stack.beacon)
             self.assert_ended(told, 1)
             self.assertIn("Moving from the Go contract means a new deployment", told.err)
-            told = self.desk.run("upgrade", "--beacon", stack.implementation)
-            self.assert_ended(told, 3)
-            self.assertIn("is no beacon", told.err)
-            told = self.desk.run("upgrade", "--proxy", USER)
-            self.assert_ended(told, 3)
-            self.assertIn("there is no contract at", told.err)
-            told = self.desk.run("upgrade")
-            self.assert_ended(told, 2)
+            session = connect(ChainOptions(rpc=self.desk.url, chain_id=CHAIN_ID))
+            with self.assertRaisesRegex(WrongChain, "is no beacon"):
+                discover(session, None, Address(stack.implementation))
+            with self.assertRaisesRegex(WrongChain, "is no beacon"):
+                discover(session, None, Address(USER))
+            with self.assertRaisesRegex(WrongChain, "there is no contract at"):
+                discover(session, Address(USER), None)
+            with self.assertRaisesRegex(WrongChain, "is no proxy"):
+                discover(session, Address(stack.implementation), None)
+            with self.assertRaisesRegex(WrongChain, "is not the settlement contract"):
+                discover(session, Address(stack.beacon), None)
 
         await self.at_work(work)
 

@@ -301,7 +301,7 @@ class Chance:
         """Daytona is not in the mood."""
         world = self.story.world
         seconds = self.random.uniform(2, 25)
-        routes = self.random.choice((("stop",), ("stop", "delete"), ("create", "start"), ("list",)))
+        routes = self.random.choice((("stop",), ("stop", "delete"), ("create", "start")))
         world.window(seconds + RECOVERY, f"{routes} are refused")
         world.refuse(*routes)
         world.clock.callLater(seconds, world.refuse)

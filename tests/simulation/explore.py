@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from random import Random
 from time import process_time
 from typing import Any
 
@@ -23,6 +24,9 @@ from tests.simulation.world import World
 
 LIMIT = 1_500
 """Simulated seconds that no golden story takes."""
+
+MOST = 1_500
+"""Letters of one failure."""
 
 FORGETS_MS = 1_000
 """What C{appendfsync everysec} may lose."""
@@ -103,7 +107,7 @@ class Report:
         new = [problem for problem in ended.problems if not is_open(problem)]
         self.known += len(ended.problems) - len(new)
         if new:
-            self.failures.append(f"{place}: " + "; ".join(new))
+            self.failures.append(f"{place}: " + "; ".join(dict.fromkeys(new))[:MOST])
 
     def lines(self) -> Iterator[str]:
         """For people."""
@@ -155,7 +159,7 @@ def finish(
             if isinstance(event["log_failure"].value, ORDINARY):
                 # Known to be possible, and told to whoever reads the log.
                 return
-            world.surprises.append(f"{formatEvent(event)}: {event['log_failure'].getTraceback()}")
+            world.surprised(event["log_failure"])
         elif event["log_level"] is LogLevel.critical:
             world.surprises.append(formatEvent(event))
 
@@ -225,6 +229,27 @@ def every_death(scenario: Scenario, report: Report, *, stride: int = 1, offset: 
     for number, kind in chosen:
         death = Death(number, Fault(kind))
         report.add(live(scenario, [death]), f"{scenario.name}: {death}")
+
+
+def pairs(scenarios: Sequence[Scenario], report: Report, seeds: Iterable[int]) -> None:
+    """
+    Die twice in a golden story, by seed; some deaths take what was not on disk with them.
+    """
+    calls = {scenario.name: live(scenario).calls for scenario in scenarios}
+    for seed in seeds:
+        random = Random(f"pair {seed}")
+        scenario = random.choice(scenarios)
+        first = random.randrange(calls[scenario.name])
+        # The second daemon is born, or at work, or the story is nearly over.
+        second = first + 1 + int(random.expovariate(1 / 200))
+        deaths = []
+        for number in (first, second):
+            kind = random.choice((FaultKind.CRASH_BEFORE, FaultKind.CRASH_AFTER))
+            if random.random() < 0.2:
+                kind = FaultKind.ROLLBACK
+            deaths.append(Death(number, Fault(kind, random.uniform(0, FORGETS_MS))))
+        place = f"{scenario.name}: " + " and ".join(map(str, deaths))
+        report.add(live(scenario, deaths), place)
 
 
 class quiet_collector:

@@ -55,13 +55,9 @@ READS = frozenset(_READS.split())
 """Methods that change nothing outside of this process."""
 
 
-@frozen
+@frozen(eq=False)
 class Spot:
-    """
-    A method of a port.
-
-    @ivar mute: Fails in no way of its own; only its life ends at it.
-    """
+    """A method of a port; there is one of each (L{spot_of})."""
 
     port: InterfaceClass
     method: str
@@ -96,3 +92,11 @@ class Spot:
         if self.port is IKeyspace and writes:
             kinds.append(FaultKind.ROLLBACK)
         return tuple(kinds)
+
+
+_spots: dict[tuple[InterfaceClass, str], Spot] = {}
+
+
+def spot_of(port: InterfaceClass, method: str) -> Spot:
+    """The one."""
+    return _spots.setdefault((port, method), Spot(port, method))

@@ -18,10 +18,11 @@ from zope.interface import implementer
 from zope.interface.interface import InterfaceClass, Method
 
 from sandbox_billing.adapters.memory.chain_faults import GoodDay, NodeLags, Swallowed
+from sandbox_billing.adapters.redis.seam import IKeyspace
 from sandbox_billing.errors import Transient, UnknownOutcome
 from sandbox_billing.interfaces import DaytonaRefused
 from tests.simulation.clock import Life
-from tests.simulation.faults import Fault, FaultKind, Spot
+from tests.simulation.faults import Fault, FaultKind, Spot, spot_of
 
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class _Proxy:
 
 
 def _asynchronous(port: InterfaceClass, name: str) -> Callable[..., Any]:
-    spot = Spot(port, name)
+    spot = spot_of(port, name)
 
     async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         found = getattr(self.inner, name)
@@ -194,6 +195,9 @@ def _asynchronous(port: InterfaceClass, name: str) -> Callable[..., Any]:
     method.__name__ = name
     return method
 
+
+_INSIDE = {IKeyspace: frozenset({"read", "facts"})}
+"""What a port's own call stands for: it reads before it writes, and fails with its reads."""
 
 _classes: dict[tuple[InterfaceClass, type[Any]], type[_Proxy]] = {}
 
@@ -211,7 +215,9 @@ def proxy(port: InterfaceClass, inner: Any, life: Life, board: Switchboard) -> A
         methods = {
             name: _asynchronous(port, name)
             for name, described in port.namesAndDescriptions(all=True)
-            if isinstance(described, Method) and iscoroutinefunction(getattr(type(inner), name))
+            if isinstance(described, Method)
+            and iscoroutinefunction(getattr(type(inner), name))
+            and name not in _INSIDE.get(port, ())
         }
         made = implementer(port)(type(f"Proxied{port.__name__}", (_Proxy,), methods))
         _classes[key] = made

@@ -247,7 +247,8 @@ class World:
 
     def surprised(self, failure: Failure) -> None:
         """Something ended as nothing should."""
-        self.surprises.append(failure.getTraceback())
+        where = failure.getTraceback().splitlines()[-4:]
+        self.surprises.append(" | ".join(line.strip() for line in where))
 
     # what everybody sees
 

@@ -20,6 +20,8 @@ from attrs import field, frozen
 
 
 HERE = Path(__file__).parent
+FOUND = HERE / "found.txt"
+"""What L{tests.evm.flaws.hunt} wrote."""
 
 _SETTLEMENT = "tests.evm.test_settlement"
 _MONEY = f"{_SETTLEMENT}.MoneyTests"
@@ -101,6 +103,21 @@ CAUGHT_BY: dict[str, tuple[str, ...]] = {
 
 
 @frozen(kw_only=True)
+class Find:
+    """
+    How random sequences came upon a flaw.
+
+    @ivar sequence: Which one of them it was, from 1.
+    @ivar steps: How many of its steps matter.
+    @ivar law: What was broken.
+    """
+
+    sequence: int
+    steps: int
+    law: str
+
+
+@frozen(kw_only=True)
 class Flaw:
     """
     One way to get the contract wrong.
@@ -112,6 +129,7 @@ class Flaw:
     @ivar loses: Who loses by it, and how.
     @ivar bytecode: C{0x} and the code that creates it.
     @ivar caught_by: Dotted names of the tests that must notice.
+    @ivar found: By random sequences; None if by none.
     """
 
     id: str
@@ -121,16 +139,27 @@ class Flaw:
     loses: str
     bytecode: str = field(repr=False)
     caught_by: tuple[str, ...]
+    found: Find | None
+
+
+def _found() -> dict[str, Find]:
+    lines = (line.split("|") for line in FOUND.read_text("utf-8").splitlines()[1:])
+    return {
+        id: Find(sequence=int(rest[0]), steps=int(rest[1]), law=rest[2])
+        for id, *rest in lines
+        if rest != ["never"]
+    }
 
 
 @cache
 def flaws() -> tuple[Flaw, ...]:
     """All of them, by id."""
-    found = []
+    every, finds = [], _found()
     for path in sorted(HERE.glob("[a-z]*.json")):
         stored = json.loads(path.read_text("utf-8"))
-        found.append(Flaw(caught_by=CAUGHT_BY.get(stored["id"], ()), **stored))
-    return tuple(found)
+        tests = CAUGHT_BY.get(stored["id"], ())
+        every.append(Flaw(caught_by=tests, found=finds.get(stored["id"]), **stored))
+    return tuple(every)
 
 
 @frozen(kw_only=True)

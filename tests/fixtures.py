@@ -28,7 +28,7 @@ from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.devnet.daytona import DaytonaSimulator, Timings, simulator_resource
 from sandbox_billing.interfaces import IIds, IWallClock, Sandbox
 from sandbox_billing.ledger.identity import Address, BatchId, Reference, SandboxId
-from sandbox_billing.ledger.laws import Books, l2_disjoint, l6_books
+from sandbox_billing.ledger.laws import Books, l2_disjoint, l6_books, standing
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.ledger.voucher import ChargeRecord
@@ -343,7 +343,7 @@ class World:
         state = self.net.head.state
         assert state.native == state.owed(), f"L1: {state.native} held, {state.owed()} owed"
         records = [record for who in wallets or (ALICE, BOB) for record in self.charges(who)]
-        l2_disjoint(record.charge for record in records)
+        l2_disjoint(standing(records))
         books = l6_books(records)
         assert books.settled <= self.earned, f"L6: {books} and {self.earned} earned"
         for record in records:

@@ -30,6 +30,7 @@ from sandbox_billing.ledger.identity import (
     compute_charge_id,
     create_charge_id,
     debt_charge_id,
+    merged_charge_id,
 )
 from sandbox_billing.ledger.metering import (
     NEVER_STARTED,
@@ -49,6 +50,8 @@ from sandbox_billing.ledger.voucher import (
     ChargeRecord,
     ChargeState,
     DeadLettered,
+    Forgiven,
+    Merged,
     Open,
     Paid,
     Parked,
@@ -318,7 +321,17 @@ def charge_records(
     """A charge in any state: open, dead without ever being signed, or sealed."""
     charge = draw(charges() if of is None else of)
     seal = draw(seals(charge.amount))
-    unsealed = st.sampled_from([Open(), DeadLettered(seal=None, reason="cannot be decoded")])
+    unsealed = st.sampled_from(
+        [
+            Open(),
+            DeadLettered(seal=None, reason="cannot be decoded"),
+            Merged(merged_charge_id(charge.id, charge.period_end)),
+            *(
+                Forgiven(seal=was, reason="waived", by="operator", at=charge.created_at)
+                for was in (None, seal)
+            ),
+        ]
+    )
     return ChargeRecord(charge, draw(unsealed | sealed_states(charge, seal)))
 
 

@@ -30,6 +30,8 @@ from sandbox_billing.ledger.voucher import (
     ChargeKind,
     ChargeRecord,
     DeadLettered,
+    Forgiven,
+    Merged,
     Open,
     Paid,
     Parked,
@@ -145,7 +147,8 @@ class ChargeTests(SynchronousTestCase):
 
     def test_every_state(self) -> None:
         """No state is left out, dead without a seal among them."""
-        for state in (Open, Signed, Parked, Paid, Partial, DeadLettered):
+        states = (Open, Signed, Parked, Paid, Partial, DeadLettered, Merged, Forgiven)
+        for state in states:
             possible(charge_records(), lambda found, state=state: isinstance(found.state, state))
         possible(
             charge_records(),

@@ -32,7 +32,14 @@ from sandbox_billing.devnet.story import NotTrue, Story, Tale
 from sandbox_billing.devnet.wallet import connect
 from sandbox_billing.devnet.world import World
 from sandbox_billing.errors import BrokenLaw
-from sandbox_billing.ledger.laws import Books, l1_solvent, l2_disjoint, l5_rising, l6_books
+from sandbox_billing.ledger.laws import (
+    Books,
+    l1_solvent,
+    l2_disjoint,
+    l5_rising,
+    l6_books,
+    standing,
+)
 from sandbox_billing.ledger.money import Neuron, format_0g
 from sandbox_billing.logs import JSONLines
 
@@ -147,7 +154,7 @@ async def report(screen: Screen, world: World, tales: Sequence[Tale]) -> bool:
     rows = []
     for tale in tales:
         records = tale.records
-        seconds = sum(r.charge.units for r in records)
+        seconds = sum(charge.units for charge in standing(records))
         rows.append(
             (
                 tale.name,
@@ -230,7 +237,7 @@ async def _verdicts(world: World, tales: Sequence[Tale]) -> list[tuple[str, bool
 
     native, earned, owed = await deferToThread(_contract_books, world, tales)
     law("L1  the contract holds what it owes", lambda: l1_solvent(native, owed))
-    law("L2  no second is charged twice", lambda: l2_disjoint(r.charge for r in records))
+    law("L2  no second is charged twice", lambda: l2_disjoint(standing(records)))
     for tale in tales:
         sealed = [r.seal.nonce for r in tale.records if r.seal is not None]
         law(f"L5  {tale.name}'s nonces rise", lambda s=sealed: l5_rising(sorted(s)))
@@ -245,7 +252,7 @@ async def _verdicts(world: World, tales: Sequence[Tale]) -> list[tuple[str, bool
             )
         )
     for tale in tales:
-        charged = sum(r.charge.units for r in tale.records)
+        charged = sum(charge.units for charge in standing(tale.records))
         text = f"L3  {tale.name} was charged for no second that did not run"
         verdicts.append((text, charged <= tale.true_seconds + 1))
         settled = l6_books(tale.records).settled

@@ -18,7 +18,8 @@ from twisted.internet.threads import deferToThread
 from sandbox_billing.devnet.wallet import Client, Wallet
 from sandbox_billing.devnet.world import ALICE, BOB, MALLORY, TOKEN, World
 from sandbox_billing.interfaces import IHistory
-from sandbox_billing.ledger.voucher import ChargeRecord, Paid, Partial
+from sandbox_billing.ledger.laws import standing
+from sandbox_billing.ledger.voucher import ChargeRecord, Merged, Paid, Partial
 
 
 T = TypeVar("T")
@@ -147,7 +148,7 @@ class Story:
     async def _running(self, tale: Tale, seconds: int) -> None:
         async def charged() -> bool:
             tale.records = await self.history.charges(tale.wallet.address)
-            return sum(r.charge.units for r in tale.records) >= seconds
+            return sum(charge.units for charge in standing(tale.records)) >= seconds
 
         await self._until(f"{seconds} seconds to be charged", charged)
 
@@ -158,7 +159,7 @@ class Story:
         for tale in self.tales:
             tale.records = await self.history.charges(tale.wallet.address)
             if not tale.records or not all(
-                isinstance(r.state, Paid | Partial) for r in tale.records
+                isinstance(r.state, Paid | Partial | Merged) for r in tale.records
             ):
                 return False
         return not await self.history.pending()

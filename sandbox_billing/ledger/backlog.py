@@ -22,6 +22,8 @@ from sandbox_billing.ledger.voucher import (
     ChargeKind,
     ChargeRecord,
     DeadLettered,
+    Forgiven,
+    Merged,
     Paid,
     Parked,
     Partial,
@@ -72,7 +74,7 @@ class Claim:
     @property
     def standing(self) -> Standing:
         """Parked: it waits for an acknowledgement, signed or not; unfunded: for a deposit."""
-        if isinstance(self.record.state, Paid | Partial | DeadLettered):
+        if isinstance(self.record.state, Paid | Partial | DeadLettered | Merged | Forgiven):
             return Standing.FINAL
         if self.blocked == QUARANTINED:
             return Standing.QUARANTINED

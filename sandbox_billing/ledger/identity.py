@@ -16,13 +16,17 @@ from sandbox_billing.errors import BadInput
 
 
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}\Z")
+_DEBT_NUMBER = re.compile(r":debt:([0-9]+)\Z")
 _SANDBOX_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}\Z")
 
 SandboxId = NewType("SandboxId", str)
 """The id that Daytona gave a sandbox; never its name."""
 
 ChargeId = NewType("ChargeId", str)
-"""C{<sandbox>:<period start>}, C{<sandbox>:create} or C{<charge id>:debt:<n>}."""
+"""
+C{<sandbox>:<period start>}, C{<sandbox>:create}, C{<charge id>:merged:<period end>},
+C{<charge id>:debt:<n>} or C{<charge id>:rest:<nonce>}.
+"""
 
 Reference = NewType("Reference", str)
 """Our own unique name for one create, written on the sandbox before it exists."""
@@ -83,10 +87,42 @@ def create_charge_id(sandbox: SandboxId) -> ChargeId:
     return ChargeId(f"{sandbox}:create")
 
 
+def merged_charge_id(first: ChargeId, period_end: int) -> ChargeId:
+    """The charge that collects C{first} and its neighbours up to a moment, as one."""
+    return ChargeId(f"{first}:merged:{period_end}")
+
+
+def is_merged_charge_id(charge: ChargeId) -> bool:
+    """Whether it collects others, or what they left owed; sandbox ids have no colon."""
+    return ":merged:" in charge
+
+
 def debt_charge_id(charge: ChargeId, attempt: int) -> ChargeId:
     """
     The C{attempt}-th charge that collects what an earlier one left owed.
 
     Counted from the original charge: a debt's debt is C{<charge>:debt:<n + 1>}.
     """
-    return ChargeId(f"{charge.split(':debt:')[0]}:debt:{attempt}")
+    return ChargeId(f"{_DEBT_NUMBER.sub('', charge)}:debt:{attempt}")
+
+
+def debt_number(charge: ChargeId) -> int:
+    """Which debt of the original charge this is; 0 for none."""
+    found = _DEBT_NUMBER.search(charge)
+    return int(found[1]) if found else 0
+
+
+def rest_charge_id(charge: ChargeId, nonce: Nonce) -> ChargeId:
+    """What was split off a charge when the other part was signed under a nonce (D2)."""
+    return ChargeId(f"{charge}:rest:{nonce}")
+
+
+def split_from(charge: ChargeId) -> ChargeId | None:
+    """
+    The charge whose amount a rest was taken out of (L6).
+
+    @return: None for what was never split off, and for the rest of a debt: that is in the
+        amount of the charge that left the debt.
+    """
+    whole, _, nonces = charge.partition(":rest:")
+    return ChargeId(whole) if nonces and ":debt:" not in charge else None

@@ -7,17 +7,20 @@ all that can be checked from where they stand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from attrs import frozen
 
 from sandbox_billing.errors import BrokenLaw
+from sandbox_billing.ledger.identity import ChargeId, split_from
 from sandbox_billing.ledger.money import Neuron, neuron
 from sandbox_billing.ledger.voucher import (
     Charge,
     ChargeRecord,
     DeadLettered,
+    Forgiven,
+    Merged,
     Open,
     Paid,
     Parked,
@@ -35,6 +38,11 @@ def l1_solvent(native: Neuron, owed: Iterable[Neuron]) -> None:
     total = sum(owed)
     if native < total:
         raise BrokenLaw("L1", f"the contract holds {native} and owes {total}")
+
+
+def standing(records: Iterable[ChargeRecord]) -> Iterator[Charge]:
+    """The charges that somebody pays: those that were merged are a part of another."""
+    return (record.charge for record in records if not isinstance(record.state, Merged))
 
 
 def l2_disjoint(charges: Iterable[Charge]) -> None:
@@ -73,13 +81,17 @@ def l12_fair(paid: Neuron, fee: Neuron) -> None:
         raise BrokenLaw("L12", f"{paid} was taken for a fee of {fee}")
 
 
+_NOTHING = Neuron(0)
+
+
 @frozen(kw_only=True)
 class Books:
     """
     L6 as a sum: every charge is in exactly one column.
 
     A partly paid charge counts its paid part as settled; the rest is counted once,
-    in the state of the charge that collects it, never in its own.
+    in the state of the charge that collects it, never in its own.  So a merged charge is
+    counted once, in the charge it is a part of.
 
     @ivar charged: All charges but debts, neuron.
     @ivar settled: What moved on-chain.
@@ -87,6 +99,7 @@ class Books:
     @ivar parked: Waiting for an acknowledgement.
     @ivar debt: Open or signed charges that collect an earlier rest.
     @ivar dead: Dead-lettered.
+    @ivar forgiven: Written off.
     """
 
     charged: Neuron
@@ -95,25 +108,36 @@ class Books:
     parked: Neuron
     debt: Neuron
     dead: Neuron
+    forgiven: Neuron = _NOTHING
 
     @property
     def difference(self) -> int:
         """0 when no charge disappeared."""
-        columns = self.settled + self.pending + self.parked + self.debt + self.dead
-        return self.charged - columns
+        owed = self.pending + self.parked + self.debt + self.dead
+        return self.charged - (self.settled + owed + self.forgiven)
 
 
 def l6_books(records: Iterable[ChargeRecord]) -> Books:
     """
     Add up all charges of a wallet, or of everybody.
 
-    @raise BrokenLaw: The columns do not add up to what was charged.
+    @raise BrokenLaw: The columns do not add up to what was charged, or a charge was merged
+        into one that does not collect exactly its parts.
     """
-    sums = dict.fromkeys(("charged", "settled", "pending", "parked", "debt", "dead"), 0)
+    columns = ("charged", "settled", "pending", "parked", "debt", "dead", "forgiven")
+    sums = dict.fromkeys(columns, 0)
+    parts: dict[ChargeId, int] = {}
+    amounts: dict[ChargeId, int] = {}
     for record in records:
         charge, state = record.charge, record.state
+        if isinstance(state, Merged):
+            parts[state.into] = parts.get(state.into, 0) + charge.amount
+            continue
         debt = charge.kind.value == "debt"
-        if not debt:
+        # What was split off before it was signed is a debt, and still a part of it (D2).
+        whole = split_from(charge.id) if debt else charge.id
+        if whole is not None:
+            amounts[whole] = amounts.get(whole, 0) + charge.amount
             sums["charged"] += charge.amount
         match state:
             case Open() | Signed():
@@ -126,6 +150,11 @@ def l6_books(records: Iterable[ChargeRecord]) -> Books:
                 sums["settled"] += state.paid
             case DeadLettered():
                 sums["dead"] += charge.amount
+            case Forgiven():
+                sums["forgiven"] += charge.amount
+    for into, amount in parts.items():
+        if amounts.get(into) != amount:
+            raise BrokenLaw("L6", f"{amount} were merged into {into} of {amounts.get(into)}")
     books = Books(**{name: neuron(amount) for name, amount in sums.items()})
     if books.difference != 0:
         raise BrokenLaw("L6", f"{books.difference} neuron of charges are in no column: {books}")

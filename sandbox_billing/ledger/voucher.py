@@ -7,6 +7,8 @@ A charge and what becomes of it.
                    -> dead-lettered   a human must look
     parked -> signed again, the same nonce, fee and hash (L5)
     void: signed -> open, only on proof that the nonce can never settle
+    open -> merged        it is collected as a part of another charge (ledger.merging)
+    open, dead-lettered -> forgiven   written off: nobody collects it any more (Q-6)
 
 Whether a signed voucher is sent, unknown or mined is a fact about its batch.
 """
@@ -121,7 +123,30 @@ class DeadLettered:
     reason: str
 
 
-ChargeState: TypeAlias = Open | Signed | Parked | Paid | Partial | DeadLettered
+@frozen
+class Merged:
+    """Final: the charge C{into} collects it together with its neighbours."""
+
+    into: ChargeId
+
+
+@frozen(kw_only=True)
+class Forgiven:
+    """
+    Final: an operator's decision that nobody pays this any more.
+
+    @ivar seal: What was signed, of a dead letter; None when nothing was.
+    @ivar reason: For the books.
+    @ivar by: Who decided.
+    """
+
+    seal: Seal | None
+    reason: str
+    by: str
+    at: UnixSeconds
+
+
+ChargeState: TypeAlias = Open | Signed | Parked | Paid | Partial | DeadLettered | Merged | Forgiven
 
 
 @frozen
@@ -134,16 +159,22 @@ class ChargeRecord:
     @property
     def seal(self) -> Seal | None:
         """What was signed, once it was."""
-        return None if isinstance(self.state, Open) else self.state.seal
+        return None if isinstance(self.state, Open | Merged) else self.state.seal
 
     def become(self, state: ChargeState) -> ChargeRecord:
         """
         The record in its next state.
 
-        @raise BrokenLaw: The seal would change (L5), or a final state would.
+        @raise BrokenLaw: The seal would change (L5), or a final state would; or what may
+            still be collected as it is would be merged or forgiven (L6).
         """
-        if isinstance(self.state, Paid | Partial):
+        if isinstance(self.state, Paid | Partial | Merged | Forgiven):
             raise BrokenLaw("L5", f"charge {self.charge.id} is final and cannot become {state!r}")
+        if isinstance(state, Merged) and not isinstance(self.state, Open):
+            raise BrokenLaw("L6", f"charge {self.charge.id} is not open and cannot be merged")
+        if isinstance(state, Forgiven) and not isinstance(self.state, Open | DeadLettered):
+            # Anybody who has the voucher might still submit it.
+            raise BrokenLaw("L6", f"charge {self.charge.id} is signed and cannot be forgiven")
         mine, theirs = self.seal, ChargeRecord(self.charge, state).seal
         if mine is not None and theirs is None:
             raise BrokenLaw("L5", f"charge {self.charge.id} would forget what was signed")

@@ -265,8 +265,8 @@ class RefusalTests(SynchronousTestCase):
     def test_unknown_alternative(self) -> None:
         """A state that this daemon does not know is refused."""
         document = json.loads(encode(ChargeRecord(charge("c", 1))))
-        document["state"] = {"is": "Forgiven"}
-        self.assertIn("unknown alternative 'Forgiven'", self.refused(ChargeRecord, document))
+        document["state"] = {"is": "Stolen"}
+        self.assertIn("unknown alternative 'Stolen'", self.refused(ChargeRecord, document))
 
     def test_null(self) -> None:
         """Null stands only where nothing may stand."""

@@ -19,6 +19,7 @@ from sandbox_billing.ledger.laws import (
     l6_books,
     l7_covered,
     l12_fair,
+    standing,
 )
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.settlement import (
@@ -40,6 +41,8 @@ from sandbox_billing.ledger.voucher import (
     ChargeRecord,
     ChargeState,
     DeadLettered,
+    Forgiven,
+    Merged,
     Open,
     Paid,
     Parked,
@@ -149,19 +152,21 @@ class BooksTests(SynchronousTestCase):
     def books(self, *records: ChargeRecord) -> dict[str, int]:
         """The columns that are not empty."""
         found = l6_books(records)
-        columns = ("charged", "settled", "pending", "parked", "debt", "dead")
+        columns = ("charged", "settled", "pending", "parked", "debt", "dead", "forgiven")
         return {name: getattr(found, name) for name in columns if getattr(found, name)}
 
     def test_columns(self) -> None:
         """Each state is counted in its one column."""
         paid = Paid(seal=SEAL, transaction="0x1", block=1)
         dead = DeadLettered(seal=None, reason="odd")
+        waived = Forgiven(seal=None, reason="odd", by="me", at=UnixSeconds(1))
         for state, column in (
             (Open(), "pending"),
             (Signed(SEAL), "pending"),
             (Parked(SEAL), "parked"),
             (paid, "settled"),
             (dead, "dead"),
+            (waived, "forgiven"),
         ):
             with self.subTest(state=state):
                 self.assertEqual({"charged": 10, column: 10}, self.books(of(state)))
@@ -174,6 +179,32 @@ class BooksTests(SynchronousTestCase):
         )
         paid = of(Paid(seal=SEAL, transaction="0x2", block=2), 6, debt=True)
         self.assertEqual({"charged": 10, "settled": 10}, self.books(of(self.partial), paid))
+
+    def test_forgiven_debt(self) -> None:
+        """A debt that was written off is in a column of its own: nobody pays it twice."""
+        waived = Forgiven(seal=None, reason="goodwill", by="me", at=UnixSeconds(1))
+        self.assertEqual(
+            {"charged": 10, "settled": 4, "forgiven": 6},
+            self.books(of(self.partial), of(waived, 6, debt=True)),
+        )
+
+    def test_merged(self) -> None:
+        """What was merged is counted once, where it is collected."""
+        whole = charge("w", 17)
+        parts = [ChargeRecord(charge(f"c-{n}", n), Merged(whole.id)) for n in (7, 10)]
+        self.assertEqual({"charged": 17, "pending": 17}, self.books(*parts, ChargeRecord(whole)))
+        self.assertEqual([whole], list(standing([*parts, ChargeRecord(whole)])))
+
+    def test_merged_into_less(self) -> None:
+        """A part that its whole does not collect, or a whole that is nowhere, breaks the law."""
+        whole = charge("w", 17)
+        parts = [ChargeRecord(charge(f"c-{n}", n), Merged(whole.id)) for n in (7, 10)]
+        for records in (
+            parts,
+            [*parts, ChargeRecord(charge("w", 16))],
+            [parts[0], ChargeRecord(whole)],
+        ):
+            self.assertEqual("L6", self.assertRaises(BrokenLaw, l6_books, records).law)
 
     def test_nothing(self) -> None:
         """Empty books are good books."""

@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.errors import BrokenLaw
-from sandbox_billing.ledger.money import Neuron
+from sandbox_billing.ledger.identity import merged_charge_id
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.voucher import (
     Charge,
     ChargeKind,
     ChargeRecord,
     ChargeState,
     DeadLettered,
+    Forgiven,
+    Merged,
     Open,
     Paid,
     Parked,
@@ -108,8 +111,32 @@ class BecomeTests(SynchronousTestCase):
     @given(charge_records())
     def test_same_again(self, record: ChargeRecord) -> None:
         """Becoming what it is changes nothing, unless that is final."""
-        if not isinstance(record.state, Paid | Partial):
+        if not isinstance(record.state, Paid | Partial | Merged | Forgiven):
             self.assertEqual(record, record.become(record.state))
+
+    @given(charge_records())
+    def test_merged(self, record: ChargeRecord) -> None:
+        """What is open may be merged, nothing else; and nothing comes after it."""
+        merged = Merged(merged_charge_id(record.charge.id, record.charge.period_end))
+        if isinstance(record.state, Open):
+            after = record.become(merged)
+            self.assertEqual((merged, None), (after.state, after.seal))
+            for later in (Open(), merged):
+                self._refused(after, later)
+        else:
+            self.assertIn(self.assertRaises(BrokenLaw, record.become, merged).law, ("L5", "L6"))
+
+    @given(charge_records())
+    def test_forgiven(self, record: ChargeRecord) -> None:
+        """What nobody can submit may be forgiven, with what was signed for it kept; once."""
+        forgiven = Forgiven(seal=record.seal, reason="waived", by="me", at=UnixSeconds(7))
+        if isinstance(record.state, Open | DeadLettered):
+            after = record.become(forgiven)
+            self.assertEqual(record.seal, after.seal)
+            for later in (Open(), forgiven):
+                self._refused(after, later)
+        else:
+            self.assertIn(self.assertRaises(BrokenLaw, record.become, forgiven).law, ("L5", "L6"))
 
     def _refused(self, record: ChargeRecord, state: ChargeState) -> None:
         why = self.assertRaises(BrokenLaw, record.become, state)

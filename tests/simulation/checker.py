@@ -20,7 +20,7 @@ from sandbox_billing.ledger._codec import decode
 from sandbox_billing.ledger.batch import Batch
 from sandbox_billing.ledger.hold import UNDO, Intent, charge_field, hold_field, session_field
 from sandbox_billing.ledger.identity import Address, ChargeId
-from sandbox_billing.ledger.laws import l2_disjoint, l5_rising, l6_books
+from sandbox_billing.ledger.laws import l2_disjoint, l5_rising, l6_books, standing
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL, REFERENCE_LABEL
 from sandbox_billing.ledger.voucher import (
     ChargeKind,
@@ -133,7 +133,7 @@ def _l1(world: World, books: StoredBooks) -> Iterator[str]:
 
 def _l2(world: World, books: StoredBooks) -> Iterator[str]:
     try:
-        l2_disjoint(record.charge for record in books.charges.values())
+        l2_disjoint(standing(books.charges.values()))
     except BrokenLaw as why:
         yield str(why)
 

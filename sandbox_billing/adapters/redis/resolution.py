@@ -16,6 +16,8 @@ from sandbox_billing.ledger.batch import Batch
 from sandbox_billing.ledger.voucher import (
     ChargeKind,
     DeadLettered,
+    Forgiven,
+    Merged,
     Open,
     Paid,
     Parked,
@@ -101,5 +103,7 @@ def _rule(draft: Draft, ruling: Ruling, now: int) -> None:
             again = keys.first if charge.kind is ChargeKind.DEBT else keys.charges
             draft.write("ZADD", again(charge.owner), ruling.retry_at, charge.id)
             draft.offer(charge.owner, ruling.retry_at)
+        case Merged() | Forgiven():
+            raise BrokenLaw("L6", f"no batch makes of {charge.id} a {ruling.after.state}")
         case _:
             assert_never(ruling.after.state)

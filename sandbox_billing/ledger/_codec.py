@@ -14,7 +14,7 @@ from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from attrs import fields, has
+from attrs import Attribute, fields, has
 
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import Address, Nonce
@@ -111,11 +111,17 @@ def _read(hint: Any, stored: Any) -> Any:
         unknown = set(stored) - {a.name for a in fields(hint)}
         if unknown:
             raise ValueError(f"unknown fields {sorted(unknown)}")
-        return hint(**{a.name: _read(hints[a.name], stored[a.name]) for a in fields(hint)})
+        there = [a for a in fields(hint) if a.name in stored or not _added(a)]
+        return hint(**{a.name: _read(hints[a.name], stored[a.name]) for a in there})
     plain = getattr(hint, "__supertype__", hint)
     if type(stored) is not plain:
         raise TypeError(f"{stored!r} is no {plain.__name__}")
     return stored
+
+
+def _added(attribute: Attribute[Any]) -> bool:
+    """Whether forms from before there was this field may lack it; it then has its default."""
+    return bool(attribute.metadata.get("added"))
 
 
 def _read_union(options: tuple[Any, ...], stored: Any) -> Any:

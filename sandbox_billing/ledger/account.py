@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from enum import Enum
+
+from attrs import field, frozen
 
 from sandbox_billing.ledger.identity import Address, Nonce
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.rating import Prices
+
+
+class Behaviour(Enum):
+    """
+    Whether the contract does to money what it should (failures.md, K1 and K2).
+
+    What is not known to be fixed is flawed: then users are protected (D1, D2, D6, D7).
+    """
+
+    FIXED = "fixed"
+    FLAWED = "flawed"
 
 
 @frozen(kw_only=True)
@@ -72,6 +85,7 @@ class Mirror:
         wallets have C{ACK_GRACE_SEC} from then to acknowledge again; None when it never did.
     @ivar leaving_at: When the provider may leave, by the chain's clock; None when it stays.
     @ivar updated_at: When the step to this block was stored, unix seconds by our clock.
+    @ivar behaviour: Of the contract's code at that block.
     """
 
     block: BlockRef
@@ -79,6 +93,7 @@ class Mirror:
     leaving_at: UnixSeconds | None
     version_changed_at: UnixSeconds | None
     updated_at: UnixSeconds
+    behaviour: Behaviour = field(default=Behaviour.FLAWED, metadata={"added": True})
 
 
 @frozen(kw_only=True)

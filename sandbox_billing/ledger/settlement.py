@@ -8,15 +8,22 @@ says why nothing moved (design.md, section 4.6).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from attrs import evolve, frozen
 
 from sandbox_billing.errors import BrokenLaw
-from sandbox_billing.ledger.account import Account, Settlement
-from sandbox_billing.ledger.identity import ChargeId, Nonce, debt_charge_id
-from sandbox_billing.ledger.money import Neuron, UnixSeconds
+from sandbox_billing.ledger.account import Account, Behaviour, Settlement
+from sandbox_billing.ledger.deployed import Purse, plan_flawed
+from sandbox_billing.ledger.identity import (
+    ChargeId,
+    Nonce,
+    debt_charge_id,
+    debt_number,
+    rest_charge_id,
+)
+from sandbox_billing.ledger.money import Neuron, UnixSeconds, neuron
 from sandbox_billing.ledger.voucher import (
     Charge,
     ChargeKind,
@@ -34,6 +41,8 @@ from sandbox_billing.ledger.voucher import (
 SUCCESS, INSUFFICIENT_BALANCE, PROVIDER_MISMATCH = 0, 1, 2
 NOT_ACKNOWLEDGED, INVALID_NONCE, INVALID_SIGNATURE = 3, 4, 5
 
+NOTHING = neuron(0)
+
 
 @frozen(kw_only=True)
 class WalletQueue:
@@ -43,11 +52,18 @@ class WalletQueue:
     @ivar account: As mirrored.
     @ivar records: Ripe charges: open, signed or parked; in arrival order.
     @ivar last_nonce: The highest of what the chain and our store know.
+    @ivar behaviour: Of the contract.
+    @ivar newest: The account in the newest block.  On a flawed contract it may hold back
+        what C{account} would let out, never the other way round.
+    @ivar accepted_loss: neuron of a refund that the operator accepts to be lost (K1).
     """
 
     account: Account
     records: tuple[ChargeRecord, ...]
     last_nonce: Nonce
+    behaviour: Behaviour = Behaviour.FIXED
+    newest: Account | None = None
+    accepted_loss: Neuron = NOTHING
 
 
 @frozen
@@ -56,11 +72,13 @@ class Line:
     A charge with the nonce it goes out under.
 
     @ivar fresh: Whether the nonce is new; otherwise the charge is sealed already.
+    @ivar fee: For which part of the charge's amount it goes out; None: for all of it.
     """
 
     record: ChargeRecord
     nonce: Nonce
     fresh: bool
+    fee: Neuron | None = None
 
 
 def _order(record: ChargeRecord) -> tuple[int, int, int]:
@@ -75,27 +93,45 @@ def plan_wallet(queue: WalletQueue, limit: int) -> tuple[Line, ...]:
     """
     The lines of one wallet for the next batch.
 
-    Running balance: the first charge that does not fit goes out whole, so that the
-    chain records paid and owed, and nothing after it.  With nothing left nothing goes
-    out.  Without an acknowledgement nothing does either: a refused voucher is public.
+    On our contract by a running balance: the first charge that does not fit goes out whole,
+    so that the chain records paid and owed, and nothing after it.  With nothing left
+    nothing goes out.  On a flawed one by L{ledger.deployed.plan_flawed}.  Without an
+    acknowledgement nothing does either: a refused voucher is public.
 
     @param limit: How many lines there is room for.
     """
     if not queue.account.acknowledged:
         return ()
-    left: int = queue.account.collectable
+    records = sorted(queue.records, key=_order)
+    if queue.behaviour is Behaviour.FIXED:
+        chosen = [(record, record.charge.amount) for record in _covered(queue, records[:limit])]
+    else:
+        accounts = [queue.account] if queue.newest is None else [queue.account, queue.newest]
+        if not all(account.acknowledged for account in accounts):
+            return ()
+        purses = [Purse.of(account) for account in accounts]
+        sendable = plan_flawed(purses, records, limit, queue.accepted_loss)
+        chosen = [(each.record, each.fee) for each in sendable]
     nonce = max([queue.last_nonce, *(r.seal.nonce for r in queue.records if r.seal is not None)])
     lines: list[Line] = []
-    for record in sorted(queue.records, key=_order)[:limit]:
-        if left <= 0:
-            break
+    for record, fee in chosen:
+        part = fee if fee < record.charge.amount else None
         if record.seal is None:
             nonce = Nonce(nonce + 1)
-            lines.append(Line(record, nonce, fresh=True))
+            lines.append(Line(record, nonce, fresh=True, fee=part))
         else:
             lines.append(Line(record, record.seal.nonce, fresh=False))
-        left -= record.charge.amount
     return tuple(lines)
+
+
+def _covered(queue: WalletQueue, records: Sequence[ChargeRecord]) -> Iterator[ChargeRecord]:
+    """What the balance and the pending refund cover, and the first that they do not."""
+    left: int = queue.account.collectable
+    for record in records:
+        if left <= 0:
+            return
+        yield record
+        left -= record.charge.amount
 
 
 def plan(queues: Sequence[WalletQueue], batch_max: int) -> tuple[Line, ...]:
@@ -229,10 +265,30 @@ def debt_of(charge: Charge, owed: Neuron, now: UnixSeconds) -> Charge:
     """
     The charge that collects what another left owed: same period, no units (wire.md §2).
     """
-    _, _, number = charge.id.partition(":debt:")
+    return _owed(charge, debt_charge_id(charge.id, debt_number(charge.id) + 1), owed, now)
+
+
+def split(
+    record: ChargeRecord, fee: Neuron, nonce: Nonce, now: UnixSeconds
+) -> tuple[ChargeRecord, Charge]:
+    """
+    A charge cut down to what can be collected, and its rest, a debt (D2).
+
+    @param fee: neuron of the part, which keeps id, period and units.
+    @param nonce: The one it is about to be signed under.
+    @raise BrokenLaw: It is signed already, or there is no rest.
+    """
+    charge = record.charge
+    if record.seal is not None or not 0 < fee < charge.amount:
+        raise BrokenLaw("L5", f"charge {charge.id} of {charge.amount} cannot be cut to {fee}")
+    rest = _owed(charge, rest_charge_id(charge.id, nonce), Neuron(charge.amount - fee), now)
+    return evolve(record, charge=evolve(charge, amount=fee)), rest
+
+
+def _owed(charge: Charge, id_: ChargeId, owed: Neuron, now: UnixSeconds) -> Charge:
     return evolve(
         charge,
-        id=debt_charge_id(charge.id, int(number or 0) + 1),
+        id=id_,
         kind=ChargeKind.DEBT,
         units=0,
         amount=owed,

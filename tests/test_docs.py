@@ -14,6 +14,7 @@ from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from docs import contract_tables
 from sandbox_billing.adapters.chain.artifacts import load
 from sandbox_billing.configuration import (
     LATER,
@@ -251,6 +252,13 @@ class ReferencesTests(SynchronousTestCase):
 
 class ContractPageTests(SynchronousTestCase):
     """C{docs/contract.md} against the compiled contract."""
+
+    def test_tables(self) -> None:
+        """Gas and flaws are what was measured and what is tried."""
+        page = (DOCS / "contract.md").read_text("utf-8")
+        self.assertEqual(page, contract_tables.written(page))
+        self.assertIn("| `refund-trimmed` | K1 |", page)
+        self.assertIn("| 50 | one user | 18,004 |", page)
 
     def test_complete(self) -> None:
         """Every function, event and error of the ABI is on the page."""

@@ -26,6 +26,7 @@ from sandbox_billing.errors import Refused, Transient
 from sandbox_billing.ledger.account import Account, BlockRef, Mirror, ServiceRecord, Settlement
 from sandbox_billing.ledger.backlog import Claim, Pause
 from sandbox_billing.ledger.batch import Attempt, Batch
+from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.hold import Exposure, Intent
 from sandbox_billing.ledger.identity import (
     Address,
@@ -481,7 +482,20 @@ class IVoucherQueue(Interface):
         """All unresolved batches, oldest first."""
 
     async def batch_records(batch: Batch) -> tuple[Stored[ChargeRecord], ...]:
-        """The charges of a batch, in its order."""
+        """
+        The charges of a batch, in its order.
+
+        @raise BadInput: The stored form of one cannot be read.
+        """
+
+    async def expel(batch: Stored[Batch]) -> Stored[Batch]:
+        """
+        Take the charges that cannot be read out of a batch; they become dead letters.
+
+        What was sent stays sent: what became of them is a human's to find out.
+
+        @raise Stale: The batch is no longer as it was read.
+        """
 
     async def shrink(batch: Stored[Batch], keep: int) -> Stored[Batch]:
         """
@@ -539,6 +553,23 @@ class IVoucherQueue(Interface):
 
         @param block: The block its outcome was read at.
         @raise Stale: The batch is gone, or a wallet in C{blocked} opened something meanwhile.
+        """
+
+
+class IDeadLetters(Interface):
+    """
+    What a human must look at beside dead-lettered charges: stored forms that cannot be read,
+    outcomes that changed, wallets whose books are behind the chain.
+    """
+
+    async def letters() -> tuple[DeadLetter, ...]:
+        """All of them, oldest first."""
+
+    async def dismiss(letter: DeadLetter) -> None:
+        """
+        A human has looked at it: a door fact; one that is gone is dismissed.
+
+        @raise Stale: It is another by now.
         """
 
 

@@ -39,7 +39,7 @@ from sandbox_billing.services.gas_account import GasAccount
 from sandbox_billing.services.generator import Generator
 from sandbox_billing.services.intake import Intake
 from sandbox_billing.services.policy import Policy
-from sandbox_billing.services.readiness import Readiness
+from sandbox_billing.services.readiness import LetterWatch, Readiness
 from sandbox_billing.services.reconciler import Reconciler
 from sandbox_billing.services.repricer import Repricer
 from sandbox_billing.services.resolver import Resolver
@@ -47,6 +47,7 @@ from sandbox_billing.services.settler import Settler
 from sandbox_billing.services.stopper import Stopper
 from sandbox_billing.services.treasurer import Treasurer
 from sandbox_billing.services.watcher import Watcher
+from sandbox_billing.services.witness import Witness
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web.root import FrontDesk, make_root
 from sandbox_billing.web.terms import Terms
@@ -54,6 +55,9 @@ from sandbox_billing.web.terms import Terms
 
 TURN_SECONDS = 1.0
 """Between the turns of services whose delay a user would notice."""
+
+LETTERS_SECONDS = 5.0
+"""Between two looks at what a human has to look at."""
 
 
 @frozen(kw_only=True)
@@ -94,6 +98,7 @@ class Work:
     settler: Settler
     treasurer: Treasurer
     stopper: Stopper
+    letters: LetterWatch
 
     def services(
         self,
@@ -113,12 +118,14 @@ class Work:
             ("settler", self.settler.turn, TURN_SECONDS),
             ("treasurer", self.treasurer.turn, TURN_SECONDS),
             ("stopper", self.stopper.turn, TURN_SECONDS),
+            ("letters", self.letters.turn, LETTERS_SECONDS),
         ):
             periodic = Periodic(name, turn, seconds, clock, on_lease_lost)
             periodic.setServiceParent(work)  # type: ignore[no-untyped-call]
             readiness.asked[name] = lambda periodic=periodic: (  # type: ignore[misc]
                 periodic.trouble
             )
+        readiness.asked["dead letters"] = self.letters.trouble
         return work
 
 
@@ -145,13 +152,17 @@ def make_work(parts: Parts) -> Work:
     resolver = Resolver(
         queue=journal.queue,
         funds=journal.funds,
-        history=journal.history,
         chain=chain,
-        archive=archive,
+        witness=Witness(
+            history=journal.history,
+            chain=chain,
+            archive=archive,
+            signer=signer,
+            domain=domain,
+            policy=policy,
+        ),
         signer=signer,
-        domain=domain,
         wall=wall,
-        policy=policy,
     )
     return Work(
         watcher=Watcher(
@@ -208,6 +219,7 @@ def make_work(parts: Parts) -> Work:
             wall=wall,
             policy=policy,
         ),
+        letters=LetterWatch(letters=journal.letters),
     )
 
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from attrs import define, field
 from zope.interface import implementer
 
-from sandbox_billing.interfaces import DoorState, IDoors, IReadiness, IWallClock
+from sandbox_billing.interfaces import DoorState, IDeadLetters, IDoors, IReadiness, IWallClock
 from sandbox_billing.ledger.backlog import overdue
+from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.services.policy import Policy
 
@@ -79,6 +80,27 @@ class DoorWatch:
         ):
             return None
         return f"the oldest charge that could be settled is {age} s old: nothing new is let in"
+
+
+@define(eq=False, kw_only=True)
+class LetterWatch:
+    """Whether a human has to look at something."""
+
+    letters: IDeadLetters
+    _found: tuple[DeadLetter, ...] = field(default=(), init=False)
+
+    async def turn(self) -> None:
+        """Look at them; what the store raises is the store's trouble."""
+        self._found = await self.letters.letters()
+
+    def trouble(self) -> str | None:
+        """The oldest of them, and how many there are."""
+        if not self._found:
+            return None
+        oldest = self._found[0]
+        return (
+            f"{len(self._found)} need a human, first {oldest.kind} {oldest.name}: {oldest.reason}"
+        )
 
 
 @define(eq=False, kw_only=True)

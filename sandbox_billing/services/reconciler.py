@@ -10,7 +10,7 @@ from __future__ import annotations
 from attrs import define, field
 from twisted.logger import Logger
 
-from sandbox_billing.errors import BrokenLaw, Refused, Transient, UnknownOutcome
+from sandbox_billing.errors import BadInput, BrokenLaw, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
     IChainMirror,
     IDoors,
@@ -86,7 +86,7 @@ class Reconciler:
             except Stale:
                 # A request or a stop order was quicker; the next sweep compares again.
                 self._log.debug("skipped {change}: it moved meanwhile", change=change)
-            except (Refused, UnknownOutcome, Transient) as why:
+            except (Refused, UnknownOutcome, Transient, BadInput) as why:
                 self._log.warn("could not do {change}: {why}", change=change, why=str(why))
             except BrokenLaw as why:
                 # One sandbox's; the others are nobody's to hold up.

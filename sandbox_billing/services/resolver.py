@@ -8,19 +8,15 @@ the parent block (design.md §4.6).  The rules themselves are C{ledger.settlemen
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
-
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from twisted.logger import Logger
 
-from sandbox_billing.errors import BadInput, BrokenLaw, Transient
+from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.interfaces import (
     BlockedWallet,
     Happenings,
     IChain,
     IFunds,
-    IHistory,
     ISigner,
     IVoucherQueue,
     IWallClock,
@@ -28,12 +24,11 @@ from sandbox_billing.interfaces import (
     Ruling,
     Stored,
 )
-from sandbox_billing.ledger.account import Account, BlockRef, Settlement
+from sandbox_billing.ledger.account import BlockRef
 from sandbox_billing.ledger.batch import Batch
 from sandbox_billing.ledger.hold import QUARANTINED
-from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Nonce
+from sandbox_billing.ledger.identity import Address, BatchId
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.proof import Contradiction, Lost, NoProof, find
 from sandbox_billing.ledger.settlement import (
     INVALID_SIGNATURE,
     PROVIDER_MISMATCH,
@@ -53,10 +48,8 @@ from sandbox_billing.ledger.voucher import (
     Parked,
     Partial,
 )
-from sandbox_billing.services.evidence import Archive, NotYet
-from sandbox_billing.services.policy import Policy
-from sandbox_billing.services.sealing import verifies, voucher_lines
-from sandbox_billing.signing.eip712 import EIP712Domain
+from sandbox_billing.services.evidence import NotYet
+from sandbox_billing.services.witness import Witness
 
 
 RETRY_SECONDS = 30
@@ -65,29 +58,22 @@ RETRY_SECONDS = 30
 PROOF_SECONDS, PROOF_SECONDS_AT_MOST = 5, 300
 """How long a batch waits before more is read for its proof; doubled each time."""
 
-PAGE = 200
-
-Settled: TypeAlias = Mapping[tuple[Address, int], Settlement]
-
 
 @frozen(kw_only=True)
 class Resolver:
     """
     Part of the watcher: the only one who ends a batch.
 
-    @ivar archive: Reads what the newest blocks do not explain.
+    @ivar witness: Gathers what is known of each voucher.
     @ivar _waiting: Batches that wait for a proof: how often they did, and until when.
     """
 
     queue: IVoucherQueue
     funds: IFunds
-    history: IHistory
     chain: IChain
-    archive: Archive
+    witness: Witness
     signer: ISigner
-    domain: EIP712Domain
     wall: IWallClock
-    policy: Policy
     _waiting: dict[BatchId, tuple[int, UnixSeconds]] = field(factory=dict, init=False)
     _log = Logger()
 
@@ -112,11 +98,16 @@ class Resolver:
                     await self._resolve(batch, receipt, block, happened)
                 except NotYet as why:
                     self._wait(batch.value, why)
-                except (BrokenLaw, BadInput) as why:
+                except BadInput as why:
+                    # The rest of it is resolved on the next turn.
+                    await self.queue.expel(batch)
+                    self._log.critical("batch {batch}: {why}", batch=batch.value.id, why=str(why))
+                    broken.append(BrokenLaw("L6", str(why)))
+                except BrokenLaw as why:
                     self._log.critical(
                         "batch {batch} breaks a law: {why}", batch=batch.value.id, why=str(why)
                     )
-                    broken.append(why if isinstance(why, BrokenLaw) else BrokenLaw("L6", str(why)))
+                    broken.append(why)
         return tuple(broken)
 
     def _wait(self, batch: Batch, why: NotYet) -> None:
@@ -153,8 +144,9 @@ class Resolver:
     ) -> None:
         records = await self.queue.batch_records(batch.value)
         accounts = await self.chain.accounts(batch.value.wallets, block)
-        evidence = await self._evidence([r.value for r in records], receipt, accounts, happened)
-        evidence, doubts = await self._proven(evidence, accounts, block)
+        evidence, doubts = await self.witness.evidence(
+            [r.value for r in records], receipt, accounts, happened, block
+        )
         now = self.wall.now()
         rulings = []
         for stored, proof in zip(records, evidence, strict=True):
@@ -182,133 +174,6 @@ class Resolver:
             gas=receipt.gas_used,
             transaction=receipt.transaction,
         )
-
-    async def _evidence(
-        self,
-        records: Sequence[ChargeRecord],
-        receipt: Receipt,
-        accounts: Sequence[Account],
-        happened: Happenings,
-    ) -> list[Evidence]:
-        """@param accounts: At the confirmed block: a nonce that is free there was never used."""
-        last = {account.wallet: account.last_nonce for account in accounts}
-        settled = await self._settled(records, receipt, happened, last)
-        refused: Sequence[int | None] = [None] * len(records)
-        ours = True
-        if any(key(r) not in settled for r in records):
-            refused, ours = await self._reasons(records, receipt.block)
-        return [
-            Evidence(
-                record=record,
-                settled=settled.get(key(record)),
-                last_nonce=last[record.charge.owner],
-                refusal=reason,
-                signer_is_ours=ours,
-                verifies_locally=verifies(self.domain, record, self.signer.address),
-            )
-            for record, reason in zip(records, refused, strict=True)
-        ]
-
-    async def _reasons(
-        self, records: Sequence[ChargeRecord], at: BlockRef
-    ) -> tuple[Sequence[int | None], bool]:
-        """
-        Why nothing moved, and whether our key was the registered signer then.
-
-        A node that has forgotten that state must not hold the mirror up: without a reason
-        the vouchers are offered again, and a reason never changes an amount.
-        """
-        try:
-            parent = await self.chain.block(at.number - 1)
-            refused = await self.chain.refusals(voucher_lines(records), parent)
-            service = await self.chain.service(self.policy.provider, at)
-        except Transient as why:
-            self._log.warn(
-                "no node can replay block {number}: {why}", number=at.number, why=str(why)
-            )
-            return [None] * len(records), True
-        return refused, service is not None and service.signer == self.signer.address
-
-    async def _settled(
-        self,
-        records: Sequence[ChargeRecord],
-        receipt: Receipt,
-        happened: Happenings,
-        last: Mapping[Address, Nonce],
-    ) -> Settled:
-        """
-        The events of these vouchers: of this step, of the receipt's block, and, for a
-        nonce that was used elsewhere, of all history (K8, S4).
-
-        @param last: The contract's, at the confirmed block.
-        """
-        block = receipt.block.number
-        here = await self.chain.happenings(block, block)
-        found: dict[tuple[Address, int], Settlement] = {
-            (s.user, s.nonce): s for s in (*happened.settlements, *here.settlements)
-        }
-        used = [r for r in records if key(r) not in found and key(r)[1] <= last[r.charge.owner]]
-        for wallet in {r.charge.owner for r in used}:
-            old = await self._old(wallet)
-            for record in used:
-                event = old.get(record.seal.nonce) if record.seal is not None else None
-                if (
-                    event is not None
-                    and record.charge.owner == wallet
-                    and await self._stands(event)
-                ):
-                    found[key(record)] = event
-        return found
-
-    async def _old(self, wallet: Address) -> Mapping[int, Settlement]:
-        """A wallet's stored settlements by nonce, the latest of each."""
-        found: dict[int, Settlement] = {}
-        page, more = 0, True
-        while more:
-            _total, old = await self.history.settlements(
-                wallet, since=UnixSeconds(0), page=page, page_size=PAGE
-            )
-            found.update({s.nonce: s for s in old})
-            page, more = page + 1, len(old) == PAGE
-        return found
-
-    async def _stands(self, event: Settlement) -> bool:
-        """Whether a stored event is still in its block: what was replaced is history, too."""
-        there = await self.chain.happenings(event.block, event.block)
-        return event in there.settlements
-
-    async def _proven(
-        self, evidence: Sequence[Evidence], accounts: Sequence[Account], block: BlockRef
-    ) -> tuple[list[Evidence], dict[ChargeId, str]]:
-        """
-        For nonces that are used without an event: all of their wallets' history.
-
-        @return: The evidence with what was found, and what contradicts itself.
-        @raise NotYet: Nothing can be proven now.
-        """
-        by_wallet = {account.wallet: account for account in accounts}
-        found: list[Evidence] = []
-        doubts: dict[ChargeId, str] = {}
-        for proof in evidence:
-            nonce = _unexplained(proof)
-            if nonce is None:
-                found.append(proof)
-                continue
-            charge = proof.record.charge
-            history = await self.archive.history(charge.owner, block)
-            match find(nonce, history, by_wallet[charge.owner]):
-                case Settlement() as settled:
-                    proof = evolve(proof, settled=settled)
-                case Lost():
-                    proof = evolve(proof, nonce_proven_lost=True)
-                case NoProof(reason):
-                    raise NotYet(f"nonce {nonce} of {charge.owner}: {reason}")
-                case Contradiction(reason):
-                    doubts[charge.id] = reason
-            found.append(proof)
-        for proof in evidence:
-            self.archive.forget(proof.record.charge.owner)
-        return found, doubts
 
     def _rule(
         self, stored: Stored[ChargeRecord], proof: Evidence, now: UnixSeconds, doubt: str | None
@@ -371,14 +236,6 @@ def _dead(record: ChargeRecord, reason: str) -> ChargeRecord:
     return record.become(DeadLettered(seal=record.seal, reason=reason))
 
 
-def _unexplained(proof: Evidence) -> Nonce | None:
-    """A nonce that is used and has no event."""
-    seal = proof.record.seal
-    if seal is None or proof.settled is not None or proof.last_nonce < seal.nonce:
-        return None
-    return seal.nonce
-
-
 def _of_earlier_key(proof: Evidence) -> bool:
     """
     Whether a voucher was refused because the signer was changed while it was in flight:
@@ -388,10 +245,3 @@ def _of_earlier_key(proof: Evidence) -> bool:
     untouched = seal is not None and proof.settled is None and proof.last_nonce < seal.nonce
     refused = proof.refusal in (PROVIDER_MISMATCH, INVALID_SIGNATURE)
     return untouched and refused and proof.signer_is_ours and not proof.verifies_locally
-
-
-def key(record: ChargeRecord) -> tuple[Address, int]:
-    """What a voucher's event is found by."""
-    seal = record.seal
-    assert seal is not None, record
-    return record.charge.owner, seal.nonce

@@ -252,7 +252,10 @@ class Settler:
         """
         try:
             await self._send(batch, account_nonce)
-        except (BrokenLaw, BadInput) as why:
+        except BadInput as why:
+            await self.queue.expel(batch)  # The rest goes out on the next turn.
+            troubles.append(_law(why))
+        except BrokenLaw as why:
             self._log.critical("batch {batch} waits: {why}", batch=batch.value.id, why=str(why))
             troubles.append(_law(why))
         except Refused as why:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from attrs import define, field
 from twisted.logger import Logger
 
-from sandbox_billing.errors import BrokenLaw, Transient
+from sandbox_billing.errors import BadInput, BrokenLaw, Transient
 from sandbox_billing.interfaces import (
     BlockedWallet,
     IChain,
@@ -71,7 +71,12 @@ class Treasurer:
             raise broken
 
     async def _look(self, wallet: Address, mirror: Mirror, now: UnixSeconds) -> None:
-        funds = await self.funds.funds(wallet)
+        try:
+            funds = await self.funds.funds(wallet)
+        except BadInput as why:
+            self._log.critical("{wallet}: {why}", wallet=wallet.hex, why=str(why))
+            self._broken.append(BrokenLaw("L6", str(why)))
+            return
         if funds.account is None:
             stored = await self.doors.mirror()
             assert stored is not None

@@ -119,7 +119,7 @@ class VoidTests(VoidCase):
         world.fund(10**6, BOB)
         self.signed()
         self.burn(1)
-        archive = world.process.work.watcher.resolver.archive
+        archive = world.process.work.watcher.resolver.witness.archive
         asked: list[int] = []
 
         class Unreachable:

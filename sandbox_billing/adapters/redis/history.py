@@ -6,7 +6,9 @@ from attrs import frozen
 from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Read
+from sandbox_billing.adapters.redis.letters import readable, report
 from sandbox_billing.adapters.redis.store import Store, addresses, mapping, text, texts
+from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import IHistory
 from sandbox_billing.ledger._codec import decode
 from sandbox_billing.ledger.account import ServiceRecord, Settlement
@@ -30,7 +32,13 @@ class RedisHistory:
             Read("ZCOUNT", key, (since, "+inf")),
             Read("ZRANGEBYSCORE", key, (since, "+inf", "LIMIT", page * page_size, page_size)),
         )
-        events = [decode(Settlement, member.split(":", 2)[2]) for member in texts(members)]
+        events = []
+        for member in texts(members):
+            try:
+                events.append(decode(Settlement, member.split(":", 2)[-1]))
+            except BadInput as why:
+                # The chain has it still.
+                await report(self.store, "event", f"{wallet}:{member[:19]}", why)
         return int(text(total)), tuple(events)
 
     async def providers(self) -> tuple[ServiceRecord, ...]:
@@ -41,8 +49,9 @@ class RedisHistory:
     async def charges(self, wallet: Address) -> tuple[ChargeRecord, ...]:
         keys = self.store.keys
         (members,) = await self.store.read(Read("ZRANGE", keys.usage(wallet), (0, -1)))
-        named = [keys.charge(ChargeId(charge)) for charge in texts(members)]
-        return tuple(found.value for found in await self.store.present(ChargeRecord, named))
+        named = [(name, keys.charge(ChargeId(name))) for name in texts(members)]
+        found = await readable(self.store, "charge", ChargeRecord, named)
+        return tuple(record.value for record in found)
 
     async def wallets(self) -> tuple[Address, ...]:
         (members,) = await self.store.read(Read("SMEMBERS", self.store.keys.wallets()))

@@ -11,6 +11,7 @@ from sandbox_billing.adapters.redis.doors import RedisDoors
 from sandbox_billing.adapters.redis.history import RedisHistory
 from sandbox_billing.adapters.redis.keys import Keys
 from sandbox_billing.adapters.redis.lease import RedisLease, RedisReplayGuard
+from sandbox_billing.adapters.redis.letters import RedisDeadLetters
 from sandbox_billing.adapters.redis.meter import RedisMeter
 from sandbox_billing.adapters.redis.pause import RedisBacklog, RedisPause
 from sandbox_billing.adapters.redis.queue import RedisVoucherQueue
@@ -43,6 +44,7 @@ class Journal:
     stops: RedisStopOrders
     pause: RedisPause
     backlog: RedisBacklog
+    letters: RedisDeadLetters
 
     @classmethod
     def over(
@@ -78,4 +80,5 @@ class Journal:
             stops=RedisStopOrders(store),
             pause=RedisPause(store),
             backlog=RedisBacklog(store),
+            letters=RedisDeadLetters(store),
         )

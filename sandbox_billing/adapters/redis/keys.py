@@ -100,6 +100,11 @@ class Keys:
         """zset: dead-lettered charges by the time they were."""
         return f"billing:dead:{self.provider}"
 
+    def letters(self) -> str:
+        """hash: what a human must look at beside dead-lettered charges: kind and name to what
+        is wrong, JSON."""
+        return f"billing:letters:{self.provider}"
+
     def nonce(self, wallet: Address) -> str:
         """string: the last voucher nonce given."""
         return f"billing:nonce:{wallet}:{self.provider}"

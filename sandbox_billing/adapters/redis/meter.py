@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from attrs import frozen
 from zope.interface import implementer
 
-from sandbox_billing.adapters.redis.commit import Read
+from sandbox_billing.adapters.redis.commit import Read, Write
+from sandbox_billing.adapters.redis.letters import DAMAGED_SECONDS, readable, report
 from sandbox_billing.adapters.redis.sessions import Sessions
 from sandbox_billing.adapters.redis.store import (
     Store,
@@ -17,6 +18,7 @@ from sandbox_billing.adapters.redis.store import (
     stored,
     texts,
 )
+from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import DueSession, IMeter, SandboxRecord, Stored
 from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Reference, SandboxId
@@ -38,14 +40,19 @@ class RedisMeter:
         (reply,) = await self.store.read(
             Read("ZRANGEBYSCORE", keys.due(), ("-inf", now, "LIMIT", 0, limit))
         )
-        reads = []
-        for sandbox in map(SandboxId, texts(reply)):
+        reads, named = [], texts(reply)
+        for sandbox in map(SandboxId, named):
             reads.append(Read("GET", keys.session(sandbox)))
             reads.append(Read("HGET", keys.seen(), (sandbox,)))
         replies = await self.store.read_many(reads)
         found = []
-        for session_reply, seen_reply in zip(replies[::2], replies[1::2], strict=True):
-            session = stored(Session, session_reply)
+        for name, session_reply, seen_reply in zip(named, replies[::2], replies[1::2], strict=True):
+            try:
+                session = stored(Session, session_reply)
+            except BadInput as why:
+                aside = Write("ZADD", keys.due(), ("XX", now + DAMAGED_SECONDS, name))
+                await report(self.store, "session", name, why, aside)
+                continue
             if session is not None:
                 found.append(DueSession(session, moment(seen_reply)))
         return tuple(found)
@@ -104,14 +111,15 @@ class RedisMeter:
     async def sessions(self) -> tuple[Stored[Session], ...]:
         keys = self.store.keys
         (members,) = await self.store.read(Read("SMEMBERS", keys.sessions()))
-        named = [keys.session(SandboxId(sandbox)) for sandbox in sorted(texts(members))]
-        return await self.store.present(Session, named)
+        named = [(name, keys.session(SandboxId(name))) for name in sorted(texts(members))]
+        return tuple(await readable(self.store, "session", Session, named))
 
     async def intents(self) -> tuple[Intent, ...]:
         keys = self.store.keys
         (members,) = await self.store.read(Read("ZRANGE", keys.intents(), (0, -1)))
-        named = [keys.intent(Reference(reference)) for reference in texts(members)]
-        return tuple(found.value for found in await self.store.present(Intent, named))
+        named = [(name, keys.intent(Reference(name))) for name in texts(members)]
+        found = await readable(self.store, "intent", Intent, named)
+        return tuple(intent.value for intent in found)
 
     async def records(self, sandboxes: Collection[SandboxId]) -> Mapping[SandboxId, SandboxRecord]:
         asked = sorted(set(sandboxes))
@@ -120,7 +128,11 @@ class RedisMeter:
         )
         found = {}
         for sandbox, reply in zip(asked, replies, strict=True):
-            record = sandbox_record(sandbox, mapping(reply))
+            try:
+                record = sandbox_record(sandbox, mapping(reply))
+            except BadInput as why:
+                await report(self.store, "record", sandbox, why)
+                continue
             if record is not None:
                 found[sandbox] = record
         return found

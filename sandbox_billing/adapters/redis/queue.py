@@ -7,11 +7,24 @@ from collections.abc import Sequence
 from attrs import evolve, frozen
 from zope.interface import implementer
 
-from sandbox_billing.adapters.redis.commit import Outcome, Read, absent, field_absent, holds
+from sandbox_billing.adapters.redis.commit import (
+    Outcome,
+    Read,
+    Write,
+    absent,
+    field_absent,
+    holds,
+)
 from sandbox_billing.adapters.redis.draft import NOW, REVISION, Draft, stored_form
+from sandbox_billing.adapters.redis.letters import (
+    DAMAGED_SECONDS,
+    readable,
+    report,
+    write_letter,
+)
 from sandbox_billing.adapters.redis.resolution import resolution
 from sandbox_billing.adapters.redis.store import Store, raw, stored, text, texts
-from sandbox_billing.errors import BrokenLaw
+from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.interfaces import (
     BlockedWallet,
     IVoucherQueue,
@@ -24,6 +37,7 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.ledger.account import Account, BlockRef
 from sandbox_billing.ledger.batch import Attempt, Batch
+from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Nonce
 from sandbox_billing.ledger.laws import l5_rising
@@ -94,8 +108,9 @@ class RedisVoucherQueue:
             Read("GET", keys.blocked(wallet)),
         )
         paused, blocked = flags
-        ids = [ChargeId(name) for name in (*texts(first), *texts(charges))]
-        records = list(await self._records(ids))
+        # One that may be signed holds up its wallet (L5); an open one does not.
+        records = list(await self._records([ChargeId(name) for name in texts(first)]))
+        records += await self._open_records(wallet, [ChargeId(name) for name in texts(charges)])
         # All sealed ones are read, whatever the limit: a nonce above one that still waits
         # would make that one void (L5).
         records.sort(key=_order)
@@ -117,6 +132,26 @@ class RedisVoucherQueue:
         if missing:
             raise BrokenLaw("L6", f"charges have disappeared: {missing}")
         return tuple(record for record in found if record is not None)
+
+    async def _open_records(
+        self, wallet: Address, ids: Sequence[ChargeId]
+    ) -> list[Stored[ChargeRecord]]:
+        """Those that can be read; the others are dead letters, and the wallet goes on."""
+        keys = self.store.keys
+        forms = await self.store.read_many([Read("GET", keys.charge(charge)) for charge in ids])
+        found = []
+        for charge, form in zip(ids, forms, strict=True):
+            try:
+                record = stored(ChargeRecord, form)
+            except BadInput as why:
+                later = self.store.wall.now() + DAMAGED_SECONDS
+                aside = Write("ZADD", keys.charges(wallet), ("XX", later, charge))
+                await report(self.store, "charge", charge, why, aside)
+                continue
+            if record is None:
+                raise BrokenLaw("L6", f"charges have disappeared: {[charge]}")
+            found.append(record)
+        return found
 
     async def rest(self, queue: StoredQueue, until: UnixSeconds) -> None:
         keys, wallet, account = self.store.keys, queue.wallet, queue.account
@@ -191,10 +226,37 @@ class RedisVoucherQueue:
     async def batches(self) -> tuple[Stored[Batch], ...]:
         keys = self.store.keys
         (members,) = await self.store.read(Read("ZRANGE", keys.batches(), (0, -1)))
-        return await self.store.present(Batch, [keys.batch(BatchId(b)) for b in texts(members)])
+        named = [(name, keys.batch(BatchId(name))) for name in texts(members)]
+        return tuple(await readable(self.store, "batch", Batch, named))
 
     async def batch_records(self, batch: Batch) -> tuple[Stored[ChargeRecord], ...]:
         return await self._records(batch.charges)
+
+    async def expel(self, batch: Stored[Batch]) -> Stored[Batch]:
+        keys, now = self.store.keys, self.store.wall.now()
+        reads = [Read("GET", keys.charge(charge)) for charge in batch.value.charges]
+        draft = self.store.draft(f"expel what cannot be read from {batch.value.id}")
+        kept = []
+        for charge, form in zip(
+            batch.value.charges, await self.store.read_many(reads), strict=True
+        ):
+            try:
+                if stored(ChargeRecord, form) is not None:
+                    kept.append(charge)
+                    continue
+                reason = "it has disappeared"
+            except BadInput as why:
+                reason = str(why)
+            draft.expect_stored(keys.charge(charge), raw(form))
+            reason = f"in batch {batch.value.id}: {reason}"
+            write_letter(draft, DeadLetter(kind="charge", name=charge, reason=reason, since=now))
+        after = evolve(batch.value, charges=tuple(kept))
+        key, form = keys.batch(after.id), stored_form(after)
+        draft.expect(holds(key, batch.raw))
+        draft.write("SET", key, form)
+        token = self.store.token.now()
+        await self.store.carry_out(draft.commit(token=token, witness=holds(key, form)))
+        return Stored(after, form)
 
     async def shrink(self, batch: Stored[Batch], keep: int) -> Stored[Batch]:
         _never_sent(batch.value)

@@ -8,7 +8,9 @@ from attrs import frozen
 from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Read, absent, field_is, holds
+from sandbox_billing.adapters.redis.letters import report
 from sandbox_billing.adapters.redis.store import Store, mapping, text, texts
+from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import IStopOrders, StopOrder
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.money import UnixSeconds
@@ -49,7 +51,12 @@ class RedisStopOrders:
             if reason is None or not fields:
                 orders.append(None)
                 continue
-            ordered_at, attempts = int(fields["ordered_at"]), int(fields["attempts"])
+            try:
+                ordered_at, attempts = int(fields["ordered_at"]), int(fields["attempts"])
+            except (KeyError, ValueError) as why:
+                # It is carried out all the same: a stop that comes twice harms nobody.
+                await report(self.store, "stop", sandbox, BadInput(f"damaged: {why!r}"))
+                ordered_at, attempts = 0, 0
             orders.append(StopOrder(sandbox, text(reason), UnixSeconds(ordered_at), attempts))
         return orders
 

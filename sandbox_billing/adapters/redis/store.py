@@ -74,12 +74,14 @@ class Store:
     One keyspace with its names.
 
     @ivar wall: Stamps orders and moments to look again.
+    @ivar reported: Kind and name of what this process found damaged and told of.
     """
 
     keyspace: IKeyspace
     keys: Keys
     wall: IWallClock
     token: Token = field(factory=Token)
+    reported: set[tuple[str, str]] = field(factory=set, init=False)
 
     def draft(self, name: str) -> Draft:
         """A new fact."""
@@ -190,13 +192,16 @@ def sandbox_record(sandbox: SandboxId, fields: dict[str, str]) -> SandboxRecord 
         return None
     if fields.get("v") != "1":
         raise BadInput(f"the record of {sandbox} has version {fields.get('v')}; we read 1")
-    return SandboxRecord(
-        sandbox=sandbox,
-        owner=Address(fields["owner"]),
-        reference=Reference(fields["reference"]),
-        create_charged=fields["create_charged"] == "1",
-        charged_until=UnixSeconds(int(fields["charged_until"])),
-    )
+    try:
+        return SandboxRecord(
+            sandbox=sandbox,
+            owner=Address(fields["owner"]),
+            reference=Reference(fields["reference"]),
+            create_charged=fields["create_charged"] == "1",
+            charged_until=UnixSeconds(int(fields["charged_until"])),
+        )
+    except (KeyError, ValueError) as why:
+        raise BadInput(f"the record of {sandbox} is damaged: {why!r}") from why
 
 
 def addresses(names: Iterable[str]) -> tuple[Address, ...]:

@@ -62,6 +62,12 @@ class Book:
         self.check()
         agree_on_state(self.subject, self.facts)
 
+    def split(self, chain: int) -> None:
+        """From now on it is another chain, with the same history."""
+        self.subject.world.chain = chain
+        self.facts = read(self.subject)
+        agree_on_state(self.subject, self.facts)
+
     def check(self) -> None:
         """L1, by the contract alone."""
         serving = self.subject.state.serving

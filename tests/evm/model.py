@@ -59,10 +59,10 @@ def perform(state: State, message: Message) -> Outcome:
     return Outcome(state=turn.state, returned=returned, events=tuple(turn.events))
 
 
-def preview(state: State, claims: tuple[Claim, ...]) -> tuple[int, ...]:
+def preview(state: State, claims: tuple[Claim, ...], chain: int) -> tuple[int, ...]:
     """What C{previewSettlementResults} answers: as if the sender might submit them all."""
     call = Call(state.serving, "settleFeesWithTEE", (claims,))
-    turn = _Turn(state, Message(call=call, sender=ZERO, value=0, now=0))
+    turn = _Turn(state, Message(call=call, sender=ZERO, value=0, now=0, chain=chain))
     return tuple(turn.settle(claim, may=True) for claim in claims)
 
 
@@ -102,7 +102,7 @@ class _Turn:
 
     def run(self) -> tuple[int, ...] | None:
         call, value = self.message.call, self.message.value
-        functions = _SERVING if call.to == self.state.serving else _BEACON
+        functions = _BEACON if call.to == self.state.beacon else _SERVING
         function = functions.get(call.name)
         if function is None or (value and call.name not in _PAYABLE):
             raise _revert("")
@@ -134,7 +134,7 @@ class _Turn:
         self.state = self.state.pay(self.state.serving, receiver, amount)
         if isinstance(kind, CallsBack):
             for call, value in kind.calls:
-                again = Message(call=call, sender=receiver, value=value, now=self.now)
+                again = evolve(self.message, call=call, sender=receiver, value=value)
                 outcome = perform(self.state, again)
                 self.state = outcome.state
                 self.events.extend(outcome.events)
@@ -142,6 +142,7 @@ class _Turn:
     # --------------------------------------------------------------------- users
 
     def initialize(self, stake: int) -> None:
+        """Neither again through the proxy nor ever on an implementation."""
         raise _revert("InvalidInitialization")
 
     def deposit(self, recipient: bytes, provider: bytes) -> None:
@@ -255,6 +256,11 @@ class _Turn:
         signer = self.state.provider(provider).signer
         return signer != ZERO and self.sender in (provider, signer)
 
+    def signed(self, signature: Signature | None, signer: bytes) -> bool:
+        """K17: by the signer, and for this very chain."""
+        made = signature is not None and (signature.by, signature.chain)
+        return made == (signer, self.message.chain)
+
     def settle_fees(self, claims: tuple[Claim, ...]) -> tuple[int, ...]:
         return tuple(self.settle(claim, may=self.may_submit(claim.provider)) for claim in claims)
 
@@ -264,7 +270,7 @@ class _Turn:
         signer = self.state.provider(provider).signer
         if not self.may_submit(provider):
             raise _revert("NotSubmitter", provider, self.sender)
-        if signature.by != signer:
+        if not self.signed(signature, signer):
             raise _revert("BadBatchSignature", provider)
         signed = [evolve(each, provider=provider, signature=signature) for each in claims]
         return tuple(self.settle(claim, may=True) for claim in signed)
@@ -279,7 +285,7 @@ class _Turn:
             return NOT_ACKNOWLEDGED
         if not account.nonce < claim.nonce <= MAX_NONCE:
             return INVALID_NONCE
-        if claim.signature is None or claim.signature.by != provider.signer:
+        if not self.signed(claim.signature, provider.signer):
             return INVALID_SIGNATURE
         return self.take(claim, account)
 

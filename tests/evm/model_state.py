@@ -19,15 +19,17 @@ ZERO = bytes(20)
 # ----------------------------------------------------------------------- messages
 
 
-@frozen
+@frozen(kw_only=True)
 class Signature:
     """
     @ivar raw: As submitted.
     @ivar by: Whose it is for exactly what it comes with; None if nobody's.
+    @ivar chain: On which chain.
     """
 
     raw: bytes
     by: bytes | None
+    chain: int
 
 
 @frozen(kw_only=True)
@@ -61,12 +63,16 @@ class Call:
 
 @frozen(kw_only=True)
 class Message:
-    """@ivar now: The block's time, unix seconds."""
+    """
+    @ivar now: The block's time, unix seconds.
+    @ivar chain: The chain's id.
+    """
 
     call: Call
     sender: bytes
     value: int
     now: int
+    chain: int
 
 
 @frozen

@@ -13,7 +13,6 @@ from tests.evm.actors import PAIRS, PEOPLE, PROVIDERS, say
 from tests.evm.model import LOCK
 from tests.evm.model_state import State
 from tests.evm.subject import ABI, Broken, Subject
-from tests.evm.world import CHAIN_ID
 
 
 Question = tuple[Any, ...]
@@ -67,8 +66,8 @@ def read(subject: Subject) -> Facts:
     return facts
 
 
-def foretell(state: State) -> Facts:
-    """What L{read} finds, by the model."""
+def foretell(state: State, chain: int) -> Facts:
+    """What L{read} finds on a chain, by the model."""
     facts: dict[Question, Any] = {}
     for user, who in PAIRS:
         account, provider = state.account(user, who), state.provider(who)
@@ -87,7 +86,7 @@ def foretell(state: State) -> Facts:
         facts["providerStakes", who] = provider.stake
         facts["leavingAt", who] = provider.leaving_at
     serving, beacon = state.owners[state.serving], state.owners[state.beacon]
-    domain = EIP712Domain(CHAIN_ID, Address.from_bytes(state.serving))
+    domain = EIP712Domain(chain, Address.from_bytes(state.serving))
     facts["providerStake",] = state.required_stake
     facts["owner",], facts["pendingOwner",] = serving.owner, serving.offered
     facts["domainSeparator",], facts["LOCK_TIME",] = domain.separator, LOCK
@@ -101,7 +100,7 @@ def agree_on_state(subject: Subject, facts: Facts) -> None:
     @raise Broken: Contract and model answer a view differently, or somebody's native money
         is not what the model says.
     """
-    for question, expected in foretell(subject.state).items():
+    for question, expected in foretell(subject.state, subject.world.chain).items():
         if facts[question] != expected:
             name = " ".join(each for each in question if isinstance(each, str))
             who = ", ".join(say(each) for each in question if isinstance(each, bytes))

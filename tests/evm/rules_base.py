@@ -87,9 +87,16 @@ def does(**arguments: Any) -> Callable[[Callable[..., None]], Any]:
                 if len(self.taken) % 10 == 0:
                     self.take_out_earnings()
 
-        return rule(**arguments)(counted)
+        found = rule(**arguments)(counted)
+        found.is_step = True
+        return found
 
     return decorate
+
+
+def rules_of(kind: type[Machine]) -> set[str]:
+    """The names of a machine's rules."""
+    return {name for name in dir(kind) if hasattr(getattr(kind, name), "is_step")}
 
 
 @define

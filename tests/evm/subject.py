@@ -157,11 +157,11 @@ class Subject:
 
     def play(self, call: Call, sender: bytes, value: int = 0) -> Step:
         """
-        Send a call to both.
-
-        @raise Broken: They do not agree on success, revert data, statuses, or events in order.
+        Send a call to both; L{agree} compares.
         """
-        message = Message(call=call, sender=sender, value=value, now=self.world.now)
+        message = Message(
+            call=call, sender=sender, value=value, now=self.world.now, chain=self.world.chain
+        )
         outcome = perform(self.state, message)
         result = self.world.send(sender, call.to, calldata(call), value)
         step = Step(message=message, before=self.state, outcome=outcome, result=result)

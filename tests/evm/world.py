@@ -7,7 +7,7 @@ two where eth-tester takes twenty.  Everything a contract can see is as it is on
 sender, value, time, chain id, code, storage, native balances.
 
 Reads are remembered (L{World.view}): what a view answered stays true until a slot
-that it read is written, so that reading everything after every call costs no more
+that it read is changed, so that reading everything after every call costs no more
 than reading what the call changed, whatever the storage layout is.
 """
 
@@ -44,17 +44,22 @@ Snapshot = tuple[Any, dict[Any, Any], int]
 
 
 class _Clock(ExecutionContext):
-    """A block that can be told the time."""
+    """A block that can be told the time and the chain."""
 
     now = GENESIS
+    chain = CHAIN_ID
 
     @property
     def timestamp(self) -> int:
         return self.now
 
+    @property
+    def chain_id(self) -> int:
+        return self.chain
+
 
 class _State(CancunState):
-    """A state that notes which slots are read and written."""
+    """A state that notes which slots are read and changed."""
 
     def __init__(self, db: AtomicDB, clock: _Clock, root: Hash32) -> None:
         self.read: set[Slot] = set()
@@ -66,7 +71,8 @@ class _State(CancunState):
         return super().get_storage(address, slot, from_journal)
 
     def set_storage(self, address: Address, slot: int, value: int) -> None:
-        self.written.add((address, slot))
+        if super().get_storage(address, slot) != value:
+            self.written.add((address, slot))
         super().set_storage(address, slot, value)
 
 
@@ -101,7 +107,7 @@ class World:
     @classmethod
     def empty(cls) -> World:
         """No code, no money."""
-        db, clock = AtomicDB(MemoryDB()), _clock(GENESIS)
+        db, clock = AtomicDB(MemoryDB()), _clock(GENESIS, CHAIN_ID)
         return cls(db, clock, _State(db, clock, EMPTY_ROOT), {})
 
     def fork(self) -> World:
@@ -111,7 +117,7 @@ class World:
         What was done here must not be taken back afterwards.
         """
         self._state.persist()
-        clock = _clock(self._clock.now)
+        clock = _clock(self._clock.now, self._clock.chain)
         state = _State(self._db, clock, self._state.state_root)
         return World(self._db, clock, state, dict(self._views), self._created)
 
@@ -123,6 +129,16 @@ class World:
     @now.setter
     def now(self, seconds: int) -> None:
         self._clock.now = seconds
+
+    @property
+    def chain(self) -> int:
+        """The chain id."""
+        return self._clock.chain
+
+    @chain.setter
+    def chain(self, number: int) -> None:
+        self._clock.chain = number
+        self._views = {}
 
     def holdings(self, address: bytes) -> int:
         """Native balance, neuron."""
@@ -223,7 +239,7 @@ class World:
         """
         What a view answers, remembered until something that it read changes.
 
-        It must not depend on time, sender or money.
+        It must not depend on time, sender or money; a chain id is forgotten with the chain.
 
         @raise Refused: It failed.
         """
@@ -237,7 +253,7 @@ class World:
         return self._views[key][0]
 
 
-def _clock(now: int) -> _Clock:
+def _clock(now: int, chain: int) -> _Clock:
     clock = _Clock(
         coinbase=Address(b"\xc0" * 20),
         timestamp=now,
@@ -250,7 +266,7 @@ def _clock(now: int) -> _Clock:
         base_fee_per_gas=0,
         excess_blob_gas=0,
     )
-    clock.now = now
+    clock.now, clock.chain = now, chain
     return clock
 
 

@@ -24,6 +24,7 @@ from zope.interface import Attribute, Interface
 
 from sandbox_billing.errors import Refused, Transient
 from sandbox_billing.ledger.account import Account, BlockRef, Mirror, ServiceRecord, Settlement
+from sandbox_billing.ledger.audit import AuditEntry
 from sandbox_billing.ledger.backlog import Claim, Pause
 from sandbox_billing.ledger.batch import Attempt, Batch
 from sandbox_billing.ledger.dead_letter import DeadLetter
@@ -39,7 +40,7 @@ from sandbox_billing.ledger.identity import (
 from sandbox_billing.ledger.metering import Session, Tick
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.resources import Resources
-from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Seal
+from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Forgiven, Seal
 
 
 T = TypeVar("T")
@@ -679,6 +680,65 @@ class IBacklog(Interface):
 
     async def mark(settled_until: UnixSeconds) -> None:
         """Worker fact: everything charged earlier that could be settled is."""
+
+
+class IMerging(Interface):
+    """Worker facts of a backlog that goes out in few vouchers (L{ledger.merging})."""
+
+    async def backlogs(
+        now: UnixSeconds, *, more_than: int, late: UnixSeconds
+    ) -> tuple[Address, ...]:
+        """
+        Wallets that L{IVoucherQueue.ready} offers, in flight or not, with many unsigned
+        charges: more than so many; or more than one, the oldest of them ripe since C{late}.
+        """
+
+    async def unsigned(
+        wallet: Address, now: UnixSeconds, limit: int
+    ) -> tuple[Stored[ChargeRecord], ...]:
+        """
+        A wallet's ripe charges that were never numbered, the oldest first; no debts.
+
+        @raise BadInput: The stored form of one cannot be read.
+        """
+
+    async def merge(parts: Sequence[Stored[ChargeRecord]]) -> Stored[ChargeRecord]:
+        """
+        Make one charge of several; queue, list and exposure hold it instead of them.
+
+        @return: The charge that collects them, open, in the place of the oldest.
+        @raise BrokenLaw: They cannot be one.
+        @raise Stale: One of them was signed, forgiven or merged otherwise meanwhile.
+        """
+
+
+class IForgiving(Interface):
+    """
+    Ending what nobody is to pay any more (Q-6): an operator's word, stored with its reason.
+
+    Door facts: they compare what was read, and need no lease.
+    """
+
+    async def debts(wallet: Address) -> tuple[Stored[ChargeRecord], ...]:
+        """What earlier vouchers left owed and no voucher collects yet, the oldest first."""
+
+    async def forgivable(charge: ChargeId) -> Stored[ChargeRecord] | None:
+        """A charge as it stands, for C{forgive}; None when there is none."""
+
+    async def forgive(record: Stored[ChargeRecord], forgiven: Forgiven) -> None:
+        """
+        End a charge: it is owed no more, in one write with its entry in the audit.
+
+        The wallet's funds are looked at again: one that was blocked for a debt alone, and can
+        pay, is unblocked by the worker.  A quarantine stays.
+
+        @param forgiven: With the seal of what is forgiven, if it has one.
+        @raise BrokenLaw: It is signed, or final: anybody who has the voucher might submit it.
+        @raise Stale: It has changed since it was read.
+        """
+
+    async def audit(first: int, count: int) -> tuple[AuditEntry, ...]:
+        """What operators decided, the oldest first."""
 
 
 class IStopOrders(Interface):

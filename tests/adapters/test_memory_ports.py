@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.ports.journal_doors import doors_suite
+from tests.ports.journal_merging import merging_suites
 from tests.ports.journal_meter import meter_suite
 from tests.ports.journal_pause import pause_suites
 from tests.ports.journal_queue import queue_suite
@@ -15,3 +16,4 @@ MemoryMeterTests = meter_suite("Memory", memory_world)
 MemoryQueueTests = queue_suite("Memory", memory_world)
 globals().update(worker_suites("Memory", memory_world))
 globals().update(pause_suites("Memory", memory_world))
+globals().update(merging_suites("Memory", memory_world))

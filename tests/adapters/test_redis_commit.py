@@ -72,6 +72,7 @@ WRITES: SearchStrategy[Write] = st.one_of(
     _step(Write, "ZREM", "z", WORDS),
     _step(Write, "ZREMRANGEBYSCORE", "z", st.just("-inf"), SCORES),
     _step(Write, "RPUSH", "l", WORDS),
+    _step(Write, "LINSERT", "l", st.just("BEFORE"), WORDS, WORDS),
     _step(Write, "LREM", "l", st.just(1), WORDS),
     _step(Write, "SADD", "m", WORDS),
     _step(Write, "SREM", "m", WORDS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.ports.journal_doors import doors_suite
+from tests.ports.journal_merging import merging_suites
 from tests.ports.journal_meter import meter_suite
 from tests.ports.journal_pause import pause_suites
 from tests.ports.journal_queue import queue_suite
@@ -15,3 +16,4 @@ RedisMeterTests = meter_suite("Redis", redis_world)
 RedisQueueTests = queue_suite("Redis", redis_world)
 globals().update(worker_suites("Redis", redis_world))
 globals().update(pause_suites("Redis", redis_world))
+globals().update(merging_suites("Redis", redis_world))

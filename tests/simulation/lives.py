@@ -42,6 +42,8 @@ JOURNAL_PORTS = {
     "stops": interfaces.IStopOrders,
     "pause": interfaces.IPause,
     "backlog": interfaces.IBacklog,
+    "merging": interfaces.IMerging,
+    "forgiving": interfaces.IForgiving,
 }
 
 

@@ -88,6 +88,15 @@ def _rpush(found: Value | None, arguments: Sequence[bytes]) -> Value:
     return [*_list(found), *arguments]
 
 
+def _linsert(found: Value | None, arguments: Sequence[bytes]) -> Value:
+    after = list(_list(found))
+    where, pivot, member = arguments
+    assert where == b"BEFORE"
+    if pivot in after:
+        after.insert(after.index(pivot), member)
+    return after
+
+
 def _lrem(found: Value | None, arguments: Sequence[bytes]) -> Value:
     after = list(_list(found))
     assert arguments[0] == b"1"
@@ -121,6 +130,7 @@ WRITES: dict[str, tuple[str | None, Change]] = {
     "ZREM": ("zset", _zrem),
     "ZREMRANGEBYSCORE": ("zset", _zremrangebyscore),
     "RPUSH": ("list", _rpush),
+    "LINSERT": ("list", _linsert),
     "LREM": ("list", _lrem),
     "SADD": ("set", _sadd),
     "SREM": ("set", _srem),

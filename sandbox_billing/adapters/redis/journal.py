@@ -8,10 +8,12 @@ from attrs import frozen
 
 from sandbox_billing.adapters.redis.chain import RedisChainMirror, RedisFunds
 from sandbox_billing.adapters.redis.doors import RedisDoors
+from sandbox_billing.adapters.redis.forgiving import RedisForgiving
 from sandbox_billing.adapters.redis.history import RedisHistory
 from sandbox_billing.adapters.redis.keys import Keys
 from sandbox_billing.adapters.redis.lease import RedisLease, RedisReplayGuard
 from sandbox_billing.adapters.redis.letters import RedisDeadLetters
+from sandbox_billing.adapters.redis.merging import RedisMerging
 from sandbox_billing.adapters.redis.meter import RedisMeter
 from sandbox_billing.adapters.redis.pause import RedisBacklog, RedisPause
 from sandbox_billing.adapters.redis.queue import RedisVoucherQueue
@@ -44,6 +46,8 @@ class Journal:
     stops: RedisStopOrders
     pause: RedisPause
     backlog: RedisBacklog
+    merging: RedisMerging
+    forgiving: RedisForgiving
     letters: RedisDeadLetters
 
     @classmethod
@@ -80,5 +84,7 @@ class Journal:
             stops=RedisStopOrders(store),
             pause=RedisPause(store),
             backlog=RedisBacklog(store),
+            merging=RedisMerging(store),
+            forgiving=RedisForgiving(store),
             letters=RedisDeadLetters(store),
         )

@@ -195,6 +195,10 @@ class Keys:
         """hash: provider to its service record, JSON."""
         return "billing:providers"
 
+    def audit(self) -> str:
+        """list: what operators decided about money, oldest first, JSON."""
+        return f"billing:audit:{self.provider}"
+
     # requests, lease, disk
 
     def request_nonce(self, wallet: Address, nonce: str) -> str:

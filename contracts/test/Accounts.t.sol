@@ -18,7 +18,12 @@ contract AccountsTest is Funded {
     }
 
     /// @dev Each field is read back, and is written without touching the others.
-    function testFuzz_packing(uint256 raw, uint128 balance, uint64 nonce, uint64 version) external pure {
+    function testFuzz_packing(
+        uint256 raw,
+        uint128 balance,
+        uint64 nonce,
+        uint64 version
+    ) external pure {
         Account account = Account.wrap(raw);
         Account other = account.withBalance(balance);
         _isPacked(other, balance, account.lastNonce(), account.acknowledgedVersion());
@@ -76,7 +81,12 @@ contract AccountsTest is Funded {
         vm.assertEq(balance, first, "nothing was added");
     }
 
-    function _isPacked(Account account, uint128 balance, uint64 nonce, uint64 version) private pure {
+    function _isPacked(
+        Account account,
+        uint128 balance,
+        uint64 nonce,
+        uint64 version
+    ) private pure {
         uint256 raw = uint256(balance) | (uint256(nonce) << 128) | (uint256(version) << 192);
         vm.assertEq(Account.unwrap(account), raw, "packed");
         vm.assertEq(account.balance(), balance, "balance");

@@ -8,6 +8,8 @@ import {Test} from "./base/Test.sol";
 
 /// @title Whatever is done, everybody's money is there
 contract SolvencyTest is Test {
+    address private constant _RECEIVER = address(0xBEEF);
+
     Handler private _handler;
     IServing private _serving;
     address[] private _users;
@@ -27,12 +29,14 @@ contract SolvencyTest is Test {
 
     // -------------------------------------------------------------------- laws
 
+    /// @dev All of them after every action.
     function invariant_laws() external {
-        _isSolvent();
-        _paidAtMostTheFees();
-        _everyDepositIsSomewhere();
-        _isAsTheModel();
-        _earningsCanBeWithdrawn();
+        uint256 owed = _handler.forced();
+        for (uint256 p = 0; p < _providers.length; ++p) owed += _lawsOf(_providers[p]);
+        _equal(address(_serving).balance, owed, "native balance is what is owed");
+        _equal(_serving.providerStake(), _handler.stake(), "stake asked");
+        _equal(uint160(_serving.owner()), uint160(_handler.owner()), "owner");
+        for (uint256 p = 0; p < _providers.length; ++p) _earningsCanBeWithdrawn(_providers[p]);
     }
 
     /// @dev When it is over, everybody leaves with what is his, and forced ether alone is left.
@@ -42,58 +46,36 @@ contract SolvencyTest is Test {
         vm.warp(block.timestamp + 2 hours);
         for (uint256 p = 0; p < _providers.length; ++p) _usersCollect(_providers[p]);
         for (uint256 p = 0; p < _providers.length; ++p) _leaves(_providers[p]);
-        vm.assertEq(address(_serving).balance, _handler.forced(), "emptied");
+        _equal(address(_serving).balance, _handler.forced(), "emptied");
     }
 
-    /// @dev Native balance = balances + pending refunds + earnings + stakes + forced ether.
-    function _isSolvent() private view {
-        uint256 owed = _handler.forced();
-        for (uint256 p = 0; p < _providers.length; ++p) {
-            owed += _serving.getProviderEarnings(_providers[p]);
-            owed += _serving.providerStakes(_providers[p]);
-            for (uint256 u = 0; u < _users.length; ++u) owed += _has(_users[u], _providers[p]);
-        }
-        vm.assertEq(address(_serving).balance, owed, "solvent");
-    }
-
-    /// @dev No wallet paid a provider more than the fees of its vouchers that settled.
-    function _paidAtMostTheFees() private view {
-        for (uint256 p = 0; p < _providers.length; ++p) {
-            for (uint256 u = 0; u < _users.length; ++u) {
-                Held memory held = _handler.held(_users[u], _providers[p]);
-                uint256 gone = held.deposited - held.withdrawn - _has(_users[u], _providers[p]);
-                vm.assertLe(gone, held.charged, "paid more than was charged");
-            }
-        }
-    }
-
-    /// @dev Every deposit was paid out, or was earned, or is still there; provider by provider.
-    function _everyDepositIsSomewhere() private view {
-        for (uint256 p = 0; p < _providers.length; ++p) {
-            uint256 found = _serving.getProviderEarnings(_providers[p]);
-            found += _handler.offer(_providers[p]).collected;
-            uint256 deposited = 0;
-            for (uint256 u = 0; u < _users.length; ++u) {
-                Held memory held = _handler.held(_users[u], _providers[p]);
-                deposited += held.deposited;
-                found += held.withdrawn + _has(_users[u], _providers[p]);
-            }
-            vm.assertEq(found, deposited, "deposits");
-        }
-    }
-
-    function _isAsTheModel() private view {
-        vm.assertEq(_serving.providerStake(), _handler.stake(), "stake asked");
-        (address owner, ) = _handler.owners();
-        vm.assertEq(_serving.owner(), owner, "owner");
-        for (uint256 p = 0; p < _providers.length; ++p) {
-            _isAsOffered(_providers[p]);
-            for (uint256 u = 0; u < _users.length; ++u) _isAsHeld(_users[u], _providers[p]);
-        }
-    }
-
-    function _isAsOffered(address provider) private view {
+    /// @dev Solvency, provider by provider: every deposit was paid out, or was earned, or is there.
+    /// @return owed Balances, pending refunds, earnings and stake, as the contract tells them.
+    function _lawsOf(address provider) private view returns (uint256 owed) {
         Offer memory offer = _handler.offer(provider);
+        uint256 earned = _serving.getProviderEarnings(provider);
+        uint256 stake = _serving.providerStakes(provider);
+        _equal(earned, offer.earned, "earnings");
+        _equal(stake, offer.stake, "stake");
+        _isAsOffered(provider, offer);
+
+        uint256 deposited = 0;
+        uint256 withdrawn = 0;
+        uint256 there = 0;
+        for (uint256 u = 0; u < _users.length; ++u) {
+            Held memory held = _handler.held(_users[u], provider);
+            uint256 has = _isAsHeld(_users[u], provider, held, offer);
+            uint256 gone = held.deposited - held.withdrawn - has;
+            if (gone > held.charged) vm.assertLe(gone, held.charged, "nobody pays more than the fees");
+            deposited += held.deposited;
+            withdrawn += held.withdrawn;
+            there += has;
+        }
+        _equal(there + earned + offer.collected + withdrawn, deposited, "deposits");
+        return there + earned + stake;
+    }
+
+    function _isAsOffered(address provider, Offer memory offer) private view {
         (
             ,
             address signer,
@@ -102,42 +84,39 @@ contract SolvencyTest is Test {
             uint256 version,
             uint256 memoryPrice
         ) = _serving.services(provider);
-        vm.assertEq(signer, offer.signer, "signer");
-        vm.assertEq(version, offer.version, "version");
-        vm.assertEq(cpu, offer.cpu, "price of CPU");
-        vm.assertEq(createFee, offer.createFee, "create fee");
-        vm.assertEq(memoryPrice, offer.memoryPrice, "price of memory");
-        vm.assertEq(_serving.providerStakes(provider), offer.stake, "stake");
-        vm.assertEq(_serving.leavingAt(provider), offer.leavingAt, "leaving at");
-        vm.assertEq(_serving.getProviderEarnings(provider), offer.earned, "earnings");
+        _equal(uint160(signer), uint160(offer.signer), "signer");
+        _equal(version, offer.version, "version");
+        _equal(cpu, offer.cpu, "price of CPU");
+        _equal(createFee, offer.createFee, "create fee");
+        _equal(memoryPrice, offer.memoryPrice, "price of memory");
+        _equal(_serving.leavingAt(provider), offer.leavingAt, "leaving at");
     }
 
-    function _isAsHeld(address user, address provider) private view {
-        Held memory held = _handler.held(user, provider);
+    /// @return Balance and pending refund, as the contract tells them.
+    function _isAsHeld(
+        address user,
+        address provider,
+        Held memory held,
+        Offer memory offer
+    ) private view returns (uint256) {
         (uint256 balance, uint256 pending, uint256 unlockAt) = _serving.getBalance(user, provider);
-        vm.assertEq(balance, held.balance, "balance");
-        vm.assertEq(pending, held.pending, "pending refund");
-        vm.assertEq(unlockAt, held.unlockAt, "unlock at");
-        vm.assertEq(_serving.getLastNonce(user, provider), held.lastNonce, "last nonce");
-        Offer memory offer = _handler.offer(provider);
-        vm.assertTrue(
-            _serving.isTEEAcknowledged(user, provider) ==
-                (offer.signer != address(0) && held.acknowledged == offer.version),
-            "acknowledged"
-        );
+        _equal(balance, held.balance, "balance");
+        _equal(pending, held.pending, "pending refund");
+        _equal(unlockAt, held.unlockAt, "unlock at");
+        _equal(_serving.getLastNonce(user, provider), held.lastNonce, "last nonce");
+        bool acknowledged = offer.signer != address(0) && held.acknowledged == offer.version;
+        if (_serving.isTEEAcknowledged(user, provider) != acknowledged) revert("acknowledged");
+        return balance + pending;
     }
 
     /// @dev At any moment, whatever the provider's registration; forge forgets what is done here.
-    function _earningsCanBeWithdrawn() private {
-        for (uint256 p = 0; p < _providers.length; ++p) {
-            uint256 earned = _serving.getProviderEarnings(_providers[p]);
-            if (earned == 0) continue;
-            address receiver = address(uint160(0xBEEF + p));
-            uint256 before = receiver.balance;
-            vm.prank(_providers[p]);
-            _serving.withdrawEarningsTo(receiver);
-            vm.assertEq(receiver.balance - before, earned, "earnings");
-        }
+    function _earningsCanBeWithdrawn(address provider) private {
+        uint256 earned = _serving.getProviderEarnings(provider);
+        if (earned == 0) return;
+        uint256 before = _RECEIVER.balance;
+        vm.prank(provider);
+        _serving.withdrawEarningsTo(_RECEIVER);
+        _equal(_RECEIVER.balance - before, earned, "earnings can be withdrawn");
     }
 
     function _has(address user, address provider) private view returns (uint256) {
@@ -165,22 +144,17 @@ contract SolvencyTest is Test {
         for (uint256 u = 0; u < _users.length; ++u) {
             uint256 all = _has(_users[u], provider);
             if (all == 0) continue;
-            address receiver = address(uint160(0xCAFE));
-            uint256 before = receiver.balance;
+            uint256 before = _RECEIVER.balance;
             vm.prank(_users[u]);
-            _serving.withdrawRefundTo(provider, receiver);
-            vm.assertEq(receiver.balance - before, all, "refund");
+            _serving.withdrawRefundTo(provider, _RECEIVER);
+            _equal(_RECEIVER.balance - before, all, "refund");
         }
     }
 
     function _leaves(address provider) private {
-        address receiver = address(uint160(0xBEEF));
-        if (_serving.getProviderEarnings(provider) != 0) {
-            vm.prank(provider);
-            _serving.withdrawEarningsTo(receiver);
-        }
+        _earningsCanBeWithdrawn(provider);
         if (!_serving.serviceExists(provider)) return;
         vm.prank(provider);
-        _serving.leave(receiver);
+        _serving.leave(_RECEIVER);
     }
 }

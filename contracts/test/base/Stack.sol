@@ -29,7 +29,8 @@ abstract contract Stack is Test {
     uint256 internal constant OTHER_KEY = 0x22;
 
     string internal constant VOUCHER_TYPE =
-        "SandboxVoucher(address user,address provider,bytes32 usageHash,uint256 nonce,uint256 totalFee)";
+        "SandboxVoucher(address user,address provider,bytes32 usageHash,"
+        "uint256 nonce,uint256 totalFee)";
     string internal constant BATCH_TYPE =
         "SandboxVoucherBatch(address provider,SandboxVoucher[] vouchers)";
 
@@ -41,11 +42,11 @@ abstract contract Stack is Test {
         vm.chainId(CHAIN_ID);
         vm.warp(1_750_000_000);
         address logic = vm.deployCode("src/SandboxServing.sol:SandboxServing");
+        bytes memory arguments = abi.encode(logic, OWNER);
         _beacon = IBeacon(
-            vm.deployCode("src/proxy/UpgradeableBeacon.sol:UpgradeableBeacon", abi.encode(logic, OWNER))
+            vm.deployCode("src/proxy/UpgradeableBeacon.sol:UpgradeableBeacon", arguments)
         );
-        bytes memory initialize = abi.encodeCall(IServing.initialize, (STAKE));
-        bytes memory arguments = abi.encode(_beacon, initialize);
+        arguments = abi.encode(_beacon, abi.encodeCall(IServing.initialize, (STAKE)));
         vm.startPrank(OWNER);
         _serving = IServing(vm.deployCode("BeaconProxy.sol:BeaconProxy", arguments));
         vm.stopPrank();
@@ -121,7 +122,8 @@ abstract contract Stack is Test {
 
     /// @dev EIP-712's digest for this proxy on a chain.
     function _digest(uint256 chain, bytes32 structHash) internal view returns (bytes32) {
-        return keccak256(bytes.concat("\x19\x01", _separator(chain, address(_serving)), structHash));
+        bytes32 separator = _separator(chain, address(_serving));
+        return keccak256(bytes.concat("\x19\x01", separator, structHash));
     }
 
     function _sign(uint256 key, bytes32 digest) internal pure returns (bytes memory) {

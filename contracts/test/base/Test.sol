@@ -10,6 +10,11 @@ abstract contract Test {
     bool public constant IS_TEST = true;
     Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
+    /// @dev For what is asked very often: forge is only called to say what differs.
+    function _equal(uint256 left, uint256 right, string memory what) internal pure {
+        if (left != right) vm.assertEq(left, right, what);
+    }
+
     /// @dev `seed`, if it is between the bounds; else some number between them.
     function _bound(uint256 seed, uint256 low, uint256 high) internal pure returns (uint256) {
         if (seed >= low && seed <= high) return seed;

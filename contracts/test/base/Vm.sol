@@ -54,9 +54,7 @@ interface Vm {
     function assertEq(address left, address right, string calldata what) external pure;
     function assertEq(bytes32 left, bytes32 right, string calldata what) external pure;
     function assertEq(uint256[] calldata l, uint256[] calldata r, string calldata) external pure;
-    function assertGe(uint256 left, uint256 right, string calldata what) external pure;
     function assertGt(uint256 left, uint256 right, string calldata what) external pure;
     function assertLe(uint256 left, uint256 right, string calldata what) external pure;
-    function assertNotEq(bytes32 left, bytes32 right, string calldata what) external pure;
     function assertTrue(bool condition, string calldata what) external pure;
 }

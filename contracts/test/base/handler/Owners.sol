@@ -120,7 +120,8 @@ abstract contract Owners is Model {
         return sender == _ownerOf[owned] ? bytes4(0) : _UNAUTHORIZED;
     }
 
-    function owners() external view returns (address ofServing, address ofBeacon) {
-        return (_ownerOf[address(_serving)], _ownerOf[address(_beacon)]);
+    /// @notice Of the contract.
+    function owner() external view returns (address) {
+        return _ownerOf[address(_serving)];
     }
 }

@@ -29,12 +29,11 @@ def main() -> int:
     """@return: 1 when a law was broken."""
     options = _options()
     globalLogBeginner.beginLoggingTo([_deaf], discardBuffer=True, redirectStandardIO=False)
-    say = sys.stdout.write
     if options.seed is not None:
         ended = live_seed(options.seed, long=options.long)
-        say("\n".join([*ended.tale, "", *(ended.problems or ["no law was broken"]), ""]))
+        _say("\n".join([*ended.tale, "", *(ended.problems or ["no law was broken"]), ""]))
         return int(any(not is_open(problem) for problem in ended.problems))
-    report = Report()
+    report = Report(tell=_say)
     scenarios = [BY_NAME[name] for name in options.scenario or BY_NAME]
     with quiet_collector():
         if options.deaths:
@@ -49,10 +48,14 @@ def main() -> int:
                 report.seeds += 1
                 if seed % 20 == 0:
                     gc.collect()
-    for failure in report.failures:
-        say(f"{failure[:2000]}\n")
-    say("\n".join([*report.lines(), ""]))
+    _say("\n".join([*report.lines(), ""]))
     return int(bool(report.failures))
+
+
+def _say(text: str) -> None:
+    """At once, also into a pipe."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _deaf(_event: object) -> None:

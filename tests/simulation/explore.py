@@ -14,10 +14,12 @@ from attrs import define, field, frozen
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from sandbox_billing.wiring import Parts
-from tests.simulation.checker import check
+from tests.simulation.books import Sums
+from tests.simulation.checker import SLACK, check
 from tests.simulation.faults import Fault, FaultKind, Spot
 from tests.simulation.ports import Moment, Passed
 from tests.simulation.scenarios import Scenario
+from tests.simulation.settings import RECOVERY
 from tests.simulation.stories import ORDINARY, Story
 from tests.simulation.world import World
 
@@ -79,11 +81,17 @@ class Ended:
     recording: dict[int, Passed] | None
     seconds: float
     tale: list[str]
+    sums: Sums | None = None
+    deaths: int = 0
 
 
 @define
 class Report:
-    """What was tried, and how fast."""
+    """
+    What was tried, and how fast.
+
+    @ivar tell: Called with each failure as it is found.
+    """
 
     stories: int = 0
     calls: int = 0
@@ -96,6 +104,7 @@ class Report:
     seeds: int = 0
     failures: list[str] = field(factory=list)
     known: int = 0
+    tell: Callable[[str], object] = lambda failure: None
 
     def add(self, ended: Ended, place: str) -> None:
         """One more story."""
@@ -108,6 +117,7 @@ class Report:
         self.known += len(ended.problems) - len(new)
         if new:
             self.failures.append(f"{place}: " + "; ".join(dict.fromkeys(new))[:MOST])
+            self.tell(self.failures[-1] + "\n")
 
     def lines(self) -> Iterator[str]:
         """For people."""
@@ -164,6 +174,7 @@ def finish(
             world.surprises.append(formatEvent(event))
 
     globalLogPublisher.addObserver(watch)
+    sums = None
     try:
         for _ in range(scenario.daemons):
             world.birth()
@@ -176,6 +187,7 @@ def finish(
             world.run(whole(), LIMIT)
             tamper(world)
             problems = check(world)
+            sums = Sums.of(world)
         except AssertionError as why:
             problems = [str(why), *check(world)]
     finally:
@@ -189,6 +201,8 @@ def finish(
         recording=world.board.recording,
         seconds=world.clock.rightNow,
         tale=world.tale,
+        sums=sums,
+        deaths=world.deaths,
     )
 
 
@@ -228,7 +242,12 @@ def every_death(scenario: Scenario, report: Report, *, stride: int = 1, offset: 
     report.covered += sum(1 for place in stand_for.values() if place in set(chosen))
     for number, kind in chosen:
         death = Death(number, Fault(kind))
-        report.add(live(scenario, [death]), f"{scenario.name}: {death}")
+        ended = live(scenario, [death])
+        if first.sums is not None and ended.sums is not None:
+            # Each run ends with at most one more period; the rest took place unseen.
+            allowed = RECOVERY + 2 * SLACK
+            ended.problems.extend(first.sums.later(ended.sums, allowed))
+        report.add(ended, f"{scenario.name}: {death}")
 
 
 def pairs(scenarios: Sequence[Scenario], report: Report, seeds: Iterable[int]) -> None:

@@ -7,8 +7,15 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.simulation.explore import Report, every_death, live, quiet_collector
-from tests.simulation.scenarios import SCENARIOS
+from tests.fixtures import ALICE
+from tests.simulation.books import StoredBooks, Sums
+from tests.simulation.checker import Quiet
+from tests.simulation.clock import Life
+from tests.simulation.explore import Report, every_death, finish, live, quiet_collector
+from tests.simulation.faults import Fault, FaultKind, Spot
+from tests.simulation.scenarios import SCENARIOS, Scenario
+from tests.simulation.stories import Story
+from tests.simulation.world import World
 
 
 STRIDE = 1 if os.environ.get("HYPOTHESIS_PROFILE") in ("ci", "nightly") else 23
@@ -40,3 +47,34 @@ class GoldenTests(SynchronousTestCase):
                 every_death(scenario, report, stride=STRIDE)
         sys.stdout.write("\n" + "\n".join(report.lines()) + "\n")
         self.assertEqual(report.failures, [])
+
+    def test_nothing_is_held_for_ever(self) -> None:
+        """A create that never reached Daytona: its hold is given back after five minutes."""
+        lost: list[int] = []
+
+        def decide(spot: Spot, number: int, _life: Life) -> Fault | None:
+            if spot.name != "IRuntime.create" or lost:
+                return None
+            lost.append(number)
+            return Fault(FaultKind.LOST_BEFORE)
+
+        async def script(story: Story) -> None:
+            story.world.board.decide = decide
+            await story.fund(ALICE, 10**7)
+            await story.ask(lambda i: i.create(ALICE, {}, auto_stop_minutes=None))
+            self.assertTrue(StoredBooks.of(story.world).exposure(ALICE))
+            await story.quiet(Quiet(patient=True), 400)
+            self.assertFalse(StoredBooks.of(story.world).exposure(ALICE))
+
+        ended = finish(World(), Scenario("lost-create", script))
+        self.assertEqual(ended.problems, [])
+        self.assertEqual(len(lost), 1)
+
+    def test_a_restart_is_no_event(self) -> None:
+        """L13 is not satisfied by books that lack seconds, or leave something unpaid."""
+        before = Sums({ALICE: 5.0}, {ALICE: 0})
+        self.assertEqual(list(before.later(Sums({ALICE: 14.0}, {ALICE: 0}), 10)), [])
+        (missing,) = before.later(Sums({ALICE: 16.0}, {ALICE: 0}), 10)
+        (owed,) = before.later(Sums({ALICE: 5.0}, {ALICE: 1}), 10)
+        self.assertIn("L13", missing)
+        self.assertIn("L13", owed)

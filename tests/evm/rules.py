@@ -20,7 +20,7 @@ from tests.evm.actors import (
     USERS,
 )
 from tests.evm.claims import OTHER_CHAIN, choose, picks
-from tests.evm.model import LOCK
+from tests.evm.model import LOCK, MAX_BALANCE
 from tests.evm.model_state import ZERO, Call
 from tests.evm.rules_base import does
 from tests.evm.rules_settling import Settling
@@ -34,8 +34,9 @@ users = st.sampled_from(USERS)
 providers = st.sampled_from(PROVIDERS)
 signers = st.sampled_from((*SIGNERS, *SIGNERS, ROGUE))
 receivers = st.sampled_from((SINK, ALICE, GREEDY, GREEDY, MISER, MISER, ZERO, ITSELF))
-amounts = st.sampled_from((0, *(1, 5, 10, 20, 50, 100) * 4, 2**127, 2**128 - 1, 2**128, 2**128))
-patience = st.sampled_from((True, False))
+amounts = st.sampled_from((0, *(1, 5, 10, 20, 50, 100) * 4, 2**127, 2**128, "brim", "beyond"))
+patience = st.sampled_from(("on time", "on time", "too early", "now"))
+"""Whether something with a lock is asked for when it opens, a second before, or right now."""
 
 
 class Solvency(Settling):
@@ -44,8 +45,11 @@ class Solvency(Settling):
     # --------------------------------------------------------------------- users
 
     @does(user=users, provider=providers, amount=amounts)
-    def deposit(self, user: bytes, provider: bytes, amount: int) -> None:
-        """A user's own deposit, also of nothing or too much."""
+    def deposit(self, user: bytes, provider: bytes, amount: int | str) -> None:
+        """A user's own deposit, also of nothing, as much as there is room for, or too much."""
+        room = MAX_BALANCE - self.state.account(user, provider).balance
+        if isinstance(amount, str):
+            amount = room if amount == "brim" else room + 1
         self.do("deposit", user, provider, by=user, value=amount)
 
     @does(
@@ -71,35 +75,35 @@ class Solvency(Settling):
         wanted = named[amount] if isinstance(amount, str) else min(amount, everything)
         self.do("requestRefund", provider, wanted, by=user)
 
-    @does(pick=picks, patient=patience)
-    def withdraw_refund(self, pick: int, patient: bool) -> None:
+    @does(pick=picks, patience=patience)
+    def withdraw_refund(self, pick: int, patience: str) -> None:
         """To oneself, also one who takes no money or calls back."""
-        user, provider = self.refund(pick, patient)
+        user, provider = self.refund(pick, patience)
         self.do("withdrawRefund", provider, by=user)
 
-    @does(pick=picks, receiver=receivers, patient=patience)
-    def withdraw_refund_to(self, pick: int, receiver: bytes, patient: bool) -> None:
+    @does(pick=picks, receiver=receivers, patience=patience)
+    def withdraw_refund_to(self, pick: int, receiver: bytes, patience: str) -> None:
         """To somebody else."""
-        user, provider = self.refund(pick, patient)
+        user, provider = self.refund(pick, patience)
         self.do("withdrawRefundTo", provider, self.whom(receiver), by=user)
 
-    def refund(self, pick: int, patient: bool) -> tuple[bytes, bytes]:
+    def refund(self, pick: int, patience: str) -> tuple[bytes, bytes]:
         """A wallet, preferably with a refund to take, now or as soon as it may be."""
         pending = [pair for pair in PAIRS if self.state.account(*pair).pending]
         whose = choose(pick, pending, PAIRS)
-        if patient and not pending:
+        if patience != "now" and not pending:
             whose = choose(
                 pick, [pair for pair in PAIRS if self.state.account(*pair).balance], PAIRS
             )
             user, provider = whose
             self.do("requestRefund", provider, self.state.account(*whose).balance, by=user)
-        if patient:
-            self.travel_to(self.state.account(*whose).unlock_at)
+        self.travel_to(self.state.account(*whose).unlock_at, patience)
         return whose
 
-    def travel_to(self, moment: int) -> None:
-        """Wait, unless it is past."""
-        if moment > self.now:
+    def travel_to(self, lock: int, patience: str) -> None:
+        """Wait for a lock, unless it is open."""
+        moment = lock - (patience == "too early")
+        if moment > self.now and patience != "now":
             self.travel(moment - self.now)
 
     def whom(self, receiver: bytes) -> bytes:
@@ -177,15 +181,14 @@ class Solvency(Settling):
         """The first of two steps out."""
         self.do("announceLeave", by=provider)
 
-    @does(pick=picks, receiver=receivers, patient=patience)
-    def leave(self, pick: int, receiver: bytes, patient: bool) -> None:
+    @does(pick=picks, receiver=receivers, patience=patience)
+    def leave(self, pick: int, receiver: bytes, patience: str) -> None:
         """The second."""
         leaving = [each for each in PROVIDERS if self.state.provider(each).leaving_at]
         provider = choose(pick, leaving, PROVIDERS)
-        if patient and not leaving:
+        if patience != "now" and not leaving:
             self.do("announceLeave", by=provider)
-        if patient:
-            self.travel_to(self.state.provider(provider).leaving_at)
+        self.travel_to(self.state.provider(provider).leaving_at, patience)
         self.do("leave", self.whom(receiver), by=provider)
 
     # -------------------------------------------------------------------- others

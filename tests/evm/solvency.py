@@ -41,6 +41,7 @@ STATUSES = (
 )
 
 UNREACHABLE_ERRORS = {
+    "ERC5267ExtensionsNotSupported": "the domain has four fields, none of them an extension",
     "NotInitializing": "no function calls an initialiser outside initialize",
     "OwnableInvalidOwner": "a constructor's and an initialiser's own check",
 }

@@ -691,6 +691,7 @@ class IMerging(Interface):
         """
         Wallets that L{IVoucherQueue.ready} offers, in flight or not, with many unsigned
         charges: more than so many; or more than one, the oldest of them ripe since C{late}.
+        Not those that a human has to look at.
         """
 
     async def unsigned(

@@ -38,6 +38,7 @@ from sandbox_billing.services.evidence import Archive
 from sandbox_billing.services.gas_account import GasAccount
 from sandbox_billing.services.generator import Generator
 from sandbox_billing.services.intake import Intake
+from sandbox_billing.services.merger import Merger
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.readiness import LetterWatch, Readiness
 from sandbox_billing.services.reconciler import Reconciler
@@ -95,6 +96,7 @@ class Work:
     reconciler: Reconciler
     generator: Generator
     backlog: BacklogKeeper
+    merger: Merger
     settler: Settler
     treasurer: Treasurer
     stopper: Stopper
@@ -115,6 +117,8 @@ class Work:
             ("reconciler", self.reconciler.turn, sweep_seconds),
             ("generator", self.generator.turn, TURN_SECONDS),
             ("backlog", self.backlog.turn, BACKLOG_SECONDS),
+            # Before the settler: what it takes goes out as it is.
+            ("merger", self.merger.turn, TURN_SECONDS),
             ("settler", self.settler.turn, TURN_SECONDS),
             ("treasurer", self.treasurer.turn, TURN_SECONDS),
             ("stopper", self.stopper.turn, TURN_SECONDS),
@@ -185,6 +189,7 @@ def make_work(parts: Parts) -> Work:
         backlog=BacklogKeeper(
             backlog=journal.backlog, doors=journal.doors, wall=wall, policy=policy
         ),
+        merger=Merger(merging=journal.merging, mirror=journal.mirror, wall=wall, policy=policy),
         settler=Settler(
             queue=journal.queue,
             account=GasAccount(

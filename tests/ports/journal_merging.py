@@ -17,6 +17,7 @@ from sandbox_billing.interfaces import (
     Stale,
     Stored,
 )
+from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import ChargeId, create_charge_id
 from sandbox_billing.ledger.laws import l2_disjoint, l6_books, standing
 from sandbox_billing.ledger.money import UnixSeconds
@@ -42,6 +43,7 @@ from tests.ports.journal import (
     account,
     batch_of,
     block,
+    looked_at,
     mirrored,
     promised,
     rulings,
@@ -86,6 +88,16 @@ class MergingCase(JournalCase):
         both = await merging.backlogs(now, more_than=4, late=UnixSeconds(T0 + INTERVAL))
         self.assertEqual(sorted(both), [OWNER, STRANGER])
         self.assertEqual(await merging.backlogs(never, more_than=0, late=never), ())
+
+    async def test_quarantined(self) -> None:
+        """What a human has to look at is left as it is."""
+        await mirrored(self.world)
+        await periods(self.world, 2)
+        funds, merging = self.world.journal.funds, self.world.journal.merging
+        await funds.block(BlockedWallet(await funds.funds(OWNER), "insufficient_balance"))
+        self.assertEqual(await merging.backlogs(FAR, more_than=1, late=FAR), (OWNER,))
+        await funds.block(BlockedWallet(await funds.funds(OWNER), QUARANTINED))
+        self.assertEqual(await merging.backlogs(FAR, more_than=1, late=FAR), ())
 
     async def test_one_late_charge(self) -> None:
         """One alone has nothing to be merged with, however late it is."""

@@ -11,7 +11,7 @@ from sandbox_billing.adapters.redis.commit import Read, absent, holds
 from sandbox_billing.adapters.redis.draft import stored_form
 from sandbox_billing.adapters.redis.store import Store, text, texts
 from sandbox_billing.interfaces import IMerging, Stored
-from sandbox_billing.ledger.hold import charge_field
+from sandbox_billing.ledger.hold import QUARANTINED, charge_field
 from sandbox_billing.ledger.identity import Address, ChargeId
 from sandbox_billing.ledger.merging import merged, merged_into
 from sandbox_billing.ledger.money import UnixSeconds
@@ -37,12 +37,15 @@ class RedisMerging:
         for wallet in wallets:
             reads.append(Read("ZCOUNT", keys.charges(wallet), ("-inf", now)))
             reads.append(Read("ZCOUNT", keys.charges(wallet), ("-inf", late)))
-        replies = [int(text(reply)) for reply in await self.store.read_many(reads)]
-        return tuple(
-            wallet
-            for wallet, ripe, old in zip(wallets, replies[::2], replies[1::2], strict=True)
-            if ripe > more_than or (old and ripe > 1)
-        )
+            reads.append(Read("GET", keys.blocked(wallet)))
+        replies = await self.store.read_many(reads)
+        found = []
+        for place, wallet in enumerate(wallets):
+            ripe, old, blocked = replies[3 * place : 3 * place + 3]
+            many = int(text(ripe)) > more_than or (old != b"0" and int(text(ripe)) > 1)
+            if many and blocked != QUARANTINED.encode():
+                found.append(wallet)
+        return tuple(found)
 
     async def unsigned(
         self, wallet: Address, now: UnixSeconds, limit: int

@@ -15,10 +15,11 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from sandbox_billing.wiring import Parts
 from tests.simulation.books import Sums
-from tests.simulation.checker import SLACK, check
+from tests.simulation.checker import check
 from tests.simulation.faults import Fault, FaultKind, Spot
 from tests.simulation.ports import Moment, Passed
 from tests.simulation.scenarios import Scenario
+from tests.simulation.seconds import SLACK
 from tests.simulation.settings import RECOVERY
 from tests.simulation.stories import ORDINARY, Story
 from tests.simulation.world import World

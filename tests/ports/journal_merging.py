@@ -43,7 +43,6 @@ from tests.ports.journal import (
     account,
     batch_of,
     block,
-    looked_at,
     mirrored,
     promised,
     rulings,

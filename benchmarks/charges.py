@@ -23,7 +23,7 @@ from sandbox_billing.adapters.redis.commit import Commit
 from sandbox_billing.adapters.redis.connection import RedisConnection
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
-from sandbox_billing.configuration import read_configuration
+from sandbox_billing.configuration import Configuration, read_configuration
 from sandbox_billing.devnet.redis import RedisServer, ServerOptions, free_port
 from sandbox_billing.interfaces import IWallClock
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
@@ -40,6 +40,7 @@ ROUNDS = 4
 
 START = 1_700_000_000
 INTERVAL_SECONDS = 60
+LOCK_SECONDS = 7_200
 PROVIDER = Address("0x" + "22" * 20)
 
 
@@ -136,7 +137,15 @@ async def _figures(
 
 def _generator(journal: Journal, clock: SetClock) -> Generator:
     """As the daemon has it; a sweep of Daytona is taken as done."""
-    settings = read_configuration(
+    policy = policy_of(settings(INTERVAL_SECONDS), PROVIDER, LOCK_SECONDS)
+    return Generator(
+        meter=journal.meter, doors=journal.doors, wall=clock, policy=policy, swept=lambda: True
+    )
+
+
+def settings(interval_seconds: int) -> Configuration:
+    """Those that have no default are of no use here."""
+    return read_configuration(
         {
             "DAYTONA_API_URL": "http://127.0.0.1",
             "DAYTONA_ADMIN_KEY": "none",
@@ -144,11 +153,9 @@ def _generator(journal: Journal, clock: SetClock) -> Generator:
             "RPC_URL": "http://127.0.0.1",
             "CHAIN_ID": "16602",
             "BACKEND_APP_NAME": "bench",
-            "VOUCHER_INTERVAL_SEC": str(INTERVAL_SECONDS),
+            "VOUCHER_INTERVAL_SEC": str(interval_seconds),
         }
     )
-    policy = policy_of(settings, PROVIDER)
-    return Generator(meter=journal.meter, wall=clock, policy=policy, swept=lambda: True)
 
 
 def main() -> None:

@@ -54,6 +54,10 @@ class Stopwatch:
         return self.done / self.seconds
 
 
+def _unit(figure: Figure) -> str:
+    return f" {figure.unit}" if figure.unit else ""
+
+
 def table(figures: Sequence[Figure]) -> str:
     """Markdown, so that the README can quote it."""
     rows = ["| figure | value | ratio to its baseline |", "|---|---:|---|"]
@@ -61,7 +65,7 @@ def table(figures: Sequence[Figure]) -> str:
         ratio = "baseline"
         if figure.baseline is not None and figure.ratio is not None:
             ratio = f"{figure.ratio:.2f} × {figure.baseline.what}"
-        rows.append(f"| {figure.what} | {figure.value:,.0f} {figure.unit} | {ratio} |")
+        rows.append(f"| {figure.what} | {figure.value:,.0f}{_unit(figure)} | {ratio} |")
     return "\n".join(rows)
 
 

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import NoResource
 from twisted.web.server import Site
 
-from benchmarks import charges, gas, proxy
+from benchmarks import backlog, charges, gas, proxy
 from benchmarks.load import Surprise, send_all
 from benchmarks.report import Figure, table
 
@@ -43,6 +43,14 @@ class GasTests(SynchronousTestCase):
             self.assertLess(alone.gas, shared.gas)
             self.assertLess(shared.per_voucher, alone.per_voucher)
 
+    def test_reckoned(self) -> None:
+        """What is reckoned of sizes that were not measured is right for those that were."""
+        for one in gas.committed():
+            if one.path == gas.BATCH and one.size in (10, 50):
+                wallets = 1 if one.wallets == gas.ONE else one.size
+                found = backlog.gas_of(one.size, wallets)
+                self.assertLess(abs(found - one.gas), one.gas / 100, one)
+
     def test_table(self) -> None:
         """Gas is divided by the vouchers; a ratio stands where the deployed contract is known."""
         known = gas.Measured(path=gas.BATCH, wallets=gas.ONE, size=50, gas=450_100)
@@ -68,6 +76,13 @@ class SpeedTests(TestCase):
             [one.what for one in figures],
             ["plain SET", "empty fact", "charges generated", "charges generated"],
         )
+
+    async def test_backlog(self) -> None:
+        """What piled up is paid to the neuron either way; merged it takes fewer vouchers."""
+        figures = {one.what: one.value for one in await backlog.measure(reactor, 2, intervals=60)}
+        self.assertEqual(figures["vouchers, each charge a voucher"], 120)
+        self.assertEqual(figures["vouchers, merged"], 2)
+        self.assertLess(figures["gas, merged"], figures["gas, each charge a voucher"])
 
     async def test_proxy(self) -> None:
         """Signed requests go through a daemon, and others through the bare forwarder."""

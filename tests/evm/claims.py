@@ -130,7 +130,8 @@ def resolve(state: State, wish: Wish, whose: tuple[bytes, bytes], running: int) 
         "balance": account.balance,
         "all": everything,
         "more": everything + 1,
-        "beyond": 2**128 + account.balance,
+        # Narrowed, it would be a part of the balance.
+        "beyond": 2**128 + account.balance // 2,
         "huge": BIGGEST,
     }
     nonce, fee = wish.nonce, wish.fee

@@ -225,6 +225,14 @@ SETTINGS: tuple[Setting, ...] = (
         "optional",
         "whether requests must name this provider",
     ),
+    Setting(
+        "CONTRACT_BEHAVIOUR",
+        "contract_behaviour",
+        _one_of("auto", "flawed", "fixed"),
+        "auto",
+        "whether the contract has the flaws K1 and K2; auto asks its code",
+    ),
+    Setting("REFUND_LOSS_NEURON", "refund_loss", _neuron, "0", "loss of a refund accepted by K1"),
     Setting("PUBLIC_URL", "public_url", _base, "", "how users reach us"),
     Setting("PUBLIC_RPC_URL", "public_rpc_url", _open_url, "", "RPC shown to users"),
     Setting(
@@ -287,6 +295,8 @@ class Configuration:
     gas_fee_cap: Neuron
     auth_binding: Literal["compat", "toolbox-compat", "strict"]
     auth_audience: str
+    contract_behaviour: Literal["auto", "flawed", "fixed"]
+    refund_loss: Neuron
     public_url: str | None
     public_rpc_url: str | None
     lease: int

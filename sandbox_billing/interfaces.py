@@ -23,10 +23,18 @@ from attrs import field, frozen
 from zope.interface import Attribute, Interface
 
 from sandbox_billing.errors import Refused, Transient
-from sandbox_billing.ledger.account import Account, BlockRef, Mirror, ServiceRecord, Settlement
+from sandbox_billing.ledger.account import (
+    Account,
+    Behaviour,
+    BlockRef,
+    Mirror,
+    ServiceRecord,
+    Settlement,
+)
 from sandbox_billing.ledger.audit import AuditEntry
 from sandbox_billing.ledger.backlog import Claim, Pause
 from sandbox_billing.ledger.batch import Attempt, Batch
+from sandbox_billing.ledger.deployed import Race
 from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.hold import Exposure, Intent
 from sandbox_billing.ledger.identity import (
@@ -285,6 +293,9 @@ class IHistory(Interface):
         @return: How many there are in all, and this page of them.
         """
 
+    async def races() -> tuple[Race, ...]:
+        """What the deployed contract's flaws took of wallets by a race, oldest first."""
+
     async def providers() -> tuple[ServiceRecord, ...]:
         """Every provider that ever registered, as of the mirror's block."""
 
@@ -422,10 +433,15 @@ class StoredQueue:
 
 @frozen
 class Promise:
-    """A charge about to be signed, or signed before, with the seal it goes out under."""
+    """
+    A charge about to be signed, or signed before, with the seal it goes out under.
+
+    @ivar rest: What is split off it in the same write, where the seal is for a part (D2).
+    """
 
     record: Stored[ChargeRecord]
     seal: Seal
+    rest: Charge | None = None
 
 
 @frozen(kw_only=True)
@@ -474,7 +490,8 @@ class IVoucherQueue(Interface):
 
     async def sign(batch: Batch, promises: Sequence[Promise]) -> Stored[Batch]:
         """
-        Claim, number and seal: charges, wallets' last nonces and batch in one write.
+        Claim, number and seal: charges, wallets' last nonces and batch in one write; with
+        them the debts that are split off charges.
 
         @raise Stale: A charge changed, a wallet is in flight or was given other nonces.
         """
@@ -548,9 +565,11 @@ class IVoucherQueue(Interface):
         rulings: Sequence[Ruling],
         accounts: Sequence[Account],
         blocked: Sequence[BlockedWallet],
+        races: Sequence[Race] = (),
     ) -> None:
         """
-        End a batch: charges, debts, exposure, accounts, flags and stop orders in one write.
+        End a batch: charges, debts, exposure, accounts, flags, stop orders and what flaws of
+        the contract did to its wallets in one write.
 
         @param block: The block its outcome was read at.
         @raise Stale: The batch is gone, or a wallet in C{blocked} opened something meanwhile.
@@ -784,12 +803,17 @@ class Receipt:
 
 @frozen(kw_only=True)
 class AccountEvent:
-    """Something that changes a wallet's account with our provider, or our registration."""
+    """
+    Something that changes a wallet's account with our provider, or our registration.
+
+    @ivar amount: neuron, of what moves money; None for everything else.
+    """
 
     name: str
     wallet: Address | None
     block: int
     log_index: int
+    amount: Neuron | None = None
 
 
 @frozen(kw_only=True)
@@ -914,6 +938,9 @@ class IChain(Interface):
 
     async def service(provider: Address, at: BlockRef) -> ServiceRecord | None:
         """A registration; None when there is none."""
+
+    async def behaviour(at: BlockRef) -> Behaviour:
+        """Of the contract's code at a block; flawed unless it is known to be fixed."""
 
     async def leaving_at(at: BlockRef) -> UnixSeconds | None:
         """When our provider may leave; None when it has not announced it."""

@@ -25,6 +25,7 @@ from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.system import request_id
 from sandbox_billing.configuration import Configuration
 from sandbox_billing.interfaces import IChain, IEnclave, IIds, IRuntime, ISigner, IWallClock
+from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.services._periodic import Periodic
@@ -39,6 +40,7 @@ from sandbox_billing.services.gas_account import GasAccount
 from sandbox_billing.services.generator import Generator
 from sandbox_billing.services.intake import Intake
 from sandbox_billing.services.merger import Merger
+from sandbox_billing.services.planning import Outlook
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.readiness import LetterWatch, Readiness
 from sandbox_billing.services.reconciler import Reconciler
@@ -46,6 +48,7 @@ from sandbox_billing.services.repricer import Repricer
 from sandbox_billing.services.resolver import Resolver
 from sandbox_billing.services.settler import Settler
 from sandbox_billing.services.stopper import Stopper
+from sandbox_billing.services.tracing import Tracer
 from sandbox_billing.services.treasurer import Treasurer
 from sandbox_billing.services.watcher import Watcher
 from sandbox_billing.services.witness import Witness
@@ -157,6 +160,7 @@ def make_work(parts: Parts) -> Work:
         queue=journal.queue,
         funds=journal.funds,
         chain=chain,
+        tracer=Tracer(chain=chain, wall=wall),
         witness=Witness(
             history=journal.history,
             chain=chain,
@@ -197,6 +201,7 @@ def make_work(parts: Parts) -> Work:
             ),
             funds=journal.funds,
             mirror=journal.mirror,
+            outlook=Outlook(chain=chain, policy=policy),
             chain=chain,
             signer=signer,
             domain=domain,
@@ -295,6 +300,11 @@ def make_chain(
             provider=provider,
             gas=GasPolicy(fee_cap=settings.gas_fee_cap, floor=settings.gas_floor),
             log_range=settings.log_range,
+            behaviour=(
+                None
+                if settings.contract_behaviour == "auto"
+                else Behaviour(settings.contract_behaviour)
+            ),
         ),
         reactor=reactor,
         read_pool=read_pool,
@@ -335,6 +345,7 @@ def policy_of(settings: Configuration, provider: Address, lock_time: int) -> Pol
         max_in_flight=settings.max_in_flight,
         settle_min=settings.settle_min,
         settle_max_age=settings.settle_max_age,
+        refund_loss=settings.refund_loss,
     )
 
 

@@ -27,6 +27,7 @@ from sandbox_billing.adapters.memory.keyspace import MemoryKeyspace
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.devnet.daytona import DaytonaSimulator, Timings, simulator_resource
 from sandbox_billing.interfaces import IIds, IWallClock, Sandbox
+from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.identity import Address, BatchId, Reference, SandboxId
 from sandbox_billing.ledger.laws import Books, l2_disjoint, l6_books, standing
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
@@ -125,7 +126,16 @@ class World:
     @ivar mining: Whether blocks come.
     """
 
-    def __init__(self, timings: Timings | None = None, **policy: Any) -> None:
+    def __init__(
+        self,
+        timings: Timings | None = None,
+        behaviour: Behaviour = Behaviour.FIXED,
+        **policy: Any,
+    ) -> None:
+        """
+        @param behaviour: Flawed for the contract as it is deployed today.
+        @param policy: Changes to L{POLICY}.
+        """
         self.clock = Clock()
         self.wall = Wall(self.clock)
         self.policy = evolve(POLICY, **policy)
@@ -133,6 +143,7 @@ class World:
         self.births = count(1)
         self.mining = True
         self.net = MemoryBlocks(DOMAIN, lambda: int(BASE + self.clock.seconds()))
+        self.net.head.state.behaviour = behaviour
         for key in (SIGNER, OTHER_SIGNER):
             self.net.purses[key.address] = 10**24
         self.deposits: dict[Address, int] = {}
@@ -341,7 +352,8 @@ class World:
     def check_laws(self, *wallets: Address, observed: bool = True) -> None:
         """L1, L2, L3 and L6, on everything there is."""
         state = self.net.head.state
-        assert state.native == state.owed(), f"L1: {state.native} held, {state.owed()} owed"
+        owed = state.owed() + state.nobodys
+        assert state.native == owed, f"L1: {state.native} held, {owed} owed, and nobody's"
         records = [record for who in wallets or (ALICE, BOB) for record in self.charges(who)]
         l2_disjoint(standing(records))
         books = l6_books(records)

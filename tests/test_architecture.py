@@ -103,6 +103,7 @@ REACTOR_LATE = ("tap", "devnet", "cli")
 """Who may take the global reactor, inside a function only."""
 
 LONG = {
+    "configuration": "one table of all settings, and what is wrong with them together",
     "interfaces": "the ports in one file, by design",
     "adapters.enclave.tapp_pb2": "generated",
 }

@@ -62,6 +62,18 @@ class Account:
         """What a fee can draw on: the balance, then the pending refund (K2)."""
         return Neuron(self.balance + self.pending_refund)
 
+    def spendable(self, behaviour: Behaviour) -> Neuron:
+        """
+        What new use can rest on: the balance; a pending refund is never counted.
+
+        On a flawed contract a fee must leave as much of the balance as is pending (D1), so
+        that what is beyond cannot be collected before the refund is withdrawn; and a larger
+        request takes it away for good.
+        """
+        if behaviour is Behaviour.FIXED:
+            return self.balance
+        return Neuron(max(0, self.balance - self.pending_refund))
+
 
 @frozen(kw_only=True)
 class ServiceRecord:

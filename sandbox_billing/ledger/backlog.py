@@ -13,7 +13,8 @@ from enum import Enum
 
 from attrs import frozen
 
-from sandbox_billing.ledger.account import Account
+from sandbox_billing.ledger.account import Account, Behaviour
+from sandbox_billing.ledger.deployed import Purse, plan_flawed
 from sandbox_billing.ledger.hold import QUARANTINED, UNDO, Intent
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.metering import Session
@@ -64,12 +65,14 @@ class Claim:
     @ivar account: Its wallet's, as mirrored.
     @ivar blocked: Why its wallet may run nothing.
     @ivar in_flight: Whether its wallet is in a batch.
+    @ivar behaviour: Of the contract.
     """
 
     record: ChargeRecord
     account: Account | None
     blocked: str | None
     in_flight: bool
+    behaviour: Behaviour = Behaviour.FIXED
 
     @property
     def standing(self) -> Standing:
@@ -86,6 +89,10 @@ class Claim:
             return Standing.DUE
         if not self.account.acknowledged:
             return Standing.PARKED
+        if self.behaviour is Behaviour.FLAWED:
+            # Held by D1 it waits for its wallet, as it does for a deposit.
+            sendable = plan_flawed([Purse.of(self.account)], [self.record], 1)
+            return Standing.DUE if sendable else Standing.UNFUNDED
         return Standing.DUE if self.account.collectable > 0 else Standing.UNFUNDED
 
 

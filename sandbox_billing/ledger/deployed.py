@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from attrs import frozen
 
 from sandbox_billing.ledger.account import Account
-from sandbox_billing.ledger.identity import Nonce
-from sandbox_billing.ledger.money import Neuron, neuron
+from sandbox_billing.ledger.identity import Address, ChargeId, Nonce
+from sandbox_billing.ledger.money import Neuron, UnixSeconds, neuron
 from sandbox_billing.ledger.voucher import ChargeRecord
 
 
@@ -109,6 +109,21 @@ def plan_flawed(
     return tuple(sent)
 
 
+def first_harmful(purse: Purse, fees: Sequence[int], accepted_loss: int = 0) -> int | None:
+    """
+    The place of the first of a wallet's fees, in order, that sets off a flaw; None for none.
+
+    What moves nothing is harmless: somebody else may have settled it already.
+    """
+    for place, fee in enumerate(fees):
+        taken = take(purse, fee)
+        accepted_loss -= taken.lost
+        if taken.excess or accepted_loss < 0:
+            return place
+        purse = taken.after
+    return None
+
+
 @frozen
 class _State:
     purses: tuple[Purse, ...]
@@ -192,3 +207,24 @@ def replay(before: Purse, moves: Sequence[Move], after: Purse) -> Mapping[Nonce,
             case _:
                 return None
     return found if purse == after else None
+
+
+@frozen(kw_only=True)
+class Race:
+    """
+    A flaw that was set off all the same: the wallet's state moved between our last look at
+    it and our transaction.  Kept for ever, counted apart from the laws.
+
+    @ivar lost: neuron of the wallet's refund that is nobody's any more (K1).
+    @ivar credit: neuron that the provider got beyond the fee, and owes the wallet (K2).
+    @ivar noted_at: unix seconds.
+    """
+
+    charge: ChargeId
+    wallet: Address
+    nonce: Nonce
+    lost: Neuron
+    credit: Neuron
+    transaction: str
+    block: int
+    noted_at: UnixSeconds

@@ -296,8 +296,18 @@ def _owed(charge: Charge, id_: ChargeId, owed: Neuron, now: UnixSeconds) -> Char
     )
 
 
-def sealed(record: ChargeRecord, seal: Seal) -> ChargeRecord:
-    """The record once signed; a parked or signed one keeps its promise (L5)."""
+def sealed(record: ChargeRecord, seal: Seal, rest: Charge | None = None) -> ChargeRecord:
+    """
+    The record once signed; a parked or signed one keeps its promise (L5).
+
+    @param rest: What was split off it for this signature.
+    @raise BrokenLaw: Part and rest are not the whole (L6).
+    """
+    if rest is not None:
+        part, expected = split(record, seal.fee, seal.nonce, rest.created_at)
+        if rest != expected:
+            raise BrokenLaw("L6", f"{rest.id} is not the rest of {record.charge.id}")
+        record = part
     return record.become(Signed(seal))
 
 

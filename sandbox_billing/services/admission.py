@@ -21,7 +21,7 @@ from sandbox_billing.interfaces import (
     TooMany,
     WalletFunds,
 )
-from sandbox_billing.ledger.account import Account, Mirror
+from sandbox_billing.ledger.account import Account, Behaviour, Mirror
 from sandbox_billing.ledger.backlog import overdue
 from sandbox_billing.ledger.hold import Exposure, Intent, covers, hold_for
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId, create_charge_id
@@ -152,7 +152,7 @@ class Admission:
         @raise NotReady: The chain is not known well enough, the provider is leaving, or
             nothing new is let in (K13, K21).
         """
-        await self.mirror()
+        behaviour = (await self.mirror()).value.behaviour
         for _ in range(TRIES):
             if not growing:
                 await self.check_open()
@@ -164,7 +164,7 @@ class Admission:
             except Stale:
                 continue
             try:
-                self._check_money(account, exposure, quote.hold, included=True)
+                self._check_money(account, behaviour, exposure, quote.hold, included=True)
                 self._check_count(exposure)
             except (CannotPay, TooMany):
                 await self.doors.release(intent)
@@ -178,7 +178,8 @@ class Admission:
         account = _account(funds)
         try:
             self._check_standing(funds, account, quote)
-            self._check_money(account, funds.exposure, quote.hold, included=False)
+            behaviour = (await self._known()).value.behaviour
+            self._check_money(account, behaviour, funds.exposure, quote.hold, included=False)
         except CannotPay as why:
             return why
         return None
@@ -263,11 +264,17 @@ class Admission:
             raise TooMany(f"a wallet may run {most} sandboxes at once: stop one first")
 
     def _check_money(
-        self, account: Account, exposure: Exposure, hold: Neuron, *, included: bool
+        self,
+        account: Account,
+        behaviour: Behaviour,
+        exposure: Exposure,
+        hold: Neuron,
+        *,
+        included: bool,
     ) -> None:
         exposed = exposure.total(self.wall.now())
         others = neuron(exposed - hold) if included else exposed
-        if not covers(account.balance, self.policy.loss_cap, neuron(others + hold)):
+        if not covers(account.spendable(behaviour), self.policy.loss_cap, neuron(others + hold)):
             raise CannotPay(
                 text="insufficient balance",
                 code="insufficient_balance",

@@ -9,6 +9,9 @@ from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.rating import Prices
 
 
+NO_LOSS = Neuron(0)
+
+
 @frozen(kw_only=True)
 class Policy:
     """
@@ -39,3 +42,4 @@ class Policy:
     max_in_flight: int
     settle_min: Neuron
     settle_max_age: int
+    refund_loss: Neuron = NO_LOSS

@@ -49,6 +49,7 @@ from sandbox_billing.ledger.voucher import (
     Partial,
 )
 from sandbox_billing.services.evidence import NotYet
+from sandbox_billing.services.tracing import Tracer
 from sandbox_billing.services.witness import Witness
 
 
@@ -65,6 +66,7 @@ class Resolver:
     Part of the watcher: the only one who ends a batch.
 
     @ivar witness: Gathers what is known of each voucher.
+    @ivar tracer: Finds out what moved where the contract does not say (D7).
     @ivar _waiting: Batches that wait for a proof: how often they did, and until when.
     """
 
@@ -72,6 +74,7 @@ class Resolver:
     funds: IFunds
     chain: IChain
     witness: Witness
+    tracer: Tracer
     signer: ISigner
     wall: IWallClock
     _waiting: dict[BatchId, tuple[int, UnixSeconds]] = field(factory=dict, init=False)
@@ -147,6 +150,7 @@ class Resolver:
         evidence, doubts = await self.witness.evidence(
             [r.value for r in records], receipt, accounts, happened, block
         )
+        evidence, races = await self.tracer.traced(evidence)
         now = self.wall.now()
         rulings = []
         for stored, proof in zip(records, evidence, strict=True):
@@ -165,7 +169,7 @@ class Resolver:
             # A quarantine is lifted by a human, never by what else becomes of the wallet.
             kept = QUARANTINED if funds.blocked == QUARANTINED else reason
             blocked.append(BlockedWallet(funds, kept))
-        await self.queue.resolve(batch, block, rulings, accounts, blocked)
+        await self.queue.resolve(batch, block, rulings, accounts, blocked, races)
         self._log.info(
             "batch {batch} settled in block {block}: {count} vouchers, {gas} gas",
             batch=batch.value.id,

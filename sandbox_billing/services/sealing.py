@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attrs import evolve
+
 from sandbox_billing.errors import BadInput
-from sandbox_billing.interfaces import Line
+from sandbox_billing.interfaces import ISigner, Line, Promise, Stored
+from sandbox_billing.ledger import settlement
 from sandbox_billing.ledger.identity import Address, Nonce
-from sandbox_billing.ledger.voucher import Charge, ChargeRecord
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.settlement import split
+from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Seal
 from sandbox_billing.signing.eip712 import EIP712Domain, VoucherFields, digest, usage_hash
 from sandbox_billing.signing.key import recover
 
@@ -56,3 +61,37 @@ def verifies(domain: EIP712Domain, record: ChargeRecord, signer: Address) -> boo
         return recover(signed, bytes.fromhex(record.seal.signature[2:])) == signer
     except BadInput:
         return False
+
+
+def promise(
+    domain: EIP712Domain,
+    signer: ISigner,
+    stored: Stored[ChargeRecord],
+    line: settlement.Line,
+    now: UnixSeconds,
+) -> Promise:
+    """What is signed for a line; of a part of a charge, the rest becomes a debt (D2)."""
+    if line.fee is None:
+        return Promise(stored, _seal(domain, signer, stored.value, line.nonce))
+    part, rest = split(stored.value, line.fee, line.nonce, now)
+    return Promise(stored, _seal(domain, signer, part, line.nonce), rest)
+
+
+def _seal(domain: EIP712Domain, signer: ISigner, record: ChargeRecord, nonce: Nonce) -> Seal:
+    """
+    The seal of a charge; one that has it keeps nonce, fee and hash (L5).
+
+    Only after a change of the signer are the same three signed again.
+    """
+    charge, sealed = record.charge, record.seal
+    hashed, signed = promised(domain, charge, nonce)
+    if sealed is not None:
+        if verifies(domain, record, signer.address):
+            return sealed
+        return evolve(sealed, signature="0x" + signer.sign_digest(signed).hex())
+    return Seal(
+        nonce=nonce,
+        fee=charge.amount,
+        usage_hash="0x" + hashed.hex(),
+        signature="0x" + signer.sign_digest(signed).hex(),
+    )

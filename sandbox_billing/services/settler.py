@@ -10,7 +10,7 @@ Tests: L{tests.services.test_settler}.
 
 from __future__ import annotations
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from twisted.logger import Logger
 
 from sandbox_billing import interfaces
@@ -22,31 +22,34 @@ from sandbox_billing.interfaces import (
     IVoucherQueue,
     IWallClock,
     LeaseLost,
-    Promise,
     Stale,
     Stored,
     StoredQueue,
     TooMuch,
 )
-from sandbox_billing.ledger.account import BlockRef
+from sandbox_billing.ledger.account import Behaviour, Mirror
 from sandbox_billing.ledger.batch import Attempt, Batch
 from sandbox_billing.ledger.hold import QUARANTINED
-from sandbox_billing.ledger.identity import Address, BatchId, Nonce
+from sandbox_billing.ledger.identity import Address, BatchId
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.settlement import Line, WalletQueue, charge_ids, plan, plan_wallet
-from sandbox_billing.ledger.voucher import ChargeKind, Seal
+from sandbox_billing.ledger.settlement import charge_ids, plan, plan_wallet
+from sandbox_billing.ledger.voucher import ChargeKind
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.gas_account import GasAccount
+from sandbox_billing.services.planning import Outlook
 from sandbox_billing.services.policy import Policy
-from sandbox_billing.services.sealing import promised, verifies, voucher_lines
+from sandbox_billing.services.sealing import promise, voucher_lines
 from sandbox_billing.signing.eip712 import EIP712Domain
 
 
 RESEND_SECONDS = 15
 """How long an attempt may stay without a receipt before the same bytes are sent again."""
 
-BUMP_SECONDS = 120
-"""How long an attempt may stay without a receipt before another offers more for gas."""
+BUMP_SECONDS, BUMP_SECONDS_FLAWED = 120, 30
+"""
+How long an attempt may stay without a receipt before another offers more for gas; less on a
+flawed contract, where a refund may come between.
+"""
 
 CONDEMN_SECONDS = 120
 """
@@ -72,6 +75,7 @@ class Settler:
     account: GasAccount
     funds: interfaces.IFunds
     mirror: interfaces.IChainMirror
+    outlook: Outlook
     chain: IChain
     signer: ISigner
     domain: EIP712Domain
@@ -86,8 +90,8 @@ class Settler:
 
     async def turn(self) -> None:
         """Send what is stored, then fill the free places with new batches."""
-        head = await self._mirror_block()
-        batches = await self.account.without_lost(await self.queue.batches(), head)
+        mirror = await self._mirror()
+        batches = await self.account.without_lost(await self.queue.batches(), mirror.block)
         known = {a.hash for b in batches for a in b.value.attempts}
         for gone in self._sent_at.keys() - known:
             del self._sent_at[gone]
@@ -100,15 +104,15 @@ class Settler:
         gap = await self.account.gap(batches)
         batches, filler = await self.account.filler(batches, gap)
         if filler is not None:
-            await self._send_apart(filler, troubles, account_nonce=gap)
+            await self._send_apart(filler, mirror, troubles, account_nonce=gap)
         for batch in batches:
-            await self._send_apart(batch, troubles)
+            await self._send_apart(batch, mirror, troubles)
         places = self.policy.max_in_flight - len(batches)
         while places > 0:
-            fresh = await self._next_batch(head)
+            fresh = await self._next_batch(mirror)
             if fresh is None:
                 break
-            await self._send_apart(fresh, troubles)
+            await self._send_apart(fresh, mirror, troubles)
             places -= 1
         # Told only now, and what needs a human first.
         troubles += self._broken.values()
@@ -116,7 +120,7 @@ class Settler:
         if troubles:
             raise troubles[0]
 
-    async def _mirror_block(self) -> BlockRef:
+    async def _mirror(self) -> Mirror:
         """
         @raise Transient: The mirror cannot be trusted for money now.
         """
@@ -136,9 +140,9 @@ class Settler:
                 f"the registered signer is {service.signer}, this daemon's key is"
                 f" {self.signer.address}: nothing is settled until they agree"
             )
-        return mirror.value.block
+        return mirror.value
 
-    async def _next_batch(self, head: BlockRef) -> Stored[Batch] | None:
+    async def _next_batch(self, mirror: Mirror) -> Stored[Batch] | None:
         """Number and seal what is worth a transaction; None when nothing is."""
         now = self.wall.now()
         waited = UnixSeconds(now - self.policy.batch_wait)
@@ -152,8 +156,7 @@ class Settler:
         if not queues:
             return None
         by_id = {r.value.charge.id: r for q in queues for r in q.records}
-        nonces = await self.chain.last_nonces([q.wallet for q in queues], head)
-        plannable = [_plannable(q, nonce) for q, nonce in zip(queues, nonces, strict=True)]
+        plannable = await self.outlook.plannable(queues, mirror)
         lines = plan(plannable, self.policy.batch_max)
         for queue, planned in zip(queues, plannable, strict=True):
             # A wallet that only found the batch full is taken with the next one.
@@ -161,7 +164,10 @@ class Settler:
                 await self.queue.rest(queue, UnixSeconds(now + REST_SECONDS))
         if not lines:
             return None
-        promises = [Promise(by_id[line.record.charge.id], self._seal(line)) for line in lines]
+        promises = [
+            promise(self.domain, self.signer, by_id[line.record.charge.id], line, now)
+            for line in lines
+        ]
         batch = Batch(
             id=self.ids.batch(),
             wallets=tuple(dict.fromkeys(line.record.charge.owner for line in lines)),
@@ -215,28 +221,10 @@ class Settler:
         await self.queue.rest(queue, ripe)
         return False
 
-    def _seal(self, line: Line) -> Seal:
-        """
-        The seal of a line; a charge that has one keeps nonce, fee and hash (L5).
-
-        Only after a change of the signer are the same three signed again.
-        """
-        charge, sealed = line.record.charge, line.record.seal
-        hashed, signed = promised(self.domain, charge, line.nonce)
-        if sealed is not None:
-            if verifies(self.domain, line.record, self.signer.address):
-                return sealed
-            return evolve(sealed, signature="0x" + self.signer.sign_digest(signed).hex())
-        return Seal(
-            nonce=line.nonce,
-            fee=charge.amount,
-            usage_hash="0x" + hashed.hex(),
-            signature="0x" + self.signer.sign_digest(signed).hex(),
-        )
-
     async def _send_apart(
         self,
         batch: Stored[Batch],
+        mirror: Mirror,
         troubles: list[Exception],
         *,
         account_nonce: int | None = None,
@@ -251,7 +239,7 @@ class Settler:
         @param account_nonce: One to be used up by it.
         """
         try:
-            await self._send(batch, account_nonce)
+            await self._send(batch, mirror, account_nonce)
         except BadInput as why:
             await self.queue.expel(batch)  # The rest goes out on the next turn.
             troubles.append(_law(why))
@@ -263,13 +251,14 @@ class Settler:
             self._log.critical("batch {batch} waits: {why}", batch=batch.value.id, why=str(why))
             troubles.append(Transient(str(why)))
 
-    async def _send(self, batch: Stored[Batch], account_nonce: int | None) -> None:
+    async def _send(self, batch: Stored[Batch], mirror: Mirror, account_nonce: int | None) -> None:
         """Make, store and broadcast an attempt; or broadcast the stored one again."""
         mine = self._mine(batch.value)
         # Of an earlier key there are only attempts that nobody can bump: what it sent has
         # as long as a re-send, then we send our own.  The vouchers' nonces see to it that
         # one of the two settles a voucher at most.
         earlier = mine or batch.value.attempts
+        flawed = mirror.behaviour is Behaviour.FLAWED
         now = self.wall.now()
         if earlier:
             newest = earlier[-1]
@@ -279,11 +268,12 @@ class Settler:
                 if await self.chain.receipt(attempt.hash) is not None:
                     return
         if not mine:
-            first = await self._first_attempt(batch, account_nonce)
+            whole = batch if earlier or not flawed else await self._harmless(batch, mirror)
+            first = whole and await self._first_attempt(whole, account_nonce)
             if first is None:
                 return
             batch = first
-        elif now - mine[-1].recorded_at >= BUMP_SECONDS:
+        elif now - mine[-1].recorded_at >= (BUMP_SECONDS_FLAWED if flawed else BUMP_SECONDS):
             batch = await self._bumped(batch, mine[-1])
         attempt = self._mine(batch.value)[-1]
         if attempt.hash not in self._proven:
@@ -299,6 +289,26 @@ class Settler:
                 batch=batch.value.id,
                 why=str(why),
             )
+
+    async def _harmless(self, batch: Stored[Batch], mirror: Mirror) -> Stored[Batch] | None:
+        """
+        A batch without what would now set off a flaw, which goes back to its queue as sealed.
+
+        @return: None when nothing is left of it.
+        """
+        if not batch.value.charges:
+            return batch
+        records = await self.queue.batch_records(batch.value)
+        keep = await self.outlook.harmless([r.value for r in records], mirror)
+        if keep == len(records):
+            return batch
+        self._log.warn(
+            "{count} vouchers of batch {batch} are held: a refund was asked for meanwhile",
+            count=len(records) - keep,
+            batch=batch.value.id,
+        )
+        batch = await self.queue.shrink(batch, keep)
+        return batch if keep else await self.queue.drop_attempts(batch, self.signer.address)
 
     async def _first_attempt(
         self, batch: Stored[Batch], account_nonce: int | None
@@ -388,12 +398,3 @@ class Settler:
 def _law(why: BrokenLaw | BadInput) -> BrokenLaw:
     """A stored form that cannot be read is a charge that has disappeared."""
     return why if isinstance(why, BrokenLaw) else BrokenLaw("L6", str(why))
-
-
-def _plannable(queue: StoredQueue, chain_nonce: Nonce) -> WalletQueue:
-    assert queue.account is not None
-    return WalletQueue(
-        account=queue.account.value,
-        records=tuple(r.value for r in queue.records),
-        last_nonce=max(chain_nonce, queue.last_nonce, queue.account.value.last_nonce),
-    )

@@ -23,7 +23,7 @@ from sandbox_billing.interfaces import (
     Stale,
     WalletFunds,
 )
-from sandbox_billing.ledger.account import Mirror
+from sandbox_billing.ledger.account import Behaviour, Mirror
 from sandbox_billing.ledger.hold import QUARANTINED, runs_dry_at
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds
@@ -116,8 +116,9 @@ class Treasurer:
         if runs and unacknowledged_at is not None and now >= unacknowledged_at:
             for sandbox in runs:
                 await self.stops.order(sandbox, "not_acknowledged", now)
-        dry_at = self._dry_at(funds, now)
-        if funds.exposure.in_debt or (dry_at is not None and dry_at <= now):
+        dry_at = self._dry_at(funds, mirror.behaviour, now)
+        dry = dry_at is not None and dry_at <= now
+        if funds.exposure.in_debt or dry or (runs and self._leaves(funds, mirror, now)):
             if funds.blocked is None:
                 self._log.warn(
                     "{wallet} cannot pay: {count} sandboxes get stop orders",
@@ -128,7 +129,7 @@ class Treasurer:
                 await self.funds.block(BlockedWallet(funds, "insufficient_balance"))
                 funds = await self.funds.funds(funds.wallet)
             again: UnixSeconds | None = UnixSeconds(now + AGAIN_SECONDS)
-        elif funds.blocked is not None and covered_again(funds, self.policy, now):
+        elif funds.blocked is not None and covered_again(funds, self.policy, now, mirror.behaviour):
             await self.funds.unblock(funds)
             self._log.info("{wallet} can pay again", wallet=funds.wallet.hex)
             # Its next moment is computed from what is stored then.
@@ -139,11 +140,23 @@ class Treasurer:
         at = UnixSeconds(max(now + 1, min(times))) if times else None
         await self.funds.check_again(funds, at)
 
-    def _dry_at(self, funds: WalletFunds, now: UnixSeconds) -> UnixSeconds | None:
+    def _leaves(self, funds: WalletFunds, mirror: Mirror, now: UnixSeconds) -> bool:
+        """
+        Whether a refund was asked for, and what runs would not be admitted any more (D6).
+
+        On our contract a fee can draw on the refund; there the ordinary end is soon enough.
+        """
+        assert funds.account is not None
+        asked = mirror.behaviour is Behaviour.FLAWED and funds.account.value.pending_refund > 0
+        return asked and not covered_again(funds, self.policy, now, mirror.behaviour)
+
+    def _dry_at(
+        self, funds: WalletFunds, behaviour: Behaviour, now: UnixSeconds
+    ) -> UnixSeconds | None:
         assert funds.account is not None
         return runs_dry_at(
             funds.exposure,
-            balance=funds.account.value.balance,
+            balance=funds.account.value.spendable(behaviour),
             loss_cap=self.policy.loss_cap,
             stop_delay=self.policy.stop_delay,
             now=now,
@@ -159,12 +172,19 @@ class Treasurer:
         return UnixSeconds(mirror.version_changed_at + self.policy.ack_grace)
 
 
-def covered_again(funds: WalletFunds, policy: Policy, now: UnixSeconds) -> bool:
+def covered_again(
+    funds: WalletFunds,
+    policy: Policy,
+    now: UnixSeconds,
+    behaviour: Behaviour = Behaviour.FIXED,
+) -> bool:
     """
     No debt, and what is owed, one more interval and the stop are covered (design.md §4.7).
+
+    @param behaviour: Of the contract.
     """
     if funds.account is None or funds.exposure.in_debt:
         return False
     # By the sessions' holds, not by the rate: what is not running yet will cost as much.
     needed = funds.exposure.owed(now) + funds.exposure.reserved()
-    return funds.account.value.balance + policy.loss_cap >= max(needed, 1)
+    return funds.account.value.spendable(behaviour) + policy.loss_cap >= max(needed, 1)

@@ -201,6 +201,7 @@ class Watcher:
             leaving_at=await self._leaving_at(old, block, happened.events),
             version_changed_at=now if raised else (old.version_changed_at if old else None),
             updated_at=stamp,
+            behaviour=await self.chain.behaviour(block),
         )
         for _ in range(NEWCOMER_TRIES):
             try:

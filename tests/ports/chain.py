@@ -34,7 +34,7 @@ from sandbox_billing.devnet.chain import jsonrpc, methods
 from sandbox_billing.devnet.chain.accounts import DEVELOPMENT_KEYS
 from sandbox_billing.devnet.chain.devchain import DevChain, make_dev_chain
 from sandbox_billing.devnet.chain.service import DevChainService
-from sandbox_billing.devnet.contracts import deploy_stack
+from sandbox_billing.devnet.contracts import Deployment, deploy_stack
 from sandbox_billing.interfaces import IChain, IWallClock, Line, NodeBehind
 from sandbox_billing.ledger.account import BlockRef
 from sandbox_billing.ledger.identity import Address, Nonce
@@ -93,7 +93,7 @@ class Stage:
         self.chain.mine()
         self.chain.mine()
         self.before_deployment = self.chain.head.number
-        deployed = deploy_stack(self.w3, self.owner, STAKE, wait=self._mined)
+        deployed = self.deploy()
         self.proxy, self.beacon = deployed.proxy, deployed.beacon
         self.implementation = deployed.implementation
         self.contract_block = self.chain.head.number
@@ -103,6 +103,10 @@ class Stage:
         self.pay(self.signer.address.hex, 100 * TOKEN)
         self.register()
         self.chain.automine = False
+
+    def deploy(self) -> Deployment:
+        """Ours."""
+        return deploy_stack(self.w3, self.owner, STAKE, wait=self._mined)
 
     def _mined(self, transaction: HexBytes) -> TxReceipt:
         return self.w3.eth.get_transaction_receipt(transaction)
@@ -265,18 +269,18 @@ def _all_but(implementation: str, functions: Sequence[Any]) -> str:
     return "0x" + (creation + runtime).hex()
 
 
-_STAGE: list[tuple[Stage, int]] = []
+_STAGES: dict[type[Stage], tuple[Stage, int]] = {}
 
 
-def fresh_stage() -> Stage:
-    """The stage as it was when it was made: made once, put back for each test."""
-    if _STAGE:
-        stage, snapshot = _STAGE.pop()
+def fresh_stage(kind: type[Stage] = Stage) -> Stage:
+    """A stage as it was when it was made: made once, put back for each test."""
+    if kind in _STAGES:
+        stage, snapshot = _STAGES.pop(kind)
         stage.chain.revert(snapshot)
     else:
-        stage = Stage()
+        stage = kind()
     stage.chain.automine = False
-    _STAGE.append((stage, stage.chain.snapshot()))
+    _STAGES[kind] = (stage, stage.chain.snapshot())
     return stage
 
 
@@ -286,9 +290,10 @@ class ChainCase(TestCase):
     """
 
     timeout = 60
+    stage_kind: type[Stage] = Stage
 
     def setUp(self) -> None:
-        self.stage = fresh_stage()
+        self.stage = fresh_stage(self.stage_kind)
         self.service = DevChainService(
             reactor=global_reactor,  # type: ignore[arg-type]
             chain=self.stage.chain,

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
+from sandbox_billing.adapters.chain.behaviour import BehaviourProbe
 from sandbox_billing.adapters.chain.capabilities import Capabilities
 from sandbox_billing.adapters.chain.codec import Codec
 from sandbox_billing.adapters.chain.contract import CONTRACT, ContractReader
@@ -38,7 +39,7 @@ from sandbox_billing.interfaces import (
     Moves,
     Receipt,
 )
-from sandbox_billing.ledger.account import Account, BlockRef, ServiceRecord
+from sandbox_billing.ledger.account import Account, Behaviour, BlockRef, ServiceRecord
 from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.identity import Address, Nonce
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
@@ -55,6 +56,7 @@ class ChainSettings:
     @ivar urls: C{RPC_URL}, in the order of preference; may carry credentials.
     @ivar contract: The proxy's address.
     @ivar log_range: C{LOG_RANGE}, blocks.
+    @ivar behaviour: C{CONTRACT_BEHAVIOUR}; None for auto.
     @ivar connect_seconds: Per connection.
     @ivar read_seconds: Per call.
     """
@@ -65,6 +67,7 @@ class ChainSettings:
     provider: Address
     gas: GasPolicy
     log_range: int = 5000
+    behaviour: Behaviour | None = None
     connect_seconds: float = 3.0
     read_seconds: float = 10.0
 
@@ -90,6 +93,7 @@ class Web3Chain:
         reads: ChainReads,
         logs: LogReader,
         transactions: Transactions,
+        probe: BehaviourProbe,
     ) -> None:
         """
         @param read_pool: Several threads; started and stopped by the caller.
@@ -101,6 +105,7 @@ class Web3Chain:
         self._reads = reads
         self._logs = logs
         self._transactions = transactions
+        self._probe = probe
 
     @classmethod
     def of(
@@ -167,6 +172,13 @@ class Web3Chain:
                 policy=settings.gas,
                 now=clock.now,
             ),
+            probe=BehaviourProbe(
+                nodes,
+                codec,
+                domain=EIP712Domain(settings.chain_id, settings.contract),
+                sender=signer.address,
+                told=settings.behaviour,
+            ),
         )
 
     # --- blocks ---------------------------------------------------------------------
@@ -193,6 +205,9 @@ class Web3Chain:
 
     async def service(self, provider: Address, at: BlockRef) -> ServiceRecord | None:
         return await self._in_reader(self._reads.service, provider, at)
+
+    async def behaviour(self, at: BlockRef) -> Behaviour:
+        return await self._in_reader(self._probe.behaviour, at)
 
     async def leaving_at(self, at: BlockRef) -> UnixSeconds | None:
         return await self._in_reader(self._reads.leaving_at, at)

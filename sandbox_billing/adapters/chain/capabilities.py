@@ -60,7 +60,7 @@ class Capabilities:
 
         @raise Transient: The node does not say.
         """
-        implementation = self._implementation(node)
+        implementation = implementation_of(node, self._reader.address, "latest")
         known = self._settles_batches.get(implementation)
         if known is None:
             known = self._settles_batches[implementation] = self._probe(node)
@@ -70,18 +70,6 @@ class Capabilities:
                 how="one signature per batch" if known else "one signature per voucher",
             )
         return known
-
-    def _implementation(self, node: Node) -> Address:
-        """What the beacon names now; the contract itself where it is no beacon's proxy."""
-        contract = self._reader.address
-        slot = _word(node.call("eth_getStorageAt", contract.hex, BEACON_SLOT, "latest"))
-        if not any(slot):
-            return contract
-        call = {
-            "to": Address.from_bytes(slot[12:]).hex,
-            "data": "0x" + _IMPLEMENTATION.hex(),
-        }
-        return Address.from_bytes(_word(node.call("eth_call", call, "latest"))[12:])
 
     def _probe(self, node: Node) -> bool:
         """
@@ -102,6 +90,18 @@ class Capabilities:
 
 _NO_STATUSES = (32).to_bytes(32, "big") + bytes(32)
 """An empty array, ABI-encoded.  A fallback that takes any call answers something else."""
+
+
+def implementation_of(node: Node, contract: Address, block: str) -> Address:
+    """What the beacon names; the contract itself where it is no beacon's proxy."""
+    slot = _word(node.call("eth_getStorageAt", contract.hex, BEACON_SLOT, block))
+    if not any(slot):
+        return contract
+    call = {
+        "to": Address.from_bytes(slot[12:]).hex,
+        "data": "0x" + _IMPLEMENTATION.hex(),
+    }
+    return Address.from_bytes(_word(node.call("eth_call", call, block))[12:])
 
 
 def _word(answer: object) -> bytes:

@@ -273,6 +273,7 @@ def _event(log: Log) -> AccountEvent:
         wallet=None if who is None else Address(log.fields[who]),
         block=log.block,
         log_index=log.index,
+        amount=neuron(log.fields["amount"]) if "amount" in log.fields else None,
     )
 
 

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from attrs import asdict, define, field, frozen
 
 from sandbox_billing.adapters.memory.contract import Contract, ContractState, Event, Reverted
+from sandbox_billing.adapters.memory.deployed import contract_at
 from sandbox_billing.interfaces import Line, Receipt
 from sandbox_billing.ledger.account import BlockRef
 from sandbox_billing.ledger.identity import Address, Nonce
@@ -194,7 +195,7 @@ class MemoryBlocks:
         logs: list[Logged] = []
         for transaction in transactions:
             before, state = state, state.copy()
-            contract = Contract(self.domain, state, ref.timestamp)
+            contract = contract_at(self.domain, state, ref.timestamp)
             transaction.mined, transaction.error = True, None
             try:
                 transaction.call(contract)

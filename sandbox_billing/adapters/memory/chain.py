@@ -23,7 +23,8 @@ from sandbox_billing.adapters.memory.blocks import (
     read_settlement,
 )
 from sandbox_billing.adapters.memory.chain_faults import GoodDay
-from sandbox_billing.adapters.memory.contract import LOCK_SECONDS, Contract
+from sandbox_billing.adapters.memory.contract import LOCK_SECONDS
+from sandbox_billing.adapters.memory.deployed import contract_at
 from sandbox_billing.errors import Refused, UnknownOutcome
 from sandbox_billing.interfaces import (
     AccountEvent,
@@ -38,7 +39,7 @@ from sandbox_billing.interfaces import (
     Receipt,
     TooMuch,
 )
-from sandbox_billing.ledger.account import Account, BlockRef, ServiceRecord, Settlement
+from sandbox_billing.ledger.account import Account, Behaviour, BlockRef, ServiceRecord, Settlement
 from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.identity import Address, Nonce
 from sandbox_billing.ledger.money import Neuron, UnixSeconds, neuron
@@ -148,6 +149,9 @@ class MemoryChain:
     async def service(self, provider: Address, at: BlockRef) -> ServiceRecord | None:
         return self._at(at).state.services.get(provider)
 
+    async def behaviour(self, at: BlockRef) -> Behaviour:
+        return self._at(at).state.behaviour
+
     async def leaving_at(self, at: BlockRef) -> UnixSeconds | None:
         moment = self._at(at).state.leaving.get(self.provider)
         return None if moment is None else UnixSeconds(moment)
@@ -176,7 +180,7 @@ class MemoryChain:
 
     async def refusals(self, lines: Sequence[Line], at: BlockRef) -> tuple[int | None, ...]:
         block = self._at(at)
-        replay = Contract(self.net.domain, block.state.copy(), block.ref.timestamp)
+        replay = contract_at(self.net.domain, block.state.copy(), block.ref.timestamp)
         return replay.settle(self.sender, self.provider, lines)
 
     # transactions
@@ -274,7 +278,7 @@ def _settlement(log: Logged) -> Settlement:
         usage_hash=str(fields["usage_hash"]),
         nonce=Nonce(int(fields["nonce"])),
         status=int(fields["status"]),
-        paid=neuron(int(fields["paid"])),
+        paid=neuron(int(fields["paid"])) if "paid" in fields else None,
         transaction=log.transaction,
         block=log.block.number,
         log_index=log.index,
@@ -287,6 +291,11 @@ def _sum(name: str, logs: Sequence[Logged]) -> Neuron:
 
 
 def _event(log: Logged) -> AccountEvent:
+    amount = log.event.fields.get("amount")
     return AccountEvent(
-        name=log.event.name, wallet=log.event.user, block=log.block.number, log_index=log.index
+        name=log.event.name,
+        wallet=log.event.user,
+        block=log.block.number,
+        log_index=log.index,
+        amount=None if amount is None else neuron(int(amount)),
     )

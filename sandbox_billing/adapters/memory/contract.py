@@ -12,7 +12,7 @@ from attrs import define, evolve, field, frozen
 
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import Line
-from sandbox_billing.ledger.account import ServiceRecord
+from sandbox_billing.ledger.account import Behaviour, ServiceRecord
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import neuron
 from sandbox_billing.ledger.rating import Prices
@@ -42,6 +42,7 @@ class Slot:
     What is stored for one (provider, user).
 
     @ivar acknowledged: A version; 0 is none.
+    @ivar acknowledged_first: Of the deployed contract: whether version 0 is acknowledged.
     """
 
     balance: int = 0
@@ -49,6 +50,7 @@ class Slot:
     unlock_at: int = 0
     acknowledged: int = 0
     last_nonce: int = 0
+    acknowledged_first: bool = False
 
 
 @frozen
@@ -70,6 +72,9 @@ class ContractState:
     @ivar versions: The signer version of everybody who ever registered; outlives leaving.
     @ivar earnings: Paid and not withdrawn, by provider.
     @ivar native: neuron the contract holds.
+    @ivar behaviour: Whose rules it keeps: ours, or those of the one that is deployed today
+        (L{memory.deployed}); an upgrade changes it.
+    @ivar nobodys: neuron the deployed one holds and owes nobody (K1, K9).
     """
 
     slots: dict[tuple[Address, Address], Slot] = field(factory=dict)
@@ -79,6 +84,8 @@ class ContractState:
     leaving: dict[Address, int] = field(factory=dict)
     earnings: dict[Address, int] = field(factory=dict)
     native: int = 0
+    behaviour: Behaviour = Behaviour.FIXED
+    nobodys: int = 0
 
     def copy(self) -> ContractState:
         """The values are frozen, so the dictionaries alone are copied."""
@@ -90,6 +97,8 @@ class ContractState:
             leaving=dict(self.leaving),
             earnings=dict(self.earnings),
             native=self.native,
+            behaviour=self.behaviour,
+            nobodys=self.nobodys,
         )
 
     def slot(self, provider: Address, user: Address) -> Slot:
@@ -98,9 +107,12 @@ class ContractState:
 
     def acknowledged(self, provider: Address, user: Address) -> bool:
         """Whether the user acknowledged the signer version that is registered now."""
-        service = self.services.get(provider)
-        version = self.slot(provider, user).acknowledged
-        return service is not None and version == service.signer_version
+        service, slot = self.services.get(provider), self.slot(provider, user)
+        if service is None:
+            return False
+        if service.signer_version == 0:
+            return slot.acknowledged_first
+        return slot.acknowledged == service.signer_version
 
     def owed(self) -> int:
         """Balances, refunds, earnings and stakes: what L1 compares C{native} with."""
@@ -123,12 +135,14 @@ class Contract:
     now: int
     events: list[Event] = field(factory=list)
 
-    def _keep(self, provider: Address, user: Address, slot: Slot) -> None:
+    def keep(self, provider: Address, user: Address, slot: Slot) -> None:
+        """Store a slot."""
         self.state.slots[(provider, user)] = slot
 
-    def _log(
+    def log(
         self, name: str, provider: Address, user: Address | None = None, **fields: int | str
     ) -> None:
+        """Emit an event."""
         self.events.append(Event(name, provider, user, fields))
 
     # users
@@ -138,9 +152,9 @@ class Contract:
         if amount <= 0:
             raise Reverted("ZeroAmount")
         slot = self.state.slot(provider, user)
-        self._keep(provider, user, evolve(slot, balance=slot.balance + amount))
+        self.keep(provider, user, evolve(slot, balance=slot.balance + amount))
         self.state.native += amount
-        self._log("Deposited", provider, user, amount=amount)
+        self.log("Deposited", provider, user, amount=amount)
 
     def request_refund(self, user: Address, provider: Address, amount: int) -> None:
         """Set the pending refund; 0 takes the request back."""
@@ -150,8 +164,8 @@ class Contract:
             raise Reverted("InsufficientFunds")
         unlock_at = self.now + LOCK_SECONDS if amount else 0
         after = evolve(slot, balance=available - amount, pending=amount, unlock_at=unlock_at)
-        self._keep(provider, user, after)
-        self._log("RefundRequested", provider, user, amount=amount)
+        self.keep(provider, user, after)
+        self.log("RefundRequested", provider, user, amount=amount)
 
     def withdraw_refund(self, user: Address, provider: Address) -> None:
         """Pay out what is unlocked."""
@@ -160,9 +174,9 @@ class Contract:
             raise Reverted("NothingToWithdraw")
         if self.now < slot.unlock_at:
             raise Reverted("RefundLocked")
-        self._keep(provider, user, evolve(slot, pending=0, unlock_at=0))
+        self.keep(provider, user, evolve(slot, pending=0, unlock_at=0))
         self.state.native -= slot.pending
-        self._log("RefundWithdrawn", provider, user, amount=slot.pending)
+        self.log("RefundWithdrawn", provider, user, amount=slot.pending)
 
     def acknowledge(self, user: Address, provider: Address, acknowledged: bool) -> None:
         """The version that is registered now, or none."""
@@ -171,8 +185,8 @@ class Contract:
             raise Reverted("NotRegistered")
         version = service.signer_version if acknowledged and service is not None else 0
         slot = self.state.slot(provider, user)
-        self._keep(provider, user, evolve(slot, acknowledged=version))
-        self._log("TEESignerAcknowledged", provider, user, acknowledged=int(acknowledged))
+        self.keep(provider, user, evolve(slot, acknowledged=version))
+        self.log("TEESignerAcknowledged", provider, user, acknowledged=int(acknowledged))
 
     # providers
 
@@ -191,7 +205,7 @@ class Contract:
         )
         state.stakes[provider] = state.stakes.get(provider, 0) + stake
         state.native += stake
-        self._log("ServiceUpdated", provider, version=version)
+        self.log("ServiceUpdated", provider, version=version)
 
     def announce_leave(self, provider: Address) -> None:
         """The provider may leave after the lock."""
@@ -200,7 +214,7 @@ class Contract:
         if provider in self.state.leaving:
             raise Reverted("AlreadyLeaving")
         self.state.leaving[provider] = self.now + LOCK_SECONDS
-        self._log("ProviderLeaving", provider, leave_at=self.now + LOCK_SECONDS)
+        self.log("ProviderLeaving", provider, leave_at=self.now + LOCK_SECONDS)
 
     def leave(self, provider: Address) -> None:
         """End the registration; its version is remembered."""
@@ -213,7 +227,7 @@ class Contract:
         del self.state.services[provider]
         stake = self.state.stakes.pop(provider, 0)
         self.state.native -= stake
-        self._log("ProviderLeft", provider, stake=stake)
+        self.log("ProviderLeft", provider, stake=stake)
 
     # settlement
 
@@ -230,7 +244,7 @@ class Contract:
             return NOT_ACKNOWLEDGED
         if not slot.last_nonce < line.nonce < 2**64:
             return INVALID_NONCE
-        if _signer(self.domain, provider, line) != service.signer:
+        if signer_of(self.domain, provider, line) != service.signer:
             return INVALID_SIGNATURE
         from_balance = min(line.fee, slot.balance)
         from_refund = min(line.fee - from_balance, slot.pending)
@@ -243,13 +257,13 @@ class Contract:
             unlock_at=slot.unlock_at if pending else 0,
             last_nonce=line.nonce,
         )
-        self._keep(provider, line.user, after)
+        self.keep(provider, line.user, after)
         self.state.earnings[provider] = self.state.earnings.get(provider, 0) + paid
         status = SUCCESS
         if paid < line.fee:
             status = INSUFFICIENT_BALANCE
-            self._log("VoucherShortfall", provider, line.user, nonce=line.nonce, paid=paid)
-        self._log(
+            self.log("VoucherShortfall", provider, line.user, nonce=line.nonce, paid=paid)
+        self.log(
             "VoucherSettled",
             provider,
             line.user,
@@ -262,7 +276,8 @@ class Contract:
         return status
 
 
-def _signer(domain: EIP712Domain, provider: Address, line: Line) -> Address | None:
+def signer_of(domain: EIP712Domain, provider: Address, line: Line) -> Address | None:
+    """Whose signature a voucher carries; None for one that is none."""
     fields = VoucherFields(
         user=line.user,
         provider=provider,

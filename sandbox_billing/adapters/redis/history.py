@@ -12,6 +12,7 @@ from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import IHistory
 from sandbox_billing.ledger._codec import decode
 from sandbox_billing.ledger.account import ServiceRecord, Settlement
+from sandbox_billing.ledger.deployed import Race
 from sandbox_billing.ledger.identity import Address, ChargeId
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.voucher import ChargeRecord
@@ -40,6 +41,11 @@ class RedisHistory:
                 # The chain has it still.
                 await report(self.store, "event", f"{wallet}:{member[:19]}", why)
         return int(text(total)), tuple(events)
+
+    async def races(self) -> tuple[Race, ...]:
+        (reply,) = await self.store.read(Read("HVALS", self.store.keys.races()))
+        found = [decode(Race, form) for form in texts(reply)]
+        return tuple(sorted(found, key=lambda race: (race.noted_at, race.charge)))
 
     async def providers(self) -> tuple[ServiceRecord, ...]:
         (fields,) = await self.store.read(Read("HGETALL", self.store.keys.providers()))

@@ -105,6 +105,10 @@ class Keys:
         is wrong, JSON."""
         return f"billing:letters:{self.provider}"
 
+    def races(self) -> str:
+        """hash: charge to what a flaw of the deployed contract did to its wallet, JSON."""
+        return f"billing:races:{self.provider}"
+
     def nonce(self, wallet: Address) -> str:
         """string: the last voucher nonce given."""
         return f"billing:nonce:{wallet}:{self.provider}"

@@ -12,7 +12,7 @@ from sandbox_billing.adapters.redis.draft import stored_form
 from sandbox_billing.adapters.redis.store import Store, raw, stored, texts
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import Claims, IBacklog, IPause, Stale, Stored
-from sandbox_billing.ledger.account import Account
+from sandbox_billing.ledger.account import Account, Behaviour, Mirror
 from sandbox_billing.ledger.backlog import Claim, Pause
 from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address, ChargeId
@@ -60,10 +60,15 @@ class _Facts:
     account: Account | None
     blocked: str | None
     in_flight: bool
+    behaviour: Behaviour
 
     def claim(self, record: ChargeRecord) -> Claim:
         return Claim(
-            record=record, account=self.account, blocked=self.blocked, in_flight=self.in_flight
+            record=record,
+            account=self.account,
+            blocked=self.blocked,
+            in_flight=self.in_flight,
+            behaviour=self.behaviour,
         )
 
 
@@ -97,6 +102,9 @@ class RedisBacklog:
 
     async def _facts(self, owners: Collection[Address]) -> dict[Address, _Facts]:
         keys, wallets = self.store.keys, sorted(owners)
+        (reply,) = await self.store.read(Read("GET", keys.mirror()))
+        mirror = stored(Mirror, reply)
+        behaviour = Behaviour.FLAWED if mirror is None else mirror.value.behaviour
         reads = []
         for wallet in wallets:
             reads.append(Read("GET", keys.account(wallet)))
@@ -111,6 +119,7 @@ class RedisBacklog:
                 account=None if mirrored is None else mirrored.value,
                 blocked=None if flag is None else flag.decode(),
                 in_flight=in_flight == b"1",
+                behaviour=behaviour,
             )
         return facts
 

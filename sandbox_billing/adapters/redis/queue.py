@@ -37,8 +37,9 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.ledger.account import Account, BlockRef
 from sandbox_billing.ledger.batch import Attempt, Batch
+from sandbox_billing.ledger.deployed import Race
 from sandbox_billing.ledger.dead_letter import DeadLetter
-from sandbox_billing.ledger.hold import QUARANTINED
+from sandbox_billing.ledger.hold import QUARANTINED, charge_field
 from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Nonce
 from sandbox_billing.ledger.laws import l5_rising
 from sandbox_billing.ledger.money import UnixSeconds
@@ -175,10 +176,13 @@ class RedisVoucherQueue:
         for promise in promises:
             charge = promise.record.value.charge
             draft.expect(holds(keys.charge(charge.id), promise.record.raw))
-            after = sealed(promise.record.value, promise.seal)
+            after = sealed(promise.record.value, promise.seal, promise.rest)
             draft.write("SET", keys.charge(charge.id), stored_form(after))
             draft.write("ZREM", keys.charges(charge.owner), charge.id)
             draft.write("ZREM", keys.first(charge.owner), charge.id)
+            if promise.rest is not None:
+                draft.expose(charge.owner, charge_field(charge), str(after.charge.amount))
+                draft.append_charge(promise.rest, promise.rest.created_at, first=True)
         form, key = stored_form(batch), keys.batch(batch.id)
         draft.expect(absent(key))
         for wallet in batch.wallets:
@@ -219,7 +223,7 @@ class RedisVoucherQueue:
         """Whether these promises are stored already: this is a repeat."""
         found = await self._records([promise.record.value.charge.id for promise in mine])
         return all(
-            record.value == sealed(promise.record.value, promise.seal)
+            record.value == sealed(promise.record.value, promise.seal, promise.rest)
             for record, promise in zip(found, mine, strict=True)
         )
 
@@ -346,6 +350,7 @@ class RedisVoucherQueue:
         rulings: Sequence[Ruling],
         accounts: Sequence[Account],
         blocked: Sequence[BlockedWallet],
+        races: Sequence[Race] = (),
     ) -> None:
         draft = self.store.draft(f"resolve {batch.value.id}")
         now = self.store.wall.now()
@@ -353,6 +358,8 @@ class RedisVoucherQueue:
         await self._skip_used(draft, rulings, accounts)
         # Not offered again: what goes back to the queue waits for its C{retry_at}.
         draft.write_accounts(accounts)
+        for race in races:
+            draft.write("HSET", draft.keys.races(), race.charge, stored_form(race))
         for each in blocked:
             draft.expect_funds(each.funds)
             draft.block(each.funds, each.reason, now)

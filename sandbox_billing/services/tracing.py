@@ -1,0 +1,144 @@
+"""
+What vouchers really moved on a contract that does not say (failures.md, D7), and what its
+flaws took of users by a race.
+
+All that happened to a wallet in the event's block is replayed from the parent block's state,
+in log order, and counts only if it ends in the block's own.
+
+Tests: C{tests.services.test_flawed}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from attrs import evolve, frozen
+from twisted.logger import Logger
+
+from sandbox_billing.errors import Transient
+from sandbox_billing.interfaces import Happenings, IChain, IWallClock
+from sandbox_billing.ledger.account import Behaviour, Settlement
+from sandbox_billing.ledger.deployed import Move, Purse, Race, Taken, replay
+from sandbox_billing.ledger.identity import Address, Nonce
+from sandbox_billing.ledger.money import neuron
+from sandbox_billing.ledger.settlement import SUCCESS, Evidence
+from sandbox_billing.services.evidence import NotYet
+
+
+GIVE_UP_SECONDS = 3_600
+"""After so long a state that no node has is taken to be forgotten: then a human looks."""
+
+_Traced: TypeAlias = Mapping[tuple[Address, int], Taken]
+
+
+@frozen(kw_only=True)
+class Tracer:
+    """Part of the resolver; asks nothing where the contract has no flaws."""
+
+    chain: IChain
+    wall: IWallClock
+    _log = Logger()
+
+    async def traced(self, evidence: Sequence[Evidence]) -> tuple[list[Evidence], tuple[Race, ...]]:
+        """
+        @return: The evidence with what was paid, and what a flaw took.
+        @raise NotYet: No node can tell now.
+        """
+        blocks = {e.settled.block: e.settled.timestamp for e in evidence if e.settled is not None}
+        taken: dict[tuple[Address, int], Taken] = {}
+        for block, timestamp in sorted(blocks.items()):
+            try:
+                taken.update(await self._block(block, evidence))
+            except Transient as why:
+                if self.wall.now() - timestamp < GIVE_UP_SECONDS:
+                    raise NotYet(f"block {block} cannot be replayed: {why}") from why
+                self._log.critical(
+                    "no node can replay block {block} any more: {why}", block=block, why=str(why)
+                )
+        found, races = [], []
+        for proof in evidence:
+            settled = proof.settled
+            moved = None if settled is None else taken.get((settled.user, settled.nonce))
+            if settled is not None and moved is not None:
+                proof = evolve(proof, settled=_said(settled, moved))
+                if moved.lost or moved.excess:
+                    races.append(self._race(proof, settled, moved))
+            found.append(proof)
+        return found, tuple(races)
+
+    async def _block(self, number: int, evidence: Sequence[Evidence]) -> _Traced:
+        block = await self.chain.block(number)
+        if await self.chain.behaviour(block) is Behaviour.FIXED:
+            return {}
+        wallets = sorted(
+            {e.settled.user for e in evidence if e.settled and e.settled.block == number}
+        )
+        parent = await self.chain.block(number - 1)
+        before = await self.chain.accounts(wallets, parent)
+        after = await self.chain.accounts(wallets, block)
+        happened = await self.chain.happenings(number, number)
+        found: dict[tuple[Address, int], Taken] = {}
+        for wallet, was, is_now in zip(wallets, before, after, strict=True):
+            moved = replay(Purse.of(was), moves_of(wallet, happened), Purse.of(is_now))
+            if moved is None:
+                self._log.critical(
+                    "what happened to {wallet} in block {block} does not lead to its state",
+                    wallet=wallet.hex,
+                    block=number,
+                )
+            else:
+                found.update({(wallet, nonce): taken for nonce, taken in moved.items()})
+        return found
+
+    def _race(self, proof: Evidence, settled: Settlement, moved: Taken) -> Race:
+        race = Race(
+            charge=proof.record.charge.id,
+            wallet=settled.user,
+            nonce=settled.nonce,
+            lost=neuron(moved.lost),
+            credit=neuron(moved.excess),
+            transaction=settled.transaction,
+            block=settled.block,
+            noted_at=self.wall.now(),
+        )
+        self._log.critical(
+            "a race set off a flaw of the contract on {wallet}: {lost} neuron of its refund are"
+            " lost (K1), {credit} neuron were taken too much and are its credit (K2)",
+            wallet=race.wallet.hex,
+            lost=str(race.lost),
+            credit=str(race.credit),
+            charge=race.charge,
+        )
+        return race
+
+
+def _said(settled: Settlement, moved: Taken) -> Settlement:
+    """The event as it would be if that contract said what moved; never more than the fee."""
+    if moved.paid >= settled.fee:
+        # K2 says "insufficient" of a wallet that has paid, and too much.
+        return evolve(settled, status=SUCCESS, paid=settled.fee)
+    return evolve(settled, paid=neuron(moved.paid))
+
+
+def moves_of(wallet: Address, happened: Happenings) -> list[Move]:
+    """A wallet's, in log order."""
+    found: list[tuple[int, Move]] = [
+        (event.log_index, Move(name=event.name, amount=event.amount or 0))
+        for event in happened.events
+        if event.wallet == wallet
+    ]
+    found += [
+        (
+            settled.log_index,
+            Move(
+                name="VoucherSettled",
+                amount=settled.fee,
+                nonce=Nonce(settled.nonce),
+                in_full=settled.status == SUCCESS,
+            ),
+        )
+        for settled in happened.settlements
+        if settled.user == wallet
+    ]
+    return [move for _index, move in sorted(found, key=lambda one: one[0])]

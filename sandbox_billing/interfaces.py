@@ -34,8 +34,8 @@ from sandbox_billing.ledger.account import (
 from sandbox_billing.ledger.audit import AuditEntry
 from sandbox_billing.ledger.backlog import Claim, Pause
 from sandbox_billing.ledger.batch import Attempt, Batch
-from sandbox_billing.ledger.deployed import Race
 from sandbox_billing.ledger.dead_letter import DeadLetter
+from sandbox_billing.ledger.deployed import Race
 from sandbox_billing.ledger.hold import Exposure, Intent
 from sandbox_billing.ledger.identity import (
     Address,
@@ -48,10 +48,14 @@ from sandbox_billing.ledger.identity import (
 from sandbox_billing.ledger.metering import Session, Tick
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.resources import Resources
+from sandbox_billing.ledger.second_look import Resolution
+from sandbox_billing.ledger.totals import Totals
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Forgiven, Seal
 
 
 T = TypeVar("T")
+
+NOTHING = Neuron(0)
 
 
 @frozen
@@ -220,6 +224,9 @@ class IDoors(Interface):
     async def intents_of(sandbox: SandboxId) -> tuple[Intent, ...]:
         """Stored intents that name this sandbox (starts under way)."""
 
+    async def intent(reference: Reference) -> Intent | None:
+        """One that stands; None when it has ended."""
+
     async def open_session(
         intent: Intent, session: Session, create_charge: Charge | None
     ) -> Session:
@@ -304,6 +311,9 @@ class IHistory(Interface):
 
     async def wallets() -> tuple[Address, ...]:
         """Every wallet that was ever charged."""
+
+    async def totals() -> Totals:
+        """How much was settled so far, and what that cost."""
 
     async def pending() -> tuple[ChargeId, ...]:
         """C{voucher:<provider>}: the ids of charges that are not final, in arrival order."""
@@ -566,13 +576,41 @@ class IVoucherQueue(Interface):
         accounts: Sequence[Account],
         blocked: Sequence[BlockedWallet],
         races: Sequence[Race] = (),
+        *,
+        gas: Neuron = NOTHING,
     ) -> None:
         """
-        End a batch: charges, debts, exposure, accounts, flags, stop orders and what flaws of
-        the contract did to its wallets in one write.
+        End a batch: charges, debts, exposure, accounts, flags, stop orders, totals and what
+        flaws of the contract did to its wallets in one write.  Its debts are collected after
+        a second look (L{IResolved}).
 
         @param block: The block its outcome was read at.
+        @param gas: neuron that its transaction cost.
         @raise Stale: The batch is gone, or a wallet in C{blocked} opened something meanwhile.
+        """
+
+
+class IResolved(Interface):
+    """Worker facts of resolved batches, until they were looked at a second time."""
+
+    async def due(upto: int, limit: int) -> tuple[Stored[Resolution], ...]:
+        """
+        Those that were not looked at again, the oldest first.
+
+        @param upto: Whose outcome was read at this block or an earlier one.
+        """
+
+    async def checked(
+        resolution: Stored[Resolution],
+        doubts: Mapping[Address, str],
+        blocked: Sequence[BlockedWallet],
+    ) -> None:
+        """
+        It was looked at again: its debts may be collected now, and it is kept one more day.
+
+        @param doubts: Wallets with another outcome now, and what: a dead letter each.
+        @param blocked: Their funds; they are quarantined.
+        @raise Stale: It was looked at before, or a wallet's funds have moved.
         """
 
 
@@ -1007,6 +1045,9 @@ class IChain(Interface):
 
     async def gas_balance() -> Neuron:
         """What is left to pay for transactions."""
+
+    async def gas_price() -> Neuron:
+        """What a transaction would pay per gas now, about."""
 
 
 # --- Daytona ------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from sandbox_billing.interfaces import (
     TooSlow,
 )
 from sandbox_billing.ledger.hold import Intent
-from sandbox_billing.ledger.identity import Address, SandboxId
+from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import Session, begin, close, counts, has_ended, is_running
 from sandbox_billing.ledger.reconciliation import (
     IDLE_LABEL,
@@ -262,6 +262,7 @@ class Intake:
 
     async def _end(self, owner: Address, id_or_name: str, *, delete: bool) -> Sandbox:
         shown = await self.owned(owner, id_or_name)
+        await self._open_unanswered(owner, shown)
         # What was shown running ran until our call, if that is accepted.  A delete is
         # accepted in any state: otherwise only what was seen is charged.
         running = is_running(shown.state, shown.desired_state)
@@ -282,6 +283,28 @@ class Intake:
             wallet=owner.hex,
         )
         return ended
+
+    async def _open_unanswered(self, owner: Address, shown: Sandbox) -> None:
+        """
+        Meter what was created and whose creator died before he could say so.
+
+        The next sweep would; but its owner ends it now, and with it the sweep's last
+        chance to see it run: neither its fee nor its seconds would ever be charged.
+        """
+        label = shown.labels.get(REFERENCE_LABEL)
+        if label is None or await self.doors.session(shown.id) is not None:
+            return
+        intent = await self.doors.intent(Reference(label))
+        if intent is None or intent.action != "create" or intent.owner != owner:
+            return
+        try:
+            session = self.admission.session_for(intent, shown.id, shown.resources)
+        except Refused:
+            # It has no price, and must not run: ending it is right.
+            return
+        if is_running(shown.state, shown.desired_state):
+            session = begin(session, self.wall.now())
+        await self._open(intent, session, create_charge(intent, shown.id, self.wall.now()))
 
     async def _archive(self, owner: Address, id_or_name: str) -> Sandbox:
         shown = await self.owned(owner, id_or_name)

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from sandbox_billing.errors import BadInput, BrokenLaw, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
+    DaytonaRefused,
     IChainMirror,
     IDoors,
     IMeter,
@@ -109,7 +110,11 @@ class Reconciler:
         # Intents and sessions first: what they miss is younger than the sweep.
         intents = await self.meter.intents()
         sessions = {s.value.sandbox: s.value for s in await self.meter.sessions()}
-        pages = await self.runtime.sweep()
+        try:
+            pages = await self.runtime.sweep()
+        except DaytonaRefused as why:
+            # Of our own key and query: nobody's fault but the operator's, and it may end.
+            raise Transient(f"Daytona refuses the list of sandboxes: {why}") from why
         rows = tuple(
             Row(
                 sandbox=one.id,

@@ -55,6 +55,8 @@ class DoorsCase(JournalCase):
         self.assertEqual(funds.account and funds.account.value, account())
         first = await doors.reserve(intent("a"), funds)
         self.assertEqual(first.fields, {"hold:a": str(20 * 10**18)})
+        self.assertEqual(await doors.intent(intent("a").reference), intent("a"))
+        self.assertIsNone(await doors.intent(intent("b").reference))
         second = await doors.reserve(intent("b", hold=Neuron(1)), funds)
         self.assertEqual(set(second.fields), {"hold:a", "hold:b"})
         self.assertNotEqual((await doors.funds(OWNER)).revision, funds.revision)

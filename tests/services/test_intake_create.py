@@ -16,7 +16,7 @@ from sandbox_billing.interfaces import (
     TooMany,
     TooSlow,
 )
-from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.resources import Resources
 from tests.fixtures import (
     ALICE,
@@ -28,6 +28,7 @@ from tests.fixtures import (
     World,
     WorldCase,
 )
+from tests.services.lives import Life
 
 
 class CreateTests(WorldCase):
@@ -280,6 +281,45 @@ class CreateTests(WorldCase):
         world.simulator.faults.add(Fault(kind=FaultKind.HANG, route="create"))
         self.fails(TooSlow, self.make())
         self.assertIn("hold:ref-1", world.funds().exposure.fields)
+
+    def died_at_create(self) -> World:
+        """A world with a running sandbox whose creator died before he metered it."""
+        first = World()
+        first.process = first.birth(Life())
+        first.start()
+        self.addCleanup(first.simulator.close)
+        first.fund(10**6)
+        first.create()
+        number = first.process.life.calls.index("create")
+        world = World()
+        world.process = world.birth(Life(dies_at=number, after=True))
+        world.start()
+        self.addCleanup(world.simulator.close)
+        world.fund(10**6)
+        world.begin(world.process.intake.create(ALICE, {}, auto_stop_minutes=None))
+        world.until(lambda: world.process.life.dead)
+        world.until(lambda: world.state(SandboxId("sb-1")) == "started")
+        self.assertEqual(world.amounts(), {})
+        world.restart()
+        return world
+
+    def charged_its_fee(self, world: World) -> None:
+        """And nothing is left over."""
+        world.until(lambda: world.quiet)
+        self.assertEqual(world.amounts(), {"sb-1:create": FEE})
+        self.assertEqual([n for n in world.funds().exposure.fields if "hold" in n], [])
+
+    def test_stopped_before_a_sweep(self) -> None:
+        """What no sweep will ever see running is charged its fee when its owner stops it."""
+        world = self.died_at_create()
+        world.run(world.process.intake.stop(ALICE, "sb-1"))
+        self.charged_its_fee(world)
+
+    def test_deleted_before_a_sweep(self) -> None:
+        """The same when he deletes it."""
+        world = self.died_at_create()
+        world.run(world.process.intake.delete(ALICE, "sb-1"))
+        self.charged_its_fee(world)
 
     def test_lost_request(self) -> None:
         """A create that never happened gives its hold back after five minutes, not before."""

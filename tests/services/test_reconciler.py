@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
 from sandbox_billing.devnet.daytona import Fault, FaultKind, Timings
 from sandbox_billing.errors import UnknownOutcome
+from sandbox_billing.interfaces import DaytonaRefused
 from sandbox_billing.ledger.identity import SandboxId
 from tests.fixtures import (
     ALICE,
@@ -25,6 +27,24 @@ from tests.fixtures import (
 
 
 SB = SandboxId("sb-1")
+
+
+class RefusedListTests(WorldCase):
+    """Daytona does not let us look."""
+
+    def test_key_refused(self) -> None:
+        """A list that is refused is told as trouble, and looked for again."""
+        world = self.world
+
+        async def refused(_runtime: DaytonaRuntime) -> None:
+            raise DaytonaRefused("invalid API key", 401)
+
+        patched = self.patch(DaytonaRuntime, "sweep", refused)
+        world.advance(2 * SWEEP)
+        self.assertIn("invalid API key", world.process.troubles()["reconciler"])
+        patched.restore()
+        world.advance(2 * SWEEP)
+        self.assertNotIn("reconciler", world.process.troubles())
 
 
 class AdoptTests(WorldCase):

@@ -98,6 +98,11 @@ class RedisDoors:
         named = [keys.intent(Reference(reference)) for reference in sorted(texts(members))]
         return tuple(found.value for found in await self.store.present(Intent, named))
 
+    async def intent(self, reference: Reference) -> Intent | None:
+        (form,) = await self.store.read(Read("GET", self.store.keys.intent(reference)))
+        found = stored(Intent, form)
+        return None if found is None else found.value
+
     async def open_session(
         self, intent: Intent, session: Session, create_charge: Charge | None
     ) -> Session:

@@ -48,6 +48,7 @@ from sandbox_billing.services.repricer import Repricer
 from sandbox_billing.services.resolver import Resolver
 from sandbox_billing.services.settler import Settler
 from sandbox_billing.services.stopper import Stopper
+from sandbox_billing.services.second_look import SecondLook
 from sandbox_billing.services.tracing import Tracer
 from sandbox_billing.services.treasurer import Treasurer
 from sandbox_billing.services.watcher import Watcher
@@ -106,6 +107,7 @@ class Work:
     letters: LetterWatch
 
     def services(
+    second_look: SecondLook
         self,
         clock: IReactorTime,
         readiness: Readiness,
@@ -130,6 +132,7 @@ class Work:
             periodic = Periodic(name, turn, seconds, clock, on_lease_lost)
             periodic.setServiceParent(work)  # type: ignore[no-untyped-call]
             readiness.asked[name] = lambda periodic=periodic: (  # type: ignore[misc]
+            ("second look", self.second_look.turn, TURN_SECONDS),
                 periodic.trouble
             )
         readiness.asked["dead letters"] = self.letters.trouble
@@ -164,6 +167,7 @@ def make_work(parts: Parts) -> Work:
         witness=Witness(
             history=journal.history,
             chain=chain,
+        history=journal.history,
             archive=archive,
             signer=signer,
             domain=domain,
@@ -235,6 +239,13 @@ def make_work(parts: Parts) -> Work:
 
 def make_intake(parts: Parts, supervisor: Supervisor) -> Intake:
     """What users' lifecycle calls become."""
+        second_look=SecondLook(
+            resolved=journal.resolved,
+            funds=journal.funds,
+            mirror=journal.mirror,
+            chain=chain,
+            archive=Archive(chain=chain, policy=policy),
+        ),
     return Intake(
         doors=parts.journal.doors,
         runtime=parts.runtime,

@@ -17,6 +17,7 @@ from sandbox_billing.interfaces import (
     Happenings,
     IChain,
     IFunds,
+    IHistory,
     ISigner,
     IVoucherQueue,
     IWallClock,
@@ -28,7 +29,7 @@ from sandbox_billing.ledger.account import BlockRef
 from sandbox_billing.ledger.batch import Batch
 from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address, BatchId
-from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.money import UnixSeconds, neuron
 from sandbox_billing.ledger.settlement import (
     INVALID_SIGNATURE,
     PROVIDER_MISMATCH,
@@ -72,6 +73,7 @@ class Resolver:
 
     queue: IVoucherQueue
     funds: IFunds
+    history: IHistory
     chain: IChain
     witness: Witness
     tracer: Tracer
@@ -169,13 +171,18 @@ class Resolver:
             # A quarantine is lifted by a human, never by what else becomes of the wallet.
             kept = QUARANTINED if funds.blocked == QUARANTINED else reason
             blocked.append(BlockedWallet(funds, kept))
-        await self.queue.resolve(batch, block, rulings, accounts, blocked, races)
+        gas = neuron(receipt.gas_used * receipt.gas_price)
+        await self.queue.resolve(batch, block, rulings, accounts, blocked, races, gas=gas)
+        totals = await self.history.totals()
         self._log.info(
-            "batch {batch} settled in block {block}: {count} vouchers, {gas} gas",
+            "batch {batch} settled in block {block}: {count} vouchers, {gas} gas; so far"
+            " {fees} neuron were settled and {spent} spent for gas",
             batch=batch.value.id,
             block=receipt.block.number,
             count=len(rulings),
             gas=receipt.gas_used,
+            fees=str(totals.fees),
+            spent=str(totals.gas),
             transaction=receipt.transaction,
         )
 

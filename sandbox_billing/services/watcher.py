@@ -31,6 +31,7 @@ from sandbox_billing.ledger.metering import Session, tick_now
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.resolver import Resolver
+from sandbox_billing.services.second_look import DEPTH
 
 
 NEWCOMER_TRIES = 10
@@ -76,6 +77,9 @@ class Watcher:
             return
         replaced = await self._replaced(before)
         first = await self._first(before)
+        if replaced:
+            # What stands in the blocks that took the place of those we read.
+            first = max(0, first - DEPTH)
         happened = await self._read(first, height)
         broken = await self.resolver.resolve_up_to(block, happened)
         # Before the mirror moves on: what is done twice is harmless, what is lost is not.

@@ -443,6 +443,12 @@ async def signed(world: World, wallet: Address = OWNER, id: str = "batch-1") -> 
     return await world.journal.queue.sign(batch_of(promises, id), promises)
 
 
+async def looked_at(world: World) -> None:
+    """The second look at all that was resolved: debts are ripe from then."""
+    for resolution in await world.journal.resolved.due(10**9, 99):
+        await world.journal.resolved.checked(resolution, {}, ())
+
+
 async def rulings(
     world: World, batch: Stored[Batch], after: Callable[[ChargeRecord], Any], retry_in: int = 30
 ) -> list[Ruling]:

@@ -43,6 +43,7 @@ from tests.ports.journal import (
     account,
     batch_of,
     block,
+    looked_at,
     mirrored,
     promised,
     rulings,
@@ -275,6 +276,7 @@ class ForgivingCase(JournalCase):
         ruled = await rulings(world, batch, half)
         blocked = BlockedWallet(await world.journal.funds.funds(OWNER), "insufficient_balance")
         await world.journal.queue.resolve(batch, block(), ruled, [account()], [blocked])
+        await looked_at(world)
         (debt,) = await world.other.forgiving.debts(OWNER)
         return debt
 

@@ -206,7 +206,7 @@ class DebtTests(WorldCase):
         """A deposit that is too small pays a part; the rest is debt number two."""
         world = self.world
         world.deposit(self.owed - 1)
-        world.until(lambda: any(i.endswith(":debt:2") for i in world.amounts()), 60)
+        world.until(lambda: any(i.endswith(":debt:2") for i in world.amounts()), 200)
         self.assertEqual([a for i, a in world.amounts().items() if i.endswith(":debt:2")], [1])
 
     def test_restart_in_debt(self) -> None:

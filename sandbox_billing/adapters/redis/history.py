@@ -7,7 +7,7 @@ from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Read
 from sandbox_billing.adapters.redis.letters import readable, report
-from sandbox_billing.adapters.redis.store import Store, addresses, mapping, text, texts
+from sandbox_billing.adapters.redis.store import Store, addresses, mapping, stored, text, texts
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import IHistory
 from sandbox_billing.ledger._codec import decode
@@ -15,6 +15,7 @@ from sandbox_billing.ledger.account import ServiceRecord, Settlement
 from sandbox_billing.ledger.deployed import Race
 from sandbox_billing.ledger.identity import Address, ChargeId
 from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.totals import Totals
 from sandbox_billing.ledger.voucher import ChargeRecord
 
 
@@ -62,6 +63,11 @@ class RedisHistory:
     async def wallets(self) -> tuple[Address, ...]:
         (members,) = await self.store.read(Read("SMEMBERS", self.store.keys.wallets()))
         return addresses(texts(members))
+
+    async def totals(self) -> Totals:
+        (reply,) = await self.store.read(Read("GET", self.store.keys.totals()))
+        found = stored(Totals, reply)
+        return Totals() if found is None else found.value
 
     async def pending(self) -> tuple[ChargeId, ...]:
         (members,) = await self.store.read(Read("LRANGE", self.store.keys.pending(), (0, -1)))

@@ -18,6 +18,7 @@ from sandbox_billing.adapters.redis.meter import RedisMeter
 from sandbox_billing.adapters.redis.pause import RedisBacklog, RedisPause
 from sandbox_billing.adapters.redis.queue import RedisVoucherQueue
 from sandbox_billing.adapters.redis.seam import IKeyspace
+from sandbox_billing.adapters.redis.second_look import RedisResolved
 from sandbox_billing.adapters.redis.sessions import Sessions
 from sandbox_billing.adapters.redis.stops import RedisStopOrders
 from sandbox_billing.adapters.redis.store import Store, Timing
@@ -49,6 +50,7 @@ class Journal:
     merging: RedisMerging
     forgiving: RedisForgiving
     letters: RedisDeadLetters
+    resolved: RedisResolved
 
     @classmethod
     def over(
@@ -87,4 +89,5 @@ class Journal:
             merging=RedisMerging(store),
             forgiving=RedisForgiving(store),
             letters=RedisDeadLetters(store),
+            resolved=RedisResolved(store),
         )

@@ -81,7 +81,7 @@ class Keys:
 
     def first(self, wallet: Address) -> str:
         """zset: what goes out before them: sealed charges in no batch (score 0) and debts
-        (by the time they are ripe)."""
+        (by the time they are ripe: after a second look at what left them)."""
         return f"billing:first:{wallet}"
 
     def usage(self, wallet: Address) -> str:
@@ -128,12 +128,22 @@ class Keys:
         return f"billing:inflight:{self.provider}"
 
     def outcome(self, batch: BatchId) -> str:
-        """string: a resolved batch and the block it was resolved at, JSON; kept 24 hours."""
+        """string: a resolved batch and the block it was resolved at, JSON; kept until it was
+        looked at again, and 24 hours more."""
         return f"billing:outcome:{batch}"
 
     def resolved(self) -> str:
         """zset: resolved batches by the time they were, for 24 hours."""
         return f"billing:resolved:{self.provider}"
+
+    def unchecked(self) -> str:
+        """zset: resolved batches that were not looked at again yet by the block they were
+        resolved at."""
+        return f"billing:unchecked:{self.provider}"
+
+    def totals(self) -> str:
+        """string: how much was settled so far and what that cost, JSON."""
+        return f"billing:totals:{self.provider}"
 
     # funds
 

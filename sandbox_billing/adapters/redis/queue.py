@@ -22,10 +22,11 @@ from sandbox_billing.adapters.redis.letters import (
     report,
     write_letter,
 )
-from sandbox_billing.adapters.redis.resolution import resolution
+from sandbox_billing.adapters.redis.resolution import count, resolution, skip_used
 from sandbox_billing.adapters.redis.store import Store, raw, stored, text, texts
 from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.interfaces import (
+    NOTHING,
     BlockedWallet,
     IVoucherQueue,
     Promise,
@@ -37,12 +38,12 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.ledger.account import Account, BlockRef
 from sandbox_billing.ledger.batch import Attempt, Batch
-from sandbox_billing.ledger.deployed import Race
 from sandbox_billing.ledger.dead_letter import DeadLetter
+from sandbox_billing.ledger.deployed import Race
 from sandbox_billing.ledger.hold import QUARANTINED, charge_field
 from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Nonce
 from sandbox_billing.ledger.laws import l5_rising
-from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.settlement import sealed
 from sandbox_billing.ledger.voucher import ChargeKind, ChargeRecord, DeadLettered, Open
 
@@ -107,11 +108,14 @@ class RedisVoucherQueue:
             Read("HGET", keys.exposure(wallet), (REVISION,)),
             Read("EXISTS", keys.paused()),
             Read("GET", keys.blocked(wallet)),
+            Read("ZRANGEBYSCORE", keys.first(wallet), (now + 1, "+inf", "LIMIT", 0, 1)),
         )
-        paused, blocked = flags
+        paused, blocked, held = flags
         # One that may be signed holds up its wallet (L5); an open one does not.
         records = list(await self._records([ChargeId(name) for name in texts(first)]))
-        records += await self._open_records(wallet, [ChargeId(name) for name in texts(charges)])
+        # Debts are collected first; nothing is while one waits for its second look.
+        later = [] if held else texts(charges)
+        records += await self._open_records(wallet, [ChargeId(name) for name in later])
         # All sealed ones are read, whatever the limit: a nonce above one that still waits
         # would make that one void (L5).
         records.sort(key=_order)
@@ -351,11 +355,14 @@ class RedisVoucherQueue:
         accounts: Sequence[Account],
         blocked: Sequence[BlockedWallet],
         races: Sequence[Race] = (),
+        *,
+        gas: Neuron = NOTHING,
     ) -> None:
         draft = self.store.draft(f"resolve {batch.value.id}")
         now = self.store.wall.now()
         witness = resolution(draft, batch, block, rulings, now)
-        await self._skip_used(draft, rulings, accounts)
+        await skip_used(self.store, draft, rulings, accounts)
+        await count(self.store, draft, rulings, gas)
         # Not offered again: what goes back to the queue waits for its C{retry_at}.
         draft.write_accounts(accounts)
         for race in races:
@@ -366,20 +373,6 @@ class RedisVoucherQueue:
         done = await self.store.attempt(draft.commit(token=self.store.token.now(), witness=witness))
         if done.outcome is Outcome.STALE:
             raise Stale(f"cannot resolve {batch.value.id}: gone, or a wallet opened something")
-
-    async def _skip_used(
-        self, draft: Draft, rulings: Sequence[Ruling], accounts: Sequence[Account]
-    ) -> None:
-        """Where a nonce was lost, those that the chain has used were given, too (B16)."""
-        void = {r.after.charge.owner for r in rulings if isinstance(r.after.state, Open)}
-        for account in accounts:
-            if account.wallet not in void:
-                continue
-            key = self.store.keys.nonce(account.wallet)
-            (last,) = await self.store.read(Read("GET", key))
-            draft.expect_stored(key, raw(last))
-            if last is None or int(text(last)) < account.last_nonce:
-                draft.write("SET", key, account.last_nonce)
 
 
 def _never_sent(batch: Batch) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from attrs import frozen
-
-from sandbox_billing.adapters.redis.commit import Expectation, holds
+from sandbox_billing.adapters.redis.commit import Expectation, Read, holds
 from sandbox_billing.adapters.redis.draft import NOW, Draft, stored_form
-from sandbox_billing.errors import BrokenLaw
+from sandbox_billing.adapters.redis.letters import report
+from sandbox_billing.adapters.redis.store import Store, raw, stored, text
+from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.interfaces import Ruling, Stored
-from sandbox_billing.ledger.account import BlockRef
+from sandbox_billing.ledger.account import Account, BlockRef
 from sandbox_billing.ledger.batch import Batch
+from sandbox_billing.ledger.money import Neuron
+from sandbox_billing.ledger.second_look import Resolution, verdict_of
+from sandbox_billing.ledger.totals import Totals
 from sandbox_billing.ledger.voucher import (
     ChargeKind,
     DeadLettered,
@@ -27,19 +30,11 @@ from sandbox_billing.ledger.voucher import (
 
 
 RESOLVED_SECONDS = 86_400
-"""How long a resolved batch is kept, to be looked at again (design.md, section 4.6)."""
+"""How long a resolved batch is kept after it was looked at again (design.md, section 4.6)."""
 
 
-@frozen(kw_only=True)
-class Resolution:
-    """
-    A resolved batch.
-
-    @ivar block: The block its outcome was read at.
-    """
-
-    batch: Batch
-    block: BlockRef
+HELD = 2**40
+"""When a debt is ripe that waits for the second look: in no time that comes."""
 
 
 def resolution(
@@ -60,11 +55,15 @@ def resolution(
     if sorted(ruled) != sorted(value.charges):
         raise BrokenLaw("L6", f"batch {value.id} holds {value.charges}, ruled were {ruled}")
     outcome = keys.outcome(value.id)
-    form = stored_form(Resolution(batch=value, block=block))
+    found = [verdict_of(ruling.record.value, ruling.after) for ruling in rulings]
+    verdicts = tuple(verdict for verdict in found if verdict is not None)
+    form = stored_form(Resolution(batch=value, block=block, verdicts=verdicts))
     draft.expect(holds(keys.batch(value.id), batch.raw))
     draft.write("DEL", keys.batch(value.id))
     draft.write("ZREM", keys.batches(), value.id)
-    draft.write("SET", outcome, form, "EX", RESOLVED_SECONDS)
+    # However long that takes: it is not forgotten before it was looked at again.
+    draft.write("SET", outcome, form)
+    draft.write("ZADD", keys.unchecked(), block.number, value.id)
     draft.write("ZREMRANGEBYSCORE", keys.resolved(), "-inf", now - RESOLVED_SECONDS)
     draft.write("ZADD", keys.resolved(), now, value.id)
     for wallet in value.wallets:
@@ -93,7 +92,7 @@ def _rule(draft: Draft, ruling: Ruling, now: int) -> None:
             draft.finish_charge(charge)
             if ruling.debt is None:
                 raise BrokenLaw("L6", f"the rest of {charge.id} would be forgotten")
-            draft.append_charge(ruling.debt, ruling.retry_at, first=True)
+            draft.append_charge(ruling.debt, HELD, first=True)
         case DeadLettered():
             draft.finish_charge(charge)
             draft.write("ZADD", keys.dead(), now, charge.id)
@@ -107,3 +106,34 @@ def _rule(draft: Draft, ruling: Ruling, now: int) -> None:
             raise BrokenLaw("L6", f"no batch makes of {charge.id} a {ruling.after.state}")
         case _:
             assert_never(ruling.after.state)
+
+
+async def count(store: Store, draft: Draft, rulings: Sequence[Ruling], gas: Neuron) -> None:
+    """Raise the totals by one batch."""
+    key = store.keys.totals()
+    (form,) = await store.read(Read("GET", key))
+    try:
+        found = stored(Totals, form)
+    except BadInput as why:
+        # Only a count: it begins anew, and what there was is told with the reason.
+        await report(store, "totals", f"{raw(form)!r}", why)
+        found = None
+    before = Totals() if found is None else found.value
+    draft.expect_stored(key, raw(form))
+    states = [ruling.after.state for ruling in rulings]
+    draft.write("SET", key, stored_form(before.after(states, gas)))
+
+
+async def skip_used(
+    store: Store, draft: Draft, rulings: Sequence[Ruling], accounts: Sequence[Account]
+) -> None:
+    """Where a nonce was lost, those that the chain has used were given, too (B16)."""
+    void = {r.after.charge.owner for r in rulings if isinstance(r.after.state, Open)}
+    for account in accounts:
+        if account.wallet not in void:
+            continue
+        key = store.keys.nonce(account.wallet)
+        (last,) = await store.read(Read("GET", key))
+        draft.expect_stored(key, raw(last))
+        if last is None or int(text(last)) < account.last_nonce:
+            draft.write("SET", key, account.last_nonce)

@@ -46,9 +46,9 @@ from sandbox_billing.services.readiness import LetterWatch, Readiness
 from sandbox_billing.services.reconciler import Reconciler
 from sandbox_billing.services.repricer import Repricer
 from sandbox_billing.services.resolver import Resolver
+from sandbox_billing.services.second_look import SecondLook
 from sandbox_billing.services.settler import Settler
 from sandbox_billing.services.stopper import Stopper
-from sandbox_billing.services.second_look import SecondLook
 from sandbox_billing.services.tracing import Tracer
 from sandbox_billing.services.treasurer import Treasurer
 from sandbox_billing.services.watcher import Watcher
@@ -104,10 +104,10 @@ class Work:
     settler: Settler
     treasurer: Treasurer
     stopper: Stopper
+    second_look: SecondLook
     letters: LetterWatch
 
     def services(
-    second_look: SecondLook
         self,
         clock: IReactorTime,
         readiness: Readiness,
@@ -127,12 +127,12 @@ class Work:
             ("settler", self.settler.turn, TURN_SECONDS),
             ("treasurer", self.treasurer.turn, TURN_SECONDS),
             ("stopper", self.stopper.turn, TURN_SECONDS),
+            ("second look", self.second_look.turn, TURN_SECONDS),
             ("letters", self.letters.turn, LETTERS_SECONDS),
         ):
             periodic = Periodic(name, turn, seconds, clock, on_lease_lost)
             periodic.setServiceParent(work)  # type: ignore[no-untyped-call]
             readiness.asked[name] = lambda periodic=periodic: (  # type: ignore[misc]
-            ("second look", self.second_look.turn, TURN_SECONDS),
                 periodic.trouble
             )
         readiness.asked["dead letters"] = self.letters.trouble
@@ -162,12 +162,12 @@ def make_work(parts: Parts) -> Work:
     resolver = Resolver(
         queue=journal.queue,
         funds=journal.funds,
+        history=journal.history,
         chain=chain,
         tracer=Tracer(chain=chain, wall=wall),
         witness=Witness(
             history=journal.history,
             chain=chain,
-        history=journal.history,
             archive=archive,
             signer=signer,
             domain=domain,
@@ -233,12 +233,6 @@ def make_work(parts: Parts) -> Work:
             wall=wall,
             policy=policy,
         ),
-        letters=LetterWatch(letters=journal.letters),
-    )
-
-
-def make_intake(parts: Parts, supervisor: Supervisor) -> Intake:
-    """What users' lifecycle calls become."""
         second_look=SecondLook(
             resolved=journal.resolved,
             funds=journal.funds,
@@ -246,6 +240,12 @@ def make_intake(parts: Parts, supervisor: Supervisor) -> Intake:
             chain=chain,
             archive=Archive(chain=chain, policy=policy),
         ),
+        letters=LetterWatch(letters=journal.letters),
+    )
+
+
+def make_intake(parts: Parts, supervisor: Supervisor) -> Intake:
+    """What users' lifecycle calls become."""
     return Intake(
         doors=parts.journal.doors,
         runtime=parts.runtime,

@@ -35,6 +35,7 @@ from sandbox_billing.ledger.identity import Address
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.lease_keeper import LeaseKeeper
+from sandbox_billing.services.purse import low_create_fee
 from sandbox_billing.services.readiness import DoorWatch, MirrorWatch, Readiness
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain
@@ -49,6 +50,7 @@ from sandbox_billing.wiring import (
     make_intake,
     make_work,
     policy_of,
+    prices_of,
     terms_of,
 )
 
@@ -290,6 +292,8 @@ class Daemon(MultiService):
         lock_time = await self._until(
             "chain", lambda: self._check_chain(chain, domain, provider, signer)
         )
+        if warning := await low_create_fee(chain, provider, prices_of(settings)):
+            self._log.warn("{warning}", warning=warning)
         runtime = DaytonaRuntime.over(
             daytona_client(self._reactor, self._http_pool),
             url=settings.daytona_api_url,

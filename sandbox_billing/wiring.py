@@ -42,6 +42,8 @@ from sandbox_billing.services.intake import Intake
 from sandbox_billing.services.merger import Merger
 from sandbox_billing.services.planning import Outlook
 from sandbox_billing.services.policy import Policy
+from sandbox_billing.services.purse import WATCH_SECONDS as PURSE_SECONDS
+from sandbox_billing.services.purse import PurseWatch
 from sandbox_billing.services.readiness import LetterWatch, Readiness
 from sandbox_billing.services.reconciler import Reconciler
 from sandbox_billing.services.repricer import Repricer
@@ -102,6 +104,7 @@ class Work:
     backlog: BacklogKeeper
     merger: Merger
     settler: Settler
+    purse: PurseWatch
     treasurer: Treasurer
     stopper: Stopper
     second_look: SecondLook
@@ -117,6 +120,7 @@ class Work:
     ) -> MultiService:
         """Each turn as a periodic service, its trouble told to readiness."""
         work = MultiService()
+        readiness.noticed["gas account"] = self.purse.notice
         for name, turn, seconds in (
             ("watcher", self.watcher.turn, TURN_SECONDS),
             ("reconciler", self.reconciler.turn, sweep_seconds),
@@ -125,6 +129,7 @@ class Work:
             # Before the settler: what it takes goes out as it is.
             ("merger", self.merger.turn, TURN_SECONDS),
             ("settler", self.settler.turn, TURN_SECONDS),
+            ("gas account", self.purse.turn, PURSE_SECONDS),
             ("treasurer", self.treasurer.turn, TURN_SECONDS),
             ("stopper", self.stopper.turn, TURN_SECONDS),
             ("second look", self.second_look.turn, TURN_SECONDS),
@@ -213,6 +218,7 @@ def make_work(parts: Parts) -> Work:
             wall=wall,
             policy=policy,
         ),
+        purse=PurseWatch(chain=chain, wall=wall, policy=policy, sender=signer.address),
         treasurer=Treasurer(
             funds=journal.funds,
             doors=journal.doors,
@@ -356,6 +362,7 @@ def policy_of(settings: Configuration, provider: Address, lock_time: int) -> Pol
         max_in_flight=settings.max_in_flight,
         settle_min=settings.settle_min,
         settle_max_age=settings.settle_max_age,
+        gas_floor=settings.gas_floor,
         refund_loss=settings.refund_loss,
     )
 

@@ -12,6 +12,9 @@ from sandbox_billing.ledger.rating import Prices
 NO_LOSS = Neuron(0)
 
 
+_NOTHING = Neuron(0)
+
+
 @frozen(kw_only=True)
 class Policy:
     """
@@ -42,4 +45,5 @@ class Policy:
     max_in_flight: int
     settle_min: Neuron
     settle_max_age: int
+    gas_floor: Neuron = _NOTHING
     refund_loss: Neuron = NO_LOSS

@@ -682,6 +682,13 @@ def chain_suite(make: Callable[[ChainCase], IChain]) -> type[TestCase]:
             self.assertTrue((await self.chain.receipt(filler.hash)).succeeded)
             self.assertTrue((await self.chain.receipt(late.hash)).succeeded)
 
+        async def test_gas_price(self) -> None:
+            """What gas costs now is what a transaction pays, about."""
+            await self.run_on_chain(self.stage.fund, 100)
+            price = await self.chain.gas_price()
+            receipt = await self._settled(self.stage.line(1, 30))
+            self.assertTrue(receipt.gas_price // 3 <= price <= receipt.gas_price * 3, price)
+
         async def test_gas_balance(self) -> None:
             """What is left for gas falls by what transactions cost."""
             await self.run_on_chain(self.stage.fund, 100)

@@ -254,6 +254,9 @@ class Web3Chain:
     async def gas_balance(self) -> Neuron:
         return await self._in_reader(self._reads.gas_balance)
 
+    async def gas_price(self) -> Neuron:
+        return await self._in_reader(self._reads.gas_price)
+
     # --- in threads -----------------------------------------------------------------
 
     async def _in_reader(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -234,6 +234,12 @@ class ChainReads:
         )
         return neuron(answer)
 
+    def gas_price(self) -> Neuron:
+        answer = self._nodes.ask(
+            lambda node: quantity(node.call("eth_gasPrice"), "a gas price")
+        )
+        return neuron(answer)
+
 
 def _bytes(answer: Result) -> bytes:
     return answer if isinstance(answer, bytes) else b""

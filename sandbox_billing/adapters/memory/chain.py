@@ -16,6 +16,7 @@ from zope.interface import implementer
 from sandbox_billing.adapters.memory.blocks import (
     GAS_BASE,
     GAS_LINE,
+    GAS_PRICE,
     Block,
     Logged,
     MemoryBlocks,
@@ -266,6 +267,10 @@ class MemoryChain:
     async def gas_balance(self) -> Neuron:
         self.fault.read()
         return neuron(self.net.purse(self.sender))
+
+    async def gas_price(self) -> Neuron:
+        self.fault.read()
+        return Neuron(GAS_PRICE)
 
 
 def _settlement(log: Logged) -> Settlement:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
+from hypothesis.stateful import rule
 
 from tests.evm.actors import (
     ACME,
@@ -22,7 +23,7 @@ from tests.evm.actors import (
 from tests.evm.claims import OTHER_CHAIN, choose, picks
 from tests.evm.model import LOCK, MAX_BALANCE
 from tests.evm.model_state import ZERO, Call
-from tests.evm.rules_base import does
+from tests.evm.rules_base import Taken, does, steps_of
 from tests.evm.rules_settling import Settling
 from tests.evm.world import CHAIN_ID
 
@@ -42,9 +43,14 @@ patience = st.sampled_from(("on time", "on time", "too early", "now"))
 class Solvency(Settling):
     """Everything that can happen."""
 
+    @rule(step=st.deferred(lambda: steps_of(Solvency)))
+    def step(self, step: Taken) -> None:
+        """One of the below."""
+        step.function(self, **step.drawn)
+
     # --------------------------------------------------------------------- users
 
-    @does(user=users, provider=providers, amount=amounts)
+    @does(weight=3, user=users, provider=providers, amount=amounts)
     def deposit(self, user: bytes, provider: bytes, amount: int | str) -> None:
         """A user's own deposit, also of nothing, as much as there is room for, or too much."""
         room = MAX_BALANCE - self.state.account(user, provider).balance
@@ -62,6 +68,7 @@ class Solvency(Settling):
         self.do("deposit", user, provider, by=STRANGER, value=amount)
 
     @does(
+        weight=3,
         pick=picks,
         amount=st.sampled_from((0, 1, 5, 20, 60, "all", "all", "all", "too much", "huge")),
     )
@@ -75,13 +82,13 @@ class Solvency(Settling):
         wanted = named[amount] if isinstance(amount, str) else min(amount, everything)
         self.do("requestRefund", provider, wanted, by=user)
 
-    @does(pick=picks, patience=patience)
+    @does(weight=2, pick=picks, patience=patience)
     def withdraw_refund(self, pick: int, patience: str) -> None:
         """To oneself, also one who takes no money or calls back."""
         user, provider = self.refund(pick, patience)
         self.do("withdrawRefund", provider, by=user)
 
-    @does(pick=picks, receiver=receivers, patience=patience)
+    @does(weight=2, pick=picks, receiver=receivers, patience=patience)
     def withdraw_refund_to(self, pick: int, receiver: bytes, patience: str) -> None:
         """To somebody else."""
         user, provider = self.refund(pick, patience)
@@ -110,12 +117,18 @@ class Solvency(Settling):
         """A receiver's address."""
         return self.state.serving if receiver == ITSELF else receiver
 
-    @does(user=users, provider=providers, acknowledged=st.sampled_from((True, True, True, False)))
+    @does(
+        weight=2,
+        user=users,
+        provider=providers,
+        acknowledged=st.sampled_from((True, True, True, False)),
+    )
     def acknowledge(self, user: bytes, provider: bytes, acknowledged: bool) -> None:
         """A yes or a no."""
         self.do("acknowledgeTEESigner", provider, acknowledged, by=user)
 
     @does(
+        weight=2,
         user=users,
         provider=st.sampled_from((*PROVIDERS, STRANGER)),
         off=st.sampled_from((0, 0, 0, -1, 1, 2**64)),
@@ -125,7 +138,7 @@ class Solvency(Settling):
         version = max(0, self.state.provider(provider).version + off)
         self.do("acknowledgeTEESignerVersion", provider, version, by=user)
 
-    @does(provider=providers, signer=st.sampled_from(SIGNERS))
+    @does(weight=3, provider=providers, signer=st.sampled_from(SIGNERS))
     def back_to_business(self, provider: bytes, signer: bytes) -> None:
         """A provider returns, and everybody takes its word."""
         if not self.state.provider(provider).registered:
@@ -139,6 +152,7 @@ class Solvency(Settling):
     # ----------------------------------------------------------------- providers
 
     @does(
+        weight=2,
         provider=providers,
         signer=st.sampled_from((*SIGNERS, ZERO)),
         prices=st.tuples(*[st.integers(0, 1)] * 3),
@@ -166,7 +180,7 @@ class Solvency(Settling):
         """To the provider itself."""
         self.do("withdrawEarnings", by=self.earner(pick))
 
-    @does(pick=picks, receiver=receivers)
+    @does(weight=2, pick=picks, receiver=receivers)
     def withdraw_earnings_to(self, pick: int, receiver: bytes) -> None:
         """To somebody else, who may refuse or call back."""
         self.do("withdrawEarningsTo", self.whom(receiver), by=self.earner(pick))
@@ -181,7 +195,7 @@ class Solvency(Settling):
         """The first of two steps out."""
         self.do("announceLeave", by=provider)
 
-    @does(pick=picks, receiver=receivers, patience=patience)
+    @does(weight=2, pick=picks, receiver=receivers, patience=patience)
     def leave(self, pick: int, receiver: bytes, patience: str) -> None:
         """The second."""
         leaving = [each for each in PROVIDERS if self.state.provider(each).leaving_at]
@@ -200,6 +214,7 @@ class Solvency(Settling):
         self.do("setProviderStake", stake, by=STRANGER if stranger else owner)
 
     @does(
+        weight=3,
         beacon=st.booleans(),
         what=st.sampled_from(
             ("transfer", "transfer", "accept", "accept", "renounce", "initialize")

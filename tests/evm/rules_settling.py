@@ -79,13 +79,13 @@ class Settling(Machine):
         provider, user = (first.provider, first.user) if first else (ACME, ALICE)
         self.settle(vouchers, self.submitter(sender, provider, user))
 
-    # Hypothesis is fond of the rule that has fewest arguments and the first name.
-    @does(wish=wishes())
+    @does(weight=6, wish=wishes())
     def claim(self, wish: Wish) -> None:
         """One voucher."""
         self.settle_by(self.claims([wish]), wish.sender)
 
     @does(
+        weight=4,
         wanted=st.lists(wishes(), min_size=2, max_size=4),
         provider=st.sampled_from(PROVIDERS),
         sender=senders,
@@ -94,23 +94,24 @@ class Settling(Machine):
         """Some vouchers of one provider, often of one wallet."""
         self.settle_by(self.claims(wanted, provider), sender)
 
-    @does(wanted=st.lists(wishes(), max_size=4), sender=senders)
+    @does(weight=3, wanted=st.lists(wishes(), max_size=4), sender=senders)
     def settle_mixed(self, wanted: list[Wish], sender: str) -> None:
         """Vouchers of any providers, or none."""
         self.settle_by(self.claims(wanted), sender)
 
-    @does(wish=wishes(good=False))
+    @does(weight=4, wish=wishes(good=False))
     def settle_odd(self, wish: Wish) -> None:
         """A voucher with something wrong: its nonce, its fee, its signature."""
         self.settle_by(self.claims([wish]), wish.sender)
 
-    @does(picked=st.lists(picks, min_size=1, max_size=4), sender=senders)
+    @does(weight=2, picked=st.lists(picks, min_size=1, max_size=4), sender=senders)
     def settle_again(self, picked: list[int], sender: str) -> None:
         """Vouchers from before, twice or in another order."""
         old = self.vouchers and [self.vouchers[pick % len(self.vouchers)] for pick in picked]
         self.settle_by(tuple(old), sender)
 
     @does(
+        weight=4,
         wanted=st.lists(wishes(), max_size=4),
         provider=st.sampled_from(PROVIDERS),
         form=forms,
@@ -124,7 +125,7 @@ class Settling(Machine):
         self.do("settleBatch", provider, lines, signature, by=by)
         self.batches = [*self.batches, (provider, lines, signature)][-4:]
 
-    @does(pick=picks, sender=senders)
+    @does(weight=2, pick=picks, sender=senders)
     def settle_batch_again(self, pick: int, sender: str) -> None:
         """A batch from before."""
         if self.batches:

@@ -22,7 +22,7 @@ from attrs import fields, frozen
 from sandbox_billing.adapters.chain.artifacts import load
 from tests.evm.machine import Finding, Run, explore
 from tests.evm.rules import Solvency
-from tests.evm.rules_base import Tally, rules_of
+from tests.evm.rules_base import Tally, kinds_of
 from tests.evm.subject import ABI
 
 
@@ -67,7 +67,7 @@ def merged(tallies: Sequence[Tally]) -> Tally:
 
 def missing(tally: Tally) -> list[str]:
     """What was never tried or never seen."""
-    rules = rules_of(Solvency)
+    rules = set(kinds_of(Solvency))
     wanted = {
         "rule": rules - set(tally.rules),
         "success of": ABI.mutating() - set(FAILING) - set(tally.functions),

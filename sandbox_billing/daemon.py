@@ -266,6 +266,7 @@ class Daemon(MultiService):
         periodic = Periodic("doors", watch.turn, TURN_SECONDS, self._reactor)
         self.readiness.asked["settlement"] = lambda: periodic.trouble or watch.trouble()
         self.readiness.noticed["admissions"] = watch.notice
+        self.readiness.noticed["contract"] = watch.contract
         return periodic
 
     async def _find_parts(self) -> Parts:

@@ -12,6 +12,7 @@ from attrs import define, field
 from zope.interface import implementer
 
 from sandbox_billing.interfaces import DoorState, IDeadLetters, IDoors, IReadiness, IWallClock
+from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.backlog import overdue
 from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.money import UnixSeconds
@@ -54,10 +55,22 @@ class DoorWatch:
     wall: IWallClock
     policy: Policy
     _state: DoorState | None = field(default=None, init=False)
+    _flawed: bool = field(default=False, init=False)
 
     async def turn(self) -> None:
         """Look at it; what the store raises is the store's trouble."""
         self._state = await self.doors.door_state()
+        mirror = await self.doors.mirror()
+        self._flawed = mirror is not None and mirror.value.behaviour is Behaviour.FLAWED
+
+    def contract(self) -> str | None:
+        """That the contract is not known to be free of K1 and K2, and what follows."""
+        if not self._flawed:
+            return None
+        return (
+            "the contract may have the flaws K1 and K2: what a pending refund or a low balance"
+            " would make harmful is not sent"
+        )
 
     def notice(self) -> str | None:
         """Why admissions are paused."""

@@ -44,8 +44,8 @@ class RedisHistory:
         return int(text(total)), tuple(events)
 
     async def races(self) -> tuple[Race, ...]:
-        (reply,) = await self.store.read(Read("HVALS", self.store.keys.races()))
-        found = [decode(Race, form) for form in texts(reply)]
+        (reply,) = await self.store.read(Read("HGETALL", self.store.keys.races()))
+        found = [decode(Race, form) for form in mapping(reply).values()]
         return tuple(sorted(found, key=lambda race: (race.noted_at, race.charge)))
 
     async def providers(self) -> tuple[ServiceRecord, ...]:

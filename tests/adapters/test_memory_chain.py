@@ -25,6 +25,7 @@ from sandbox_billing.adapters.memory.chain_faults import (
 from sandbox_billing.devnet.chain.accounts import DEVELOPMENT_KEYS
 from sandbox_billing.errors import Transient, UnknownOutcome
 from sandbox_billing.interfaces import Line, NodeBehind
+from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.identity import Address, Nonce
 from sandbox_billing.ledger.money import neuron
@@ -80,12 +81,15 @@ class Miner:
 class MemoryStage:
     """What L{tests.ports.chain.Stage} is to the EVM: the same deeds, on a L{MemoryBlocks}."""
 
+    behaviour = Behaviour.FIXED
+
     def __init__(self) -> None:
         people = [Someone(key) for key in DEVELOPMENT_KEYS[:5]]
         self.owner, self.provider, self.user, self.stranger, self.other = people
         self.signer = SigningKey.from_bytes(SIGNER_KEY)
         self.domain = EIP712Domain(CHAIN_ID, CONTRACT)
         self.net = MemoryBlocks(self.domain, lambda: NOW)
+        self.net.head.state.behaviour = self.behaviour
         self.net.mine(2)
         self.contract_block = self.net.contract_block = self.net.head.ref.number
         self.net.purses[self.signer.address] = 100 * TOKEN
@@ -179,9 +183,11 @@ class MemoryStage:
 class MemoryCase(ChainCase):
     """The suite's world without its socket."""
 
+    memory_stage = MemoryStage
+
     def setUp(self) -> None:
         """No server, no threads."""
-        self.stage: Any = MemoryStage()
+        self.stage: Any = self.memory_stage()
         self.user, self.provider = self.stage.user.of, self.stage.provider.of
 
     def run_on_chain(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> Deferred[T]:

@@ -203,6 +203,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("STOP_DELAY_SEC", "stop_delay", _whole(0), "60", "how long a stop may take"),
     Setting("ACK_GRACE_SEC", "ack_grace", _whole(0), "900", "time to acknowledge a new version"),
     Setting("DEADMAN_MINUTES", "deadman_minutes", _whole(1, 10_000), "60", "auto-stop without us"),
+    Setting(
+        "FORGIVE_DEBTS",
+        "forgive_debts",
+        _switch,
+        "",
+        "true writes off what a voucher left owed instead of collecting it after a deposit",
+    ),
     Setting("MAX_SANDBOXES_PER_WALLET", "max_sandboxes", _whole(1), "20", ""),
     Setting("MAX_DISK_GB", "max_disk_gib", _whole(1), "10", "disk included in the price"),
     Setting("START_BLOCK", "start_block", _whole(0, 2**53), "", "default: found by bisecting"),
@@ -287,6 +294,7 @@ class Configuration:
     stop_delay: int
     ack_grace: int
     deadman_minutes: int
+    forgive_debts: bool
     max_sandboxes: int
     max_disk_gib: int
     start_block: int | None

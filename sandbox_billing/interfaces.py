@@ -777,6 +777,9 @@ class IForgiving(Interface):
     Door facts: they compare what was read, and need no lease.
     """
 
+    async def blocked() -> tuple[Address, ...]:
+        """Wallets that may run nothing, for want of money: those in debt are among them."""
+
     async def debts(wallet: Address) -> tuple[Stored[ChargeRecord], ...]:
         """What earlier vouchers left owed and no voucher collects yet, the oldest first."""
 

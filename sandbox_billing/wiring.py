@@ -36,6 +36,7 @@ from sandbox_billing.services.backlog import BacklogKeeper
 from sandbox_billing.services.closing import Closer
 from sandbox_billing.services.deadman import DeadmansSwitch
 from sandbox_billing.services.evidence import Archive
+from sandbox_billing.services.forgiver import Forgiver
 from sandbox_billing.services.gas_account import GasAccount
 from sandbox_billing.services.generator import Generator
 from sandbox_billing.services.intake import Intake
@@ -102,6 +103,7 @@ class Work:
     reconciler: Reconciler
     generator: Generator
     backlog: BacklogKeeper
+    forgiver: Forgiver
     merger: Merger
     settler: Settler
     purse: PurseWatch
@@ -127,6 +129,7 @@ class Work:
             ("generator", self.generator.turn, TURN_SECONDS),
             ("backlog", self.backlog.turn, BACKLOG_SECONDS),
             # Before the settler: what it takes goes out as it is.
+            ("forgiver", self.forgiver.turn, TURN_SECONDS),
             ("merger", self.merger.turn, TURN_SECONDS),
             ("settler", self.settler.turn, TURN_SECONDS),
             ("gas account", self.purse.turn, PURSE_SECONDS),
@@ -202,6 +205,7 @@ def make_work(parts: Parts) -> Work:
         backlog=BacklogKeeper(
             backlog=journal.backlog, doors=journal.doors, wall=wall, policy=policy
         ),
+        forgiver=Forgiver(forgiving=journal.forgiving, wall=wall, policy=policy),
         merger=Merger(merging=journal.merging, mirror=journal.mirror, wall=wall, policy=policy),
         settler=Settler(
             queue=journal.queue,
@@ -363,6 +367,7 @@ def policy_of(settings: Configuration, provider: Address, lock_time: int) -> Pol
         settle_min=settings.settle_min,
         settle_max_age=settings.settle_max_age,
         gas_floor=settings.gas_floor,
+        forgive_debts=settings.forgive_debts,
         refund_loss=settings.refund_loss,
     )
 

@@ -46,4 +46,5 @@ class Policy:
     settle_min: Neuron
     settle_max_age: int
     gas_floor: Neuron = _NOTHING
+    forgive_debts: bool = False
     refund_loss: Neuron = NO_LOSS

@@ -284,6 +284,15 @@ class ForgivingCase(JournalCase):
         """The port is provided as declared."""
         verifyObject(IForgiving, self.world.journal.forgiving)
 
+    async def test_blocked(self) -> None:
+        """Found are wallets that lack money, not those that a human has to look at."""
+        await mirrored(self.world, account(), account(STRANGER))
+        forgiving, funds = self.world.other.forgiving, self.world.journal.funds
+        self.assertEqual(await forgiving.blocked(), ())
+        for wallet, reason in ((OWNER, "insufficient_balance"), (STRANGER, QUARANTINED)):
+            await funds.block(BlockedWallet(await funds.funds(wallet), reason))
+        self.assertEqual(await forgiving.blocked(), (OWNER,))
+
     async def test_forgive(self) -> None:
         """A debt ends in one write with its entry; without the lease; once."""
 

@@ -47,7 +47,7 @@ _READS = """
     funds door_state paused intents_of session record seen_at stop_reason mirror
     reconcile_requested settlements providers charges wallets pending due sessions intents
     records requested ready queue batches batch_records on_disk to_check claims quarantined get
-    backlogs unsigned debts forgivable audit
+    backlogs unsigned blocked debts forgivable audit
     read facts wait_for_disk head block first_block happenings service leaving_at accounts
     last_nonces prepare receipt refusals gas_balance gas_price ping sweep page snapshots snapshot fetch_key
 """

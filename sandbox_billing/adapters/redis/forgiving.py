@@ -7,10 +7,11 @@ from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Read, holds
 from sandbox_billing.adapters.redis.draft import stored_form
-from sandbox_billing.adapters.redis.store import Store, texts
+from sandbox_billing.adapters.redis.store import Store, addresses, texts
 from sandbox_billing.interfaces import IForgiving, Stored
 from sandbox_billing.ledger._codec import decode
 from sandbox_billing.ledger.audit import AuditEntry
+from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address, ChargeId
 from sandbox_billing.ledger.voucher import ChargeKind, ChargeRecord, Forgiven, Open
 
@@ -21,6 +22,18 @@ class RedisForgiving:
     """Whoever forgives needs no lease: the charge is compared as a whole."""
 
     store: Store
+
+    async def blocked(self) -> tuple[Address, ...]:
+        keys = self.store.keys
+        (members,) = await self.store.read(Read("SMEMBERS", keys.blocked_wallets()))
+        wallets = addresses(texts(members))
+        flags = await self.store.read_many([Read("GET", keys.blocked(w)) for w in wallets])
+        named = QUARANTINED.encode()
+        return tuple(
+            wallet
+            for wallet, flag in zip(wallets, flags, strict=True)
+            if flag is not None and flag != named
+        )
 
     async def debts(self, wallet: Address) -> tuple[Stored[ChargeRecord], ...]:
         keys = self.store.keys

@@ -18,12 +18,12 @@ from twisted.logger import Logger
 from sandbox_billing.interfaces import IChain, IIds, IVoucherQueue, IWallClock, Stored
 from sandbox_billing.ledger.account import BlockRef
 from sandbox_billing.ledger.batch import Batch
-from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.identity import Address, BatchId
 from sandbox_billing.ledger.money import UnixSeconds
 
 
 GAP_SECONDS = 60
-"""How long an account nonce must have been missing before it is used up."""
+"""How long an account nonce must have been missing, or used by nobody's transaction."""
 
 
 @define(eq=False, kw_only=True)
@@ -31,6 +31,7 @@ class GasAccount:
     """
     @ivar sender: Our signer's address.
     @ivar _gap: The account nonce that is missing, and since when.
+    @ivar _lost: Since when a batch and its account nonce look lost.
     """
 
     queue: IVoucherQueue
@@ -39,6 +40,7 @@ class GasAccount:
     wall: IWallClock
     sender: Address
     _gap: tuple[int, UnixSeconds] | None = field(default=None, init=False)
+    _lost: dict[tuple[BatchId, int], UnixSeconds] = field(factory=dict, init=False)
     _log = Logger()
 
     async def without_lost(
@@ -56,10 +58,16 @@ class GasAccount:
         if not any(self._account_nonce(batch.value) is not None for batch in batches):
             return list(batches)
         used = await self.chain.account_nonce(at)
-        left = []
+        left, lost = [], {}
         for batch in batches:
             nonce = self._account_nonce(batch.value)
             if nonce is None or nonce >= used or await self._is_mined(batch.value):
+                left.append(batch)
+                continue
+            # One answer may be of a node that lags behind another's: it has to last.
+            place = (batch.value.id, nonce)
+            lost[place] = self._lost.get(place, self.wall.now())
+            if self.wall.now() - lost[place] < GAP_SECONDS:
                 left.append(batch)
                 continue
             self._log.critical(
@@ -72,6 +80,7 @@ class GasAccount:
             after = await self.queue.drop_attempts(batch, self.sender)
             if after is not None:
                 left.append(after)
+        self._lost = lost
         return left
 
     async def gap(self, batches: Sequence[Stored[Batch]]) -> int | None:
@@ -83,7 +92,9 @@ class GasAccount:
             self._gap = None
             return None
         counts = await self.chain.account_nonces()
-        if counts.pending > counts.mined or counts.mined >= min(sent):
+        # What is mined and not resolved yet waits for nothing.
+        waiting = [nonce for nonce in sent if nonce >= counts.mined]
+        if not waiting or counts.mined in waiting or counts.pending > counts.mined:
             self._gap = None
             return None
         now = self.wall.now()

@@ -38,6 +38,7 @@ from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.gas_account import GasAccount
 from sandbox_billing.services.planning import Outlook
 from sandbox_billing.services.policy import Policy
+from sandbox_billing.services.recovery import Recovery, footing
 from sandbox_billing.services.sealing import promise, voucher_lines
 from sandbox_billing.signing.eip712 import EIP712Domain
 
@@ -76,6 +77,7 @@ class Settler:
     funds: interfaces.IFunds
     mirror: interfaces.IChainMirror
     outlook: Outlook
+    recovery: Recovery
     chain: IChain
     signer: ISigner
     domain: EIP712Domain
@@ -90,7 +92,8 @@ class Settler:
 
     async def turn(self) -> None:
         """Send what is stored, then fill the free places with new batches."""
-        mirror = await self._mirror()
+        mirror = await footing(self.mirror, self.wall, self.policy, self.signer.address)
+        held = await self.recovery.held(mirror.block)
         batches = await self.account.without_lost(await self.queue.batches(), mirror.block)
         known = {a.hash for b in batches for a in b.value.attempts}
         for gone in self._sent_at.keys() - known:
@@ -101,46 +104,30 @@ class Settler:
         # Before anything is prepared: stored attempts own their account nonces (T-1).
         self.chain.adopt_attempts(a for b in batches for a in b.value.attempts)
         troubles: list[Exception] = []
-        gap = await self.account.gap(batches)
+        gap = self.recovery.stuck
+        if gap is None:
+            gap = await self.account.gap(batches)
         batches, filler = await self.account.filler(batches, gap)
         if filler is not None:
             await self._send_apart(filler, mirror, troubles, account_nonce=gap)
+        places = self.policy.max_in_flight
         for batch in batches:
-            await self._send_apart(batch, mirror, troubles)
-        places = self.policy.max_in_flight - len(batches)
-        while places > 0:
+            if held is not None and not self._mine(batch.value):
+                continue
+            if await self._send_apart(batch, mirror, troubles):
+                places -= 1
+        while held is None and places > 0:
             fresh = await self._next_batch(mirror)
             if fresh is None:
                 break
-            await self._send_apart(fresh, mirror, troubles)
-            places -= 1
+            if await self._send_apart(fresh, mirror, troubles):
+                places -= 1
         # Told only now, and what needs a human first.
+        troubles += [] if held is None else [Transient(held)]
         troubles += self._broken.values()
         troubles.sort(key=lambda why: not isinstance(why, BrokenLaw))
         if troubles:
             raise troubles[0]
-
-    async def _mirror(self) -> Mirror:
-        """
-        @raise Transient: The mirror cannot be trusted for money now.
-        """
-        mirror = await self.mirror.mirror()
-        if mirror is None:
-            raise Transient("the chain mirror has not made its first step")
-        if self.wall.now() - mirror.value.updated_at > self.policy.mirror_max_age:
-            raise Transient("the chain mirror is too old to settle on")
-        service = mirror.value.service
-        if service is None:
-            raise Transient(
-                f"provider {self.policy.provider} is not registered at the confirmed block"
-            )
-        if service.signer != self.signer.address:
-            # Vouchers stay signed: another key's configuration is nobody's refusal.
-            raise Transient(
-                f"the registered signer is {service.signer}, this daemon's key is"
-                f" {self.signer.address}: nothing is settled until they agree"
-            )
-        return mirror.value
 
     async def _next_batch(self, mirror: Mirror) -> Stored[Batch] | None:
         """Number and seal what is worth a transaction; None when nothing is."""
@@ -228,7 +215,7 @@ class Settler:
         troubles: list[Exception],
         *,
         account_nonce: int | None = None,
-    ) -> None:
+    ) -> bool:
         """
         Send a batch; what is wrong with this one alone holds up no other.
 
@@ -237,6 +224,8 @@ class Settler:
 
         @param troubles: Takes what is wrong.
         @param account_nonce: One to be used up by it.
+        @return: Whether it takes a place in flight.  What waits for a human does not: a few
+            of those would end all settling.
         """
         try:
             await self._send(batch, mirror, account_nonce)
@@ -246,10 +235,13 @@ class Settler:
         except BrokenLaw as why:
             self._log.critical("batch {batch} waits: {why}", batch=batch.value.id, why=str(why))
             troubles.append(_law(why))
+            return False
         except Refused as why:
             # Before an account nonce was taken for it.
             self._log.critical("batch {batch} waits: {why}", batch=batch.value.id, why=str(why))
             troubles.append(Transient(str(why)))
+            return not isinstance(why, TooMuch) or bool(batch.value.attempts)
+        return True
 
     async def _send(self, batch: Stored[Batch], mirror: Mirror, account_nonce: int | None) -> None:
         """Make, store and broadcast an attempt; or broadcast the stored one again."""
@@ -333,6 +325,9 @@ class Settler:
                     return None
                 self._log.warn("batch {batch} is halved: {why}", batch=batch.value.id, why=str(why))
                 batch = await self.queue.shrink(batch, keep)
+            except (Refused, Transient):
+                self._poisonous.pop(batch.value.id, None)
+                raise
 
     async def _give_up(self, batch: Stored[Batch], why: TooMuch) -> None:
         """
@@ -342,7 +337,10 @@ class Settler:
         """
         now = self.wall.now()
         since = self._poisonous.setdefault(batch.value.id, now)
-        if not why.reverts or now - since < CONDEMN_SECONDS:
+        if not why.reverts:
+            del self._poisonous[batch.value.id]
+            raise why
+        if now - since < CONDEMN_SECONDS:
             raise why
         (wallet,) = batch.value.wallets
         await self.queue.condemn(batch, str(why), await self.funds.funds(wallet))

@@ -16,7 +16,7 @@ from sandbox_billing.errors import Refused, Transient
 from sandbox_billing.interfaces import Line
 from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.signing.key import SigningKey
-from tests.adapters.chain_stubs import Forward, StubNode, without_hashes
+from tests.adapters.chain_stubs import Forward, StubNode, honest, without_hashes
 from tests.ports.chain import ChainCase, chain_suite
 
 
@@ -174,20 +174,40 @@ class CapabilityTests(ChainCase):
 
     async def test_a_node_in_trouble(self) -> None:
         """What is no answer decides nothing, and is asked again."""
-        node = StubNode(self)
+        node = StubNode(self, lambda method, params, forward: "0x1234")
         chain = self.adapter(node.url)
         lines = await self._lines()
+        with self.assertRaises(Transient):
+            await chain.prepare(lines, None)
+        node.twist = honest
+        self.assertEqual(call_of(await chain.prepare(lines, None)), SETTLE_BATCH)
 
-        def sick(method: str, params: list[Any], forward: Forward) -> Any:
-            if method == "eth_call":
-                raise RpcError("try later", -32005)
+    async def test_a_node_that_hides_storage(self) -> None:
+        """Settling does not depend on what only some nodes tell: the last answer counts."""
+
+        def hiding(method: str, params: list[Any], forward: Forward) -> Any:
+            if method == "eth_getStorageAt":
+                raise RpcError("the method does not exist", -32601)
             return forward(method, params)
 
-        for trouble in (sick, lambda method, params, forward: "0x1234"):
-            node.twist = trouble
-            with self.assertRaises(Transient):
-                await chain.prepare(lines, None)
-        node.twist = lambda method, params, forward: forward(method, params)
+        node = StubNode(self, hiding)
+        chain = self.adapter(node.url)
+        lines = await self._lines(3)
+        self.assertEqual(call_of(await chain.prepare(lines[:1], None)), SETTLE)
+        node.twist = honest
+        self.assertEqual(call_of(await chain.prepare(lines[1:2], None)), SETTLE_BATCH)
+        node.twist = hiding
+        self.assertEqual(call_of(await chain.prepare(lines[2:], None)), SETTLE_BATCH)
+
+    async def test_a_node_that_trims(self) -> None:
+        """A storage word without the zeros in front is the same word."""
+
+        def trimming(method: str, params: list[Any], forward: Forward) -> Any:
+            found = forward(method, params)
+            return hex(int(found, 16)) if method == "eth_getStorageAt" else found
+
+        lines = await self._lines()
+        chain = self.adapter(StubNode(self, trimming).url)
         self.assertEqual(call_of(await chain.prepare(lines, None)), SETTLE_BATCH)
 
 

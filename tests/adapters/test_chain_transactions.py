@@ -147,6 +147,30 @@ class PrepareTests(TransactionCase):
         self.assertTrue(caught.exception.reverts)
         self.assertIn("Panic(0x11)", caught.exception.text)
 
+    async def test_poison_in_other_words(self) -> None:
+        """However a node says that one voucher fails, the voucher is what waits (S8)."""
+        lines = await self._funded()
+        for code, words in (
+            (-32015, "VM execution error."),
+            (-32000, "gas required exceeds allowance (30000000)"),
+            (-32000, "invalid opcode: INVALID"),
+        ):
+
+            def twist(
+                method: str,
+                params: list[Any],
+                forward: Forward,
+                said: tuple[int, str] = (code, words),
+            ) -> Any:
+                if method == "eth_estimateGas" and USAGE_HASH.hex() in params[0]["data"]:
+                    raise RpcError(said[1], said[0])
+                return forward(method, params)
+
+            with self.assertRaises(TooMuch) as caught:
+                await self.adapter(StubNode(self, twist).url).prepare(lines, None)
+            # Not proven to revert: it is never given up for that.
+            self.assertFalse(caught.exception.reverts)
+
     async def test_out_of_breath(self) -> None:
         """A node that refuses an estimate once does not make a batch look too large."""
         left = [1]

@@ -5,7 +5,11 @@ Tests of C{sandbox_billing.services.gas_account}: account nonces that others use
 from __future__ import annotations
 
 from sandbox_billing.adapters.memory.blocks import raw_settlement, read_settlement
+from sandbox_billing.adapters.memory.chain import MemoryChain
+from sandbox_billing.interfaces import Stored
 from sandbox_billing.ledger.batch import Attempt, Batch
+from sandbox_billing.ledger.identity import BatchId
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.voucher import Signed
 from sandbox_billing.services.gas_account import GAP_SECONDS
 from tests.fixtures import FEE, PROVIDER, SIGNER, WorldCase
@@ -50,7 +54,6 @@ class GasAccountTests(WorldCase):
         world.net.withholds = lambda transaction: False
         self.foreign(attempt.account_nonce)
         self.settled_all()
-        self.assertEqual(world.slot().last_nonce, 1)
         # The voucher is the one that was signed first (L5).
         self.assertEqual(world.charges()[0].seal, record.seal)
 
@@ -62,6 +65,64 @@ class GasAccountTests(WorldCase):
         world.advance(10)
         self.assertEqual(world.earned, FEE)
         self.assertEqual(self.batches(), [])
+
+    def test_null_receipts(self) -> None:
+        """Nodes that deny a mined attempt for a while do not have it sent twice."""
+        world = self.world
+        found = MemoryChain.receipt
+
+        async def denied(chain: MemoryChain, transaction: str) -> None:
+            return None
+
+        world.net.withholds = lambda transaction: True
+        world.create()
+        world.until(lambda: self.attempts() != [])
+        patched = self.patch(MemoryChain, "receipt", denied)
+        world.net.withholds = lambda transaction: False
+        world.advance(GAP_SECONDS // 2)
+        self.assertEqual(world.earned, FEE)
+        self.assertEqual(len(self.attempts()), 1)
+        patched.restore()
+        self.assertIs(MemoryChain.receipt, found)
+        self.settled_all()
+        counts = world.net.head.counts[SIGNER.address]
+        settled = {
+            log.transaction
+            for block in world.net.blocks
+            for log in block.logs
+            if log.event.name == "VoucherSettled"
+        }
+        self.assertEqual(counts, len(settled))
+
+    def test_gap_behind_what_is_mined(self) -> None:
+        """A batch that is mined and waits for its end does not hide a gap behind it (T-7)."""
+        account = self.world.process.work.settler.account
+        batches = [self.batch(0), self.batch(2)]
+        self.world.net.head.counts[SIGNER.address] = 1
+        for _ in range(2):
+            found = self.world.now(account.gap(batches))
+            self.world.clock.advance(GAP_SECONDS)
+        self.assertEqual(found, 1)
+
+    def batch(self, nonce: int) -> Stored[Batch]:
+        """One that was sent."""
+        attempt = Attempt(
+            sender=SIGNER.address,
+            account_nonce=nonce,
+            gas_limit=1,
+            fee_cap=Neuron(1),
+            raw="0x",
+            hash=f"0x{nonce}",
+            recorded_at=UnixSeconds(0),
+        )
+        batch = Batch(
+            id=BatchId(f"b{nonce}"),
+            wallets=(),
+            charges=(),
+            created_at=UnixSeconds(0),
+            attempts=(attempt,),
+        )
+        return Stored(batch, b"")
 
     def test_gap(self) -> None:
         """A batch behind an account nonce that nobody has does not wait for ever (T-7)."""

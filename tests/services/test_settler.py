@@ -526,6 +526,39 @@ class SettlerTests(WorldCase):
         world.process.node.fault = GoodDay()
         self.settled_all()
 
+    def test_places_of_the_unsendable(self) -> None:
+        """Vouchers that wait by themselves take nobody's place in flight."""
+        world = World(max_in_flight=1).start()
+        self.addCleanup(world.simulator.close)
+        for wallet in (ALICE, BOB):
+            world.fund(10**6, wallet)
+        world.process.node.fault = Poisoned(ALICE, Nonce(1), reverts=False)
+        world.create()
+        world.until(lambda: world.charges()[0].seal is not None)
+        world.create(BOB)
+        world.until(lambda: world.slot(BOB).last_nonce > 1, 200)
+        self.assertEqual(world.slot(ALICE).last_nonce, 0)
+        world.advance(2 * CONDEMN_SECONDS)
+        # It was never shown to revert: it waits, and is not given up.
+        self.assertEqual(type(world.charges()[0].state).__name__, "Signed")
+
+    def test_reverts_with_a_pause_between(self) -> None:
+        """A voucher is given up only when nothing but reverts was seen of it all the while."""
+        world = self.world
+        poison = Poisoned(ALICE, Nonce(1))
+        world.process.node.fault = poison
+        world.create()
+        world.until(lambda: "settler" in world.process.troubles())
+        world.advance(CONDEMN_SECONDS // 2)
+        world.net.purses[SIGNER.address] = 0
+        poison.nonce = Nonce(99)
+        world.advance(5)
+        poison.nonce = Nonce(1)
+        world.net.purses[SIGNER.address] = 10**24
+        world.advance(CONDEMN_SECONDS - 10)
+        self.assertEqual(self.states()[0], "Signed")
+        world.until(lambda: self.states()[0] == "DeadLettered", 30)
+
     def test_small_blocks(self) -> None:
         """A batch that no block takes is halved, and all of it is settled (V3)."""
         world = self.world

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from sandbox_billing.adapters.chain.codec import Codec
 from sandbox_billing.adapters.chain.contract import ContractReader, Reverted
-from sandbox_billing.adapters.chain.node import Node, NodeFailure, octets
+from sandbox_billing.adapters.chain.node import Node, NodeFailure, RpcRefusal, quantity
 from sandbox_billing.adapters.chain.nodes import found_header
 from sandbox_billing.adapters.chain.settle import batch_calldata
 from sandbox_billing.interfaces import ISigner
@@ -53,14 +53,28 @@ class Capabilities:
         self._domain = domain
         self._signer = signer
         self._settles_batches: dict[Address, bool] = {}
+        self._last = False
 
     def settles_batches(self, node: Node) -> bool:
         """
         Whether C{settleBatch} is there.
 
-        @raise Transient: The node does not say.
+        Where a node does not say what stands behind the proxy, the last answer counts, and
+        before there is one a signature per voucher, which every contract takes.
+
+        @raise Transient: The node does not answer.
         """
-        implementation = implementation_of(node, self._reader.address, "latest")
+        try:
+            implementation = implementation_of(node, self._reader.address, "latest")
+        except RpcRefusal as why:
+            self._log.debug(
+                "{node} hides the proxy's storage: {why}", node=node.label, why=why.text
+            )
+            return self._last
+        self._last = self._known(node, implementation)
+        return self._last
+
+    def _known(self, node: Node, implementation: Address) -> bool:
         known = self._settles_batches.get(implementation)
         if known is None:
             known = self._settles_batches[implementation] = self._probe(node)
@@ -105,7 +119,8 @@ def implementation_of(node: Node, contract: Address, block: str) -> Address:
 
 
 def _word(answer: object) -> bytes:
-    found = octets(answer, "a storage slot")
-    if len(found) != 32:
+    """Some nodes leave the zeros in front away."""
+    found = quantity(answer, "a storage slot") if answer != "0x" else 0
+    if found >= 2**256:
         raise NodeFailure("a node answered something that is no address")
-    return found
+    return found.to_bytes(32, "big")

@@ -235,9 +235,7 @@ class ChainReads:
         return neuron(answer)
 
     def gas_price(self) -> Neuron:
-        answer = self._nodes.ask(
-            lambda node: quantity(node.call("eth_gasPrice"), "a gas price")
-        )
+        answer = self._nodes.ask(lambda node: quantity(node.call("eth_gasPrice"), "a gas price"))
         return neuron(answer)
 
 

@@ -256,8 +256,9 @@ class Transactions:
         if again.reverted:
             name = self._codec.error_name(revert_of(again).data)
             raise TooMuch(f"{lines} vouchers make the settle call revert: {name}", reverts=True)
-        if lines == 1:
+        if lines == 0:
             raise again
+        # In whatever words: without vouchers it passes.  Of one voucher, too: it waits alone.
         raise TooMuch(f"{lines} vouchers are more than the node takes at once; send fewer")
 
     def _check_purse(self, balance: int, gas: int, fees: Fees) -> None:

@@ -216,7 +216,8 @@ class MemoryChain:
     ) -> Attempt:
         self.fault.read()
         if any(self.fault.poisons(line) for line in lines):
-            raise TooMuch(f"{len(lines)} vouchers make the settle call revert", reverts=True)
+            reverts = getattr(self.fault, "reverts", True)
+            raise TooMuch(f"{len(lines)} vouchers make the settle call revert", reverts=reverts)
         gas = GAS_BASE + GAS_LINE * len(lines)
         if gas > self.net.block_gas:
             raise TooMuch(f"{len(lines)} vouchers are more than a block takes; send fewer")

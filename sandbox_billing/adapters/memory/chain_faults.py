@@ -90,10 +90,12 @@ class Poisoned(GoodDay):
 
     @ivar user: Whose.
     @ivar nonce: Which.
+    @ivar reverts: Whether nodes say so, or only that they cannot estimate it.
     """
 
     user: Address
     nonce: int
+    reverts: bool = True
 
     def poisons(self, line: Line) -> bool:
         return (line.user, line.nonce) == (self.user, self.nonce)

@@ -8,6 +8,7 @@ from tests.ports.journal_meter import meter_suite
 from tests.ports.journal_pause import pause_suites
 from tests.ports.journal_queue import queue_suite
 from tests.ports.journal_resolved import resolved_suite
+from tests.ports.journal_split import split_suite
 from tests.ports.journal_worker import worker_suites
 from tests.ports.journal_worlds import redis_world
 
@@ -18,4 +19,5 @@ RedisQueueTests = queue_suite("Redis", redis_world)
 globals().update(worker_suites("Redis", redis_world))
 globals().update(pause_suites("Redis", redis_world))
 globals().update(merging_suites("Redis", redis_world))
+RedisSplitTests = split_suite("Redis", redis_world)
 RedisResolvedTests = resolved_suite("Redis", redis_world)

@@ -37,12 +37,12 @@ from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.lease_keeper import LeaseKeeper
 from sandbox_billing.services.purse import low_create_fee
 from sandbox_billing.services.readiness import DoorWatch, MirrorWatch, Readiness
+from sandbox_billing.services.work import TURN_SECONDS
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web.gate import Gate
 from sandbox_billing.web.site import BillingSite
 from sandbox_billing.wiring import (
-    TURN_SECONDS,
     Parts,
     make_chain,
     make_enclave,

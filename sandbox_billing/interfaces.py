@@ -167,6 +167,13 @@ class IPause(Interface):
         @raise Stale: Another one stands.
         """
 
+    async def renew(stands: Stored[Pause], pause: Pause) -> Stored[Pause]:
+        """
+        Put another in the place of one, in one step: nothing is let in between.
+
+        @raise Stale: What was read stands no longer.
+        """
+
     async def lift(pause: Stored[Pause]) -> None:
         """
         End it; one that is gone is ended.
@@ -611,6 +618,24 @@ class IResolved(Interface):
         @param doubts: Wallets with another outcome now, and what: a dead letter each.
         @param blocked: Their funds; they are quarantined.
         @raise Stale: It was looked at before, or a wallet's funds have moved.
+        """
+
+
+class ILoss(Interface):
+    """Worker facts after a start of the store, which may have lost its newest writes."""
+
+    async def run_id() -> str:
+        """Which life of the store this is: another one after each of its starts."""
+
+    async def given() -> Mapping[Address, Nonce]:
+        """Wallets that have something to settle, with the last nonce given to each, or 0."""
+
+    async def behind(blocked: BlockedWallet) -> None:
+        """
+        Quarantine a wallet whose books are behind the chain, with a dead letter that says so.
+
+        @param blocked: With the reason for a human.
+        @raise Stale: Account or exposure changed meanwhile.
         """
 
 

@@ -7,12 +7,10 @@ stopped, and when, is C{daemon}'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import frozen
-from twisted.application.service import MultiService
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.threadpool import ThreadPool
 from twisted.web.resource import IResource
@@ -28,10 +26,8 @@ from sandbox_billing.interfaces import IChain, IEnclave, IIds, IRuntime, ISigner
 from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.rating import Prices
-from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.admission import Admission
-from sandbox_billing.services.backlog import TURN_SECONDS as BACKLOG_SECONDS
 from sandbox_billing.services.backlog import BacklogKeeper
 from sandbox_billing.services.closing import Closer
 from sandbox_billing.services.deadman import DeadmansSwitch
@@ -43,10 +39,10 @@ from sandbox_billing.services.intake import Intake
 from sandbox_billing.services.merger import Merger
 from sandbox_billing.services.planning import Outlook
 from sandbox_billing.services.policy import Policy
-from sandbox_billing.services.purse import WATCH_SECONDS as PURSE_SECONDS
 from sandbox_billing.services.purse import PurseWatch
 from sandbox_billing.services.readiness import LetterWatch, Readiness
 from sandbox_billing.services.reconciler import Reconciler
+from sandbox_billing.services.recovery import Recovery
 from sandbox_billing.services.repricer import Repricer
 from sandbox_billing.services.resolver import Resolver
 from sandbox_billing.services.second_look import SecondLook
@@ -56,16 +52,10 @@ from sandbox_billing.services.tracing import Tracer
 from sandbox_billing.services.treasurer import Treasurer
 from sandbox_billing.services.watcher import Watcher
 from sandbox_billing.services.witness import Witness
+from sandbox_billing.services.work import Work
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web.root import FrontDesk, make_root
 from sandbox_billing.web.terms import Terms
-
-
-TURN_SECONDS = 1.0
-"""Between the turns of services whose delay a user would notice."""
-
-LETTERS_SECONDS = 5.0
-"""Between two looks at what a human has to look at."""
 
 
 @frozen(kw_only=True)
@@ -95,58 +85,6 @@ class Parts:
         )
 
 
-@frozen(kw_only=True)
-class Work:
-    """The turns of a worker, fresh for each time the lease is won."""
-
-    watcher: Watcher
-    reconciler: Reconciler
-    generator: Generator
-    backlog: BacklogKeeper
-    forgiver: Forgiver
-    merger: Merger
-    settler: Settler
-    purse: PurseWatch
-    treasurer: Treasurer
-    stopper: Stopper
-    second_look: SecondLook
-    letters: LetterWatch
-
-    def services(
-        self,
-        clock: IReactorTime,
-        readiness: Readiness,
-        *,
-        sweep_seconds: float,
-        on_lease_lost: Callable[[], None],
-    ) -> MultiService:
-        """Each turn as a periodic service, its trouble told to readiness."""
-        work = MultiService()
-        readiness.noticed["gas account"] = self.purse.notice
-        for name, turn, seconds in (
-            ("watcher", self.watcher.turn, TURN_SECONDS),
-            ("reconciler", self.reconciler.turn, sweep_seconds),
-            ("generator", self.generator.turn, TURN_SECONDS),
-            ("backlog", self.backlog.turn, BACKLOG_SECONDS),
-            # Before the settler: what it takes goes out as it is.
-            ("forgiver", self.forgiver.turn, TURN_SECONDS),
-            ("merger", self.merger.turn, TURN_SECONDS),
-            ("settler", self.settler.turn, TURN_SECONDS),
-            ("gas account", self.purse.turn, PURSE_SECONDS),
-            ("treasurer", self.treasurer.turn, TURN_SECONDS),
-            ("stopper", self.stopper.turn, TURN_SECONDS),
-            ("second look", self.second_look.turn, TURN_SECONDS),
-            ("letters", self.letters.turn, LETTERS_SECONDS),
-        ):
-            periodic = Periodic(name, turn, seconds, clock, on_lease_lost)
-            periodic.setServiceParent(work)  # type: ignore[no-untyped-call]
-            readiness.asked[name] = lambda periodic=periodic: (  # type: ignore[misc]
-                periodic.trouble
-            )
-        readiness.asked["dead letters"] = self.letters.trouble
-        return work
-
-
 def make_work(parts: Parts) -> Work:
     """The worker's half of the daemon."""
     journal, chain, runtime = parts.journal, parts.chain, parts.runtime
@@ -167,6 +105,14 @@ def make_work(parts: Parts) -> Work:
         policy=policy,
     )
     archive = Archive(chain=chain, policy=policy)
+    recovery = Recovery(
+        loss=journal.loss,
+        queue=journal.queue,
+        funds=journal.funds,
+        chain=chain,
+        wall=wall,
+        sender=signer.address,
+    )
     resolver = Resolver(
         queue=journal.queue,
         funds=journal.funds,
@@ -214,6 +160,7 @@ def make_work(parts: Parts) -> Work:
             ),
             funds=journal.funds,
             mirror=journal.mirror,
+            recovery=recovery,
             outlook=Outlook(chain=chain, policy=policy),
             chain=chain,
             signer=signer,

@@ -13,6 +13,7 @@ from sandbox_billing.adapters.redis.resolution import HELD
 from sandbox_billing.interfaces import (
     BlockedWallet,
     IDeadLetters,
+    ILoss,
     IResolved,
     LeaseLost,
     Stale,
@@ -20,6 +21,7 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.hold import QUARANTINED
+from sandbox_billing.ledger.identity import Nonce
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.second_look import Resolution
 from sandbox_billing.ledger.totals import Totals
@@ -27,13 +29,16 @@ from tests.ports.journal import (
     FEE,
     OWNER,
     SB,
+    STRANGER,
     T0,
     JournalCase,
     MakeWorld,
     World,
+    account,
     batch_of,
     block,
     meddle,
+    mirror,
     promised,
     rulings,
     running,
@@ -243,6 +248,53 @@ class ResolvedCase(JournalCase):
         (letter,) = await self.world.journal.letters.letters()
         self.assertEqual((letter.kind, letter.name), ("charge", bad))
         self.assertIn(bad, await self.world.journal.history.pending())
+
+    async def test_given(self) -> None:
+        """Whoever has something to settle is told with the last nonce given, or 0."""
+        verifyObject(ILoss, self.world.journal.loss)
+        await running(self.world, "sb-0", owner=STRANGER)
+        await ticked(self.world, await running(self.world))
+        loss = self.world.journal.loss
+        self.assertEqual(await loss.given(), {OWNER: 0, STRANGER: 0})
+        await signed(self.world)
+        self.assertEqual(await loss.given(), {OWNER: 2, STRANGER: 0})
+
+    async def test_seeded(self) -> None:
+        """A wallet that is mirrored for the first time begins with the chain's nonce, once."""
+        journal = self.world.journal
+        await journal.mirror.step(None, mirror(), (), (), ())
+        head = await journal.mirror.mirror()
+        assert head is not None
+        await self.world.other.doors.add_account(head, account(last_nonce=Nonce(40)))
+        await running(self.world)
+        self.assertEqual(await journal.loss.given(), {OWNER: 40})
+        promises = await promised(self.world)
+        self.assertEqual([p.seal.nonce for p in promises], [41])
+        await journal.queue.sign(batch_of(promises, "batch-1"), promises)
+        self.assertEqual(await journal.loss.given(), {OWNER: 41})
+
+    async def test_behind(self) -> None:
+        """A wallet behind the chain is quarantined, and a human is told."""
+
+        async def scenario(world: World, sure: Any) -> None:
+            await running(world)
+            funds = await world.journal.funds.funds(OWNER)
+            await sure(lambda: world.journal.loss.behind(BlockedWallet(funds, "behind")))
+            after = await world.journal.funds.funds(OWNER)
+            self.assertEqual(after.blocked, QUARANTINED)
+            (letter,) = await world.other.letters.letters()
+            self.assertEqual((letter.kind, letter.name), ("wallet", OWNER.hex))
+            await self.refused(
+                Stale, world.journal.loss.behind(BlockedWallet(evolve(funds, revision=b"0"), ""))
+            )
+
+        await self.same_books(scenario)
+
+    async def test_run_id(self) -> None:
+        """One life of the store has one name."""
+        first = await self.world.journal.loss.run_id()
+        self.assertEqual(await self.world.journal.loss.run_id(), first)
+        self.assertTrue(first)
 
     def test_held(self) -> None:
         """No clock of ours gets as far as a debt that waits."""

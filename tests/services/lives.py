@@ -21,9 +21,10 @@ from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.lease_keeper import LeaseKeeper
 from sandbox_billing.services.readiness import Readiness
+from sandbox_billing.services.work import Work
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.signing.key import SigningKey
-from sandbox_billing.wiring import Parts, Work, make_intake, make_work
+from sandbox_billing.wiring import Parts, make_intake, make_work
 
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.intake import Intake
 from sandbox_billing.services.lease_keeper import LeaseKeeper
 from sandbox_billing.services.readiness import Readiness
-from sandbox_billing.wiring import Parts, Work, make_intake, make_work
+from sandbox_billing.services.work import Work
+from sandbox_billing.wiring import Parts, make_intake, make_work
 from tests.services.lives import DOMAIN, PROVIDER
 from tests.simulation.clock import Life, LifeClock, Wall
 from tests.simulation.ports import proxy

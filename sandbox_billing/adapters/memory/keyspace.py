@@ -39,9 +39,11 @@ class MemoryKeyspace:
     Everything is lost with the object; several journals may share one.
 
     @ivar clock: Counts seconds for expiry.
+    @ivar starts: Raised by a test for what a server does when it starts anew.
     """
 
     clock: IReactorTime
+    starts: int = field(default=1, init=False)
     _values: dict[str, Value] = field(factory=dict, init=False)
     _expires: dict[str, float] = field(factory=dict, init=False)
 
@@ -60,7 +62,7 @@ class MemoryKeyspace:
     async def facts(self) -> ServerFacts:
         return ServerFacts(
             version="memory",
-            run_id=f"memory-{id(self)}",
+            run_id=f"memory-{id(self)}-{self.starts}",
             maxmemory_policy="noeviction",
             appendonly=False,
             time_offset_seconds=0.0,

@@ -158,6 +158,13 @@ class RedisDoors:
         draft = self.store.draft(f"mirror {account.wallet}")
         draft.expect(holds(keys.mirror(), mirror.raw), absent(key))
         draft.write_accounts([account])
+        nonce = keys.nonce(account.wallet)
+        (given,) = await self.store.read(Read("GET", nonce))
+        if given is None:
+            # Seeded from the chain (wire.md, section 6): a wallet that settled before it was
+            # known here is told apart from one whose nonces were lost.
+            draft.expect(absent(nonce))
+            draft.write("SET", nonce, account.last_nonce)
         draft.offer_again([account.wallet], self.store.wall.now())
         await self.store.carry_out(draft.commit(witness=holds(key, stored_form(account))))
 

@@ -13,6 +13,7 @@ from sandbox_billing.adapters.redis.history import RedisHistory
 from sandbox_billing.adapters.redis.keys import Keys
 from sandbox_billing.adapters.redis.lease import RedisLease, RedisReplayGuard
 from sandbox_billing.adapters.redis.letters import RedisDeadLetters
+from sandbox_billing.adapters.redis.loss import RedisLoss
 from sandbox_billing.adapters.redis.merging import RedisMerging
 from sandbox_billing.adapters.redis.meter import RedisMeter
 from sandbox_billing.adapters.redis.pause import RedisBacklog, RedisPause
@@ -51,6 +52,7 @@ class Journal:
     forgiving: RedisForgiving
     letters: RedisDeadLetters
     resolved: RedisResolved
+    loss: RedisLoss
 
     @classmethod
     def over(
@@ -90,4 +92,5 @@ class Journal:
             forgiving=RedisForgiving(store),
             letters=RedisDeadLetters(store),
             resolved=RedisResolved(store),
+            loss=RedisLoss(store),
         )

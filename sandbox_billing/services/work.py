@@ -1,0 +1,84 @@
+"""The turns of a worker, and how often each is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import frozen
+from twisted.application.service import MultiService
+from twisted.internet.interfaces import IReactorTime
+
+from sandbox_billing.services._periodic import Periodic
+from sandbox_billing.services.backlog import TURN_SECONDS as BACKLOG_SECONDS
+from sandbox_billing.services.backlog import BacklogKeeper
+from sandbox_billing.services.forgiver import Forgiver
+from sandbox_billing.services.generator import Generator
+from sandbox_billing.services.merger import Merger
+from sandbox_billing.services.purse import WATCH_SECONDS as PURSE_SECONDS
+from sandbox_billing.services.purse import PurseWatch
+from sandbox_billing.services.readiness import LetterWatch, Readiness
+from sandbox_billing.services.reconciler import Reconciler
+from sandbox_billing.services.second_look import SecondLook
+from sandbox_billing.services.settler import Settler
+from sandbox_billing.services.stopper import Stopper
+from sandbox_billing.services.treasurer import Treasurer
+from sandbox_billing.services.watcher import Watcher
+
+
+TURN_SECONDS = 1.0
+"""Between the turns of services whose delay a user would notice."""
+
+LETTERS_SECONDS = 5.0
+"""Between two looks at what a human has to look at."""
+
+
+@frozen(kw_only=True)
+class Work:
+    """The turns of a worker, fresh for each time the lease is won."""
+
+    watcher: Watcher
+    reconciler: Reconciler
+    generator: Generator
+    backlog: BacklogKeeper
+    forgiver: Forgiver
+    merger: Merger
+    settler: Settler
+    purse: PurseWatch
+    treasurer: Treasurer
+    stopper: Stopper
+    second_look: SecondLook
+    letters: LetterWatch
+
+    def services(
+        self,
+        clock: IReactorTime,
+        readiness: Readiness,
+        *,
+        sweep_seconds: float,
+        on_lease_lost: Callable[[], None],
+    ) -> MultiService:
+        """Each turn as a periodic service, its trouble told to readiness."""
+        work = MultiService()
+        readiness.noticed["gas account"] = self.purse.notice
+        for name, turn, seconds in (
+            ("watcher", self.watcher.turn, TURN_SECONDS),
+            ("reconciler", self.reconciler.turn, sweep_seconds),
+            ("generator", self.generator.turn, TURN_SECONDS),
+            ("backlog", self.backlog.turn, BACKLOG_SECONDS),
+            # Before the settler: what it takes goes out as it is.
+            ("forgiver", self.forgiver.turn, TURN_SECONDS),
+            ("merger", self.merger.turn, TURN_SECONDS),
+            ("settler", self.settler.turn, TURN_SECONDS),
+            ("gas account", self.purse.turn, PURSE_SECONDS),
+            ("treasurer", self.treasurer.turn, TURN_SECONDS),
+            ("stopper", self.stopper.turn, TURN_SECONDS),
+            ("second look", self.second_look.turn, TURN_SECONDS),
+            ("letters", self.letters.turn, LETTERS_SECONDS),
+        ):
+            periodic = Periodic(name, turn, seconds, clock, on_lease_lost)
+            periodic.setServiceParent(work)  # type: ignore[no-untyped-call]
+            readiness.asked[name] = lambda periodic=periodic: (  # type: ignore[misc]
+                periodic.trouble
+            )
+        readiness.asked["dead letters"] = self.letters.trouble
+        return work

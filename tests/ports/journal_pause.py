@@ -75,6 +75,29 @@ class PauseCase(JournalCase):
         await self.world.other.pause.pause(other)
         await self.unchanged(Stale, lambda: port.lift(stands))
 
+    async def test_renewed(self) -> None:
+        """One takes the place of another in one step."""
+
+        async def scenario(world: World, sure: Any) -> None:
+            port, later = world.journal.pause, evolve(PAUSE, since=UnixSeconds(T0 + 9), by="me")
+            stands = await port.pause(PAUSE)
+            renewed = await sure(lambda: port.renew(stands, later))
+            self.assertEqual(await world.other.pause.paused(), renewed)
+            self.assertEqual(renewed.value, later)
+
+        await self.same_books(scenario)
+
+    async def test_not_renewed(self) -> None:
+        """Nothing takes the place of what stands no longer."""
+        port = self.world.journal.pause
+        stands = await port.pause(PAUSE)
+        await port.lift(stands)
+        other = evolve(PAUSE, by="me")
+        await self.unchanged(Stale, lambda: self.world.other.pause.renew(stands, other))
+        newer = await port.pause(evolve(PAUSE, by="an operator"))
+        await self.unchanged(Stale, lambda: self.world.other.pause.renew(stands, other))
+        self.assertEqual(await port.paused(), newer)
+
     async def test_unknown_version(self) -> None:
         """A form of another version is refused, never guessed: the door stays closed."""
         await meddle(self.world.keyspace, Write("SET", "billing:paused", ('{"v":2}',)))

@@ -43,6 +43,14 @@ class RedisPause:
         await self.store.carry_out(draft.commit(witness=holds(key, form)))
         return Stored(pause, form)
 
+    async def renew(self, stands: Stored[Pause], pause: Pause) -> Stored[Pause]:
+        key, form = self.store.keys.paused(), stored_form(pause)
+        draft = self.store.draft("renew the pause")
+        draft.expect(holds(key, stands.raw))
+        draft.write("SET", key, form)
+        await self.store.carry_out(draft.commit(witness=holds(key, form)))
+        return Stored(pause, form)
+
     async def lift(self, pause: Stored[Pause]) -> None:
         key = self.store.keys.paused()
         draft = self.store.draft("lift the pause")

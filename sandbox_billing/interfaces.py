@@ -523,12 +523,13 @@ class IVoucherQueue(Interface):
         @raise BadInput: The stored form of one cannot be read.
         """
 
-    async def expel(batch: Stored[Batch]) -> Stored[Batch]:
+    async def expel(batch: Stored[Batch]) -> Stored[Batch] | None:
         """
         Take the charges that cannot be read out of a batch; they become dead letters.
 
         What was sent stays sent: what became of them is a human's to find out.
 
+        @return: What is left; None when that is nothing, and the batch is ended.
         @raise Stale: The batch is no longer as it was read.
         """
 

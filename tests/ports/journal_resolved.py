@@ -249,6 +249,36 @@ class ResolvedCase(JournalCase):
         self.assertEqual((letter.kind, letter.name), ("charge", bad))
         self.assertIn(bad, await self.world.journal.history.pending())
 
+    async def test_expel_a_wallet(self) -> None:
+        """A wallet of which nothing is left in a batch is in flight in nothing."""
+        await running(self.world, "sb-1")
+        await running(self.world, "sb-2", owner=STRANGER)
+        promises = await promised(self.world, OWNER) + await promised(self.world, STRANGER)
+        queue = self.world.journal.queue
+        batch = await queue.sign(batch_of(promises, "batch-1"), promises)
+        keys = self.world.journal.store.keys
+        await meddle(
+            self.world.keyspace,
+            Write("SET", keys.charge(promises[0].record.value.charge.id), ("{",)),
+        )
+        left = await queue.expel(batch)
+        self.assertEqual(left.value.wallets, (STRANGER,))
+        self.assertIsNone(await self.raw("HGET", keys.in_flight(), OWNER.hex))
+        self.assertEqual(await self.raw("HGET", keys.in_flight(), STRANGER.hex), b"batch-1")
+
+    async def test_expel_everything(self) -> None:
+        """A batch of which nothing is left, and that was never sent, is ended."""
+        await running(self.world)
+        batch = await signed(self.world)
+        keys = self.world.journal.store.keys
+        (bad,) = batch.value.charges
+        await meddle(self.world.keyspace, Write("SET", keys.charge(bad), ("{",)))
+        queue = self.world.journal.queue
+        self.assertIsNone(await queue.expel(batch))
+        self.assertIsNone(await queue.expel(batch))
+        self.assertEqual(await queue.batches(), ())
+        self.assertIsNone(await self.raw("HGET", keys.in_flight(), OWNER.hex))
+
     async def test_given(self) -> None:
         """Whoever has something to settle is told with the last nonce given, or 0."""
         verifyObject(ILoss, self.world.journal.loss)

@@ -122,7 +122,12 @@ class RedisBacklog:
         facts: dict[Address, _Facts] = {}
         for place, wallet in enumerate(wallets):
             account, blocked, in_flight = replies[3 * place : 3 * place + 3]
-            mirrored, flag = stored(Account, account), raw(blocked)
+            flag = raw(blocked)
+            try:
+                mirrored = stored(Account, account)
+            except BadInput:
+                # Nobody can settle for it before a human has looked; it holds up nobody else.
+                mirrored, flag = None, QUARANTINED.encode()
             facts[wallet] = _Facts(
                 account=None if mirrored is None else mirrored.value,
                 blocked=None if flag is None else flag.decode(),

@@ -240,17 +240,20 @@ class RedisVoucherQueue:
     async def batch_records(self, batch: Batch) -> tuple[Stored[ChargeRecord], ...]:
         return await self._records(batch.charges)
 
-    async def expel(self, batch: Stored[Batch]) -> Stored[Batch]:
+    async def expel(self, batch: Stored[Batch]) -> Stored[Batch] | None:
         keys, now = self.store.keys, self.store.wall.now()
         reads = [Read("GET", keys.charge(charge)) for charge in batch.value.charges]
         draft = self.store.draft(f"expel what cannot be read from {batch.value.id}")
-        kept = []
+        kept: list[ChargeId] = []
+        owners: dict[Address, None] = {}
         for charge, form in zip(
             batch.value.charges, await self.store.read_many(reads), strict=True
         ):
             try:
-                if stored(ChargeRecord, form) is not None:
+                record = stored(ChargeRecord, form)
+                if record is not None:
                     kept.append(charge)
+                    owners[record.value.charge.owner] = None
                     continue
                 reason = "it has disappeared"
             except BadInput as why:
@@ -258,13 +261,22 @@ class RedisVoucherQueue:
             draft.expect_stored(keys.charge(charge), raw(form))
             reason = f"in batch {batch.value.id}: {reason}"
             write_letter(draft, DeadLetter(kind="charge", name=charge, reason=reason, since=now))
-        after = evolve(batch.value, charges=tuple(kept))
-        key, form = keys.batch(after.id), stored_form(after)
+        after = evolve(batch.value, charges=tuple(kept), wallets=tuple(owners))
+        key, form_after = keys.batch(after.id), stored_form(after)
         draft.expect(holds(key, batch.raw))
-        draft.write("SET", key, form)
+        for wallet in set(batch.value.wallets) - owners.keys():
+            # In flight in nothing: it would never be settled again.
+            draft.write("HDEL", keys.in_flight(), wallet.hex)
+            draft.offer(wallet, now)
         token = self.store.token.now()
-        await self.store.carry_out(draft.commit(token=token, witness=holds(key, form)))
-        return Stored(after, form)
+        if not after.charges and not after.attempts:
+            draft.write("DEL", key)
+            draft.write("ZREM", keys.batches(), after.id)
+            await self.store.carry_out(draft.commit(token=token, witness=absent(key)))
+            return None
+        draft.write("SET", key, form_after)
+        await self.store.carry_out(draft.commit(token=token, witness=holds(key, form_after)))
+        return Stored(after, form_after)
 
     async def shrink(self, batch: Stored[Batch], keep: int) -> Stored[Batch]:
         _never_sent(batch.value)

@@ -202,6 +202,7 @@ def batch(place: Place, provider: bytes, lines: tuple[Claim, ...], form: str) ->
             form = "none"
         else:
             alone = voucher(place, lines[0], GENUINE).signature
+            assert alone is not None
             return evolve(alone, by=None)
 
     def what(domain: EIP712Domain, altered: bool) -> bytes:

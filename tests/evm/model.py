@@ -107,7 +107,8 @@ class _Turn:
         if function is None or (value and call.name not in _PAYABLE):
             raise _revert("")
         self.state = self.state.pay(self.sender, call.to, value)
-        return function(self, *call.arguments)
+        returned: tuple[int, ...] | None = function(self, *call.arguments)
+        return returned
 
     # ------------------------------------------------------------------- helpers
 

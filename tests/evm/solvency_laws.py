@@ -18,6 +18,7 @@ L{Sums} adds up the contract's events and the values of the calls.  After every 
 from __future__ import annotations
 
 from collections import Counter
+from copy import deepcopy
 from typing import Any
 
 from attrs import define, field
@@ -70,9 +71,7 @@ class Sums:
 
     def copy(self) -> Sums:
         """The same sums, to be gone on with."""
-        counters = (self.deposited, self.withdrawn, self.paid)
-        more = (self.cashed, self.staked, self.unstaked)
-        return Sums(*map(Counter, counters), *map(Counter, more), self.forced)  # type: ignore[arg-type]
+        return deepcopy(self)
 
     def add(self, step: Step) -> Counter[Pair]:
         """

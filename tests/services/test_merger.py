@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sandbox_billing.adapters.redis.commit import Commit, Write
+from sandbox_billing.ledger.identity import ChargeId
 from sandbox_billing.ledger.voucher import Merged, Signed
 from tests.fixtures import ALICE, BOB, FEE, INTERVAL, PER_SECOND, World, WorldCase
 
@@ -115,6 +117,22 @@ class MergerTests(WorldCase):
         (after,) = [r for r in world.charges() if r.charge.id == signed.charge.id]
         self.assertEqual(after.seal, signed.seal)
         self.assertNotEqual(self.merged(), [])
+
+    def test_damaged(self) -> None:
+        """A form that cannot be read holds up its own wallet, nobody else's backlog."""
+        world = self.world
+        world.fund(10**6, BOB)
+        world.create()
+        world.create(BOB)
+        world.until(lambda: world.earned == 2 * FEE, 60)
+        self.outage(self.minutes)
+        (_, name, *_) = world.amounts(ALICE)
+        key = world.eyes.store.keys.charge(ChargeId(name))
+        spoil = Commit(name="spoil", fence="f", writes=(Write("SET", key, ("{}",)),))
+        world.now(world.keyspace.commit(spoil))
+        world.mining = True
+        world.until(lambda: world.books(BOB).pending == 0, 60)
+        self.assertTrue(any(isinstance(r.state, Merged) for r in world.charges(BOB)))
 
     def test_killed(self) -> None:
         """A daemon that dies at any call while it drains leaves books that add up."""

@@ -38,6 +38,8 @@ class Flight:
 
     @ivar attempts: With one nonce; at most one of them is ever mined.  The last is offered.
     @ivar depth: Blocks that must stand on its own.
+    @ivar fresh: Whether nobody was ever offered any of them: only then a node that refuses
+        the very first offer, and does not know it, ends the flight.
     """
 
     session: Session
@@ -47,6 +49,7 @@ class Flight:
     depth: int
     timeout_seconds: int
     replace: Replace
+    fresh: bool
     _offered_at: float | None = None
     _offered_hash: str = ""
 
@@ -54,7 +57,7 @@ class Flight:
         """
         Offer the bytes until a block has them, and wait for the blocks upon it.
 
-        @raise Refused: It was mined and failed, or the node does not take it.
+        @raise Refused: It was mined and failed, or its very first offer was not taken.
         @raise UnknownOutcome: The time is up, or Ctrl-C; it may still be mined.
         """
         try:
@@ -110,13 +113,15 @@ class Flight:
 
     def _offer(self) -> None:
         """
-        @raise Refused: The node refuses it and does not know it.
+        @raise Refused: The node refuses the very first offer and does not know it.
+        @raise RpcRefusal: It refuses a later one.
         """
         now = self.session.pace.seconds()
         signed = self.attempts[-1]
-        fresh = signed.hash == self._offered_hash
-        if fresh and self._offered_at is not None and now - self._offered_at < _AGAIN_SECONDS:
+        again = signed.hash == self._offered_hash
+        if again and self._offered_at is not None and now - self._offered_at < _AGAIN_SECONDS:
             return
+        first = self.fresh and self._offered_at is None
         self._offered_at, self._offered_hash = now, signed.hash
         try:
             self.session.call("eth_sendRawTransaction", signed.raw)
@@ -124,7 +129,11 @@ class Flight:
             # Not by its words: known is what the node finds by its hash.
             if self._receipt() is not None or self._known():
                 return
-            raise Refused(f"{self.label} was not taken: {refusal}") from None
+            if first:
+                raise Refused(f"{self.label} was not taken: {refusal}") from None
+            # Whoever had an offer before may have passed it on, and the node that answers now
+            # may be one that has not heard of its block yet: "nonce too low" is then our own.
+            raise
 
     def _known(self) -> bool:
         return any(

@@ -44,6 +44,10 @@ def unstored(signed: Signed) -> None:
     """Where running again finds out by itself what is done."""
 
 
+def unchecked(signed: Signed) -> None:
+    """Where nothing that a call rests on can have changed."""
+
+
 class Sender:
     """
     Sends from one account, one transaction after the other.
@@ -190,23 +194,27 @@ class Sender:
         call: Call,
         *,
         store: Callable[[Signed], None] = unstored,
+        check: Callable[[Signed], None] = unchecked,
         confirmations: int | None = None,
     ) -> Done:
         """
         Send one call and wait for it.
 
         @param store: Called with the signed bytes before they are sent.
+        @param check: Called before that, when the nonce is chosen; raises Refused when what the
+            call rests on has changed, and then nothing is sent.
         @param confirmations: Other than the option's.
-        @raise Refused: It would revert, or did.
+        @raise Refused: It would revert, or did, or the check says so.
         @raise UnknownOutcome: Its end was not seen.
         """
         self.ready()
         draft = self.draft(call)
         signed = self.sign(draft, self.nonce("pending"))
+        check(signed)
         store(signed)
         # Said before it is sent: whatever happens next, it can be looked up.
         self._out.note(f"{call.label}: sending {signed.hash}")
-        return self.follow(call, [signed], store=store, confirmations=confirmations)
+        return self._follow(call, [signed], store, confirmations, fresh=True)
 
     def sign(self, draft: Draft, nonce: int) -> Signed:
         """The bytes of a draft."""
@@ -246,11 +254,24 @@ class Sender:
         """
         Offer signed bytes until a block has them, and wait for the blocks upon it.
 
+        They may have been offered by an earlier command: a node that refuses them proves nothing.
+
         @param call: What they carry.
         @param attempts: With one nonce, the first one first; the last is offered, and replaced
             at a higher fee when fees have outgrown it.
         @param store: Called with a replacement before it is sent.
         """
+        return self._follow(call, attempts, store, confirmations, fresh=False)
+
+    def _follow(
+        self,
+        call: Call,
+        attempts: Sequence[Signed],
+        store: Callable[[Signed], None],
+        confirmations: int | None,
+        *,
+        fresh: bool,
+    ) -> Done:
         last = attempts[-1]
 
         def replace() -> Signed | None:
@@ -277,4 +298,5 @@ class Sender:
                 depth=self._options.confirmations if confirmations is None else confirmations,
                 timeout_seconds=self._options.timeout_seconds,
                 replace=replace,
+                fresh=fresh,
             ).follow()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from sandbox_billing.adapters.chain.fees import DynamicFees, LegacyFees
 from sandbox_billing.adapters.chain.node import METHOD_NOT_FOUND, RpcRefusal
@@ -80,6 +80,46 @@ class BeforeLondon(Session):
         if method == "eth_getBlockByNumber":
             del found["baseFeePerGas"]
         return found
+
+
+@frozen(kw_only=True)
+class Lagging(Session):
+    """
+    Behind a balancer: the first backend takes an offer, or does not answer; the next lags: it
+    finds nothing by its hash, and refuses the repeated bytes in the words of one that is ahead.
+
+    @ivar offered: How often something was offered.
+    @ivar unanswered: Whether the first backend's answer is lost.
+    """
+
+    offered: list[str] = field(factory=list)
+    unanswered: bool = False
+
+    def call(self, method: str, *params: Any) -> Any:
+        if method == "eth_sendRawTransaction":
+            self.offered.append(params[0])
+            if len(self.offered) > 1:
+                raise RpcRefusal("nonce too low", code=-32000)
+            found = super().call(method, *params)
+            if self.unanswered:
+                raise Transient("no answer")
+            return found
+        if self.offered and method in ("eth_getTransactionReceipt", "eth_getTransactionByHash"):
+            return None
+        return super().call(method, *params)
+
+
+@frozen(kw_only=True)
+class Unwilling(Session):
+    """A node that takes nothing."""
+
+    offered: list[str] = field(factory=list)
+
+    def call(self, method: str, *params: Any) -> Any:
+        if method == "eth_sendRawTransaction":
+            self.offered.append(params[0])
+            raise RpcRefusal("the pool is full", code=-32000)
+        return super().call(method, *params)
 
 
 class SendingTests(DevnetCase):
@@ -247,10 +287,55 @@ class SendingTests(DevnetCase):
             self.clock.later[5.0] = self.mine
             with self.assertRaisesRegex(Refused, f"in block 1 and failed .{signed.hash}"):
                 sender.follow(call, [signed])
-            # Its nonce is used up: the same number never goes again.
+            # Its nonce is used up, but who knows whether by itself: it may have been offered.
             other = sender.sign(Draft(call=PAY, gas=21_000, fees=draft.fees), 0)
-            with self.assertRaisesRegex(Refused, "pay was not taken"):
+            with self.assertRaisesRegex(UnknownOutcome, f"{other.hash} was sent but not seen"):
                 sender.follow(PAY, [other])
+
+        await self.at_work(work)
+
+    async def test_not_taken(self) -> None:
+        """What no node has taken at its very first offer is refused, and offered only once."""
+
+        def work() -> None:
+            session = self.session(Unwilling)
+            with self.assertRaisesRegex(Refused, "pay was not taken: the pool is full"):
+                self.sender(session=session).send(PAY)
+            self.assertEqual(1, len(session.offered))  # type: ignore[attr-defined]
+            self.mine()
+            self.assertEqual(0, self.desk.nonce())
+
+        await self.at_work(work)
+
+    async def test_refused_later(self) -> None:
+        """What was taken, or not answered, and is refused when it is offered again: unknown."""
+
+        def work() -> None:
+            for unanswered in (False, True):
+                session = evolve(self.session(Lagging), unanswered=unanswered, offered=[])
+                before = self.desk.nonce()
+                self.clock.later[self.clock.now + 10] = self.mine
+                with self.assertRaisesRegex(UnknownOutcome, "nonce too low.*was sent but not seen"):
+                    self.sender(session=session).send(PAY)
+                self.assertGreater(len(session.offered), 2)
+                self.assertEqual(before + 1, self.desk.nonce())
+
+        await self.at_work(work)
+
+    async def test_checked(self) -> None:
+        """A check sees what is about to be sent, and can keep it back."""
+
+        def work() -> None:
+            seen: list[Signed] = []
+
+            def refuse(signed: Signed) -> None:
+                seen.append(signed)
+                raise Refused("it is otherwise now")
+
+            with self.assertRaisesRegex(Refused, "otherwise now"):
+                self.sender().send(PAY, check=refuse, store=self.stored.append)
+            self.assertEqual((1, []), (len(seen), self.stored))
+            self.assertEqual("0x0", self.desk.rpc("txpool_status")["pending"])
 
         await self.at_work(work)
 

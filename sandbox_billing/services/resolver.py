@@ -152,7 +152,7 @@ class Resolver:
         evidence, doubts = await self.witness.evidence(
             [r.value for r in records], receipt, accounts, happened, block
         )
-        evidence, races = await self.tracer.traced(evidence)
+        evidence, races = await self.tracer.traced(evidence, block)
         now = self.wall.now()
         rulings = []
         for stored, proof in zip(records, evidence, strict=True):

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from sandbox_billing.errors import Transient
 from sandbox_billing.interfaces import Happenings, IChain, IWallClock
-from sandbox_billing.ledger.account import Behaviour, Settlement
+from sandbox_billing.ledger.account import Behaviour, BlockRef, Settlement
 from sandbox_billing.ledger.deployed import Move, Purse, Race, Taken, replay
 from sandbox_billing.ledger.identity import Address, Nonce
 from sandbox_billing.ledger.money import neuron
@@ -40,21 +40,28 @@ class Tracer:
     wall: IWallClock
     _log = Logger()
 
-    async def traced(self, evidence: Sequence[Evidence]) -> tuple[list[Evidence], tuple[Race, ...]]:
+    async def traced(
+        self, evidence: Sequence[Evidence], block: BlockRef
+    ) -> tuple[list[Evidence], tuple[Race, ...]]:
         """
+        @param block: The confirmed one.
         @return: The evidence with what was paid, and what a flaw took.
-        @raise NotYet: No node can tell now.
+        @raise NotYet: No node can tell now what was paid.
         """
-        blocks = {e.settled.block: e.settled.timestamp for e in evidence if e.settled is not None}
+        settlements = [e.settled for e in evidence if e.settled is not None]
+        flawed = await self.chain.behaviour(block) is Behaviour.FLAWED
+        # What is told needs no replay, but for what a flaw may have done beside it.
+        unclear = [s for s in settlements if flawed or s.paid is None]
         taken: dict[tuple[Address, int], Taken] = {}
-        for block, timestamp in sorted(blocks.items()):
+        for number in sorted({s.block for s in unclear}):
             try:
-                taken.update(await self._block(block, evidence))
+                taken.update(await self._block(number, settlements))
             except Transient as why:
-                if self.wall.now() - timestamp < GIVE_UP_SECONDS:
-                    raise NotYet(f"block {block} cannot be replayed: {why}") from why
+                since = [s.timestamp for s in unclear if s.block == number and s.paid is None]
+                if since and self.wall.now() - max(since) < GIVE_UP_SECONDS:
+                    raise NotYet(f"block {number} cannot be replayed: {why}") from why
                 self._log.critical(
-                    "no node can replay block {block} any more: {why}", block=block, why=str(why)
+                    "no node can replay block {number}: {why}", number=number, why=str(why)
                 )
         found, races = [], []
         for proof in evidence:
@@ -67,13 +74,11 @@ class Tracer:
             found.append(proof)
         return found, tuple(races)
 
-    async def _block(self, number: int, evidence: Sequence[Evidence]) -> _Traced:
+    async def _block(self, number: int, settlements: Sequence[Settlement]) -> _Traced:
         block = await self.chain.block(number)
         if await self.chain.behaviour(block) is Behaviour.FIXED:
             return {}
-        wallets = sorted(
-            {e.settled.user for e in evidence if e.settled and e.settled.block == number}
-        )
+        wallets = sorted({s.user for s in settlements if s.block == number})
         parent = await self.chain.block(number - 1)
         before = await self.chain.accounts(wallets, parent)
         after = await self.chain.accounts(wallets, block)

@@ -12,7 +12,7 @@ from attrs import evolve
 
 from sandbox_billing.adapters.memory.blocks import read_settlement
 from sandbox_billing.adapters.memory.contract import Contract
-from sandbox_billing.interfaces import CannotPay, Line
+from sandbox_billing.interfaces import CannotPay, Line, NodeBehind
 from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.backlog import Standing
 from sandbox_billing.ledger.deployed import Race
@@ -434,3 +434,52 @@ class FlightTests(FlawedCase):
         )[1]
         nonces = [event.nonce for event in settled]
         self.assertEqual(sorted(set(nonces)), nonces)
+
+
+class Forgetful:
+    """
+    A chain whose node keeps no state but the newest.
+
+    @ivar forgets: Whether it does.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world, self._inner = world, world.process.chain.inner
+        self.forgets = True
+        world.process.chain.inner = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def accounts(self, wallets: Any, at: Any) -> Any:
+        """As they are now, or not at all."""
+        if self.forgets and at.number < self._world.net.head.ref.number - 2:
+            raise NodeBehind("pruned")
+        return await self._inner.accounts(wallets, at)
+
+
+class ForgetfulTests(FlawedCase):
+    """What nodes do not keep."""
+
+    def test_waits(self) -> None:
+        """Without the parent's state nothing is decided, and nobody else waits; then it is."""
+        world = self.world
+        world.fund(RICH)
+        self.signed()
+        world.withdraw(RICH - 3_000)
+        node = Forgetful(world)
+        self.mined()
+        world.advance(40)
+        self.assertIsInstance(self.state(), Signed)
+        self.assertNotIn("watcher", world.process.troubles())
+        node.forgets = False
+        world.until(lambda: isinstance(self.state(), Partial), 60)
+        self.assertEqual(3_000, self.state().paid)
+
+    def test_paid_is_paid(self) -> None:
+        """What an event says in full needs no old state."""
+        world = self.world
+        world.fund(RICH)
+        Forgetful(world)
+        world.create()
+        world.until(lambda: isinstance(self.state(), Paid), 60)

@@ -130,6 +130,22 @@ def make_work(parts: Parts) -> Work:
         signer=signer,
         wall=wall,
     )
+    settler = Settler(
+        queue=journal.queue,
+        account=GasAccount(
+            queue=journal.queue, chain=chain, ids=parts.ids, wall=wall, sender=signer.address
+        ),
+        funds=journal.funds,
+        mirror=journal.mirror,
+        recovery=recovery,
+        outlook=Outlook(chain=chain, policy=policy),
+        chain=chain,
+        signer=signer,
+        domain=domain,
+        ids=parts.ids,
+        wall=wall,
+        policy=policy,
+    )
     return Work(
         watcher=Watcher(
             mirror=journal.mirror,
@@ -149,26 +165,15 @@ def make_work(parts: Parts) -> Work:
             swept=lambda: reconciler.sweeps > 0,
         ),
         backlog=BacklogKeeper(
-            backlog=journal.backlog, doors=journal.doors, wall=wall, policy=policy
+            backlog=journal.backlog,
+            doors=journal.doors,
+            wall=wall,
+            policy=policy,
+            left_out=settler.left_out,
         ),
         forgiver=Forgiver(forgiving=journal.forgiving, wall=wall, policy=policy),
         merger=Merger(merging=journal.merging, mirror=journal.mirror, wall=wall, policy=policy),
-        settler=Settler(
-            queue=journal.queue,
-            account=GasAccount(
-                queue=journal.queue, chain=chain, ids=parts.ids, wall=wall, sender=signer.address
-            ),
-            funds=journal.funds,
-            mirror=journal.mirror,
-            recovery=recovery,
-            outlook=Outlook(chain=chain, policy=policy),
-            chain=chain,
-            signer=signer,
-            domain=domain,
-            ids=parts.ids,
-            wall=wall,
-            policy=policy,
-        ),
+        settler=settler,
         purse=PurseWatch(chain=chain, wall=wall, policy=policy, sender=signer.address),
         treasurer=Treasurer(
             funds=journal.funds,

@@ -6,6 +6,8 @@ Tests: C{tests.services.test_backlog}, C{tests.services.test_pause}.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 from attrs import define, field
 
 from sandbox_billing.interfaces import IBacklog, IDoors, IMeter, IWallClock
@@ -27,6 +29,7 @@ class BacklogKeeper:
 
     Nobody scans for a request, and if nobody marks any more, the mark grows old by itself.
 
+    @ivar left_out: Wallets that the settler leaves to a human: they close only their own door.
     @ivar _held: When a wallet's oldest charges last waited for the wallet itself.  They were
         not ours to settle until then: an acknowledgement or a deposit hours later must not
         close the door to everybody else.
@@ -36,6 +39,7 @@ class BacklogKeeper:
     doors: IDoors
     wall: IWallClock
     policy: Policy
+    left_out: Callable[[], Collection[Address]]
     _held: dict[Address, UnixSeconds] = field(factory=dict, init=False)
 
     async def turn(self) -> None:
@@ -47,6 +51,7 @@ class BacklogKeeper:
 
     async def _settled_until(self, now: UnixSeconds) -> UnixSeconds:
         oldest, first = now, 0
+        left_out = self.left_out()
         while (page := await self.backlog.claims(first, PAGE)).listed:
             for claim in page.found:
                 charge = claim.record.charge
@@ -54,6 +59,8 @@ class BacklogKeeper:
                     # They are listed as they came: nothing older is behind it.
                     return oldest
                 match claim.standing:
+                    case Standing.DUE if charge.owner in left_out:
+                        self._held[charge.owner] = now
                     case Standing.DUE:
                         held = self._held.get(charge.owner, UnixSeconds(0))
                         oldest = min(oldest, max(charge.created_at, held))

@@ -13,6 +13,7 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from sandbox_billing.interfaces import DueSession, IDoors, IMeter, IWallClock, Stale
+from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.laws import l3_observed
 from sandbox_billing.ledger.metering import Tick, tick, tick_now
 from sandbox_billing.ledger.money import UnixSeconds
@@ -51,10 +52,17 @@ class Generator:
             # A session is listed by the end of its next period: these are all that were
             # charged up to a moment before the pause.
             horizon = UnixSeconds(max(now, since + self.policy.voucher_interval - 1))
-        while due := await self.meter.due(horizon, PAGE):
-            charged = await gather(*(self._charge(one, now, since) for one in due))
-            if not any(charged):
+        # What cannot be charged now stays in front of what can: it is asked for once a turn.
+        looked_at: set[SandboxId] = set()
+        while True:
+            found = await self.meter.due(horizon, PAGE + len(looked_at))
+            due = [one for one in found if one.session.value.sandbox not in looked_at]
+            if not due:
                 return
+            charged = await gather(*(self._charge(one, now, since) for one in due))
+            for one, moved in zip(due, charged, strict=True):
+                if not moved:
+                    looked_at.add(one.session.value.sandbox)
 
     def _step(self, due: DueSession, now: UnixSeconds, since: UnixSeconds | None) -> Tick | None:
         """The next period if it is full; under a pause what was seen beyond it."""

@@ -23,6 +23,7 @@ from sandbox_billing.interfaces import (
     IWallClock,
     Receipt,
     Ruling,
+    Stale,
     Stored,
 )
 from sandbox_billing.ledger.account import BlockRef
@@ -46,6 +47,7 @@ from sandbox_billing.ledger.voucher import (
     ChargeRecord,
     DeadLettered,
     Open,
+    Paid,
     Parked,
     Partial,
 )
@@ -148,6 +150,9 @@ class Resolver:
         self, batch: Stored[Batch], receipt: Receipt, block: BlockRef, happened: Happenings
     ) -> None:
         records = await self.queue.batch_records(batch.value)
+        if any(isinstance(r.value.state, Paid | Partial) for r in records):
+            # We stood still, and another worker ended it: what was read is of the past.
+            raise Stale(f"batch {batch.value.id} was resolved by another worker")
         accounts = await self.chain.accounts(batch.value.wallets, block)
         evidence, doubts = await self.witness.evidence(
             [r.value for r in records], receipt, accounts, happened, block

@@ -33,8 +33,8 @@ from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address, BatchId
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.settlement import charge_ids, plan, plan_wallet
-from sandbox_billing.ledger.voucher import ChargeKind
 from sandbox_billing.services._supervise import gather
+from sandbox_billing.services.company import settle_at
 from sandbox_billing.services.gas_account import GasAccount
 from sandbox_billing.services.planning import Outlook
 from sandbox_billing.services.policy import Policy
@@ -70,6 +70,7 @@ class Settler:
     @ivar _proven: Hashes of the attempts that this process has proven to be on disk.
     @ivar _broken: Wallets that are left out until a human has looked.
     @ivar _poisonous: Since when a batch of one voucher reverts.
+    @ivar _stuck: Batches that wait for a human, with their wallets.
     """
 
     queue: IVoucherQueue
@@ -88,6 +89,7 @@ class Settler:
     _proven: set[str] = field(factory=set, init=False)
     _broken: dict[Address, BrokenLaw] = field(factory=dict, init=False)
     _poisonous: dict[BatchId, UnixSeconds] = field(factory=dict, init=False)
+    _stuck: dict[BatchId, tuple[Address, ...]] = field(factory=dict, init=False)
     _log = Logger()
 
     async def turn(self) -> None:
@@ -99,8 +101,10 @@ class Settler:
         for gone in self._sent_at.keys() - known:
             del self._sent_at[gone]
         self._proven.intersection_update(known)
-        for ended in self._poisonous.keys() - {b.value.id for b in batches}:
-            del self._poisonous[ended]
+        live = {b.value.id for b in batches}
+        for each in (self._poisonous, self._stuck):
+            for ended in each.keys() - live:
+                each.pop(ended)
         # Before anything is prepared: stored attempts own their account nonces (T-1).
         self.chain.adopt_attempts(a for b in batches for a in b.value.attempts)
         troubles: list[Exception] = []
@@ -128,6 +132,10 @@ class Settler:
         troubles.sort(key=lambda why: not isinstance(why, BrokenLaw))
         if troubles:
             raise troubles[0]
+
+    def left_out(self) -> frozenset[Address]:
+        """Wallets that wait for a human, in this process's eyes."""
+        return frozenset(self._broken).union(*self._stuck.values())
 
     async def _next_batch(self, mirror: Mirror) -> Stored[Batch] | None:
         """Number and seal what is worth a transaction; None when nothing is."""
@@ -192,21 +200,10 @@ class Settler:
         if not queue.records or queue.account is None or queue.blocked == QUARANTINED:
             await self.queue.rest(queue, UnixSeconds(now + REST_SECONDS))
             return False
-        records = [r.value for r in queue.records]
-        oldest = min(r.charge.created_at for r in records)
-        urgent = (
-            queue.paused
-            or queue.blocked is not None
-            or queue.account.value.pending_refund > 0
-            or not queue.account.value.acknowledged
-            or any(r.seal is not None or r.charge.kind is ChargeKind.DEBT for r in records)
-        )
-        enough = sum(r.charge.amount for r in records) >= self.policy.settle_min
-        if urgent or enough or now - oldest >= self.policy.settle_max_age:
-            return True
-        ripe = UnixSeconds(oldest + self.policy.settle_max_age)
-        await self.queue.rest(queue, ripe)
-        return False
+        ripe = settle_at(queue, self.policy)
+        if ripe > now:
+            await self.queue.rest(queue, ripe)
+        return ripe <= now
 
     async def _send_apart(
         self,
@@ -235,12 +232,17 @@ class Settler:
         except BrokenLaw as why:
             self._log.critical("batch {batch} waits: {why}", batch=batch.value.id, why=str(why))
             troubles.append(_law(why))
+            self._stuck[batch.value.id] = batch.value.wallets
             return False
         except Refused as why:
             # Before an account nonce was taken for it.
             self._log.critical("batch {batch} waits: {why}", batch=batch.value.id, why=str(why))
             troubles.append(Transient(str(why)))
-            return not isinstance(why, TooMuch) or bool(batch.value.attempts)
+            if not isinstance(why, TooMuch) or batch.value.attempts:
+                return True
+            self._stuck[batch.value.id] = batch.value.wallets
+            return False
+        self._stuck.pop(batch.value.id, None)
         return True
 
     async def _send(self, batch: Stored[Batch], mirror: Mirror, account_nonce: int | None) -> None:

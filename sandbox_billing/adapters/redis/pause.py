@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from attrs import frozen
 from zope.interface import implementer
@@ -17,7 +17,7 @@ from sandbox_billing.ledger.backlog import Claim, Pause
 from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address, ChargeId
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.voucher import ChargeRecord
+from sandbox_billing.ledger.voucher import ChargeRecord, Merged
 
 
 _AT_ONCE = 1_000
@@ -92,6 +92,18 @@ class RedisBacklog:
         last = -1 if count is None else first + count - 1
         (members,) = await self.store.read(Read("LRANGE", keys.pending(), (first, last)))
         ids = [ChargeId(name) for name in texts(members)]
+        records, damaged = await self._records(ids)
+        # Merged since the list was read: what collects it now is not in that list.
+        wholes = {r.state.into for r in records if isinstance(r.state, Merged)} - set(ids)
+        more, _ = await self._records(sorted(wholes))
+        records += more
+        facts = await self._facts({record.charge.owner for record in records})
+        found = tuple(facts[record.charge.owner].claim(record) for record in records)
+        return Claims(found=found, damaged=tuple(damaged), listed=len(ids))
+
+    async def _records(self, ids: Sequence[ChargeId]) -> tuple[list[ChargeRecord], list[ChargeId]]:
+        """Those that can be read, and the names of those that cannot."""
+        keys = self.store.keys
         forms = await self.store.read_many([Read("GET", keys.charge(charge)) for charge in ids])
         records, damaged = [], []
         for charge, form in zip(ids, forms, strict=True):
@@ -104,9 +116,7 @@ class RedisBacklog:
             # One that is gone was forgiven meanwhile, and nothing is owed for it.
             if record is not None:
                 records.append(record.value)
-        facts = await self._facts({record.charge.owner for record in records})
-        found = tuple(facts[record.charge.owner].claim(record) for record in records)
-        return Claims(found=found, damaged=tuple(damaged), listed=len(ids))
+        return records, damaged
 
     async def _facts(self, owners: Collection[Address]) -> dict[Address, _Facts]:
         keys, wallets = self.store.keys, sorted(owners)

@@ -769,12 +769,14 @@ class IMerging(Interface):
     """Worker facts of a backlog that goes out in few vouchers (L{ledger.merging})."""
 
     async def backlogs(
-        now: UnixSeconds, *, more_than: int, late: UnixSeconds
+        now: UnixSeconds, *, more_than: int, late: UnixSeconds, limit: int
     ) -> tuple[Address, ...]:
         """
-        Wallets that L{IVoucherQueue.ready} offers, in flight or not, with many unsigned
-        charges: more than so many; or more than one, the oldest of them ripe since C{late}.
-        Not those that a human has to look at.
+        Of the wallets that L{IVoucherQueue.ready} offers, in flight or not, those with many
+        unsigned charges: more than so many; or more than one, the oldest of them ripe since
+        C{late}.  Not those that a human has to look at.
+
+        @param limit: How many wallets are looked at, the longest waiting first.
         """
 
     async def unsigned(

@@ -25,6 +25,9 @@ from sandbox_billing.services.policy import Policy
 LATE_SECONDS = 120
 """A charge so long after SETTLE_MAX_AGE_SEC would be settled by now, if anything was."""
 
+OFFERED = 500
+"""Wallets looked at in one turn; the settler takes the same ones first."""
+
 READ = 1_000
 """Charges of a wallet looked at in one turn."""
 
@@ -54,6 +57,7 @@ class Merger:
             now,
             more_than=self.policy.batch_max,
             late=UnixSeconds(now - self.policy.settle_max_age - LATE_SECONDS),
+            limit=OFFERED,
         )
         for first in range(0, min(len(wallets), PER_TURN), AT_ONCE):
             some = wallets[first : min(first + AT_ONCE, PER_TURN)]

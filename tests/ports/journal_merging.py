@@ -83,11 +83,12 @@ class MergingCase(JournalCase):
         await periods(self.world, 3)
         merging, now = self.world.journal.merging, self.world.wall.now()
         never = UnixSeconds(T0 - 1)
-        self.assertEqual(await merging.backlogs(now, more_than=3, late=never), (OWNER,))
-        self.assertEqual(await merging.backlogs(now, more_than=4, late=never), ())
-        both = await merging.backlogs(now, more_than=4, late=UnixSeconds(T0 + INTERVAL))
+        self.assertEqual(await merging.backlogs(now, more_than=3, late=never, limit=9), (OWNER,))
+        self.assertEqual(await merging.backlogs(now, more_than=4, late=never, limit=9), ())
+        both = await merging.backlogs(now, more_than=4, late=UnixSeconds(T0 + INTERVAL), limit=9)
         self.assertEqual(sorted(both), [OWNER, STRANGER])
-        self.assertEqual(await merging.backlogs(never, more_than=0, late=never), ())
+        self.assertEqual(await merging.backlogs(never, more_than=0, late=never, limit=9), ())
+        self.assertEqual(await merging.backlogs(now, more_than=4, late=now, limit=0), ())
 
     async def test_quarantined(self) -> None:
         """What a human has to look at is left as it is."""
@@ -95,15 +96,17 @@ class MergingCase(JournalCase):
         await periods(self.world, 2)
         funds, merging = self.world.journal.funds, self.world.journal.merging
         await funds.block(BlockedWallet(await funds.funds(OWNER), "insufficient_balance"))
-        self.assertEqual(await merging.backlogs(FAR, more_than=1, late=FAR), (OWNER,))
+        self.assertEqual(await merging.backlogs(FAR, more_than=1, late=FAR, limit=9), (OWNER,))
         await funds.block(BlockedWallet(await funds.funds(OWNER), QUARANTINED))
-        self.assertEqual(await merging.backlogs(FAR, more_than=1, late=FAR), ())
+        self.assertEqual(await merging.backlogs(FAR, more_than=1, late=FAR, limit=9), ())
 
     async def test_one_late_charge(self) -> None:
         """One alone has nothing to be merged with, however late it is."""
         await mirrored(self.world)
         await running(self.world)
-        self.assertEqual(await self.world.journal.merging.backlogs(FAR, more_than=1, late=FAR), ())
+        self.assertEqual(
+            await self.world.journal.merging.backlogs(FAR, more_than=1, late=FAR, limit=9), ()
+        )
 
     async def test_unsigned(self) -> None:
         """Seen is what is ripe and has no number, the oldest first."""

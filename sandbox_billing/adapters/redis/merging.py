@@ -28,10 +28,12 @@ class RedisMerging:
     store: Store
 
     async def backlogs(
-        self, now: UnixSeconds, *, more_than: int, late: UnixSeconds
+        self, now: UnixSeconds, *, more_than: int, late: UnixSeconds, limit: int
     ) -> tuple[Address, ...]:
         keys = self.store.keys
-        (offered,) = await self.store.read(Read("ZRANGEBYSCORE", keys.ready(), ("-inf", now)))
+        (offered,) = await self.store.read(
+            Read("ZRANGEBYSCORE", keys.ready(), ("-inf", now, "LIMIT", 0, limit))
+        )
         wallets = [Address(name) for name in texts(offered)]
         reads = []
         for wallet in wallets:

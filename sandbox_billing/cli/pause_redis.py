@@ -19,8 +19,14 @@ from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
 from sandbox_billing.adapters.system import SystemClock
 from sandbox_billing.cli.output import Progress
-from sandbox_billing.cli.pause import Drain, PausedChange, lift_ours, until_seen
-from sandbox_billing.configuration import SETTINGS
+from sandbox_billing.cli.pause import (
+    SEEN_SECONDS,
+    Drain,
+    PausedChange,
+    lift_leftover,
+    until_seen,
+)
+from sandbox_billing.cli.standing import RedisPlace, Run
 from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
 from sandbox_billing.ledger.backlog import Left
 from sandbox_billing.ledger.identity import Address
@@ -33,31 +39,8 @@ T = TypeVar("T")
 STALE_SECONDS = 60
 """A mirror that is older has no worker."""
 
-
-@frozen(kw_only=True)
-class RedisPlace:
-    """
-    Where the daemon's Redis is.
-
-    @ivar address: C{host:port}.
-    @ivar password: None for none.
-    """
-
-    address: str
-    password: str | None
-
-    def keyspace(self, reactor: Any) -> RedisKeyspace:
-        """
-        @raise BadInput: The address is none.
-        """
-        (parse,) = (setting.parse for setting in SETTINGS if setting.name == "REDIS_ADDR")
-        try:
-            host, port = parse(self.address)
-        except BadInput as why:
-            raise BadInput(f"--redis: {why}") from None
-        return RedisKeyspace(
-            host=host, port=port, password=self.password, clock=reactor, wall=SystemClock()
-        )
+SLACK_SECONDS = 120
+"""What a run may take beyond what it waits for: its last reading of a large journal, mostly."""
 
 
 @define
@@ -85,7 +68,7 @@ class Interrupts:
             self._asked = True
             click.echo(
                 "the change is on its way: waiting for its end, and then lifting the pause; "
-                "Ctrl-C again leaves the pause as it is, for this command to be run again",
+                "Ctrl-C again leaves the pause as it is, for this command with --take-over",
                 err=True,
             )
 
@@ -129,7 +112,10 @@ async def _with_journal(
     provider: Address,
     work: Callable[[Journal, RedisKeyspace], Awaitable[T]],
 ) -> T:
-    keyspace = place.keyspace(reactor)
+    host, port = place.host_and_port()
+    keyspace = RedisKeyspace(
+        host=host, port=port, password=place.password, clock=reactor, wall=SystemClock()
+    )
     try:
         await keyspace.connect()
         # Neither a turn nor a tick is made here: the interval is the daemon's affair.
@@ -144,18 +130,35 @@ async def _with_journal(
         await keyspace.close()
 
 
+async def _now(keyspace: RedisKeyspace) -> UnixSeconds:
+    """The server's clock, and a second more: what the daemon does before is before."""
+    facts = await keyspace.facts()
+    return UnixSeconds(int(keyspace.wall.now() + facts.time_offset_seconds) + 1)
+
+
 @frozen(kw_only=True)
 class UnderPause:
     """
     A change of one provider's, with the daemon's Redis.
 
     @ivar drain_seconds: How long the drain may take.
+    @ivar sending_seconds: How long one transaction is waited for.
+    @ivar name: Of this run: random.
+    @ivar take_over: Whether another run's pause is taken over although it may still go on.
     """
 
     place: RedisPlace
     provider: Address
     drain_seconds: int
+    sending_seconds: int
+    name: str
+    take_over: bool
     progress: Progress
+
+    def _run(self, since: UnixSeconds) -> Run:
+        # One transaction of before and our own are waited for, and then the daemon.
+        longest = self.drain_seconds + 2 * self.sending_seconds + SEEN_SECONDS + SLACK_SECONDS
+        return Run(name=self.name, until=UnixSeconds(since + longest))
 
     def carry_out(self, change: Callable[[], T], version: int) -> tuple[Left, T]:
         """
@@ -186,9 +189,7 @@ class UnderPause:
         from twisted.internet.threads import deferToThread
 
         say = self.progress.say
-        facts = await keyspace.facts()
-        # The server's clock, and a second more: what the daemon does before is before.
-        since = UnixSeconds(int(keyspace.wall.now() + facts.time_offset_seconds) + 1)
+        since = await _now(keyspace)
         await self._warn(journal, since)
 
         async def change_and_see() -> T:
@@ -211,7 +212,13 @@ class UnderPause:
             say=say,
             limit_seconds=self.drain_seconds,
         )
-        paused = PausedChange(pause=journal.pause, wait=drain.wait, say=say)
+        paused = PausedChange(
+            pause=journal.pause,
+            wait=drain.wait,
+            say=say,
+            run=self._run(since),
+            take_over=self.take_over,
+        )
         return await paused.carry_out(since, change_and_see)
 
     async def _warn(self, journal: Journal, now: int) -> None:
@@ -228,11 +235,13 @@ class UnderPause:
         End a pause that an earlier run has left behind.
 
         @return: Whether there was one.
+        @raise Refused: Another run's stands, which may still go on.
         """
 
         async def work(reactor: Any) -> bool:
-            async def with_journal(journal: Journal, _keyspace: RedisKeyspace) -> bool:
-                return await lift_ours(journal.pause)
+            async def with_journal(journal: Journal, keyspace: RedisKeyspace) -> bool:
+                now = await _now(keyspace)
+                return await lift_leftover(journal.pause, now, take_over=self.take_over)
 
             return await _with_journal(reactor, self.place, self.provider, with_journal)
 

@@ -7,7 +7,9 @@ Tests: L{tests.cli.test_provider}, L{tests.cli.test_provider_drain}.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -31,7 +33,9 @@ from sandbox_billing.cli.provider_terms import (
 )
 from sandbox_billing.cli.sending import Sender
 from sandbox_billing.cli.session import Session, connect
-from sandbox_billing.cli.transaction import Done
+from sandbox_billing.cli.standing import RedisPlace, telling
+from sandbox_billing.cli.transaction import Call, Done, Signed
+from sandbox_billing.errors import BadInput, Refused
 from sandbox_billing.ledger.backlog import Left
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip55 import checksum
@@ -67,6 +71,11 @@ UNDRAINED = (
     show_default=True,
     help="Seconds that settling may take.",
 )
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="Go on under the pause of an earlier run of this command, which has ended.",
+)
 def register(
     out: Output,
     chain: ChainOptions,
@@ -75,39 +84,36 @@ def register(
     wanted: Wanted,
     redis: str | None,
     drain_timeout: int,
+    take_over: bool,
 ) -> None:
     """
     Register, or change URL, prices or signer; what is not named stays.
 
     The first registration carries the stake. A change of prices or signer voids every user's
     acknowledgement: with --redis admissions are paused first, and everything that ran before is
-    settled at the old price. Stopped in between, the same command goes on from there.
+    settled at the old price. Killed in between, the same command goes on from there with
+    --take-over.
     """
-    session = connect(chain)
+    if take_over and redis is None:
+        raise BadInput("--take-over needs --redis: that is where the pause stands")
     assert chain.contract is not None, "the option is required"
-    sender = Sender(session, key.load(), sending, out)
-    sender.ready()
-    desk = Desk(
-        out=out,
-        session=session,
-        contract=chain.contract,
-        sender=sender,
-        sending=sending,
-        redis=redis,
-        drain_seconds=drain_timeout,
-    )
-    known = registration(session, chain.contract, sender.address)
-    terms = wanted.over(known.terms)
-    if known.terms is None:
-        desk.first(terms)
-    elif terms == known.terms:
-        desk.nothing(known)
-    elif terms.binding == known.terms.binding:
-        desk.plain(terms, "Change the URL?")
-    elif redis is None or sending.dry_run:
-        desk.plain(terms, UNDRAINED + " Change?", hint="add --yes if that is meant, or --redis")
-    else:
-        desk.drained(known, terms)
+    place = None
+    told: AbstractContextManager[None] = nullcontext()
+    if redis is not None:
+        place = RedisPlace(address=redis, password=os.environ.get("REDIS_PASSWORD") or None)
+        told = telling(place.paused, out.note)
+    with told:
+        session = connect(chain)
+        Desk(
+            out=out,
+            session=session,
+            contract=chain.contract,
+            sender=Sender(session, key.load(), sending, out),
+            sending=sending,
+            place=place,
+            drain_seconds=drain_timeout,
+            take_over=take_over,
+        ).work(wanted)
 
 
 @frozen(kw_only=True)
@@ -119,8 +125,29 @@ class Desk:
     contract: Address
     sender: Sender
     sending: SendingOptions
-    redis: str | None
+    place: RedisPlace | None
     drain_seconds: int
+    take_over: bool
+
+    def work(self, wanted: Wanted) -> None:
+        """What is left to do, if anything."""
+        self.sender.ready()
+        known = self._known()
+        terms = wanted.over(known.terms)
+        if known.terms is None:
+            self.first(terms)
+        elif terms == known.terms:
+            self.nothing()
+        elif terms.binding == known.terms.binding:
+            self.plain(known, terms, "Change the URL?")
+        elif self.place is None or self.sending.dry_run:
+            hint = "add --yes if that is meant, or --redis"
+            self.plain(known, terms, UNDRAINED + " Change?", hint=hint)
+        else:
+            self.drained(known, terms)
+
+    def _known(self) -> Registration:
+        return registration(self.session, self.contract, self.sender.address)
 
     def first(self, terms: Terms) -> None:
         """With the stake."""
@@ -129,25 +156,60 @@ class Desk:
             [terms.call(self.contract, stake)], question=f"Register with a stake of {both(stake)}?"
         )
         if done is not None:
+            self._taken_over()
             self._report(done, None)
 
-    def plain(self, terms: Terms, question: str, hint: str | None = None) -> None:
+    def plain(
+        self, known: Registration, terms: Terms, question: str, hint: str | None = None
+    ) -> None:
         """At once."""
-        if not self.sending.dry_run:
-            self.out.ask(question, yes=self.sending.yes, hint=hint)
-        done = self.sender.transact([terms.call(self.contract, 0)])
-        if done is not None:
-            self._report(done, None)
+        call = terms.call(self.contract, 0)
+        if self.sending.dry_run:
+            self.sender.show([call])
+            return
+        self.out.ask(question, yes=self.sending.yes, hint=hint)
+        done = self._send(known, call)
+        self._taken_over()
+        self._report([done], None)
 
-    def nothing(self, known: Registration) -> None:
+    def _send(self, known: Registration, call: Call) -> Done:
+        """
+        A change, unless it would undo somebody else's: it carries all terms, named or not.
+
+        @raise Refused: The registration is no longer what the terms were made from.
+        """
+
+        def check(signed: Signed) -> None:
+            # In this order: what changes it after this look has a later nonce, or ours.
+            if self.sender.nonce("latest") != signed.nonce:
+                raise Refused(
+                    "another transaction of this account came in between: nothing was changed; "
+                    "run this again"
+                )
+            if self._known() != known:
+                raise Refused(
+                    "the registration was changed meanwhile by somebody else: nothing was changed "
+                    "by this run; look at provider status, and run this again"
+                )
+
+        return self.sender.send(call, check=check)
+
+    def nothing(self) -> None:
         """It is so already; perhaps a run that was killed has left its pause."""
-        lifted = False
-        if self.redis is not None and not self.sending.dry_run:
-            with self.out.progress() as progress:
-                lifted = self._under_pause(progress).lift_leftover()
+        if self.place is not None and not self.sending.dry_run:
+            self._lift_leftover(self.place)
+        self._report([], None)
+
+    def _taken_over(self) -> None:
+        """After what needs no pause: end another's all the same, if that was said."""
+        if self.place is not None and self.take_over:
+            self._lift_leftover(self.place)
+
+    def _lift_leftover(self, place: RedisPlace) -> None:
+        with self.out.progress() as progress:
+            lifted = self._under_pause(place, progress).lift_leftover()
         if lifted:
             self.out.note("a pause that an earlier run had left was lifted")
-        self._report([], None)
 
     def drained(self, known: Registration, terms: Terms) -> None:
         """Under a pause, with everything of before settled."""
@@ -159,27 +221,29 @@ class Desk:
             "again; what runs goes on.",
             yes=self.sending.yes,
         )
+        assert self.place is not None, "asked for with a Redis only"
         with self.out.progress() as progress:
-            left, done = self._under_pause(progress).carry_out(
-                lambda: self.sender.send(call), known.version + 1
+            left, done = self._under_pause(self.place, progress).carry_out(
+                lambda: self._send(known, call), known.version + 1
             )
         self._report([done], left)
 
-    def _under_pause(self, progress: Progress) -> UnderPause:
+    def _under_pause(self, place: RedisPlace, progress: Progress) -> UnderPause:
         # Twisted and the journal, for this alone.
-        from sandbox_billing.cli.pause_redis import RedisPlace, UnderPause
+        from sandbox_billing.cli.pause_redis import UnderPause
 
-        assert self.redis is not None, "asked for with a Redis only"
-        password = os.environ.get("REDIS_PASSWORD") or None
         return UnderPause(
-            place=RedisPlace(address=self.redis, password=password),
+            place=place,
             provider=self.sender.address,
             drain_seconds=self.drain_seconds,
+            sending_seconds=self.sending.timeout_seconds,
+            name=secrets.token_hex(4),
+            take_over=self.take_over,
             progress=progress,
         )
 
     def _report(self, done: Sequence[Done], left: Left | None) -> None:
-        now = registration(self.session, self.contract, self.sender.address)
+        now = self._known()
         assert now.terms is not None, "registered by now"
         who = checksum(self.sender.address)
         document: dict[str, object] = {

@@ -35,7 +35,7 @@ DEARER = 2 * RATE
 class DrainCase(TestCase):
     """A daemon with a sandbox that runs, and a provider who wants more for it."""
 
-    timeout = 180
+    timeout = 300
 
     async def begin(self) -> None:
         """Until a period was charged."""
@@ -64,13 +64,19 @@ class DrainCase(TestCase):
 
     def register(self, *more: str) -> subprocess.Popen[str]:
         """Start the command that doubles the prices."""
+        return self.change(
+            *("--price-cpu", str(2 * PRICES.per_cpu_per_minute)),
+            *("--price-mem", str(2 * PRICES.per_memory_gib_per_minute)),
+            *more,
+        )
+
+    def change(self, *terms: str) -> subprocess.Popen[str]:
+        """Start the command."""
         deployment = self.scene.world.deployment
         assert deployment is not None
         return self.desk.start(
             *("provider", "register", "--json", "--yes"),
-            *("--price-cpu", str(2 * PRICES.per_cpu_per_minute)),
-            *("--price-mem", str(2 * PRICES.per_memory_gib_per_minute)),
-            *more,
+            *terms,
             SETTLEMENT_CONTRACT=deployment.proxy,
             PROVIDER_KEY="0x" + PROVIDER.hex(),
             REDIS_ADDR=f"127.0.0.1:{self.scene.world.redis.port}",
@@ -96,11 +102,20 @@ class DrainCase(TestCase):
 
     def version(self) -> int:
         """The signer version on chain; blocking."""
-        wallet = self.alice
-        found: int = wallet.contract.functions.services(
-            wallet.w3.to_checksum_address(self.scene.world.provider.hex)
-        ).call()[4]
+        found: int = self.service()[4]
         return found
+
+    def url(self) -> str:
+        """The URL on chain; blocking."""
+        found: str = self.service()[0]
+        return found
+
+    def service(self) -> Any:
+        """The registration; blocking."""
+        wallet = self.alice
+        return wallet.contract.functions.services(
+            wallet.w3.to_checksum_address(self.scene.world.provider.hex)
+        ).call()
 
     async def records(self, since: int | None = None) -> list[ChargeRecord]:
         """Charges, of the time before a moment only."""
@@ -185,6 +200,7 @@ class StoppedTests(DrainCase):
         status, out, err = await self.ended(process)
         self.assertEqual(status, 130, f"{out}\n{err}")
         self.assertIn("the pause is lifted", err)
+        self.assertNotIn("stay paused", err)
         self.assertEqual((self.pause(), await deferToThread(self.version)), (None, 1))
 
         process = self.register()
@@ -192,7 +208,9 @@ class StoppedTests(DrainCase):
         process.kill()
         await self.ended(process)
         self.assertEqual(self.pause(), first)
-        status, out, err = await self.ended(self.register("--drain-timeout", "1"))
+        await self.told_of(first)
+        process = self.register("--drain-timeout", "1", "--take-over")
+        status, out, err = await self.ended(process)
         self.assertEqual(status, 1, f"{out}\n{err}")
         self.assertIn("there is still left", json.loads(out)["error"])
         self.assertIn(f"going on under the pause of {first['since']}", err)
@@ -205,6 +223,63 @@ class StoppedTests(DrainCase):
         status, out, err = await self.ended(self.register())
         self.assertEqual(status, 0, f"{out}\n{err}")
         self.assertTrue(json.loads(out)["nothing_to_do"])
+
+    async def told_of(self, stands: Any) -> None:
+        """Without the word for it a pause is left alone, and told of at the start and the end."""
+        cases: tuple[tuple[tuple[str, ...], int], ...] = (
+            ((), 1),
+            (("--price-cpu", "0"), 2),
+            (("--dry-run",), 0),
+        )
+        for arguments, expected in cases:
+            status, out, err = await self.ended(self.register(*arguments))
+            self.assertEqual(status, expected, f"{out}\n{err}")
+            for word in ("are", "stay"):
+                self.assertIn(f"admissions {word} paused by {stands['by']}", err)
+            self.assertIn("--take-over", err)
+            self.assertEqual(self.pause(), stands)
+
+    async def test_no_pause_needed(self) -> None:
+        """The URL alone is changed under a pause that was left; told so, it is lifted, too."""
+        await self.begin()
+        process = self.register()
+        stands = await self.paused()
+        process.kill()
+        await self.ended(process)
+        cases: tuple[tuple[str, tuple[str, ...]], ...] = (
+            ("https://q.example", ()),
+            ("https://r.example", ("--take-over",)),
+        )
+        for url, more in cases:
+            status, out, err = await self.ended(self.change("--url", url, *more))
+            self.assertEqual(status, 0, f"{out}\n{err}")
+            self.assertEqual(json.loads(out)["url"], url)
+            self.assertIn(f"admissions are paused by {stands['by']}", err)
+            self.assertEqual("admissions stay paused" in err, not more)
+            self.assertEqual(self.pause(), None if more else stands)
+
+    async def test_changed_meanwhile(self) -> None:
+        """Somebody else's change during the drain is not undone: refused, and the door is open."""
+        await self.begin()
+        await self.scene.transaction_held()
+        process = self.register()
+        await self.paused()
+        other = self.change("--url", "https://q.example")
+        await self.scene.until("the other change", lambda: deferToThread(self.under_way))
+        self.scene.release()
+        status, out, err = await self.ended(other)
+        self.assertEqual(status, 0, f"{out}\n{err}")
+        status, out, err = await self.ended(process)
+        self.assertEqual(status, 1, f"{out}\n{err}")
+        self.assertIn("changed meanwhile by somebody else", json.loads(out)["error"])
+        self.assertEqual((self.pause(), await deferToThread(self.version)), (None, 1))
+        self.assertEqual(await deferToThread(self.url), "https://q.example")
+
+    def under_way(self) -> bool:
+        """Whether a transaction of the provider's is in the pool; blocking."""
+        provider = self.scene.world.provider.hex
+        pending = self.desk.rpc("eth_getTransactionCount", provider, "pending")
+        return int(pending, 16) > self.desk.nonce(provider)
 
     async def test_wrong_redis(self) -> None:
         """A Redis where this provider's daemon never worked drains nothing: nothing is changed."""

@@ -34,7 +34,7 @@ ITSELF = b"the contract itself!"
 users = st.sampled_from(USERS)
 providers = st.sampled_from(PROVIDERS)
 receivers = st.sampled_from((SINK, ALICE, GREEDY, GREEDY, MISER, MISER, ZERO, ITSELF))
-amounts = st.sampled_from((0, *(1, 5, 10, 20, 50, 100) * 4, 2**127, 2**128, "brim", "beyond"))
+amounts = st.sampled_from((*(1, 5, 10, 20, 50, 100) * 2, 0, 2**128, "brim", "beyond"))
 patience = st.sampled_from(("on time", "on time", "too early", "now"))
 """Whether something with a lock is asked for when it opens, a second before, or right now."""
 
@@ -189,7 +189,7 @@ class Solvency(Settling):
         rich = [each for each in PROVIDERS if self.state.provider(each).earnings]
         return choose(pick, rich, PROVIDERS)
 
-    @does(provider=providers)
+    @does(weight=2, provider=providers)
     def say_goodbye(self, provider: bytes) -> None:
         """The first of two steps out."""
         self.do("announceLeave", by=provider)
@@ -233,7 +233,7 @@ class Solvency(Settling):
             arguments = (to,) if what == "transfer" else ()
             self.send(Call(contract, f"{what}Ownership", arguments), by or STRANGER)
 
-    @does(pick=picks, odd=st.sampled_from((False, False, False, True)))
+    @does(pick=picks, odd=st.booleans())
     def upgrade(self, pick: int, odd: bool) -> None:
         """To the other deployment of the implementation and back; never to a plain address."""
         owner = self.state.owners[self.state.beacon].owner

@@ -64,6 +64,9 @@ class Explorer:
         self.verdicts: dict[str, str] = {}
         self.unindexed = 0
         """So many submissions are told that the contract is not there yet."""
+        self.busy = 0
+        """So many requests are told to come less often: by HTTP, then in words, in turn."""
+        self.asked = 0
 
     @property
     def url(self) -> str:
@@ -89,6 +92,14 @@ class Explorer:
                 return {k: v[0] for k, v in parse_qs(urlsplit(self.path).query).items()}
 
             def _reply(self, fields: dict[str, str]) -> None:
+                explorer.asked += 1
+                if explorer.busy % 2 == 1:
+                    explorer.busy -= 1
+                    self.send_response(429)
+                    self.send_header("Retry-After", "1")
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 ok, result = explorer.answer(fields)
                 reply = {"status": "1" if ok else "0", "message": "OK" if ok else "NOTOK"}
                 text = json.dumps({**reply, "result": result}).encode()
@@ -116,6 +127,9 @@ class Explorer:
 
     def answer(self, fields: Mapping[str, str]) -> tuple[bool, Any]:
         """Status and result of one request."""
+        if self.busy > 0:
+            self.busy -= 1
+            return False, "Max calls per sec rate limit reached (5/sec)"
         if fields.get("module") != "contract":
             return False, "Error! Missing Or invalid Module name"
         match fields.get("action"):

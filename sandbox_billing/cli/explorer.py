@@ -27,6 +27,17 @@ _MAX_BYTES = 4 * 1024 * 1024
 _MAX_WORDS = 300
 
 
+@frozen(auto_exc=False)
+class RateLimited(Transient):
+    """
+    An explorer wants to be asked less often; caught by L{verify}, which does.
+
+    @ivar seconds: Until when, where it says so.
+    """
+
+    seconds: float | None = None
+
+
 class Verdict(Enum):
     """
     What an explorer says of a verification.
@@ -48,8 +59,8 @@ def verdict(words: str) -> Verdict:
         return Verdict.ALREADY
     if "pending" in said or "in progress" in said or "in queue" in said:
         return Verdict.PENDING
-    if "unable to locate" in said or "does not exist" in said or "rate limit" in said:
-        # It has not seen the block yet, or wants to be asked later.
+    if "unable to locate" in said or "does not exist" in said:
+        # It has not seen the block yet.
         return Verdict.NOT_YET
     if said.startswith("pass") or said == "success":
         return Verdict.VERIFIED
@@ -97,6 +108,7 @@ class Explorer:
         C{verifysourcecode}.
 
         @raise Transient: It does not answer.
+        @raise RateLimited: It wants to be asked later; so do all of these.
         """
         return self._send("POST", {"action": "verifysourcecode", **fields})
 
@@ -140,6 +152,7 @@ class Explorer:
             ) as response:
                 body = response.raw.read(_MAX_BYTES + 1, decode_content=True)
                 status = response.status_code
+                after = response.headers.get("Retry-After", "")
         except (
             requests.exceptions.InvalidURL,
             requests.exceptions.MissingSchema,
@@ -150,6 +163,9 @@ class Explorer:
             raise Transient(
                 f"{self.label} failed: {type(problem).__name__}: look at --api"
             ) from None
+        if status == 429:
+            asked = float(after) if after.isascii() and after.isdigit() else None
+            raise RateLimited(f"{self.label} answered HTTP 429", seconds=asked)
         if status in (401, 403):
             raise Refused(f"{self.label} answered HTTP {status}: look at EXPLORER_API_KEY")
         if status != 200 or len(body) > _MAX_BYTES:
@@ -159,8 +175,11 @@ class Explorer:
     def _reply(self, body: bytes) -> Reply:
         try:
             found = json.loads(body)
-            return Reply(ok=str(found["status"]) == "1", result=found["result"])
+            reply = Reply(ok=str(found["status"]) == "1", result=found["result"])
         except (ValueError, KeyError, TypeError):
             raise Transient(
                 f"{self.label} does not answer as Etherscan does: look at --api"
             ) from None
+        if not reply.ok and "rate limit" in reply.words.lower():
+            raise RateLimited(f"{self.label} says: {reply.words}")
+        return reply

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.cli.explorer import Verdict, verdict
+from sandbox_billing.cli.session import Pace
 from sandbox_billing.cli.stack import Part
-from tests.cli.releases import copy_release
-from tests.cli.stage import CHAIN_ID, DevnetCase
+from sandbox_billing.cli.verify import Waits
+from tests import anvil
+from tests.cli.releases import STACK, copy_release, list_build
+from tests.cli.stage import CHAIN_ID, Desk, DevnetCase
 from tests.explorer import Explorer, skip_reason
 
 
@@ -30,7 +35,6 @@ class VerdictTests(SynchronousTestCase):
             ("Contract source code already verified", Verdict.ALREADY),
             ("Smart-contract already verified.", Verdict.ALREADY),
             ("Unable to locate ContractCode at 0x12", Verdict.NOT_YET),
-            ("Max rate limit reached", Verdict.NOT_YET),
             ("Fail - Unable to verify", Verdict.FAILED),
             ("Invalid API Key", Verdict.FAILED),
             ("", Verdict.FAILED),
@@ -39,7 +43,63 @@ class VerdictTests(SynchronousTestCase):
                 self.assertIs(meant, verdict(words))
 
 
-class VerifyTests(DevnetCase):
+class WaitsTests(SynchronousTestCase):
+    """How often an explorer is asked."""
+
+    def test_backs_off(self) -> None:
+        """Longer each time up to half a minute, as long as it says, and at once short again."""
+        slept: list[float] = []
+        waits = Waits(Pace(seconds=lambda: 0.0, sleep=slept.append))
+        for _ in range(7):
+            waits.longer(None)
+        self.assertEqual([2, 4, 8, 16, 30, 30, 30], slept)
+        waits.usual()
+        waits.longer(20.0)
+        waits.longer(3600.0)
+        self.assertEqual([1, 20, 30], slept[7:])
+
+
+class AcrossCompilers:
+    """A deployment by an older build, upgraded and verified by this one."""
+
+    def live(self, desk: Desk, explorer: Explorer) -> None:
+        """On any node."""
+        assert isinstance(self, SynchronousTestCase)
+        older = copy_release(desk.folder / "older", rebuilt=STACK)
+        newer = copy_release(desk.folder / "newer", rebuilt=())
+        list_build(newer, older)
+        old, new = {"PYTHONPATH": str(older)}, {"PYTHONPATH": str(newer)}
+        deployed = self.document(desk, "deploy", "--stake", "1", **old)
+        proxy = ("--proxy", deployed["proxy"])
+        upgraded = self.document(desk, "upgrade", *proxy, **new)
+        api = {"EXPLORER_API": explorer.url}
+        found = self.document(desk, "verify", **new, **api)["contracts"]
+        alone = "another build, left alone"
+        self.assertEqual(
+            [
+                (upgraded["implementation"], "verified"),
+                (deployed["beacon"], alone),
+                (deployed["proxy"], alone),
+            ],
+            [(found[part]["address"], found[part]["status"]) for part in PARTS],
+        )
+        self.assertEqual({upgraded["implementation"].lower()}, explorer.verified)
+        dry = self.document(desk, "verify", "--dry-run", **old, **api)
+        self.assertEqual(
+            [deployed["beacon"], deployed["proxy"]],
+            [post["contractaddress"] for post in dry["posts"]],
+        )
+        self.assertEqual(["implementation"], list(dry["left_alone"]))
+
+    def document(self, desk: Desk, *arguments: str, **more: str) -> Any:
+        """Of a command that succeeds."""
+        assert isinstance(self, SynchronousTestCase)
+        told = desk.run(*arguments, "--json", **more)
+        self.assertEqual(0, told.status, f"{told.out}\n{told.err}")
+        return told.document
+
+
+class VerifyTests(AcrossCompilers, DevnetCase):
     """All three contracts of a deployment."""
 
     skip = skip_reason()
@@ -64,6 +124,7 @@ class VerifyTests(DevnetCase):
             self.assertEqual([], self.explorer.posts)
 
             self.explorer.unindexed = 1
+            self.explorer.busy = 2
             told = self.desk.run("verify", "--json", **api)
             self.assert_ended(told, 0)
             found = told.document["contracts"]
@@ -73,9 +134,12 @@ class VerifyTests(DevnetCase):
             )
             self.assertEqual("s3cret-s3cret", self.explorer.posts[0]["apikey"])
             self.assertNotIn("s3cret", told.out + told.err)
+            for words in ("HTTP 429", "rate limit reached"):
+                self.assertRegex(told.err, f"implementation: .*{words}.*; asking less often")
 
             (self.desk.folder / RECORD).unlink()
             proxy = ("--proxy", deployed.document["proxy"])
+            self.explorer.busy = 1
             again = self.desk.run("verify", "--json", *proxy, **api)
             self.assert_ended(again, 0)
             self.assertEqual(
@@ -86,7 +150,7 @@ class VerifyTests(DevnetCase):
             self.assertEqual(beacon, again.document["contracts"]["beacon"]["constructor_arguments"])
 
             posts = len(self.explorer.posts)
-            later = str(copy_release(self.desk.folder / "later"))
+            later = str(copy_release(self.desk.folder / "later", rebuilt=STACK))
             told = self.desk.run("verify", *proxy, PYTHONPATH=later, **api)
             self.assert_ended(told, 1)
             self.assertIn("another build", told.err)
@@ -113,6 +177,10 @@ class VerifyTests(DevnetCase):
                 judged = self.explorer.judge({**beacon, name: value})
                 self.assertTrue(judged.startswith("Fail"), f"{name}: {judged}")
 
+    async def test_across_compilers(self) -> None:
+        """After an upgrade each build's program posts its own parts and leaves the others."""
+        await self.at_work(lambda: self.live(self.desk, self.explorer))
+
     async def test_refused(self) -> None:
         """No explorer, no deployment, and an explorer that is none."""
 
@@ -126,3 +194,21 @@ class VerifyTests(DevnetCase):
             self.assertIn("look at --api", told.document["error"])
 
         await self.at_work(work)
+
+
+class AnvilTests(AcrossCompilers, SynchronousTestCase):
+    """On a node that is not ours, with a block each second."""
+
+    skip = skip_reason() or anvil.skip_reason()
+
+    def test_across_compilers(self) -> None:
+        """Deployed, upgraded, verified."""
+        node = anvil.Anvil()
+        node.start()
+        self.addCleanup(node.stop)
+        explorer = Explorer(node.url)
+        explorer.start()
+        self.addCleanup(explorer.stop)
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir(parents=True)
+        self.live(Desk(url=node.url, folder=folder), explorer)

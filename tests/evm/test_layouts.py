@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -15,10 +16,19 @@ from eth_utils import keccak
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
+from web3.types import TxParams
 
 from sandbox_billing.adapters.chain.artifacts import load, read
-from sandbox_billing.adapters.chain.layouts import is_append, layout_of, layouts
-from tests.evm.harness import EvmCase
+from sandbox_billing.adapters.chain.layouts import (
+    PACKED,
+    is_append,
+    layout_of,
+    layouts,
+    with_packing,
+)
+from sandbox_billing.errors import BadInput
+from tests.evm.genesis import contract_in_genesis, slot
+from tests.evm.harness import STAKE, EvmCase
 
 
 SIZES = {"uint256": 32, "uint128": 16, "address": 20, "uint64": 8, "bool": 1}
@@ -69,7 +79,7 @@ class ListTests(EvmCase):
         found = layout_of(keccak(code))
         assert found is not None
         self.assertEqual(layouts()[-1], found)
-        self.assertEqual(read("SandboxServing.json")["storageLayout"], found.storage)
+        self.assertEqual(with_packing(read("SandboxServing.json")["storageLayout"]), found.storage)
 
     def test_strangers(self) -> None:
         """Code that is not ours has no layout: a proxy, nothing at all, ours with a byte more."""
@@ -85,6 +95,66 @@ class ListTests(EvmCase):
         every = [code_hash for each in layouts() for code_hash in each.code_hashes]
         self.assertEqual(len(set(every)), len(every))
         self.assertEqual(list(range(len(layouts()))), [each.number for each in layouts()])
+
+
+class PackingTests(EvmCase):
+    """What C{PACKED} says of the contract, held against the contract."""
+
+    def prepare(self) -> None:
+        """A provider."""
+        self.evm.register(value=STAKE)
+
+    def test_written(self) -> None:
+        """The slot that transactions wrote is made of these fields, and of nothing else."""
+        evm = self.evm
+        highest, left = 2**64 - 1, 10**23 + 1
+        evm.deposit(left + 3)
+        evm.acknowledge()
+        evm.settle(evm.voucher(highest, 3))
+        expected = {"balance": left, "lastNonce": highest, "acknowledgedVersion": 1}
+        self.assertEqual((left, highest), (evm.books()[0], evm.last_nonce()))
+        place = slot(evm.user.address, slot(evm.provider.address, 1))
+        word = int.from_bytes(evm.w3.eth.get_storage_at(evm.deployment.proxy, place))
+        fields = PACKED["Account"]
+        found = {label: word >> start & 2**bits - 1 for label, start, bits in fields}
+        self.assertEqual(expected, found)
+        self.assertEqual(word, sum(expected[label] << start for label, start, _ in fields))
+
+    def test_read(self) -> None:
+        """With all bits of one field set, the contract reads that one at its most, no other."""
+        evm = self.evm
+        provider = evm.provider.address
+        users = {
+            label: evm.accounts[at].address for at, (label, _, _) in enumerate(PACKED["Account"])
+        }
+        # A signer whose version is the highest there can be.
+        storage = {slot(provider, 3) + 1: 1 | 2**64 - 1 << 160}
+        for label, start, bits in PACKED["Account"]:
+            storage[slot(users[label], slot(provider, 1))] = 2**bits - 1 << start
+        views = contract_in_genesis(provider, storage).functions
+        rich: TxParams = {"from": provider}
+        self.assertEqual(256, sum(bits for _, _, bits in PACKED["Account"]))
+        for label, user in users.items():
+            read_fields = (
+                views.getBalance(user, provider).call(rich)[0],
+                views.getLastNonce(user, provider).call(rich),
+                views.isTEEAcknowledged(user, provider).call(rich),
+            )
+            expected = (
+                2**128 - 1 if label == "balance" else 0,
+                2**64 - 1 if label == "lastNonce" else 0,
+                label == "acknowledgedVersion",
+            )
+            self.assertEqual(expected, read_fields, label)
+
+    def test_every_type(self) -> None:
+        """A type that the contract defines upon another is in the list, or the build refused."""
+        compiled = deepcopy(read("SandboxServing.json")["storageLayout"])
+        self.assertEqual({"Account"}, set(with_packing(compiled)["packed"]))
+        added = {"label": "Price", "numberOfBytes": "32", "encoding": "inplace"}
+        compiled["types"]["t_userDefinedValueType(Price)"] = added
+        with self.assertRaisesRegex(BadInput, "does not say what is in Price"):
+            with_packing(compiled)
 
 
 class AppendTests(SynchronousTestCase):
@@ -139,7 +209,7 @@ class StructTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A copy to spoil."""
-        self.old = read("SandboxServing.json")["storageLayout"]
+        self.old = deepcopy(layouts()[-1].storage)
         self.new = deepcopy(self.old)
         self.types = self.new["types"]
 
@@ -231,6 +301,45 @@ class StructTests(SynchronousTestCase):
         wider["numberOfBytes"] = "16"
         self.assert_complains("_accounts[][] had 32 bytes and has 16")
 
+    def test_packed(self) -> None:
+        """Fields of an account keep their bits: moved, narrowed, renamed or left out is told."""
+        changes: list[tuple[list[tuple[str, int, int]], list[str]]] = [
+            (
+                [("lastNonce", 0, 64), ("balance", 64, 128), ("acknowledgedVersion", 192, 64)],
+                [
+                    "Account.balance had 128 bits from bit 0 on and has 128 from bit 64 on",
+                    "Account.lastNonce had 64 bits from bit 128 on and has 64 from bit 0 on",
+                ],
+            ),
+            (
+                [("balance", 0, 96), ("lastNonce", 128, 64), ("acknowledgedVersion", 192, 64)],
+                ["Account.balance had 128 bits from bit 0 on and has 96 from bit 0 on"],
+            ),
+            (
+                [("balance", 0, 128), ("nonce", 128, 64), ("acknowledgedVersion", 192, 64)],
+                [
+                    "Account.lastNonce is gone",
+                    "Account.nonce stands where something else was",
+                ],
+            ),
+            ([], [f"Account.{label} is gone" for label, _, _ in PACKED["Account"]]),
+        ]
+        for fields, told in changes:
+            self.setUp()
+            self.new["packed"]["Account"] = [list(each) for each in fields]
+            self.assertEqual(told, is_append(self.old, self.new))
+        self.setUp()
+        del self.new["packed"]
+        self.assert_complains("what is in the bits of Account is no longer told")
+        self.assertIn("what was in the bits", *is_append(self.new, self.old))
+
+    def test_packed_grows(self) -> None:
+        """A field may take bits that were nobody's; a number used whole has none such."""
+        self.old["packed"]["Account"] = [["balance", 0, 128], ["acknowledgedVersion", 192, 64]]
+        self.assertEqual([], is_append(self.old, self.new))
+        self.old["packed"]["Account"] = []
+        self.assert_complains("Account was one number and is taken apart")
+
     def test_namespaces(self) -> None:
         """OpenZeppelin's structs stay where their names put them, with what is in them."""
         del self.new["namespaces"]["openzeppelin.storage.Ownable2Step"]
@@ -243,13 +352,18 @@ class StructTests(SynchronousTestCase):
         self.assertEqual([], is_append(self.old, self.new))
 
 
-class RecordTests(SynchronousTestCase):
-    """C{bin/_layouts.py}, which C{bin/build-contracts} runs."""
+class ListCase(SynchronousTestCase):
+    """
+    C{bin/_layouts.py}, which C{bin/build-contracts} runs.
+
+    @ivar told: What it last said on its standard output.
+    """
 
     def setUp(self) -> None:
         """A build, and a list that does not know it."""
-        folder = Path(self.mktemp())
+        folder = Path(self.mktemp()).absolute()
         folder.mkdir()
+        self.folder = folder
         self.list, self.artifact = folder / "layouts.json", folder / "SandboxServing.json"
         self.build(read("SandboxServing.json"))
 
@@ -258,16 +372,22 @@ class RecordTests(SynchronousTestCase):
         wanted = ("deployedBytecode", "storageLayout")
         self.artifact.write_text(json.dumps({name: artifact[name] for name in wanted}))
 
-    def run_command(self, mode: str) -> tuple[int, str]:
+    def run_command(self, mode: str, **environment: str) -> tuple[int, str]:
         """(exit code, complaints)."""
         script = Path(__file__).resolve().parents[2] / "bin" / "_layouts.py"
         done = subprocess.run(
             [sys.executable, str(script), mode, str(self.list), str(self.artifact)],
+            env={**os.environ, **environment},
             capture_output=True,
             text=True,
             check=False,
         )
+        self.told = done.stdout
         return done.returncode, done.stderr
+
+
+class RecordTests(ListCase):
+    """One list and one build."""
 
     def test_recorded(self) -> None:
         """A build is noted once, another with the same storage beside it, and then both pass."""
@@ -276,6 +396,7 @@ class RecordTests(SynchronousTestCase):
         self.assertIn("the newest layout in the list is not this build's", told)
         for _ in range(2):
             self.assertEqual((0, ""), self.run_command("record"))
+        self.assertEqual((0, ""), self.run_command("check"))
         self.assertEqual(layouts()[-1].storage, json.loads(self.list.read_text())[0]["layout"])
 
         self.build({**read("SandboxServing.json"), "deployedBytecode": "0x00"})
@@ -304,3 +425,167 @@ class RecordTests(SynchronousTestCase):
         code, told = self.run_command("check")
         self.assertEqual(1, code)
         self.assertIn("_providerStake is gone", told)
+
+    def test_repacked(self) -> None:
+        """A build whose accounts' bits are others than the last one's is not noted either."""
+        self.run_command("record")
+        entries = json.loads(self.list.read_text())
+        fields = entries[0]["layout"]["packed"]["Account"]
+        fields[0][1:], fields[1][1:] = [64, 128], [0, 64]
+        self.list.write_text(json.dumps(entries))
+        code, told = self.run_command("record")
+        self.assertEqual(1, code)
+        self.assertIn("Account.balance had 128 bits from bit 64 on and has 128 from bit 0", told)
+        self.assertEqual(entries, json.loads(self.list.read_text()))
+
+
+class HistoryTests(ListCase):
+    """The list against what git has of it: a repository of its own for each test."""
+
+    def setUp(self) -> None:
+        """Two builds with one layout were committed, one after the other."""
+        super().setUp()
+        self.assertTrue(self.git("init", "--quiet"))
+        self.run_command("record")
+        self.commit()
+        self.build({**read("SandboxServing.json"), "deployedBytecode": "0x00"})
+        self.run_command("record")
+        self.commit()
+        self.assertEqual((0, ""), self.run_command("check"))
+        self.assertIn("compared with 2 committed lists\n", self.told)
+
+    def git(self, *arguments: str, folder: Path | None = None) -> bool:
+        """Whether a git command succeeded, with nobody's configuration but its own."""
+        nobody = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
+        command = ["git", "-C", str(folder or self.folder), *nobody, *arguments]
+        apart = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+        return not subprocess.run(command, env={**os.environ, **apart}, check=False).returncode
+
+    def commit(self) -> None:
+        """The folder as it is."""
+        self.assertTrue(self.git("add", "--all"))
+        self.assertTrue(self.git("commit", "--quiet", "--allow-empty", "-m", "as it is"))
+
+    def entries(self) -> Any:
+        """What the list says."""
+        return json.loads(self.list.read_text())
+
+    def assert_lost(self, *about: str) -> None:
+        """Check fails with these words, before the commit that did it and after."""
+        for _ in range(2):
+            code, told = self.run_command("check")
+            self.assertEqual(1, code, told)
+            for each in about:
+                self.assertIn(each, told)
+            self.commit()
+
+    def rewrite(self, change: Callable[[Any], None]) -> None:
+        """Edit the list by hand."""
+        entries = self.entries()
+        change(entries)
+        self.list.write_text(json.dumps(entries))
+
+    def test_append(self) -> None:
+        """Another build, another layout at the end: both pass, committed or not."""
+        self.build({**read("SandboxServing.json"), "deployedBytecode": "0x01"})
+        self.assertEqual((0, ""), self.run_command("record"))
+        self.assertEqual((0, ""), self.run_command("check"))
+        self.commit()
+        longer = deepcopy(read("SandboxServing.json"))
+        longer["storageLayout"]["namespaces"]["ours.storage.More"] = "t_struct(Refund)_storage"
+        self.build(longer)
+        self.assertEqual((0, ""), self.run_command("record"))
+        self.assertEqual((0, ""), self.run_command("check"))
+        self.assertEqual(2, len(self.entries()))
+        self.commit()
+        self.assertEqual((0, ""), self.run_command("check"))
+        self.assertIn("compared with 4 committed lists\n", self.told)
+
+    def test_hash_removed(self) -> None:
+        """The build before this one is forgotten, as had happened here."""
+        gone = self.entries()[0]["codeHashes"][0]
+        self.rewrite(lambda entries: entries[0]["codeHashes"].pop(0))
+        self.assert_lost(f"layout 0 has lost the code hash {gone}; commit ")
+
+    def test_reordered(self) -> None:
+        """Layouts that changed places have other numbers, which upgrades go by."""
+
+        def swap(entries: Any) -> None:
+            entries.insert(0, {"layout": deepcopy(entries[0]["layout"]), "codeHashes": []})
+            entries[0]["layout"]["storage"].pop()
+
+        self.rewrite(swap)
+        self.assert_lost("layout 0 is another one", "layout 0 has lost the code hash")
+
+    def test_rewritten(self) -> None:
+        """A committed layout is edited in place, its packing too."""
+        fields = self.entries()[0]["layout"]["packed"]["Account"]
+        self.rewrite(lambda entries: entries[0]["layout"]["storage"][0].update(label="_stake"))
+        self.assert_lost("layout 0 is another one")
+        self.rewrite(lambda entries: entries[0]["layout"]["packed"].update(Account=fields[::-1]))
+        self.assert_lost("layout 0 is another one")
+
+    def test_deleted(self) -> None:
+        """The list is gone; made anew, it is still shorter than it was."""
+        self.list.unlink()
+        self.assert_lost("layout 0 is gone")
+        self.assertEqual((0, ""), self.run_command("record"))
+        self.assert_lost("layout 0 has lost the code hash")
+
+    def test_before_packing(self) -> None:
+        """A list of the time before packing was told goes on in one that tells it, not back."""
+        plain = read("SandboxServing.json")["storageLayout"]
+        self.rewrite(lambda entries: entries[0].update(layout=plain))
+        self.assert_lost("layout 0 is another one")
+        self.assertTrue(self.git("update-ref", "-d", "HEAD"))
+        self.commit()
+        self.rewrite(lambda entries: entries[0].update(layout=with_packing(plain)))
+        self.assertEqual((0, ""), self.run_command("check"))
+        self.assertIn("compared with 1 committed lists", self.told)
+
+    def test_side_branch(self) -> None:
+        """A build that came by a merge is not lost in the merge."""
+        before = self.list.read_text()
+        self.assertTrue(self.git("checkout", "--quiet", "-b", "side"))
+        self.build({**read("SandboxServing.json"), "deployedBytecode": "0x02"})
+        self.run_command("record")
+        came = self.entries()[0]["codeHashes"][-1]
+        self.commit()
+        self.assertTrue(self.git("checkout", "--quiet", "-"))
+        (self.folder / "other").write_text("")
+        self.commit()
+        self.assertTrue(self.git("merge", "--quiet", "--no-commit", "--no-ff", "side"))
+        self.list.write_text(before)
+        self.assert_lost(came)
+
+    def test_without_history(self) -> None:
+        """An unpacked archive is compared with itself, a shallow clone with what it has."""
+        whole = self.list
+        self.rewrite(lambda entries: entries[0]["codeHashes"].pop(0))
+        self.commit()
+        shallow = self.folder.with_name("shallow")
+        source = f"file://{self.folder}"
+        cloned = self.git("clone", "--quiet", "--depth=1", source, str(shallow))
+        self.assertTrue(cloned)
+        self.list = shallow / whole.name
+        self.assertEqual((0, ""), self.run_command("check"))
+        self.assertIn("compared with 1 committed lists: this clone is shallow", self.told)
+
+        ceiling = str(self.folder.parent)
+        archive = self.folder.with_name("archive")
+        archive.mkdir()
+        self.list = archive / whole.name
+        self.list.write_text(whole.read_text())
+        found = self.run_command("check", GIT_CEILING_DIRECTORIES=ceiling)
+        self.assertEqual((0, ""), found)
+        self.assertIn("compared with no committed lists: no git history here", self.told)
+        self.assertTrue(self.git("init", "--quiet", folder=archive))
+        self.assertEqual((0, ""), self.run_command("check"))
+        self.assertIn("compared with no committed lists: no git history here", self.told)
+
+    def test_unreadable(self) -> None:
+        """A repository that git cannot read is no missing history: it fails."""
+        (self.folder / ".git" / "config").write_text("[core")
+        code, told = self.run_command("check")
+        self.assertEqual(1, code)
+        self.assertIn("git rev-parse: fatal: bad config", told)

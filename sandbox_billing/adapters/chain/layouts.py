@@ -2,31 +2,47 @@
 What the contract's storage looked like in each build of it, and whether one layout grew
 out of another.
 
-The list is append-only: a live proxy may be behind any build in it.  A build's code hash
-is the Keccak-256 of its code as it stands on chain.
+The list is append-only, which C{bin/build-contracts --check} holds against what git has of
+it: a live proxy may be behind any build in it.  A build's code hash is the Keccak-256 of its
+code as it stands on chain.
 
 Tests: L{tests.evm.test_layouts}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from attrs import frozen
 
 from sandbox_billing.adapters.chain.artifacts import read
+from sandbox_billing.errors import BadInput
 
 
 StorageLayout = Mapping[str, Any]
 """
 What C{bin/build-contracts} makes of the compiler's C{storageLayout}: variables in order
-(C{storage}), structs under ERC-7201 names (C{namespaces}), and C{types} by their keys.
+(C{storage}), structs under ERC-7201 names (C{namespaces}), and C{types} by their keys.  In the
+list it says too what the compiler does not know (C{packed}; see L{with_packing}).
+"""
+
+PACKED: Mapping[str, tuple[tuple[str, int, int], ...]] = {
+    "Account": (
+        ("balance", 0, 128),
+        ("lastNonce", 128, 64),
+        ("acknowledgedVersion", 192, 64),
+    ),
+}
+"""
+(Field, lowest bit, bits) of each type that the contract defines upon a number and takes apart by
+itself (C{Accounts.sol}), by its name; nothing for one that it uses whole.
 """
 
 _SLOT = 32
 _GAP = "__gap"
+_USER_DEFINED = "t_userDefinedValueType("
 
 
 @frozen(kw_only=True)
@@ -63,6 +79,23 @@ def layout_of(code_hash: bytes) -> Layout | None:
     return next((each for each in layouts() if code_hash in each.code_hashes), None)
 
 
+def with_packing(compiled: StorageLayout) -> StorageLayout:
+    """
+    The compiler's layout as the list has it: with the fields of each user-defined type, which to
+    the compiler is one number.
+
+    @raise BadInput: L{PACKED} says nothing of a type.
+    """
+    names = sorted(
+        each["label"] for key, each in compiled["types"].items() if key.startswith(_USER_DEFINED)
+    )
+    unknown = [name for name in names if name not in PACKED]
+    if unknown:
+        raise BadInput(f"layouts.PACKED does not say what is in {', '.join(unknown)}")
+    packed = {name: [list(each) for each in PACKED[name]] for name in names}
+    return {**compiled, "packed": packed}
+
+
 def is_append(old: StorageLayout, new: StorageLayout) -> list[str]:
     """
     What is wrong with an upgrade from one layout to another; nothing if all that was stored is
@@ -70,11 +103,12 @@ def is_append(old: StorageLayout, new: StorageLayout) -> list[str]:
 
     New variables come after the others and out of the gap, whose end stays where it was.  A
     struct may get new members at its end where it is the value of a mapping or under a name of
-    its own; elsewhere something stands behind it.
+    its own; elsewhere something stands behind it.  New fields of a packed number take bits that
+    were no field's.
 
     @return: Sentences.
     """
-    return [*_variables(old, new), *_namespaces(old, new)]
+    return [*_variables(old, new), *_namespaces(old, new), *_packing(old, new)]
 
 
 def _variables(old: StorageLayout, new: StorageLayout) -> Iterator[str]:
@@ -116,6 +150,41 @@ def _namespaces(old: StorageLayout, new: StorageLayout) -> Iterator[str]:
         else:
             yield from _same_type(name, (old, kind), (new, new["namespaces"][name]), True)
 
+
+def _packing(old: StorageLayout, new: StorageLayout) -> Iterator[str]:
+    before, after = old.get("packed", {}), new.get("packed", {})
+    for name in sorted({*before, *after}):
+        if name not in after:
+            yield f"what is in the bits of {name} is no longer told"
+        elif name in before:
+            yield from _fields(name, before[name], after[name])
+        elif f"{_USER_DEFINED}{name})" in old["types"]:
+            yield f"what was in the bits of {name} is not told"
+
+
+def _fields(name: str, old: Sequence[_Field], new: Sequence[_Field]) -> Iterator[str]:
+    if new and not old:
+        yield f"{name} was one number and is taken apart"
+    found = {label: (start, bits) for label, start, bits in new}
+    for label, start, bits in old:
+        if label not in found:
+            yield f"{name}.{label} is gone"
+        elif found[label] != (start, bits):
+            is_at, has = found[label]
+            yield (
+                f"{name}.{label} had {bits} bits from bit {start} on"
+                f" and has {has} from bit {is_at} on"
+            )
+    known = {label for label, _, _ in old}
+    for label, start, bits in new:
+        if label not in known and any(
+            start < since + length and since < start + bits for _, since, length in old
+        ):
+            yield f"{name}.{label} stands where something else was"
+
+
+_Field = Sequence[Any]
+"""(Label, lowest bit, bits), as JSON has it."""
 
 _Typed = tuple[StorageLayout, str]
 """A layout, and the key of one of its types."""

@@ -39,7 +39,7 @@ class DaemonTests(DefectCase):
     def test_at_a_request(self) -> None:
         """And one that lets small sums wait although their user has asked for his money."""
         defect = Defect(
-            path="sandbox_billing/services/settler.py",
+            path="sandbox_billing/services/company.py",
             find="queue.account.value.pending_refund > 0",
             replace="queue.account.value.pending_refund < 0",
         )

@@ -100,7 +100,7 @@ module.exports = [
     id: "fee-narrowed",
     row: null,
     flaw: "a fee is cut to 128 bits before it is compared",
-    loses: "the provider: a fee of 2^128 + 5 counts as paid in full with 5",
+    loses: "the provider: a fee of 2^128 + 5 takes 5 from a wallet that holds more",
     edits: [
       edit(
         ACCOUNTS,

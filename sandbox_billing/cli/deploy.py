@@ -25,7 +25,15 @@ from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.record import Record, RecordFile
 from sandbox_billing.cli.sending import Sender
 from sandbox_billing.cli.session import Session, connect
-from sandbox_billing.cli.stack import BEACON_SLOT, ROUGH_GAS, Part, Stack, build_id, created_address
+from sandbox_billing.cli.stack import (
+    BEACON_SLOT,
+    PART_GAS,
+    ROUGH_GAS,
+    Part,
+    Stack,
+    build_id,
+    created_address,
+)
 from sandbox_billing.cli.transaction import Call, Done
 from sandbox_billing.errors import Refused
 from sandbox_billing.ledger.identity import Address
@@ -117,7 +125,8 @@ def planned(stack: Stack, nonce: int) -> list[Call]:
     """What would be sent by an account with this nonce."""
     calls = []
     for step, part in enumerate(Part):
-        calls.append(Call(label=part.value, to=None, data=stack.creation(part)))
+        data, bound = stack.creation(part), PART_GAS[part]
+        calls.append(Call(label=part.value, to=None, data=data, bound=bound))
         stack = stack.placed(part, created_address(stack.owner, nonce + step))
     return calls
 

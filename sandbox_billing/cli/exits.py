@@ -32,8 +32,8 @@ MEANINGS = {
     Exit.REFUSED: "refused by the contract, by policy or at the question; nothing but gas is lost",
     Exit.USAGE: "a wrong option, key, file or amount; nothing was sent",
     Exit.WRONG_CHAIN: "another chain, or another contract at the address; nothing was sent",
-    Exit.UNKNOWN: "sent, but its end was not seen in time; run the same command again",
-    Exit.UNREACHABLE: "the node, Redis or the explorer does not answer; nothing was changed",
+    Exit.UNKNOWN: "something was sent: its end was not seen, or a later step failed; run it again",
+    Exit.UNREACHABLE: "node, Redis or explorer does not answer; nothing was sent to the chain",
     Exit.INTERRUPTED: "stopped by Ctrl-C before anything was sent",
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from attrs import define
+from attrs import define, frozen
 
 from sandbox_billing.adapters.chain.node import RpcRefusal, octets, quantity
 from sandbox_billing.cli.output import Progress
@@ -29,6 +29,13 @@ _PATIENCE_SECONDS = 45.0
 
 Replace: TypeAlias = Callable[[], Signed | None]
 """Signs and stores the same transaction at a higher fee; None when more would not help."""
+
+
+@frozen(auto_exc=False)
+class NotTaken(Refused):
+    """
+    No node has it, nor will: refused at the very first offer.  Caught by L{Sender}.
+    """
 
 
 @define(kw_only=True)
@@ -113,7 +120,7 @@ class Flight:
 
     def _offer(self) -> None:
         """
-        @raise Refused: The node refuses the very first offer and does not know it.
+        @raise NotTaken: The node refuses the very first offer and does not know it.
         @raise RpcRefusal: It refuses a later one.
         """
         now = self.session.pace.seconds()
@@ -130,7 +137,7 @@ class Flight:
             if self._receipt() is not None or self._known():
                 return
             if first:
-                raise Refused(f"{self.label} was not taken: {refusal}") from None
+                raise NotTaken(f"{self.label} was not taken: {refusal}") from None
             # Whoever had an offer before may have passed it on, and the node that answers now
             # may be one that has not heard of its block yet: "nonce too low" is then our own.
             raise

@@ -2,7 +2,8 @@
 What a command says: its result on stdout, everything else on stderr.
 
 With C{--json} stdout carries one JSON document and nothing else, also when the command
-fails: C{{"error": text, "code": exit status}}.  Amounts are decimal strings of neuron.
+fails: C{{"error": text, "code": exit status}}, and C{transactions} if it has sent any.
+Amounts are decimal strings of neuron.
 
 Tests: L{tests.cli.test_output}.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, NoReturn, Protocol
@@ -58,10 +59,34 @@ class Output:
 
     def __init__(self, *, json: bool) -> None:
         self.json = json
+        self._sent: dict[str, Mapping[str, Any]] = {}
 
     def note(self, text: str) -> None:
         """A line for whoever watches; on stderr."""
         click.echo(text, err=True)
+
+    # -- what was sent in this run, for the case that it fails
+
+    @property
+    def sent(self) -> Sequence[Mapping[str, Any]]:
+        """In order; C{block} is None for what was not seen mined."""
+        return tuple(self._sent.values())
+
+    def sending(self, label: str, hashed: str) -> None:
+        """Something is about to be broadcast."""
+        # Waited for a second time it may be mined already.
+        self._sent.setdefault(hashed, {"label": label, "hash": hashed, "block": None})
+
+    def forget(self, hashes: Iterable[str]) -> None:
+        """None of them is or will be in any block: not taken, or replaced."""
+        for hashed in hashes:
+            self._sent.pop(hashed, None)
+
+    def mined(self, document: Mapping[str, Any]) -> None:
+        """@param document: With its C{label}, C{hash} and C{block}."""
+        self._sent[document["hash"]] = document
+
+    # -- the end
 
     def finish(
         self, document: Mapping[str, Any], *, title: str, rows: Rows, lines: Sequence[str] = ()
@@ -117,10 +142,21 @@ class Output:
         """
         End the command.
 
+        Whatever it is: with a transaction mined it was not nothing, and nobody shall read that.
+
         @param text: What is wrong and what to do.
         """
+        mined = [one for one in self.sent if one["block"] is not None]
+        if mined:
+            hashes = ", ".join(f"{one['label']} {one['hash']}" for one in mined)
+            count = "1 transaction is" if len(mined) == 1 else f"{len(mined)} transactions are"
+            text = f"{text}. Before that {count} mined: {hashes}; run it again"
+            code = Exit.UNKNOWN
         if self.json:
-            click.echo(json.dumps({"error": text, "code": int(code)}, indent=2))
+            document: dict[str, Any] = {"error": text, "code": int(code)}
+            if self.sent:
+                document["transactions"] = self.sent
+            click.echo(json.dumps(document, indent=2))
         click.echo(f"sandbox-billing: {text}", err=True)
         raise click.exceptions.Exit(int(code))
 

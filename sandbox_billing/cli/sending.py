@@ -12,9 +12,10 @@ from typing import Any
 from sandbox_billing.adapters.chain.fees import DynamicFees, Fees, bump, suggest
 from sandbox_billing.adapters.chain.node import RpcRefusal, quantity
 from sandbox_billing.cli.amounts import both
-from sandbox_billing.cli.following import POLL_SECONDS, Flight
+from sandbox_billing.cli.following import POLL_SECONDS, Flight, NotTaken
 from sandbox_billing.cli.options import SendingOptions
 from sandbox_billing.cli.output import Output
+from sandbox_billing.cli.rehearsal import Rehearsal
 from sandbox_billing.cli.reverts import sentence
 from sandbox_billing.cli.session import Session
 from sandbox_billing.cli.transaction import Call, Done, Draft, Signed
@@ -28,16 +29,6 @@ _NO_CEILING = 2**128
 
 _BUMP_LIMIT = 5
 """A replacement offers at most so many times the fee that was first shown."""
-
-
-_SHOWN_BYTES = 1024
-
-
-def _shortened(data: bytes) -> str:
-    """Calldata for people; a contract's code fills screens."""
-    if len(data) <= _SHOWN_BYTES:
-        return "0x" + data.hex()
-    return f"0x{data[:32].hex()}… ({len(data)} bytes; all of them with --json)"
 
 
 def unstored(signed: Signed) -> None:
@@ -111,34 +102,28 @@ class Sender:
             self._out.ask(question, yes=self._options.yes)
         return [self.send(call) for call in calls]
 
-    def show(self, calls: Sequence[Call]) -> None:
-        """What would be sent: the result of a dry run."""
+    def show(self, calls: Sequence[Call], *, first: str | None = None) -> None:
+        """
+        What would be sent: the result of a dry run.
+
+        @param first: What would be done before that.
+        """
         drafts: list[Draft] = []
         for call in calls:
             # Later ones may need what earlier ones do.
             drafts.append(self._tentative(call) if drafts else self.draft(call))
-        rows: list[tuple[str, str]] = []
-        lines: list[str] = []
-        for draft in drafts:
-            call = draft.call
-            cost = "known when the step before it is mined"
-            if draft.gas is not None and draft.cost is not None:
-                cost = f"{draft.gas}, at most {both(draft.cost)}"
-            to = "a new contract" if call.to is None else checksum(call.to)
-            rows += [(call.label, f"to {to}"), ("  value", both(call.value)), ("  gas", cost)]
-            lines.append(f"{call.label} calldata: {_shortened(call.data)}")
-        self._out.finish(
-            {"dry_run": True, "transactions": [draft.document() for draft in drafts]},
-            title="Dry run: nothing was sent",
-            rows=rows,
-            lines=lines,
-        )
+        Rehearsal(
+            chain_id=self._session.chain_id,
+            sender=self.address,
+            balance=self._session.balance(self.address),
+            drafts=tuple(drafts),
+        ).show(self._out, first)
 
     def _tentative(self, call: Call) -> Draft:
         try:
             return self.draft(call)
         except (Refused, RpcRefusal):
-            return Draft(call=call, gas=None, fees=self.fees())
+            return Draft(call=call, gas=call.bound, fees=self.fees(), estimated=False)
 
     # -- one
 
@@ -286,11 +271,14 @@ class Sender:
                 return None
             last = self.sign(Draft(call=call, gas=last.gas, fees=fees), last.nonce)
             store(last)
+            self._out.sending(call.label, last.hash)
             self._out.note(f"{call.label}: no block took it; raising the fee, sending {last.hash}")
             return last
 
+        for signed in attempts:
+            self._out.sending(call.label, signed.hash)
         with self._out.progress() as progress:
-            return Flight(
+            flight = Flight(
                 session=self._session,
                 progress=progress,
                 label=call.label,
@@ -299,4 +287,12 @@ class Sender:
                 timeout_seconds=self._options.timeout_seconds,
                 replace=replace,
                 fresh=fresh,
-            ).follow()
+            )
+            try:
+                done = flight.follow()
+            except NotTaken:
+                self._out.forget(signed.hash for signed in flight.attempts)
+                raise
+        self._out.forget(signed.hash for signed in flight.attempts)
+        self._out.mined(done.document())
+        return done

@@ -29,6 +29,10 @@ from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.signing.eip55 import checksum
 
 
+_BOUND = 120_000
+"""Gas of a deposit, and of an acknowledgement: twice what the dearer one takes."""
+
+
 @click.command()
 @output_options
 @chain_options(contract=True)
@@ -112,9 +116,9 @@ def needed(
     missing = deposit - balance_now
     if missing > 0:
         data = codec.calldata("deposit", who.hex, who.hex)
-        calls.append(Call(label="deposit", to=contract, data=data, value=missing))
+        calls.append(Call(label="deposit", to=contract, data=data, value=missing, bound=_BOUND))
     (acknowledged,) = session.serving(contract, "isTEEAcknowledged", who.hex, who.hex)
     if not acknowledged or known is None:
         data = codec.calldata("acknowledgeTEESigner", who.hex, True)
-        calls.append(Call(label="acknowledge", to=contract, data=data))
+        calls.append(Call(label="acknowledge", to=contract, data=data, bound=_BOUND))
     return calls

@@ -23,12 +23,15 @@ class Call:
     @ivar label: What it is, for people: C{deposit}.
     @ivar to: None creates a contract.
     @ivar value: neuron sent with it.
+    @ivar bound: Gas that it never takes more than, for what cannot be estimated before an
+        earlier call is mined; None where nobody knows one.
     """
 
     label: str
     to: Address | None
     data: bytes
     value: int = 0
+    bound: int | None = None
 
     def request(self, sender: Address) -> dict[str, str]:
         """As C{eth_call} and C{eth_estimateGas} want it."""
@@ -42,11 +45,13 @@ class Draft:
     A call with what it may cost.
 
     @ivar gas: Limit; None where it cannot be known before an earlier call is mined.
+    @ivar estimated: Whether a node has said so; else it is the call's bound.
     """
 
     call: Call
     gas: int | None
     fees: Fees
+    estimated: bool = True
 
     @property
     def cost(self) -> int | None:
@@ -61,6 +66,7 @@ class Draft:
             "value": str(self.call.value),
             "data": "0x" + self.call.data.hex(),
             "gas": self.gas,
+            "gas_estimated": self.estimated,
             "fee_per_gas": str(self.fees.cap),
             "cost": None if self.cost is None else str(self.cost),
         }

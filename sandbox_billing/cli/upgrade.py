@@ -34,7 +34,14 @@ from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.record import Record, RecordFile
 from sandbox_billing.cli.sending import Sender
 from sandbox_billing.cli.session import Session, connect
-from sandbox_billing.cli.stack import BEACON_SLOT, ROUGH_GAS, Part, build_id, created_address
+from sandbox_billing.cli.stack import (
+    BEACON_SLOT,
+    ROUGH_GAS,
+    UPGRADE_GAS,
+    Part,
+    build_id,
+    created_address,
+)
 from sandbox_billing.cli.transaction import Call, Done
 from sandbox_billing.errors import BadInput, Refused, Transient
 from sandbox_billing.ledger.identity import Address
@@ -237,7 +244,7 @@ def creation() -> Call:
 def upgrade_call(found: Found, implementation: Address) -> Call:
     """The one call that changes anything."""
     data = Codec(BEACON).calldata("upgradeTo", implementation.hex)
-    return Call(label="upgradeTo", to=found.beacon, data=data)
+    return Call(label="upgradeTo", to=found.beacon, data=data, bound=UPGRADE_GAS)
 
 
 def ask(

@@ -11,7 +11,7 @@ from eth_account import Account
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.adapters.chain.artifacts import load
-from sandbox_billing.cli.stack import ROUGH_GAS, Part
+from sandbox_billing.cli.stack import PART_GAS, Part
 from sandbox_billing.signing.eip55 import checksum
 from tests.anvil import Anvil, skip_reason
 from tests.cli.stage import CHAIN_ID, OWNER, OWNER_KEY, STRANGER_KEY, Desk, DevnetCase, Told, soon
@@ -72,14 +72,18 @@ class FirstTests(DeployChecks, DevnetCase):
             planned = dry.document["transactions"]
             self.assertEqual(PARTS, [one["label"] for one in planned])
             self.assertEqual(load("SandboxServing").bytecode, planned[0]["data"])
+            self.assertEqual([True, False, False], [one["gas_estimated"] for one in planned])
+            total = dry.document["total"]
+            self.assertEqual(sum(one["gas"] for one in planned), total["gas"])
+            self.assertEqual(sum(int(one["cost"]) for one in planned), int(total["cost"]))
+            self.assertEqual(checksum(OWNER.address), dry.document["sender"])
             self.assertEqual(0, self.desk.nonce())
             self.assertIsNone(stored(self.desk))
 
             told = self.desk.run(*DEPLOY, "--json")
             self.assert_deployed(self.desk, told)
-            self.assertLess(
-                sum(one["gas_used"] for one in told.document["transactions"]) * 6 // 5, ROUGH_GAS
-            )
+            for part, one in zip(Part, told.document["transactions"], strict=True):
+                self.assertLess(one["gas_used"] * 6 // 5, PART_GAS[part])
 
             again = self.desk.run(*DEPLOY)
             self.assert_ended(again, 0)

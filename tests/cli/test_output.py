@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 from click.testing import CliRunner, Result
@@ -21,13 +22,23 @@ from sandbox_billing.errors import (
 )
 
 
-def run(problem: BaseException | None, *arguments: str) -> Result:
+MINED = {"label": "register", "hash": "0xaa", "block": 3}
+SENT = {"label": "deposit", "hash": "0xbb", "block": None}
+
+
+def run(
+    problem: BaseException | None, *arguments: str, sent: tuple[dict[str, Any], ...] = ()
+) -> Result:
     """How a command ends that raises, or that finishes."""
 
     @click.command()
     @output_options
     def command(out: Output) -> None:
         out.note("busy")
+        for one in sent:
+            out.sending(one["label"], one["hash"])
+            if one["block"] is not None:
+                out.mined(one)
         if problem is not None:
             raise problem
         rows = [("a name", "[red]no markup[/red]\x1b[2J"), ("b", "x" * 150)]
@@ -58,6 +69,24 @@ class ExitTests(SynchronousTestCase):
                 told = run(problem, "--json")
                 self.assertEqual(code, told.exit_code)
                 self.assertEqual({"error": "no", "code": code}, json.loads(told.stdout))
+
+    def test_something_mined(self) -> None:
+        """Whatever fails after a transaction was mined, it is not "nothing": 4, with its hash."""
+        words = "no. Before that 1 transaction is mined: register 0xaa; run it again"
+        for problem in (Refused("no"), Transient("no"), BadInput("no"), UnknownOutcome("no")):
+            with self.subTest(problem=problem):
+                told = run(problem, "--json", sent=(MINED, SENT))
+                self.assertEqual(4, told.exit_code)
+                self.assertEqual(
+                    {"error": words, "code": 4, "transactions": [MINED, SENT]},
+                    json.loads(told.stdout),
+                )
+        told = run(KeyboardInterrupt(), sent=(MINED, {**MINED, "hash": "0xcc"}))
+        self.assertEqual(4, told.exit_code)
+        self.assertIn("2 transactions are mined: register 0xaa, register 0xcc", told.stderr)
+        # Not seen mined: its own text says so, and a refusal of it stays one.
+        told = run(Refused("no"), "--json", sent=(SENT,))
+        self.assertEqual((1, [SENT]), (told.exit_code, json.loads(told.stdout)["transactions"]))
 
     def test_interrupted(self) -> None:
         """Ctrl-C before anything was sent has its own."""

@@ -5,8 +5,12 @@ devnet's chain and anvil.
 
 from __future__ import annotations
 
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import requests
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.adapters.memory.contract import LOCK_SECONDS
@@ -111,6 +115,63 @@ class RegisterTests(DevnetCase):
         await self.at_work(work)
 
 
+class DyingNode:
+    """
+    Before a node: hands on until the first transaction is told as mined, then hangs up.
+
+    With no confirmations to wait for, that is after the first of several steps.
+    """
+
+    def __init__(self, target: str) -> None:
+        node = self
+        self.alive = True
+        self._mined = False
+        self._target = target
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                answer = node.answer(body)
+                if answer is None:
+                    self.close_connection = True
+                    return
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="dying node")
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def start(self) -> None:
+        """Listen, in a thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it and wait for its end."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def answer(self, body: bytes) -> bytes | None:
+        """The node's; None once it is dead."""
+        method = json.loads(body)["method"]
+        if self._mined and method == "eth_getTransactionCount":
+            self.alive = False
+        if not self.alive:
+            return None
+        headers = {"Content-Type": "application/json"}
+        answer = requests.post(self._target, data=body, headers=headers, timeout=60).content
+        if method == "eth_getTransactionReceipt" and json.loads(answer)["result"]:
+            self._mined = True
+        return answer
+
+
 class MoneyStory:
     """One key sets up; vouchers are paid; earnings are taken; the provider leaves."""
 
@@ -166,6 +227,30 @@ class DevnetStoryTests(MoneyStory, DevnetCase):
             self.assertFalse(office.ok("checkbal")["registered"])
             back = office.ok("provider", "register", *TERMS)
             self.assertEqual(back["signer_version"], "2")
+
+        await self.at_work(work)
+
+    async def test_setup_half_done(self) -> None:
+        """A node that dies after the first step: not "nothing was sent"; then only the rest is."""
+
+        def work() -> None:
+            office = Office.open(self.desk)
+            dry = office.ok(*SETUP, *PRICES, "--dry-run")
+            node = DyingNode(self.desk.url)
+            node.start()
+            self.addCleanup(node.stop)
+            told = office.run(*SETUP, *PRICES, "--json", "--confirmations", "0", RPC_URL=node.url)
+            self.assertFalse(node.alive)
+            self.assert_ended(told, 4)
+            (registered,) = told.document["transactions"]
+            self.assertEqual(("register", 4), (registered["label"], told.document["code"]))
+            self.assertIn(f"mined: register {registered['hash']}", told.document["error"])
+            self.assertIn(registered["hash"], told.err)
+            rest = office.ok(*SETUP, *PRICES)
+            self.assertEqual(STEPS[1:], [one["label"] for one in rest["transactions"]])
+            used = [one["gas_used"] for one in (registered, *rest["transactions"])]
+            for planned, gas in zip(dry["transactions"], used, strict=True):
+                self.assertLess(gas, planned["gas"])
 
         await self.at_work(work)
 

@@ -17,6 +17,7 @@ from sandbox_billing.cli.session import Pace, Session, connect
 from sandbox_billing.cli.transaction import Call, Draft, Signed
 from sandbox_billing.errors import Refused, Transient, UnknownOutcome
 from sandbox_billing.ledger.identity import Address
+from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.key import SigningKey
 from tests.cli.stage import CHAIN_ID, OWNER, DevnetCase
 
@@ -357,13 +358,47 @@ class SendingTests(DevnetCase):
 
         def work() -> None:
             later = Call(label="later", to=None, data=bytes.fromhex("5f5ffd"))
-            self.assertIsNone(self.sender(dry_run=True).transact([PAY, later]))
+            for bound in (None, 30_000):
+                calls = [PAY, evolve(later, bound=bound)]
+                self.assertIsNone(self.sender(dry_run=True).transact(calls))
 
         await self.at_work(work)
-        first, second = self.out.shown[0]["transactions"]
+        unknown, bounded = self.out.shown
+        first, second = unknown["transactions"]
         self.assertEqual(("5", 25200), (first["value"], first["gas"]))
-        self.assertIsNone(second["gas"])
+        self.assertEqual((None, None), (second["gas"], unknown["total"]["gas"]))
         self.assertEqual("0x5f5ffd", second["data"])
+        first, second = bounded["transactions"]
+        self.assertEqual((True, False), (first["gas_estimated"], second["gas_estimated"]))
+        cost = str(int(first["cost"]) + int(second["cost"]))
+        self.assertEqual({"value": "5", "gas": 55_200, "cost": cost}, bounded["total"])
+        self.assertEqual(
+            (CHAIN_ID, checksum(OWNER.address)), (bounded["chain_id"], bounded["sender"])
+        )
+        self.assertGreater(int(bounded["balance"]), 0)
+
+    async def test_kept_for_a_failure(self) -> None:
+        """What was sent is remembered: mined, not seen, replaced, not taken, failed."""
+
+        def work() -> None:
+            sender = self.sender()
+            self.clock.later = {10.0: self.dear_block, 100.0: self.mine}
+            replaced = sender.send(PAY, store=self.stored.append)
+            with self.assertRaises(Refused):
+                self.sender(session=self.session(Unwilling)).send(PAY)
+            self.assertRaises(UnknownOutcome, sender.send, PAY, store=self.stored.append)
+            self.assertEqual(
+                [
+                    replaced.document(),
+                    {"label": "pay", "hash": self.stored[-1].hash, "block": None},
+                ],
+                list(self.out.sent),
+            )
+            self.mine()
+            sender.follow(PAY, self.stored[-1:])
+            self.assertEqual([2, 3], [one["block"] for one in self.out.sent])
+
+        await self.at_work(work)
 
 
 class SessionTests(DevnetCase):

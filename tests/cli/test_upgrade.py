@@ -94,6 +94,10 @@ class UpgradeTests(DevnetCase):
             process.communicate()
             told = self.desk.run(*command, "--resume", **later)
             self.assert_ended(told, 0)
+            for planned, one in zip(
+                dry.document["transactions"], told.document["transactions"], strict=True
+            ):
+                self.assertLess(one["gas_used"], planned["gas"])
             self.assertEqual(stack.implementation, told.document["old_implementation"])
             self.assertEqual(told.document["implementation"], implementation(w3, stack))
             self.assertNotEqual(stack.implementation, implementation(w3, stack))

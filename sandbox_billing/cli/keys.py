@@ -59,16 +59,19 @@ class KeySource:
         if self.text is not None and self.keystore is not None:
             raise BadInput("give --key or --keystore, not both")
         if self.keystore is not None:
-            return _decrypt(self.keystore, self._password(self.keystore))
+            # The password only for a file that is there and is a keystore.
+            stored = _read(self.keystore)
+            return _decrypt(self.keystore, stored, self._password(self.keystore))
         if self.password_file is not None:
             raise BadInput("--password-file belongs to --keystore, which is not given")
         if self.text is not None:
+            key = _key(self.text, "--key")
             click.echo(
                 "sandbox-billing: warning: --key is visible to others on this machine and stays in "
                 f"the shell's history; set {self.role.value} or use --keystore",
                 err=True,
             )
-            return _key(self.text, "--key")
+            return key
         found = os.environ.get(self.role.value)
         if found:
             return _key(found, self.role.value)
@@ -87,7 +90,13 @@ class KeySource:
         if not sys.stdin.isatty():
             raise BadInput(f"no password for {keystore.name}: give --password-file FILE")
         return str(
-            click.prompt(f"password of {keystore.name}", hide_input=True, err=True, default="")
+            click.prompt(
+                f"password of {keystore.name}",
+                hide_input=True,
+                err=True,
+                default="",
+                show_default=False,
+            )
         )
 
 
@@ -102,15 +111,21 @@ def _key(text: str, where: str) -> SigningKey:
         raise BadInput(f"{where}: {problem}") from None
 
 
-def _decrypt(path: Path, password: str) -> SigningKey:
+def _read(path: Path) -> Any:
+    """
+    @raise BadInput: It cannot be read, or is not JSON.
+    """
     try:
         if path.stat().st_size > _MAX_KEYSTORE_BYTES:
             raise BadInput(f"{path.name} is too large for a keystore")
-        stored = json.loads(path.read_text("utf-8"))
+        return json.loads(path.read_text("utf-8"))
     except OSError as problem:
         raise BadInput(f"--keystore cannot be read: {problem.strerror}") from None
     except ValueError:
         raise BadInput(f"{path.name} is no keystore: it is not JSON") from None
+
+
+def _decrypt(path: Path, stored: Any, password: str) -> SigningKey:
     # Half a second, paid only here.
     from eth_account import Account
 

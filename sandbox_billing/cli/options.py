@@ -53,11 +53,14 @@ ADDRESS = AddressType()
 
 def parse_address(text: str) -> Address:
     """
-    @raise BadInput: It is none, or is mixed-case with a wrong checksum (a typing error).
+    @raise BadInput: It is none, is mixed-case with a wrong checksum (a typing error), or is the
+        zero address: what is sent there is gone, and nobody is there.
     """
     from sandbox_billing.signing.eip55 import checksum
 
     address = Address(text)
+    if not any(address.to_bytes()):
+        raise BadInput("the zero address is nobody's")
     digits = text[2:]
     mixed = digits != digits.lower() and digits != digits.upper()
     if mixed and checksum(address)[2:] != digits:

@@ -25,8 +25,11 @@ from sandbox_billing.errors import Refused
 
 Rows = Sequence[tuple[str, str]]
 
-_WIDE = 200
-"""Columns for a table that goes into a file or a pipe, where nothing is to be folded."""
+_WIDE = 100_000
+"""
+Columns: nothing is ever folded by us.  A terminal wraps a long hash by itself, and it can still
+be copied in one piece.
+"""
 
 
 class Progress(Protocol):
@@ -123,13 +126,15 @@ class Output:
         from rich.table import Table
         from rich.text import Text
 
-        console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+        console = Console(width=_WIDE, highlight=False)
         headed = any(columns)
         table = Table(
             title=title, box=SIMPLE, show_header=headed, title_justify="left", title_style="bold"
         )
         for place, column in enumerate(columns):
-            table.add_column(column, overflow="fold", style="cyan" if place == 0 else "")
+            table.add_column(
+                column, no_wrap=True, overflow="ignore", style="cyan" if place == 0 else ""
+            )
         for row in rows:
             # As text: a URL on chain may contain what rich takes for markup.
             table.add_row(*(Text(printable(cell)) for cell in row))

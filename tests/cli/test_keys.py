@@ -92,6 +92,9 @@ class KeyTests(SynchronousTestCase):
         found = self.run_whose("--key", SECRET, OWNER_KEY=OTHER)
         self.assert_mine(found)
         self.assertIn("visible to others", found.stderr)
+        found = self.run_whose("--key", "0x11")
+        self.assert_wrong(found, "--key: ")
+        self.assertNotIn("visible to others", found.stderr)
 
     def test_keystore(self) -> None:
         """It is taken before the environment's; the password is a file's first line."""
@@ -115,6 +118,8 @@ class KeyTests(SynchronousTestCase):
             odd.write_text(content)
             told = self.run_whose("--keystore", str(odd), "--password-file", str(self.password))
             self.assert_wrong(told, "is no keystore")
+        told = self.run_whose("--keystore", str(self.folder / "nothing"))
+        self.assert_wrong(told, "--keystore cannot be read: No such file")
         told = self.run_whose("--keystore", str(self.folder / "nothing"), "--key", "")
         self.assert_wrong(told, "not both")
         told = self.run_whose("--password-file", str(self.password), OWNER_KEY=SECRET)

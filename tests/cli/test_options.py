@@ -98,6 +98,8 @@ class OptionTests(SynchronousTestCase):
         for wrong in (
             ("--deposit", "1.5"),
             ("--to", "0x12"),
+            ("--to", "0x0"),
+            ("--to", "0x" + "0" * 40),
             ("--chain-id", "0"),
             ("--timeout", "0"),
             ("--confirmations", "-1"),

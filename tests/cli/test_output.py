@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
+import termios
 from typing import Any
 
 import click
@@ -41,7 +46,7 @@ def run(
                 out.mined(one)
         if problem is not None:
             raise problem
-        rows = [("a name", "[red]no markup[/red]\x1b[2J"), ("b", "x" * 150)]
+        rows = [("a name", "[red]no markup[/red]\x1b[2J"), ("b", "x" * 1500)]
         out.finish({"amount": "5"}, title="Done", rows=rows, lines=["below"])
 
     return CliRunner().invoke(command, arguments)
@@ -107,9 +112,29 @@ class FinishTests(SynchronousTestCase):
         self.assertEqual("busy\n", told.stderr)
         self.assertIn("Done\n", told.stdout)
         self.assertIn("[red]no markup[/red]?[2J\n", told.stdout)
-        self.assertIn("x" * 150, told.stdout)
+        self.assertIn("x" * 1500, told.stdout)
         self.assertTrue(told.stdout.endswith("below\n"))
         self.assertNotIn(" \n", told.stdout)
+
+    def test_terminal(self) -> None:
+        """Nor is anything folded, or cut, on a terminal of 80 columns: hashes are copied whole."""
+        ours, theirs = pty.openpty()
+        self.addCleanup(os.close, ours)
+        termios.tcsetwinsize(theirs, (24, 80))
+        program = (
+            "from sandbox_billing.cli.output import Output\n"
+            "Output(json=False).finish({}, title='', rows=[('transaction', '0x' + 'ab' * 60)])"
+        )
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PATH": os.environ["PATH"], "TERM": "xterm"},
+            stdin=theirs,
+            stdout=theirs,
+            check=True,
+            timeout=60,
+        )
+        os.close(theirs)
+        self.assertIn(b"0x" + b"ab" * 60, os.read(ours, 4096))
 
     def test_json(self) -> None:
         """One document and nothing else."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 from attrs import define, frozen
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from sandbox_billing.adapters.redis.journal import Journal
@@ -20,6 +21,7 @@ from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
 from sandbox_billing.adapters.system import SystemClock
 from sandbox_billing.cli.output import Progress
 from sandbox_billing.cli.pause import (
+    POLL_SECONDS,
     SEEN_SECONDS,
     Drain,
     PausedChange,
@@ -31,6 +33,7 @@ from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
 from sandbox_billing.ledger.backlog import Left
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.services.backlog import left_before
 from sandbox_billing.signing.eip55 import checksum
 
 
@@ -117,7 +120,13 @@ async def _with_journal(
         host=host, port=port, password=place.password, clock=reactor, wall=SystemClock()
     )
     try:
-        await keyspace.connect()
+        try:
+            await keyspace.connect()
+        except Transient:
+            # Its own words are those of a daemon, which goes on trying.
+            raise Transient(
+                f"no Redis answers at {place.address}: look at --redis (REDIS_ADDR)"
+            ) from None
         # Neither a turn nor a tick is made here: the interval is the daemon's affair.
         journal = Journal.over(keyspace, provider, keyspace.wall, interval_seconds=1)
         if await journal.doors.mirror() is None:
@@ -246,3 +255,26 @@ class UnderPause:
             return await _with_journal(reactor, self.place, self.provider, with_journal)
 
         return run(work, Interrupts())
+
+
+def left_now(place: RedisPlace, provider: Address, progress: Progress) -> Left:
+    """
+    What is not settled at this moment, of everything: for a provider that leaves.
+
+    Looked at twice, for what moves while it is read may hide from one look.
+
+    @raise click.Abort: It was interrupted.
+    """
+
+    async def work(reactor: Any) -> Left:
+        async def look(journal: Journal, keyspace: RedisKeyspace) -> Left:
+            left = await left_before(journal.meter, journal.backlog, await _now(keyspace))
+            if left.nothing:
+                progress.say("nothing is left; looking once more")
+                await deferLater(reactor, POLL_SECONDS)
+                left = await left_before(journal.meter, journal.backlog, await _now(keyspace))
+            return left
+
+        return await _with_journal(reactor, place, provider, look)
+
+    return run(work, Interrupts())

@@ -22,12 +22,18 @@ from sandbox_billing.cli.options import (
 from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.provider_leave import leave
 from sandbox_billing.cli.provider_register import register
-from sandbox_billing.cli.provider_terms import Registration, provider_option, registration
-from sandbox_billing.cli.reverts import moment
+from sandbox_billing.cli.provider_terms import (
+    Leaving,
+    Registration,
+    leaving,
+    leaving_document,
+    leaving_rows,
+    provider_option,
+    registration,
+)
 from sandbox_billing.cli.sending import Sender
 from sandbox_billing.cli.session import SERVING, Session, connect
 from sandbox_billing.cli.transaction import Call
-from sandbox_billing.errors import Refused
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.signing.eip55 import checksum
@@ -50,14 +56,14 @@ class Standing:
 
     @ivar earnings: neuron that may be withdrawn.
     @ivar stake: neuron it gave; comes back when it leaves.
-    @ivar leaving_at: When it may leave, by the chain's clock; 0: not announced.
+    @ivar leaving: What it has announced.
     """
 
     provider: Address
     registration: Registration
     earnings: int
     stake: int
-    leaving_at: int
+    leaving: Leaving | None
 
     def document(self) -> dict[str, object]:
         """For C{--json}."""
@@ -69,7 +75,7 @@ class Standing:
             "signer_version": str(self.registration.version),
             "earnings": str(self.earnings),
             "stake": str(self.stake),
-            "leaving_at": self.leaving_at or None,
+            **leaving_document(self.leaving),
         }
 
     def rows(self) -> list[tuple[str, str]]:
@@ -80,17 +86,11 @@ class Standing:
         rows.append(("signer version", str(self.registration.version)))
         rows.append(("earnings", both(self.earnings)))
         rows.append(("stake", both(self.stake)))
-        if self.leaving_at:
-            rows.append(("leaving", f"announced; possible from {moment(self.leaving_at)}"))
-        return rows
+        return [*rows, *leaving_rows(self.leaving)]
 
 
 def standing(session: Session, contract: Address, provider: Address) -> Standing:
-    """Read it; the deployed contract has no leaving."""
-    try:
-        (leaving_at,) = session.serving(contract, "leavingAt", provider.hex)
-    except Refused:
-        leaving_at = 0
+    """Read it."""
     (earnings,) = session.serving(contract, "getProviderEarnings", provider.hex)
     (stake,) = session.serving(contract, "providerStakes", provider.hex)
     return Standing(
@@ -98,7 +98,7 @@ def standing(session: Session, contract: Address, provider: Address) -> Standing
         registration=registration(session, contract, provider),
         earnings=earnings,
         stake=stake,
-        leaving_at=leaving_at,
+        leaving=leaving(session, contract, provider),
     )
 
 

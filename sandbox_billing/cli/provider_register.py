@@ -28,6 +28,9 @@ from sandbox_billing.cli.provider_terms import (
     Registration,
     Terms,
     Wanted,
+    leaving,
+    leaving_document,
+    leaving_rows,
     registration,
     terms_options,
 )
@@ -48,6 +51,11 @@ if TYPE_CHECKING:
 UNDRAINED = (
     "This voids every user's acknowledgement. Without --redis nothing is settled first: what is "
     "not paid by then waits for each user to acknowledge again, and stays unpaid if he does not."
+)
+
+DRAINED = (
+    "admissions would be paused and all that ran until then charged and settled; the pause is "
+    "lifted after the change"
 )
 
 
@@ -140,9 +148,11 @@ class Desk:
             self.nothing()
         elif terms.binding == known.terms.binding:
             self.plain(known, terms, "Change the URL?")
-        elif self.place is None or self.sending.dry_run:
+        elif self.place is None:
             hint = "add --yes if that is meant, or --redis"
             self.plain(known, terms, UNDRAINED + " Change?", hint=hint)
+        elif self.sending.dry_run:
+            self.sender.show([terms.call(self.contract, 0)], first=DRAINED)
         else:
             self.drained(known, terms)
 
@@ -245,10 +255,12 @@ class Desk:
     def _report(self, done: Sequence[Done], left: Left | None) -> None:
         now = self._known()
         assert now.terms is not None, "registered by now"
+        gone = leaving(self.session, self.contract, self.sender.address)
         who = checksum(self.sender.address)
         document: dict[str, object] = {
             "provider": who,
             **now.terms.document(),
+            **leaving_document(gone),
             "signer_version": str(now.version),
             "drained": left is not None,
             "nothing_to_do": not done,
@@ -270,6 +282,7 @@ class Desk:
                 ("provider", who),
                 *now.terms.rows(),
                 ("signer version", str(now.version)),
+                *leaving_rows(gone),
                 *(("transaction", one.hash) for one in done),
             ],
             lines=lines,

@@ -15,9 +15,10 @@ from attrs import frozen
 
 from sandbox_billing.cli.amounts import both
 from sandbox_billing.cli.options import ADDRESS, AMOUNT
+from sandbox_billing.cli.reverts import moment
 from sandbox_billing.cli.session import SERVING, Session
 from sandbox_billing.cli.transaction import Call
-from sandbox_billing.errors import BadInput
+from sandbox_billing.errors import BadInput, Refused
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.rating import Prices
@@ -116,6 +117,47 @@ def registration(session: Session, contract: Address, provider: Address) -> Regi
     )
 
 
+@frozen
+class Leaving:
+    """
+    That a provider will leave; chain time, unix seconds.
+
+    @ivar since: When it was announced.
+    @ivar possible_from: When the stake can be taken.
+    """
+
+    since: int
+    possible_from: int
+
+    def __str__(self) -> str:
+        return f"announced {moment(self.since)}; possible from {moment(self.possible_from)}"
+
+
+def leaving(session: Session, contract: Address, provider: Address) -> Leaving | None:
+    """None where nothing is announced, as always with the deployed contract."""
+    try:
+        (possible_from,) = session.serving(contract, "leavingAt", provider.hex)
+        if possible_from == 0:
+            return None
+        (lock,) = session.serving(contract, "LOCK_TIME")
+    except Refused:
+        return None
+    return Leaving(possible_from - lock, possible_from)
+
+
+def leaving_document(found: Leaving | None) -> dict[str, int | None]:
+    """For C{--json}."""
+    return {
+        "leaving_since": None if found is None else found.since,
+        "leaving_at": None if found is None else found.possible_from,
+    }
+
+
+def leaving_rows(found: Leaving | None) -> list[tuple[str, str]]:
+    """For people."""
+    return [] if found is None else [("leaving", str(found))]
+
+
 @frozen(kw_only=True)
 class Wanted:
     """
@@ -186,7 +228,10 @@ def terms_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--price-mem", type=AMOUNT, help=f"Price {_PER_MINUTE} GB of memory.")
     @click.option("--create-fee", type=AMOUNT, help="Price of creating a sandbox.")
     @click.option(
-        "--flat", is_flag=True, help="No price on chain: the daemon's environment has it."
+        "--flat",
+        is_flag=True,
+        help="No price on chain: the daemon's COMPUTE_PRICE_PER_SEC applies. Without prices, "
+        "known or named, this has to be said: nothing is free by accident.",
     )
     @wraps(command)
     def wrapped(

@@ -19,7 +19,7 @@ from sandbox_billing.cli.options import (
     sending_options,
 )
 from sandbox_billing.cli.output import Output, output_options
-from sandbox_billing.cli.provider_terms import Wanted, registration, terms_options
+from sandbox_billing.cli.provider_terms import Wanted, leaving, registration, terms_options
 from sandbox_billing.cli.sending import Sender
 from sandbox_billing.cli.session import SERVING, Session, connect
 from sandbox_billing.cli.transaction import Call
@@ -57,7 +57,9 @@ def setup(
     Register as a provider, deposit as its user, and acknowledge, all with one key.
 
     What is so already is left alone: run again, it does nothing. The signer is the key itself
-    unless --tee-signer names the enclave's.
+    unless --tee-signer names the enclave's. A first registration needs --price-cpu and
+    --price-mem, or --flat: there is no default, for a price of nothing that nobody has chosen
+    would give every sandbox away. A provider that is leaving is not set up.
     """
     session = connect(chain)
     contract = chain.contract
@@ -96,11 +98,18 @@ def needed(
     What is not so yet.
 
     @raise Refused: It would change what users have acknowledged: C{provider register} does.
+        Or it is leaving: what is paid in now is worth nothing to anybody.
     """
     from sandbox_billing.adapters.chain.codec import Codec
 
     codec, calls = Codec(SERVING), []
     known = registration(session, contract, who).terms
+    gone = leaving(session, contract, who)
+    if gone is not None:
+        raise Refused(
+            f"{checksum(who)} is leaving ({gone}): nothing is paid in or registered; finish with "
+            "'provider leave', and set up after that"
+        )
     terms = wanted.over(known, who)
     if known is None:
         (stake,) = session.serving(contract, "providerStake")

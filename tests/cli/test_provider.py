@@ -89,6 +89,13 @@ class RegisterTests(DevnetCase):
             self.assert_ended(refused, 1)
             self.assertIn("voids every user's acknowledgement", refused.document["error"])
             self.assertIn("--redis", refused.document["error"])
+            nowhere = {"REDIS_ADDR": "127.0.0.1:9"}
+            dry = office.ok(*register, "--price-cpu", "700", "--dry-run", **nowhere)
+            self.assertIn("admissions would be paused", dry["first"])
+            dead = office.run(*register, "--price-cpu", "700", **nowhere)
+            self.assert_ended(dead, 5)
+            self.assertIn("no Redis answers at 127.0.0.1:9: look at --redis", dead.err)
+            self.assertNotIn("still trying", dead.err)
             told = office.ok(*register, "--price-cpu", "700", "--yes")
             self.assertEqual((told["signer_version"], told["price_per_cpu_per_min"]), ("2", "700"))
             status = office.run("provider", "status")
@@ -198,14 +205,29 @@ class MoneyStory:
         self.assertEqual((told["withdrawn"], self.has(office, RECEIVER)), (str(10**16), 10**16))
         announced = office.ok("provider", "leave")
         self.assertEqual(announced["state"], "announced")
+        status = office.ok("provider", "status")
+        self.assertEqual(
+            (status["leaving_since"] + LOCK_SECONDS, status["leaving_at"]),
+            (announced["leaving_at"], announced["leaving_at"]),
+        )
+        self.assertEqual(
+            office.ok("provider", "register", *PRICES)["leaving_at"], announced["leaving_at"]
+        )
+        setup = office.run("setup", "--deposit", "9 0G", *PRICES)
+        self.assertEqual((setup.status, setup.out), (1, ""), setup.err)
+        self.assertRegex(setup.err, r"is leaving \(announced .*; possible from .*UTC")
         waiting = office.ok("provider", "leave")
         self.assertEqual(
             (waiting["leaving_at"], waiting["nothing_to_do"]), (announced["leaving_at"], True)
         )
         # Our own chain is ahead of the clock by a second for each block.
         office.later(LOCK_SECONDS + 3_600)
-        left = office.ok("provider", "leave", "--to", RECEIVER)
+        unsure = office.run("provider", "leave", "--to", RECEIVER)
+        self.assertEqual((unsure.status, unsure.out), (1, ""), unsure.err)
+        self.assertIn("never will be. There is nobody to ask: name the daemon's Redis", unsure.err)
+        left = office.ok("provider", "leave", "--to", RECEIVER, "--yes")
         self.assertEqual((left["state"], left["stake"]), ("left", str(STAKE)))
+        self.assertIsNone(left["left_behind"])
         self.assertEqual(self.has(office, RECEIVER), 10**16 + STAKE)
         return office
 

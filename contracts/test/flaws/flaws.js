@@ -469,7 +469,7 @@ module.exports = [
     id: "leave-unlocked",
     row: null,
     flaw: "a provider may leave as soon as it says so",
-    loses: "users: the stake that stands behind their open sandboxes is gone at once",
+    loses: "users: a provider goes with its stake while their sandboxes run, and without notice",
     edits: [drop(SERVING, "if (block.timestamp < leaveAt) revert LeaveLocked(leaveAt);")],
   },
   {

@@ -57,6 +57,15 @@ class Solvency(Settling):
         value = named[amount] if isinstance(amount, str) else amount
         self.do("deposit", user, provider, by=user, value=value)
 
+    @does(pick=picks)
+    def overfill(self, pick: int) -> None:
+        """One neuron more than there is room for, to an account that has something."""
+        rich = [pair for pair in PAIRS if self.state.account(*pair).balance]
+        if rich:
+            user, provider = rich[pick % len(rich)]
+            room = MAX_BALANCE - self.state.account(user, provider).balance
+            self.do("deposit", user, provider, by=user, value=room + 1)
+
     @does(
         user=st.sampled_from((*USERS, ZERO)),
         provider=st.sampled_from((*PROVIDERS, ZERO)),

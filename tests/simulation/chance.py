@@ -149,6 +149,10 @@ class Chance:
             world.birth()
         for who in PEOPLE:
             await story.end(who)
+        # A daemon that was frozen in the middle of a create may wake only now and finish it.
+        await world.sleep(60)
+        for who in PEOPLE:
+            await story.end(who)
         await story.quiet(Quiet(), 400)
 
     # people

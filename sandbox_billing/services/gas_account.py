@@ -56,6 +56,7 @@ class GasAccount:
         @param at: A confirmed block.
         """
         if not any(self._account_nonce(batch.value) is not None for batch in batches):
+            self._lost = {}
             return list(batches)
         used = await self.chain.account_nonce(at)
         left, lost = [], {}

@@ -522,7 +522,7 @@ class SettlerTests(WorldCase):
         world.until(lambda: self.states() == ["Signed"], 60)
         world.until(lambda: "settler" in world.process.troubles())
         world.advance(CONDEMN_SECONDS - 20)
-        self.assertIn("revert", world.process.troubles()["settler"])
+        self.assertIn("cannot be sent", world.process.troubles()["settler"])
         world.process.node.fault = GoodDay()
         self.settled_all()
 

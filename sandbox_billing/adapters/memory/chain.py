@@ -216,8 +216,8 @@ class MemoryChain:
     ) -> Attempt:
         self.fault.read()
         if any(self.fault.poisons(line) for line in lines):
-            reverts = getattr(self.fault, "reverts", True)
-            raise TooMuch(f"{len(lines)} vouchers make the settle call revert", reverts=reverts)
+            text = f"{len(lines)} vouchers cannot be sent"
+            raise TooMuch(text, reverts=self.fault.says_revert())
         gas = GAS_BASE + GAS_LINE * len(lines)
         if gas > self.net.block_gas:
             raise TooMuch(f"{len(lines)} vouchers are more than a block takes; send fewer")

@@ -30,8 +30,12 @@ class GoodDay:
         return True
 
     def poisons(self, line: Line) -> bool:
-        """Whether a voucher makes every call revert that it is in."""
+        """Whether no call can be made that a voucher is in."""
         return False
+
+    def says_revert(self) -> bool:
+        """Whether nodes say of such a call that it reverts."""
+        return True
 
     def hides(self, event: Event) -> bool:
         """Whether a node leaves an event out of its logs."""
@@ -99,6 +103,9 @@ class Poisoned(GoodDay):
 
     def poisons(self, line: Line) -> bool:
         return (line.user, line.nonce) == (self.user, self.nonce)
+
+    def says_revert(self) -> bool:
+        return self.reverts
 
 
 @define

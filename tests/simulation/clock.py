@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import heappop, heappush
 from itertools import count
 from random import Random
 from typing import Any
@@ -31,36 +32,47 @@ class WorldClock(Clock):
         super().__init__()
         self.shuffle = shuffle
         self._places = count()
+        self._entries = count()
+        self._due: list[tuple[float, float, int, Any]] = []
 
     def callLater(
         self, when: float, what: Callable[..., object], *args: object, **kwargs: object
     ) -> Any:
         call: Any = DelayedCall(
-            self.rightNow + when, what, args, kwargs, self.calls.remove, _moved, self.seconds
+            self.rightNow + when, what, args, kwargs, _cancelled, self._push, self.seconds
         )
         call.place = next(self._places) if self.shuffle is None else self.shuffle.random()
-        self.calls.append(call)
+        self._push(call)
         return call
+
+    def _push(self, call: Any) -> None:
+        heappush(self._due, (call.getTime(), call.place, next(self._entries), call))
+
+    def getDelayedCalls(self) -> list[Any]:
+        return [call for *_, call in self._due if call.active()]
 
     def run_until(self, moment: float, done: Callable[[], bool] = lambda: False) -> None:
         """Let everything happen that is due up to a moment, or until C{done}."""
+        due = self._due
         while not done():
-            call = min(self.calls, key=_order, default=None)
-            if call is None or call.getTime() > moment:
+            if not due or due[0][0] > moment:
                 self.rightNow = max(self.rightNow, moment)
                 return
-            self.rightNow = max(self.rightNow, call.getTime())
-            self.calls.remove(call)
+            at, _, _, call = heappop(due)
+            if not call.active():
+                continue
+            if call.getTime() != at:
+                # It was put off: a delayed call says so to nobody.
+                if call.getTime() > at:
+                    self._push(call)
+                continue
+            self.rightNow = max(self.rightNow, at)
             call.called = 1
             call.func(*call.args, **call.kw)
 
 
-def _order(call: Any) -> tuple[float, float]:
-    return call.getTime(), call.place
-
-
-def _moved(call: object) -> None:
-    """Nothing is kept sorted."""
+def _cancelled(call: object) -> None:
+    """It is passed over when its time has come."""
 
 
 @implementer(IWallClock)
@@ -156,4 +168,4 @@ class LifeClock:
         return later
 
     def getDelayedCalls(self) -> list[Any]:
-        return list(self.life.clock.calls)
+        return self.life.clock.getDelayedCalls()

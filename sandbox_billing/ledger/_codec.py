@@ -49,6 +49,7 @@ def decode(cls: type[T], text: str | bytes) -> T:
     @param cls: What the form should be.
     @raise BadInput: It is no such form, or of an unknown version.
     """
+    hint: Any = cls
     try:
         document = json.loads(text)
         version = document.pop("v")
@@ -57,7 +58,7 @@ def decode(cls: type[T], text: str | bytes) -> T:
     if type(version) is not int or version != VERSION:
         raise BadInput(f"a stored {cls.__name__} has version {version}; this daemon reads 1")
     try:
-        value = _reader(cls)(document)
+        value = _reader(hint)(document)
     except (AttributeError, KeyError, TypeError, ValueError) as why:
         raise BadInput(f"a stored {cls.__name__} is damaged: {why!r}") from why
     assert isinstance(value, cls)
@@ -131,7 +132,7 @@ def _tuple_reader(item: _Reader) -> _Reader:
     return read
 
 
-def _class_reader(cls: type[Any]) -> _Reader:
+def _class_reader(cls: Any) -> _Reader:
     hints = _hints(cls)
     readers = {a.name: _reader(hints[a.name]) for a in fields(cls)}
     required = {a.name for a in fields(cls) if not _added(a)}

@@ -29,7 +29,6 @@ from sandbox_billing.ledger.voucher import (
     ChargeKind,
     ChargeRecord,
     DeadLettered,
-    Open,
     Paid,
     Parked,
     Partial,
@@ -211,18 +210,18 @@ def resolve(evidence: Evidence, now: UnixSeconds) -> Outcome:
     What the chain's answer means for one voucher; total (design.md §4.6).
 
     @raise BrokenLaw: The event contradicts the voucher (another fee or hash under our
-        nonce: somebody signs with our key), or the voucher was never signed.
+        nonce: somebody signs with our key), or what was sent is not a signed voucher.
     """
     record = evidence.record
-    seal = record.seal
-    if seal is None:
-        raise BrokenLaw("L5", f"charge {record.charge.id} was sent without a seal")
+    if not isinstance(record.state, Signed):
+        raise BrokenLaw("L5", f"charge {record.charge.id} was sent and is not signed")
+    seal = record.state.seal
     if evidence.settled is not None:
         return _by_event(record, seal, evidence.settled, now)
     if evidence.last_nonce >= seal.nonce:
         if not evidence.nonce_proven_lost:
             return Unproven(record)
-        return Resolved(evolve(record, state=Open()))
+        return Resolved(record.void())
     match evidence.refusal:
         case 3:  # NOT_ACKNOWLEDGED
             return Resolved(record.become(Parked(seal)))

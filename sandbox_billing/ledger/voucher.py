@@ -1,21 +1,14 @@
 """
-A charge and what becomes of it.
-
-    open -> signed -> paid
-                   -> partial      what was not paid becomes a charge of its own, a debt
-                   -> parked       refused: not acknowledged; offered again, same bytes
-                   -> dead-lettered   a human must look
-    parked -> signed again, the same nonce, fee and hash (L5)
-    void: signed -> open, only on proof that the nonce can never settle
-    open -> merged        it is collected as a part of another charge (ledger.merging)
-    open, dead-lettered -> forgiven   written off: nobody collects it any more (Q-6)
+A charge and what becomes of it: C{NEXT} is the whole of it, and C{docs/settlement.md} draws it.
 
 Whether a signed voucher is sent, unknown or mined is a fact about its batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import TypeAlias
 
 from attrs import evolve, frozen
@@ -148,6 +141,31 @@ class Forgiven:
 
 ChargeState: TypeAlias = Open | Signed | Parked | Paid | Partial | DeadLettered | Merged | Forgiven
 
+NEXT: Mapping[type[ChargeState], Mapping[type[ChargeState], str]] = MappingProxyType(
+    {
+        Open: {
+            Signed: "the settler numbers and signs it",
+            Merged: "its neighbours and it go out as one voucher",
+            Forgiven: "an operator writes it off",
+        },
+        Signed: {
+            Signed: "a new key signs the same nonce, fee and hash",
+            Paid: "its event says that the whole fee moved",
+            Partial: "its event says that a part moved; the rest is a debt",
+            Parked: "refused: the user has not acknowledged",
+            DeadLettered: "nothing was proven, or it alone is wrong",
+            Open: "void: its nonce is proven lost",
+        },
+        Parked: {Signed: "acknowledged: the same nonce, fee and hash go out again"},
+        DeadLettered: {Forgiven: "an operator writes it off"},
+        Paid: {},
+        Partial: {},
+        Merged: {},
+        Forgiven: {},
+    }
+)
+"""From a state to those that may follow, and what has happened then; none: it is final."""
+
 
 @frozen
 class ChargeRecord:
@@ -163,26 +181,38 @@ class ChargeRecord:
 
     def become(self, state: ChargeState) -> ChargeRecord:
         """
-        The record in its next state.
+        The record in its next state; as it is, if it is in that one already.
 
-        @raise BrokenLaw: The seal would change (L5), or a final state would; or what may
-            still be collected as it is would be merged or forgiven (L6).
+        @raise BrokenLaw: C{NEXT} does not lead there (L6; L5 if the state is final: anybody
+            who has a signed voucher might still submit it), or the seal would change (L5).
         """
-        if isinstance(self.state, Paid | Partial | Merged | Forgiven):
+        before, after = type(self.state), type(state)
+        if not NEXT[before]:
             raise BrokenLaw("L5", f"charge {self.charge.id} is final and cannot become {state!r}")
-        if isinstance(state, Merged) and not isinstance(self.state, Open):
-            raise BrokenLaw("L6", f"charge {self.charge.id} is not open and cannot be merged")
-        if isinstance(state, Forgiven) and not isinstance(self.state, Open | DeadLettered):
-            # Anybody who has the voucher might still submit it.
-            raise BrokenLaw("L6", f"charge {self.charge.id} is signed and cannot be forgiven")
         mine, theirs = self.seal, ChargeRecord(self.charge, state).seal
         if mine is not None and theirs is None:
             raise BrokenLaw("L5", f"charge {self.charge.id} would forget what was signed")
+        if state != self.state and after not in NEXT[before]:
+            raise BrokenLaw(
+                "L6", f"charge {self.charge.id} is {before.__name__} and cannot be {after.__name__}"
+            )
         if mine is not None and theirs is not None and not _same_promise(mine, theirs):
             raise BrokenLaw("L5", f"charge {self.charge.id} would be signed a second time")
         if theirs is not None and theirs.fee != self.charge.amount:
             raise BrokenLaw("L5", f"charge {self.charge.id} would be signed for another amount")
         return evolve(self, state=state)
+
+    def void(self) -> ChargeRecord:
+        """
+        The charge without its seal: it gets another nonce.
+
+        Only for who has proof that nothing was paid under this one, and never will be.
+
+        @raise BrokenLaw: It is not in a state that leads back (L5).
+        """
+        if Open not in NEXT[type(self.state)]:
+            raise BrokenLaw("L5", f"charge {self.charge.id} cannot be void: {self.state!r}")
+        return evolve(self, state=Open())
 
 
 def _same_promise(one: Seal, other: Seal) -> bool:

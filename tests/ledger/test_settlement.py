@@ -240,7 +240,7 @@ class PlanTests(SynchronousTestCase):
 
 
 FEE = 100
-WAITING: tuple[ChargeState, ...] = (Signed(seal(7, FEE)), Parked(seal(7, FEE)))
+SENT = Signed(seal(7, FEE))
 
 
 def event(status: int = SUCCESS, paid: int | None = FEE) -> Settlement:
@@ -278,7 +278,7 @@ def every_evidence() -> list[Evidence]:
     switches = product((False, True), (False, True), (False, True))
     return [
         Evidence(
-            record=ChargeRecord(charge("c", FEE), state),
+            record=ChargeRecord(charge("c", FEE), SENT),
             settled=settled,
             last_nonce=Nonce(last),
             refusal=refusal,
@@ -286,8 +286,8 @@ def every_evidence() -> list[Evidence]:
             verifies_locally=verifies,
             nonce_proven_lost=lost,
         )
-        for state, settled, last, refusal, (ours, verifies, lost) in product(
-            WAITING, EVENTS, (6, 7, 8), REFUSALS, list(switches)
+        for settled, last, refusal, (ours, verifies, lost) in product(
+            EVENTS, (6, 7, 8), REFUSALS, list(switches)
         )
     ]
 
@@ -297,7 +297,7 @@ def evidence(
 ) -> Evidence:
     """Of a signed voucher with nonce 7."""
     return Evidence(
-        record=ChargeRecord(charge("c", FEE), WAITING[0]),
+        record=ChargeRecord(charge("c", FEE), SENT),
         settled=settled,
         last_nonce=Nonce(last_nonce),
         refusal=refusal,
@@ -388,9 +388,10 @@ class ResolveTests(SynchronousTestCase):
             self.assertEqual("L5", why.law)
 
     def test_never_signed(self) -> None:
-        """What was never signed cannot have been sent."""
-        unsigned = evolve(evidence(), record=record("c", FEE))
-        self.assertEqual("L5", self.assertRaises(BrokenLaw, resolve, unsigned, NOW).law)
+        """What is in a batch is signed: nothing else can have been sent."""
+        for odd in (Open(), Parked(seal(7, FEE)), DeadLettered(seal=seal(7, FEE), reason="odd")):
+            unsigned = evolve(evidence(), record=ChargeRecord(charge("c", FEE), odd))
+            self.assertEqual("L5", self.assertRaises(BrokenLaw, resolve, unsigned, NOW).law)
 
     def test_nonce_used(self) -> None:
         """Used, with no event known: nothing changes before it is proven lost; then it opens."""
@@ -471,7 +472,7 @@ class SealedTests(SynchronousTestCase):
 
     def test_sealed(self) -> None:
         """An open charge is signed; a parked one under its old promise only."""
-        self.assertEqual(WAITING[0], sealed(record("c", FEE), seal(7, FEE)).state)
-        parked = ChargeRecord(charge("c", FEE), WAITING[1])
-        self.assertEqual(WAITING[0], sealed(parked, seal(7, FEE)).state)
+        self.assertEqual(SENT, sealed(record("c", FEE), seal(7, FEE)).state)
+        parked = ChargeRecord(charge("c", FEE), Parked(seal(7, FEE)))
+        self.assertEqual(SENT, sealed(parked, seal(7, FEE)).state)
         self.assertRaises(BrokenLaw, sealed, parked, seal(8, FEE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any, get_args
 
 from attrs import evolve
 from hypothesis import assume, given
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.errors import BrokenLaw
-from sandbox_billing.ledger.identity import merged_charge_id
+from sandbox_billing.ledger.identity import ChargeId, merged_charge_id
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.voucher import (
+    NEXT,
     Charge,
     ChargeKind,
     ChargeRecord,
@@ -40,25 +42,61 @@ def offers() -> st.SearchStrategy[tuple[Charge, Seal, ChargeState]]:
     )
 
 
+def every_state(seal: Seal) -> tuple[ChargeState, ...]:
+    """One of each, all that have one under one seal."""
+    mined: dict[str, Any] = {"transaction": "0x77", "block": 12}
+    return (
+        Open(),
+        Signed(seal),
+        Parked(seal),
+        Paid(seal=seal, **mined),
+        Partial(seal=seal, paid=Neuron(0), owed=seal.fee, debt=ChargeId("d"), **mined),
+        DeadLettered(seal=seal, reason="odd"),
+        Merged(ChargeId("m")),
+        Forgiven(seal=seal, reason="waived", by="me", at=UnixSeconds(7)),
+    )
+
+
 class BecomeTests(SynchronousTestCase):
     """From state to state."""
 
     @given(offers())
-    def test_from_open(self, offer: tuple[Charge, Seal, ChargeState]) -> None:
-        """An open charge becomes what was promised for it, and stays that charge."""
-        charge, seal, state = offer
-        record = ChargeRecord(charge)
-        self.assertIsNone(record.seal)
-        after = record.become(state)
-        self.assertEqual((charge, state, seal), (after.charge, after.state, after.seal))
+    def test_only_as_declared(self, offer: tuple[Charge, Seal, ChargeState]) -> None:
+        """From each state to each, under one promise: what C{NEXT} says, and nothing else."""
+        charge, seal, _ = offer
+        for before in every_state(seal):
+            for after in every_state(seal):
+                record = ChargeRecord(charge, before)
+                same = before == after and bool(NEXT[type(before)])
+                if same or type(after) in self._forward(type(before)):
+                    found = record.become(after)
+                    self.assertEqual((charge, after), (found.charge, found.state))
+                else:
+                    why = self.assertRaises(BrokenLaw, record.become, after)
+                    self.assertIn(why.law, ("L5", "L6"))
 
-    @given(offers(), st.sampled_from([Signed, Parked]))
-    def test_keeps_its_promise(
-        self, offer: tuple[Charge, Seal, ChargeState], kind: type[Signed] | type[Parked]
-    ) -> None:
-        """A signed or parked one becomes anything under the same promise, itself included."""
-        charge, seal, state = offer
-        self.assertEqual(state, ChargeRecord(charge, kind(seal)).become(state).state)
+    def _forward(self, state: type[ChargeState]) -> set[type[ChargeState]]:
+        """All but void, which has a door of its own."""
+        return set(NEXT[state]) - {Open}
+
+    def test_every_state(self) -> None:
+        """C{NEXT} knows each, each says why, and each can be reached."""
+        known = set(get_args(ChargeState))
+        self.assertEqual(known, set(NEXT))
+        self.assertEqual(known, {Open}.union(*NEXT.values()))
+        for each in NEXT.values():
+            self.assertTrue(all(each.values()))
+
+    @given(offers())
+    def test_void(self, offer: tuple[Charge, Seal, ChargeState]) -> None:
+        """Only what was sent can be void, and it is the same charge again."""
+        charge, seal, _ = offer
+        for state in every_state(seal):
+            record = ChargeRecord(charge, state)
+            if Open in NEXT[type(state)]:
+                self.assertEqual(ChargeRecord(charge), record.void())
+            else:
+                self.assertEqual("L5", self.assertRaises(BrokenLaw, record.void).law)
 
     @given(offers(), st.text("ab", min_size=1, max_size=3))
     def test_new_signer(self, offer: tuple[Charge, Seal, ChargeState], signature: str) -> None:

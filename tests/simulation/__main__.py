@@ -3,53 +3,76 @@
 from __future__ import annotations
 
 import argparse
-import gc
+import os
 import sys
+import time
 
 from twisted.logger import globalLogBeginner
 
-from tests.simulation.chance import live_seed
-from tests.simulation.explore import Report, every_death, is_open, pairs, quiet_collector
+from tests.simulation.explore import Report, is_open
+from tests.simulation.jobs import deaf, live_all
 from tests.simulation.scenarios import BY_NAME
+from tests.simulation.tales import Tale, deaths_of, faults_of, one_of_each, pair_of
+
+
+CI_SEEDS, CI_PAIRS = 2_000, 200
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bin/simulate", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200, help="how many random stories")
+    parser.add_argument("--ci", action="store_true", help="what CI lives, and nothing else")
+    parser.add_argument("--seeds", type=int, help="how many random stories (200 by itself)")
     parser.add_argument("--first", type=int, default=0, help="the first of their seeds")
-    parser.add_argument("--seed", type=int, help="one story, told line by line")
     parser.add_argument("--long", action="store_true", help="each ten minutes and more")
     parser.add_argument("--deaths", action="store_true", help="every death of the golden stories")
+    parser.add_argument(
+        "--faults", action="store_true", help="every fault at the first, a middle, the last call"
+    )
+    parser.add_argument("--each", action="store_true", help="every (port call, fault) pair once")
     parser.add_argument("--pairs", type=int, default=0, help="how many pairs of deaths")
     parser.add_argument("--scenario", choices=sorted(BY_NAME), action="append")
-    return parser.parse_args()
+    parser.add_argument("--story", help="one story, told line by line: a seed, a corpus line")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    options = parser.parse_args()
+    if options.ci:
+        options.seeds, options.pairs = CI_SEEDS, CI_PAIRS
+        options.deaths = options.each = True
+    if options.seeds is None:
+        busy = options.deaths or options.faults or options.each or options.pairs
+        options.seeds = 0 if busy else 200
+    return options
 
 
 def main() -> int:
     """@return: 1 when a law was broken."""
     options = _options()
-    globalLogBeginner.beginLoggingTo([_deaf], discardBuffer=True, redirectStandardIO=False)
-    if options.seed is not None:
-        ended = live_seed(options.seed, long=options.long)
+    globalLogBeginner.beginLoggingTo([deaf], discardBuffer=True, redirectStandardIO=False)
+    if options.story is not None:
+        ended = Tale(options.story).live()
         _say("\n".join([*ended.tale, "", *(ended.problems or ["no law was broken"]), ""]))
         return int(any(not is_open(problem) for problem in ended.problems))
-    report = Report(tell=_say)
-    scenarios = [BY_NAME[name] for name in options.scenario or BY_NAME]
-    with quiet_collector():
-        if options.deaths:
-            for scenario in scenarios:
-                every_death(scenario, report)
-                gc.collect()
-        if options.pairs:
-            pairs(scenarios, report, range(options.first, options.first + options.pairs))
-        if options.scenario is None:
-            for seed in range(options.first, options.first + options.seeds):
-                report.add(live_seed(seed, long=options.long), f"SIM_SEED={seed}")
-                report.seeds += 1
-                if seed % 20 == 0:
-                    gc.collect()
-    _say("\n".join([*report.lines(), ""]))
+    report, started = Report(tell=_say), time.monotonic()
+    live_all(_tales(options, report), report, options.jobs)
+    took = f"{time.monotonic() - started:.0f} s of wall time in {options.jobs} processes"
+    _say("\n".join([*report.lines(), took, ""]))
     return int(bool(report.failures))
+
+
+def _tales(options: argparse.Namespace, report: Report) -> list[Tale]:
+    scenarios = [BY_NAME[name] for name in options.scenario or BY_NAME]
+    tales: list[Tale] = []
+    if options.deaths:
+        tales += [tale for scenario in scenarios for tale in deaths_of(scenario, report)]
+    if options.faults:
+        tales += [tale for scenario in scenarios for _, tale in faults_of(scenario)]
+    elif options.each:
+        tales += one_of_each(scenarios)
+    numbers = range(options.first, options.first + options.pairs)
+    tales += [pair_of(scenarios, number) for number in numbers]
+    report.seeds = options.seeds
+    kind = "long-" if options.long else ""
+    numbers = range(options.first, options.first + options.seeds)
+    return tales + [Tale(f"{kind}{number}") for number in numbers]
 
 
 def _say(text: str) -> None:
@@ -58,8 +81,6 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _deaf(_event: object) -> None:
-    """The services' log: a story tells what matters of it."""
-
-
-sys.exit(main())
+if __name__ == "__main__":
+    # Not again in each process of its own.
+    sys.exit(main())

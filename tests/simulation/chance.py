@@ -320,9 +320,14 @@ class Chance:
         )
 
 
-def live_seed(seed: int, *, long: bool = False) -> Ended:
-    """Live the story of a seed."""
-    chance = Chance(seed, long=long)
+def live_seed(words: str) -> Ended:
+    """
+    Live the story of a seed.
+
+    @param words: C{17}, or C{long-17}.
+    """
+    *kinds, number = words.split("-")
+    chance = Chance(int(number), long="long" in kinds)
     world = chance.world()
     daemons = chance.random.choice((1, 1, 2))
-    return finish(world, Scenario(f"seed {seed}", chance.script, daemons=daemons))
+    return finish(world, Scenario(f"seed {words}", chance.script, daemons=daemons))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import gc
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from random import Random
-from time import process_time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
@@ -17,10 +15,8 @@ from sandbox_billing.wiring import Parts
 from tests.simulation.books import Sums
 from tests.simulation.checker import check
 from tests.simulation.faults import Fault, FaultKind, Spot
-from tests.simulation.ports import Moment, Passed
+from tests.simulation.ports import Passed
 from tests.simulation.scenarios import Scenario
-from tests.simulation.seconds import SLACK
-from tests.simulation.settings import RECOVERY
 from tests.simulation.stories import ORDINARY, Story
 from tests.simulation.world import World
 
@@ -79,6 +75,7 @@ class Ended:
     tale: list[str]
     sums: Sums | None = None
     deaths: int = 0
+    turns: int = 0
 
 
 @define
@@ -87,48 +84,69 @@ class Report:
     What was tried, and how fast.
 
     @ivar tell: Called with each failure as it is found.
+    @ivar cpu: Seconds of all processes that lived it.
     """
 
     stories: int = 0
     calls: int = 0
     simulated: float = 0.0
-    started: float = field(factory=process_time)
+    cpu: float = 0.0
     fired: Counter[tuple[Spot, FaultKind]] = field(factory=Counter)
     met: set[Spot] = field(factory=set)
     covered: int = 0
     places: int = 0
     seeds: int = 0
+    turns: int = 0
+    deaths: int = 0
     failures: list[str] = field(factory=list)
     known: int = 0
-    tell: Callable[[str], object] = lambda failure: None
+    tell: Callable[[str], object] | None = None
 
     def add(self, ended: Ended, place: str) -> None:
         """One more story."""
         self.stories += 1
         self.calls += ended.calls
         self.simulated += ended.seconds
+        self.turns += ended.turns
+        self.deaths += ended.deaths
         self.fired.update(ended.fired)
         self.met.update(ended.met)
         new = [problem for problem in ended.problems if not is_open(problem)]
         self.known += len(ended.problems) - len(new)
         if new:
-            self.failures.append(f"{place}: " + "; ".join(dict.fromkeys(new))[:MOST])
-            self.tell(self.failures[-1] + "\n")
+            self._failed(f"{place}: " + "; ".join(dict.fromkeys(new))[:MOST])
+
+    def merge(self, other: Report) -> None:
+        """What another process lived."""
+        for name in ("stories", "calls", "simulated", "cpu", "turns", "deaths", "known"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.fired.update(other.fired)
+        self.met.update(other.met)
+        for failure in other.failures:
+            self._failed(failure)
+
+    def _failed(self, failure: str) -> None:
+        self.failures.append(failure)
+        if self.tell is not None:
+            self.tell(failure + "\n")
 
     def lines(self) -> Iterator[str]:
         """For people."""
-        took = process_time() - self.started
         possible = {(spot, kind) for spot in self.met for kind in spot.kinds()}
         met = possible & set(self.fired)
-        yield f"{self.stories} stories in {took:.1f} s of CPU: {self.stories / took:.1f} a second"
-        yield f"{self.simulated / 3600:.1f} simulated hours, {self.calls} port calls"
+        rate = self.stories / self.cpu if self.cpu else 0
+        yield f"{self.stories} stories in {self.cpu:.0f} s of CPU: {rate:.1f} a second"
+        yield (
+            f"{self.simulated / 3600:.1f} simulated hours, {self.calls} port calls,"
+            f" {self.turns} turns of workers, {self.deaths} deaths of daemons"
+        )
         if self.places:
             yield f"deaths: {self.covered} of {self.places} (call, before or after) pairs covered"
         if self.seeds:
             yield f"seeds: {self.seeds}"
         yield (
             f"faults: {sum(self.fired.values())} fired, {len(met)} of {len(possible)}"
-            f" (port call, fault) pairs ({100 * len(met) // max(1, len(possible))} %)"
+            f" (port call, fault) pairs ({100 * len(met) / max(1, len(possible)):.1f} %)"
         )
         yield f"failures: {len(self.failures)}; open findings met: {self.known}"
 
@@ -199,72 +217,8 @@ def finish(
         tale=world.tale,
         sums=sums,
         deaths=world.deaths,
+        turns=world.turns,
     )
-
-
-def places(recording: dict[int, Passed]) -> dict[tuple[int, FaultKind], int]:
-    """
-    Every death there can be, and which of them stands for it.
-
-    Two deaths of one daemon at one time that leave the same world behind are one: nothing
-    but the world lives on.
-
-    @return: (number, kind) to the number of the place that stands for it.
-    """
-    first: dict[Moment, tuple[int, FaultKind]] = {}
-    found = {}
-    for number, passed in sorted(recording.items()):
-        for moment, kind in (
-            (passed.before, FaultKind.CRASH_BEFORE),
-            (passed.after, FaultKind.CRASH_AFTER),
-        ):
-            if moment is not None:
-                found[number, kind] = first.setdefault(moment, (number, kind))
-    return found  # type: ignore[return-value]
-
-
-def every_death(scenario: Scenario, report: Report, *, stride: int = 1, offset: int = 0) -> None:
-    """
-    Die before and after each call of a story.
-
-    @param stride: Of the deaths that differ, one in so many.
-    """
-    first = live(scenario, record=True)
-    report.add(first, scenario.name)
-    assert first.recording is not None
-    stand_for = places(first.recording)
-    chosen = sorted(set(stand_for.values()), key=lambda at: (at[0], at[1].name))[offset::stride]
-    report.places += len(stand_for)
-    report.covered += sum(1 for place in stand_for.values() if place in set(chosen))
-    for number, kind in chosen:
-        death = Death(number, Fault(kind))
-        ended = live(scenario, [death])
-        if first.sums is not None and ended.sums is not None:
-            # Each run ends with at most one more period; the rest took place unseen.
-            allowed = RECOVERY + 2 * SLACK
-            ended.problems.extend(first.sums.later(ended.sums, allowed))
-        report.add(ended, f"{scenario.name}: {death}")
-
-
-def pairs(scenarios: Sequence[Scenario], report: Report, seeds: Iterable[int]) -> None:
-    """
-    Die twice in a golden story, by seed; some deaths take what was not on disk with them.
-    """
-    calls = {scenario.name: live(scenario).calls for scenario in scenarios}
-    for seed in seeds:
-        random = Random(f"pair {seed}")
-        scenario = random.choice(scenarios)
-        first = random.randrange(calls[scenario.name])
-        # The second daemon is born, or at work, or the story is nearly over.
-        second = first + 1 + int(random.expovariate(1 / 200))
-        deaths = []
-        for number in (first, second):
-            kind = random.choice((FaultKind.CRASH_BEFORE, FaultKind.CRASH_AFTER))
-            if random.random() < 0.2:
-                kind = FaultKind.ROLLBACK
-            deaths.append(Death(number, Fault(kind, random.uniform(0, FORGETS_MS))))
-        place = f"{scenario.name}: " + " and ".join(map(str, deaths))
-        report.add(live(scenario, deaths), place)
 
 
 class quiet_collector:

@@ -5,6 +5,7 @@ What can befall a call to a port, and which of it can befall which call.
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 from attrs import frozen
 from zope.interface.interface import InterfaceClass
@@ -63,6 +64,10 @@ class Spot:
 
     port: InterfaceClass
     method: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The one, in another process, too."""
+        return spot_of, (self.port, self.method)
 
     @property
     def name(self) -> str:

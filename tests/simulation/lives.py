@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -136,7 +137,15 @@ class Daemon:
         )
         for periodic in services:
             assert isinstance(periodic, Periodic)
+            periodic.turn = self._counted(periodic.turn)
         return services
+
+    def _counted(self, turn: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        def counted() -> Awaitable[None]:
+            self.world.turns += 1
+            return turn()
+
+        return counted
 
     def stop(self) -> Deferred[Any]:
         """End well, as on SIGTERM."""

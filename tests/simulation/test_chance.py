@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.simulation.chance import live_seed
-from tests.simulation.explore import Death, Report, is_open, live, pairs, quiet_collector
+from sandbox_billing.errors import BadInput
+from tests.simulation.explore import Death, Report, is_open
 from tests.simulation.faults import Fault, FaultKind
-from tests.simulation.scenarios import BY_NAME, SCENARIOS
+from tests.simulation.jobs import CHUNK, live_all
+from tests.simulation.scenarios import SCENARIOS
+from tests.simulation.tales import Tale, one_of_each, pair_of
 
 
 SEEDS = int(os.environ.get("SIM_SEEDS", "60"))
@@ -37,43 +40,56 @@ class ChanceTests(SynchronousTestCase):
         """What was logged and is no ordinary failure is among the problems."""
         self.flushLoggedErrors()
 
+    def lived(self, tales: Sequence[Tale]) -> Report:
+        """All of them, without a broken law."""
+        report = Report()
+        live_all(tales, report)
+        self.assertEqual(report.failures, [])
+        return report
+
     def test_seeds(self) -> None:
         """Random people, faults and deaths; when all is quiet the laws hold."""
-        report = Report(seeds=SEEDS)
-        with quiet_collector():
-            for seed in range(SEEDS):
-                report.add(live_seed(seed), f"SIM_SEED={seed}")
+        report = self.lived([Tale(str(seed)) for seed in range(SEEDS)])
+        report.seeds = SEEDS
         sys.stdout.write("\n" + "\n".join(report.lines()) + "\n")
-        self.assertEqual(report.failures, [])
 
     def test_pairs(self) -> None:
         """Two deaths in a golden story, the second wherever the first left it."""
-        report = Report()
-        with quiet_collector():
-            pairs(SCENARIOS, report, range(PAIRS))
-        self.assertEqual(report.failures, [])
+        self.lived([pair_of(SCENARIOS, seed) for seed in range(PAIRS)])
 
     def test_corpus(self) -> None:
         """What failed once does not fail again."""
-        report = Report()
         lines = CORPUS.read_text(encoding="utf-8").splitlines()
-        for line in lines:
-            words = line.split("#")[0].split()
-            if not words:
-                continue
-            if words[0] in BY_NAME:
-                death = Death(int(words[2]), Fault(FaultKind[words[1]]))
-                report.add(live(BY_NAME[words[0]], [death]), line)
-            else:
-                report.add(live_seed(int(words[0])), line)
-        self.assertGreater(report.stories, 3)
-        self.assertEqual(report.failures, [])
+        words = [line.split("#")[0].strip() for line in lines]
+        report = self.lived([Tale(told) for told in words if told])
+        self.assertGreater(report.stories, 5)
+
+    def test_words(self) -> None:
+        """What is printed of a failure lives it again."""
+        deaths = (
+            Death(44, Fault(FaultKind.ROLLBACK, 512.25)),
+            Death(90, Fault(FaultKind.CRASH_BEFORE)),
+        )
+        tale = Tale.of("revoke", deaths)
+        self.assertEqual(tale.words, "revoke ROLLBACK:512.25 44 CRASH_BEFORE 90")
+        self.assertEqual(tale.deaths(), deaths)
+        self.assertRaises(BadInput, Tale("revoke CRASH_BEFORE").deaths)
+
+    def test_jobs(self) -> None:
+        """Two processes live the same as one."""
+        tales = [Tale("1"), *one_of_each(SCENARIOS[:1])[: CHUNK + 4]]
+        alone, shared = Report(), Report()
+        live_all(tales, alone)
+        live_all(tales, shared, jobs=2)
+        alone.cpu = shared.cpu = 0
+        self.assertEqual(alone, shared)
+        self.assertGreater(len(alone.fired), 20)
 
     def test_exactly_again(self) -> None:
         """A seed tells the same story in another process, whatever its hashes are."""
         script = (
             "import hashlib; from tests.simulation.chance import live_seed;"
-            " print(hashlib.sha256('\\n'.join(live_seed(7).tale).encode()).hexdigest())"
+            " print(hashlib.sha256('\\n'.join(live_seed('7').tale).encode()).hexdigest())"
         )
         told = {
             subprocess.run(
@@ -97,6 +113,6 @@ class OneSeedTests(SynchronousTestCase):
 
     def test_seed(self) -> None:
         """The laws hold in it."""
-        ended = live_seed(int(ONE or 0), long=bool(os.environ.get("SIM_LONG")))
+        ended = Tale(ONE or "0").live()
         sys.stdout.write("\n" + "\n".join(ended.tale) + "\n")
         self.assertEqual([p for p in ended.problems if not is_open(p)], [])

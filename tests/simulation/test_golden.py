@@ -11,10 +11,12 @@ from tests.fixtures import ALICE
 from tests.simulation.books import StoredBooks, Sums
 from tests.simulation.checker import Quiet
 from tests.simulation.clock import Life
-from tests.simulation.explore import Report, every_death, finish, live, quiet_collector
+from tests.simulation.explore import Report, finish, live
 from tests.simulation.faults import Fault, FaultKind, Spot
+from tests.simulation.jobs import live_all
 from tests.simulation.scenarios import SCENARIOS, Scenario
 from tests.simulation.stories import Story
+from tests.simulation.tales import deaths_of, one_of_each
 from tests.simulation.world import World
 
 
@@ -42,11 +44,18 @@ class GoldenTests(SynchronousTestCase):
     def test_every_death(self) -> None:
         """Before and after each port call a daemon dies, another follows, and the laws hold."""
         report = Report()
-        with quiet_collector():
-            for scenario in SCENARIOS:
-                every_death(scenario, report, stride=STRIDE)
+        deaths = [tale for scenario in SCENARIOS for tale in deaths_of(scenario, report, STRIDE)]
+        live_all(deaths, report)
         sys.stdout.write("\n" + "\n".join(report.lines()) + "\n")
         self.assertEqual(report.failures, [])
+
+    def test_every_fault(self) -> None:
+        """Whatever can befall a port call befalls it once, and the laws hold."""
+        report = Report()
+        faults = one_of_each(SCENARIOS)
+        live_all(faults[:: min(STRIDE, 7)], report)
+        self.assertEqual(report.failures, [])
+        self.assertGreater(len(faults), 300)
 
     def test_nothing_is_held_for_ever(self) -> None:
         """A create that never reached Daytona: its hold is given back after five minutes."""

@@ -123,6 +123,7 @@ class World:
 
     @ivar random: Of everything that is left to chance; None where nothing is.
     @ivar version: Counts changes that outlive a daemon.
+    @ivar turns: How many turns of workers have begun.
     @ivar planted: Puts a defect into a daemon, where a test wants one.
     @ivar revive: Whether a daemon that died is followed by another.
     """
@@ -166,6 +167,7 @@ class World:
         self.orders: list[tuple[float, str, bool]] = []
         self.tale: list[str] = []
         self.deaths = 0
+        self.turns = 0
         self.rollbacks = 0
         self.deposited: dict[Address, int] = {}
         self.surprises: list[str] = []

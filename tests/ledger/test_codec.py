@@ -212,6 +212,12 @@ class RefusalTests(SynchronousTestCase):
         del at(document, path[:-1])[path[-1]]
         self.refused(type(value), document)
 
+    def test_no_owner(self) -> None:
+        """B4: a meter without its owner is nobody's, and not the zero address's."""
+        document = json.loads(encode(pending()))
+        del document["owner"]
+        self.assertIn("owner", self.refused(Session, document))
+
     @given(stored(), st.data())
     def test_unknown_field(self, value: Any, data: st.DataObject) -> None:
         """A field that nobody knows, at any depth, is not dropped."""

@@ -50,6 +50,7 @@ EXPECTATIONS: SearchStrategy[Expectation] = st.one_of(
     _step(Expectation, "hash-is", "h", FIELDS, RAW),
     _step(Expectation, "hash-absent", "h", FIELDS),
     _step(Expectation, "set-size", "m", st.integers(0, 3)),
+    _step(Expectation, "list-ends", "l", RAW),
 )
 
 WRITES: SearchStrategy[Write] = st.one_of(
@@ -84,7 +85,7 @@ READS: SearchStrategy[Read] = st.one_of(
     _step(Read, "HGET", "h", FIELDS),
     _step(Read, "HEXISTS", "h", FIELDS),
     _step(Read, "SISMEMBER", "m", WORDS),
-    _step(Read, "LRANGE", "l", st.integers(0, 2), st.just(-1)),
+    _step(Read, "LRANGE", "l", st.integers(-3, 2), st.integers(-3, 2)),
     _step(Read, "ZRANGE", "z", st.just(0), st.just(-1)),
     _step(Read, "ZRANGE", "z", st.just(0), st.just(1), st.just("WITHSCORES")),
     _step(Read, "ZRANGEBYSCORE", "z", st.just("-inf"), SCORES),

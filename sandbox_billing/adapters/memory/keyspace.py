@@ -177,6 +177,12 @@ def _members(found: Value | None) -> int:
     return len(found or ())
 
 
+def _last(found: Value | None) -> bytes | None:
+    if found is not None and not isinstance(found, list):
+        raise WrongType(f"a {kind_of(found)} is no list")
+    return found[-1] if found else None
+
+
 def _at_least(found: Value | None, arguments: Sequence[bytes]) -> bool:
     value = _field(found, arguments[0])
     return value is not None and int(value) >= int(arguments[1])
@@ -189,6 +195,7 @@ _TESTS: dict[str, _Test] = {
     "hash-absent": lambda found, arguments: _field(found, arguments[0]) is None,
     "hash-at-least": _at_least,
     "set-size": lambda found, arguments: _members(found) == int(arguments[0]),
+    "list-ends": lambda found, arguments: _last(found) == arguments[0],
 }
 
 

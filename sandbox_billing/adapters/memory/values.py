@@ -162,9 +162,9 @@ def _ordered(found: Value | None) -> list[tuple[float, bytes]]:
 
 
 def _slice(items: list[bytes], arguments: Sequence[bytes]) -> list[bytes]:
-    start, stop = int(arguments[0]), int(arguments[1])
-    assert start >= 0
-    return items[start:] if stop == -1 else items[start : stop + 1]
+    """Negative places count from the end; one before the first is the first."""
+    start, stop = (int(n) if int(n) >= 0 else len(items) + int(n) for n in arguments[:2])
+    return items[max(start, 0) : max(stop + 1, 0)]
 
 
 def _hgetall(found: Value | None, arguments: Sequence[bytes]) -> Reply:

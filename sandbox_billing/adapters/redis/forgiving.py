@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 from zope.interface import implementer
 
+from sandbox_billing.adapters.redis.audit import append
 from sandbox_billing.adapters.redis.commit import Read, holds
 from sandbox_billing.adapters.redis.draft import stored_form
 from sandbox_billing.adapters.redis.store import Store, addresses, texts
@@ -69,7 +70,7 @@ class RedisForgiving:
         draft.write("ZREM", keys.first(charge.owner), charge.id)
         draft.write("ZREM", keys.dead(), charge.id)
         draft.finish_charge(charge)
-        draft.write("RPUSH", keys.audit(), stored_form(entry))
+        await append(self.store, draft, entry)
         await self.store.carry_out(draft.commit(witness=holds(key, form)))
 
     async def audit(self, first: int, count: int) -> tuple[AuditEntry, ...]:

@@ -14,7 +14,7 @@ from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from docs import contract_tables
+from docs import contract_tables, settlement_diagrams
 from sandbox_billing.adapters.chain.artifacts import load
 from sandbox_billing.configuration import (
     LATER,
@@ -24,6 +24,9 @@ from sandbox_billing.configuration import (
     read_env_file,
 )
 from sandbox_billing.errors import ConfigurationError
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.settlement import Resolved, resolve
+from tests.ledger.test_settlement import every_evidence
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -248,6 +251,37 @@ class ReferencesTests(SynchronousTestCase):
         telling = re.compile(r"/(?:root|home|tmp|work)/\w")
         for page in [README, *doc_pages(), *(ROOT / "systemd").iterdir()]:
             self.assertEqual([], telling.findall(page.read_text("utf-8")), page.name)
+
+
+class SettlementPageTests(SynchronousTestCase):
+    """C{docs/settlement.md} against the rules it tells of."""
+
+    def test_diagrams(self) -> None:
+        """Tables and pictures show every way that the code knows, and none besides."""
+        page = (DOCS / "settlement.md").read_text("utf-8")
+        self.assertEqual(page, settlement_diagrams.written(page))
+        for name, diagram in settlement_diagrams.DIAGRAMS.items():
+            picture = DOCS / "pictures" / f"{name}.svg"
+            self.assertEqual(diagram().svg(), picture.read_text("utf-8"))
+        self.assertIn("| dead-lettered | forgiven |", page)
+        self.assertIn("| mined | ended |", page)
+
+    def test_every_outcome(self) -> None:
+        """Whatever the chain can answer, C{resolve} gives an outcome that the page names."""
+        page = (DOCS / "settlement.md").read_text("utf-8")
+        table = page.partition("## What an outcome means")[2].partition("## When something dies")[0]
+        named = {name for row in re.findall(r"\|([^|]*)\|$", table, re.M) for name in names(row)}
+        found = set()
+        for evidence in every_evidence():
+            outcome = resolve(evidence, UnixSeconds(0))
+            what = outcome.record.state if isinstance(outcome, Resolved) else outcome
+            found.add(type(what).__name__)
+        self.assertEqual(found | {"BrokenLaw"}, named)
+
+
+def names(cell: str) -> list[str]:
+    """What a cell of a table has between back-ticks."""
+    return re.findall(r"`(\w+)`", cell)
 
 
 class ContractPageTests(SynchronousTestCase):

@@ -1,19 +1,56 @@
 """
-Vouchers that share a transaction.
-
-    signed (no attempt) -> sent (an attempt is stored) -> mined -> resolved
-
-A time-out while sending changes nothing here: the attempt is stored before
-it is sent, and whether it arrived is read from the chain.
+Vouchers that share a transaction: C{STAGES} is what becomes of a batch, and
+C{docs/settlement.md} draws it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from types import MappingProxyType
 
 from attrs import evolve, field, frozen
 
 from sandbox_billing.errors import BrokenLaw
 from sandbox_billing.ledger.identity import Address, BatchId, ChargeId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
+
+
+class Stage(Enum):
+    """
+    How far a batch has come.
+
+    C{SENT} is the state that failures.md calls UNKNOWN, too: that a node took a transaction,
+    that it did not answer, and that we died before we heard it are one thing to us, for only
+    a receipt ends any of them.
+    """
+
+    SIGNED = "signed"
+    SENT = "sent"
+    MINED = "mined"
+    ENDED = "ended"
+
+
+STAGES: Mapping[Stage, Mapping[Stage, str]] = MappingProxyType(
+    {
+        Stage.SIGNED: {
+            Stage.SIGNED: "halved: too much for a block, or one voucher in it reverts",
+            Stage.SENT: "an attempt is stored and on disk, then broadcast",
+            Stage.ENDED: "its one voucher reverts and is dead-lettered; nothing was sent",
+        },
+        Stage.SENT: {
+            Stage.SENT: "the same bytes again; or more for gas, at the same account nonce",
+            Stage.MINED: "one of its attempts has a receipt",
+            Stage.SIGNED: "somebody else's transaction used its account nonce up",
+        },
+        Stage.MINED: {
+            Stage.SENT: "a reorganisation took the receipt away",
+            Stage.ENDED: "the receipt is CONFIRMATIONS deep: every voucher has its outcome",
+        },
+        Stage.ENDED: {},
+    }
+)
+"""From a stage to those that may follow, and what has happened then."""
 
 
 @frozen(kw_only=True)
@@ -52,6 +89,14 @@ class Batch:
     charges: tuple[ChargeId, ...]
     created_at: UnixSeconds
     attempts: tuple[Attempt, ...] = ()
+
+    def stage(self, *, mined: bool = False) -> Stage:
+        """
+        @param mined: Whether one of the attempts has a receipt now.
+        """
+        if not self.attempts:
+            return Stage.SIGNED
+        return Stage.MINED if mined else Stage.SENT
 
     def with_attempt(self, attempt: Attempt) -> Batch:
         """

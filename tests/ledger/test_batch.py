@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.errors import BrokenLaw
-from sandbox_billing.ledger.batch import Attempt, Batch
+from sandbox_billing.ledger.batch import STAGES, Attempt, Batch, Stage
 from tests.strategies import attempts, batches
 
 
@@ -54,3 +54,24 @@ class WithAttemptTests(SynchronousTestCase):
     def test_repr(self, attempt: Attempt) -> None:
         """The raw transaction is not what a log line is for."""
         self.assertNotIn("raw", repr(attempt))
+
+
+class StageTests(SynchronousTestCase):
+    """UNKNOWN is a state of its own, and only a receipt ends it."""
+
+    @given(batches(), attempts())
+    def test_by_evidence(self, batch: Batch, attempt: Attempt) -> None:
+        """Without an attempt it was never sent; with one, a receipt alone says more."""
+        fresh = evolve(batch, attempts=())
+        sent = fresh.with_attempt(attempt)
+        self.assertEqual(
+            [Stage.SIGNED, Stage.SENT, Stage.MINED],
+            [fresh.stage(), sent.stage(), sent.stage(mined=True)],
+        )
+
+    def test_every_stage(self) -> None:
+        """What was sent ends by a receipt and in no other way."""
+        self.assertEqual(set(Stage), set(STAGES))
+        self.assertEqual(set(Stage), {Stage.SIGNED}.union(*STAGES.values()))
+        self.assertNotIn(Stage.ENDED, STAGES[Stage.SENT])
+        self.assertEqual({}, STAGES[Stage.ENDED])

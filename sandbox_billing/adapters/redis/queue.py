@@ -37,7 +37,7 @@ from sandbox_billing.interfaces import (
     WalletFunds,
 )
 from sandbox_billing.ledger.account import Account, BlockRef
-from sandbox_billing.ledger.batch import Attempt, Batch
+from sandbox_billing.ledger.batch import Attempt, Batch, Stage
 from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.deployed import Race
 from sandbox_billing.ledger.hold import QUARANTINED, charge_field
@@ -388,7 +388,7 @@ class RedisVoucherQueue:
 
 
 def _never_sent(batch: Batch) -> None:
-    if batch.attempts:
+    if batch.stage() is not Stage.SIGNED:
         raise BrokenLaw("L10", f"batch {batch.id} may have been sent as it was")
 
 

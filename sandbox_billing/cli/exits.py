@@ -24,6 +24,7 @@ class Exit(IntEnum):
     WRONG_CHAIN = 3
     UNKNOWN = 4
     UNREACHABLE = 5
+    DIFFERENT = 6
     INTERRUPTED = 130
 
 
@@ -34,6 +35,7 @@ MEANINGS = {
     Exit.WRONG_CHAIN: "another chain, or another contract at the address; nothing was sent",
     Exit.UNKNOWN: "something was sent: its end was not seen, or a later step failed; run it again",
     Exit.UNREACHABLE: "node, Redis or explorer does not answer; nothing was sent to the chain",
+    Exit.DIFFERENT: "reconcile found differences that stand; nothing was sent to the chain",
     Exit.INTERRUPTED: "stopped by Ctrl-C before anything was sent",
 }
 

@@ -17,7 +17,7 @@ from sandbox_billing.cli.main import cli as group
 
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("cli.rst", "cli_provider.rst")
+PAGES = ("cli.rst", "cli_provider.rst", "cli_reconcile.rst")
 
 ALIASES = {"provider init-service": "provider register"}
 

@@ -207,6 +207,27 @@ class RedisKeyspace:
             if cursor == b"0":
                 return tuple(found)
 
+    async def names(self, pattern: str) -> tuple[str, ...]:
+        """
+        All keys of a pattern, for a command that looks at everything; never for the daemon.
+
+        What is written meanwhile may be missing.
+
+        @raise Transient: No answer.
+        """
+        found: set[str] = set()
+        cursor = b"0"
+        while True:
+            try:
+                cursor, some = await self._facts_connection.call(
+                    "SCAN", cursor, "MATCH", pattern, "COUNT", 1000
+                )
+            except UnknownOutcome as why:
+                raise StoreDown(f"could not read: {why}") from why
+            found.update(name.decode(errors="replace") for name in some)
+            if cursor == b"0":
+                return tuple(sorted(found))
+
     async def facts(self) -> ServerFacts:
         await self.connect()
         try:

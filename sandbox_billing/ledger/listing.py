@@ -1,0 +1,177 @@
+"""
+The parts of the comparison that need no evidence: what follows from what is stored, and what
+only counts it; pure.
+
+Tests: L{tests.ledger.test_comparison}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+
+from attrs import evolve
+
+from sandbox_billing.ledger.comparison import (
+    BEHIND,
+    Difference,
+    Enter,
+    Expose,
+    Outside,
+    RaiseNonce,
+    Recount,
+    Release,
+    Store,
+    Strike,
+)
+from sandbox_billing.ledger.hold import QUARANTINED
+from sandbox_billing.ledger.identity import Address, ChargeId, Nonce
+from sandbox_billing.ledger.money import add
+from sandbox_billing.ledger.shelves import MAY_LINGER, Entry, Index, entries, exposures
+from sandbox_billing.ledger.voucher import ChargeRecord, Paid, Partial
+
+
+def listing_differences(
+    store: Store, settled: Mapping[ChargeId, ChargeRecord], resumed: Set[str]
+) -> list[Difference]:
+    """
+    Indices and exposure against what they follow from.
+
+    @param settled: Charges as other repairs of this run leave them.
+    @param resumed: Sandboxes whose session another repair writes, with all that lists it.
+    """
+    shelf = evolve(store.shelf, charges={**store.shelf.charges, **settled})
+    wanted = entries(shelf)
+    touched: set[str] = {*resumed, *(record.charge.id for record in settled.values())}
+    found = []
+    lost_batch = any(name.startswith("batch ") for name in store.unreadable)
+    damaged = {name.partition(" ")[2] for name in store.unreadable}
+    for entry in sorted(store.listed - wanted, key=_place):
+        # What a charge leaves behind when it is settled goes with it.
+        if entry.index in MAY_LINGER or entry.member in touched | damaged:
+            continue
+        found.append(
+            Difference(
+                kind="index",
+                subject=_spelled(entry),
+                found="is listed there and should not be",
+                would="take it off",
+                repair=Strike(entry=entry),
+            )
+        )
+    for entry in sorted(wanted - store.listed, key=_place):
+        # What cannot be read holds charges that must not be offered a second time.
+        held = lost_batch and entry.index in (Index.FIRST, Index.READY)
+        if held or entry.member in touched:
+            continue
+        found.append(
+            Difference(
+                kind="index",
+                subject=_spelled(entry),
+                found="is stored and not listed there",
+                would="list it",
+                repair=Enter(entry=entry),
+            )
+        )
+    return found + _exposure_differences(store, exposures(shelf), touched | damaged)
+
+
+def _place(entry: Entry) -> tuple[str, str, str]:
+    return entry.index.value, entry.of, entry.member
+
+
+def _spelled(entry: Entry) -> str:
+    where = f"{entry.index.value} of {entry.of}" if entry.of else entry.index.value
+    return f"{where}: {entry.member}"
+
+
+def _exposure_differences(
+    store: Store, wanted: Mapping[Address, Mapping[str, str]], aside: set[str]
+) -> list[Difference]:
+    found = []
+    for wallet in sorted(wanted.keys() | store.exposure.keys()):
+        have, want = store.exposure.get(wallet, {}), wanted.get(wallet, {})
+        for name in sorted(have.keys() | want.keys()):
+            is_, should = have.get(name), want.get(name)
+            if is_ == should or name.partition(":")[2] in aside:
+                continue
+            found.append(
+                Difference(
+                    kind="exposure",
+                    subject=f"{wallet} {name}",
+                    found=f"is {is_ or 'missing'}, should be {should or 'gone'}",
+                    would="take it off" if should is None else f"set it to {should}",
+                    repair=Expose(wallet=wallet, field=name, value=should),
+                )
+            )
+    return found
+
+
+def totals_differences(store: Store, settled: Mapping[ChargeId, ChargeRecord]) -> list[Difference]:
+    """The counter against the sum of the entries (Q-8)."""
+    records = {**store.shelf.charges, **settled}.values()
+    moved = [r.state for r in records if isinstance(r.state, Paid | Partial)]
+    fees = add(*(s.seal.fee if isinstance(s, Paid) else s.paid for s in moved))
+    have = store.totals
+    if (have.vouchers, have.fees) == (len(moved), fees):
+        return []
+    found = f"{have.vouchers} vouchers, {have.fees} neuron; entries: {len(moved)}, {fees}"
+    return [
+        Difference(
+            kind="totals",
+            subject="settled so far",
+            found=found,
+            would="count again from the entries",
+            repair=Recount(vouchers=len(moved), fees=fees),
+        )
+    ]
+
+
+def release_differences(store: Store, doubted: frozenset[Address]) -> list[Difference]:
+    """
+    Wallets that were quarantined because they were behind.
+
+    @param doubted: Those that nothing here puts right.
+    """
+    found = []
+    for letter in store.letters:
+        if letter.kind != "wallet" or not letter.reason.startswith(BEHIND):
+            continue
+        wallet = Address(letter.name)
+        lifts = wallet not in doubted and store.blocked.get(wallet) == QUARANTINED
+        would = "release it" if lifts else "a human must look at it first"
+        found.append(
+            Difference(
+                kind="quarantine",
+                subject=wallet.hex,
+                found=letter.reason,
+                would=would,
+                repair=Release(wallet=wallet, letter=letter) if lifts else None,
+            )
+        )
+    return found
+
+
+def nonce_differences(store: Store, outside: Outside) -> list[Difference]:
+    """The last nonce given against the chain, and against what was sealed (B16)."""
+    highest: dict[Address, int] = {}
+    for record in store.shelf.charges.values():
+        if record.seal is not None:
+            owner = record.charge.owner
+            highest[owner] = max(highest.get(owner, 0), record.seal.nonce)
+    found = []
+    for wallet in sorted(store.known | store.nonces.keys() | highest.keys()):
+        stored = store.nonces.get(wallet)
+        chain, sealed = outside.nonces.get(wallet, 0), highest.get(wallet, 0)
+        to = Nonce(max(chain, sealed))
+        if to > (stored or 0):
+            found.append(
+                Difference(
+                    kind="nonce",
+                    subject=wallet.hex,
+                    found=f"{'none' if stored is None else stored} is stored as the last;"
+                    f" {chain} on chain, {sealed} sealed",
+                    would=f"go on above {to}",
+                    repair=RaiseNonce(wallet=wallet, stored=stored, to=to),
+                )
+            )
+    return found

@@ -1,0 +1,123 @@
+"""
+Tests of C{sandbox-billing reconcile}: a real server, chain and daemon, and what can go wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from sandbox_billing.devnet.wallet import Wallet
+from sandbox_billing.devnet.world import ALICE, TOKEN
+from sandbox_billing.ledger.laws import l2_disjoint, l6_books, standing
+from sandbox_billing.ledger.voucher import ChargeKind
+from tests.blackbox.process import TREE, Child
+from tests.blackbox.scene import Scene
+from tests.redis_server import Respite
+
+
+COMMAND = (sys.executable, "-m", "sandbox_billing.cli.main", "reconcile", "--json")
+
+
+class ReconcileCase(TestCase):
+    """A world with a daemon that has charged something."""
+
+    timeout = 240
+
+    async def opened(self) -> tuple[Scene, Wallet, str, str]:
+        """@return: The scene, a wallet, its running sandbox, and where the daemon listens."""
+        scene = await Scene.open(self)
+        alice = await scene.user("alice", ALICE, TOKEN)
+        scene.start()
+        base = await scene.ready()
+        sandbox = await scene.created(scene.client(base, alice))
+        await scene.until("two vouchers to settle", lambda: self.settled(scene, alice, 2))
+        return scene, alice, sandbox, base
+
+    async def settled(self, scene: Scene, wallet: Wallet, count: int) -> bool:
+        """Whether so many vouchers are."""
+        return len(await deferToThread(scene.settled, wallet)) >= count
+
+    async def run_it(self, scene: Scene, *options: str, status: int) -> Any:
+        """@return: The command's document."""
+        child = Child.start(
+            self,
+            [*COMMAND, *options],
+            {**scene.environment(), "PYTHONPATH": str(TREE)},
+        )
+        ended = await child.end()
+        self.assertEqual(ended, status, child.said()[-4000:])
+        return json.loads(child.out)
+
+    def redis(self, scene: Scene, *command: str | bytes | int) -> Any:
+        """One command to the server."""
+        asked = Respite(scene.world.redis.port)
+        try:
+            return asked.call(*command)
+        finally:
+            asked.close()
+
+    def kinds(self, document: Any) -> set[str]:
+        """Of the differences."""
+        return {one["kind"] for one in document["differences"]}
+
+    async def repaired(self, scene: Scene) -> None:
+        """Rebuild, and nothing is left to be rebuilt."""
+        document = await self.run_it(scene, "--rebuild", "--yes", status=0)
+        self.assertGreater(document["repaired"], 0)
+        document = await self.run_it(scene, status=0)
+        self.assertEqual(document["differences"], [])
+
+    async def go_on(self, scene: Scene, wallet: Wallet, sandbox: str) -> None:
+        """The daemon goes on, the run ends, and nothing was charged twice."""
+        before = len(await deferToThread(scene.settled, wallet))
+        scene.start()
+        base = await scene.ready()
+        await scene.until("more vouchers", lambda: self.settled(scene, wallet, before + 2))
+        status, _shown = await scene.client(base, wallet).act("stop", sandbox)
+        self.assertEqual(status, 200)
+        await scene.until("the run to end", lambda: scene.stopped(sandbox))
+        await scene.until("all to be settled", lambda: scene.all_settled(wallet))
+        records = await scene.records(wallet)
+        l2_disjoint(standing(records))
+        l6_books(records)
+        events = await deferToThread(scene.settled, wallet)
+        nonces = [int(event["args"]["nonce"]) for event in events]
+        self.assertEqual(nonces, sorted(set(nonces)))
+        hashes = [bytes(event["args"]["usageHash"]) for event in events]
+        self.assertEqual(len(hashes), len(set(hashes)), "a period was settled twice")
+        paid = sum(int(event["args"]["totalFee"]) for event in events)
+        balance, _pending, _at = await deferToThread(wallet.balances)
+        self.assertEqual(balance, TOKEN - paid)
+        compute = [c for c in standing(records) if c.kind is ChargeKind.COMPUTE]
+        ran = scene.world.simulator.running_seconds(sandbox)
+        self.assertLessEqual(sum(c.units for c in compute), ran + 0.001)
+        document = await self.run_it(scene, status=0)
+        self.assertEqual(document["differences"], [])
+
+
+class ReconcileTests(ReconcileCase):
+    """What is found, and what becomes of it."""
+
+    async def test_nothing(self) -> None:
+        """While the daemon works nothing is different, and a rebuild is refused."""
+        scene, _alice, _sandbox, _base = await self.opened()
+        document = await self.run_it(scene, status=0)
+        self.assertEqual(document["differences"], [])
+        document = await self.run_it(scene, "--rebuild", "--yes", status=1)
+        self.assertIn("stop it first", document["error"])
+
+    async def test_everything_lost(self) -> None:
+        """After FLUSHALL what runs is metered again, under nonces above the chain's."""
+        scene, alice, sandbox, _base = await self.opened()
+        assert scene.daemon is not None
+        self.assertEqual(await scene.daemon.terminate(), 0)
+        self.redis(scene, "FLUSHALL")
+        document = await self.run_it(scene, status=6)
+        self.assertLessEqual({"unmetered", "forgotten", "wallet"}, self.kinds(document))
+        await self.repaired(scene)
+        await self.go_on(scene, alice, sandbox)

@@ -559,6 +559,19 @@ class CommandLineTests(SynchronousTestCase):
             self.wrong("--role", "x", "--env-file", path, **settings),
         )
 
+    def test_interval_and_prices(self) -> None:
+        """B14: an interval of 0 and a price below 0 are told, and are no default."""
+        self.assertEqual(
+            (
+                "VOUCHER_INTERVAL_SEC must be a whole number from 1 to 2147483647",
+                f"COMPUTE_PRICE_PER_SEC {NEURON}",
+                f"CREATE_FEE {NEURON}",
+            ),
+            self.wrong(
+                **LEAST, VOUCHER_INTERVAL_SEC="0", COMPUTE_PRICE_PER_SEC="-1", CREATE_FEE="-5"
+            ),
+        )
+
     def test_unreadable_file(self) -> None:
         """Without the file nothing can be said of settings; of the options, it can."""
         self.assertEqual(

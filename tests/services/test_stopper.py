@@ -39,7 +39,7 @@ class StopperTests(WorldCase):
         self.assertIsNone(world.session(self.sandbox))
         self.assertEqual(world.order(self.sandbox), "operator")
         self.assertEqual(
-            world.amounts()[f"{self.sandbox}:{self.begun}"], PER_SECOND * (at - self.begun)
+            world.amounts().get(f"{self.sandbox}:{self.begun}"), PER_SECOND * (at - self.begun)
         )
         world.until(lambda: world.order(self.sandbox) is None, 20)
         self.assertEqual(world.state(self.sandbox), "stopped")

@@ -5,7 +5,11 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
+from sandbox_billing.adapters.redis.commit import absent
 from tests.traps.trap import Patch
+
+
+SESSIONS = "sandbox_billing.adapters.redis.sessions."
 
 
 def fresh_ids() -> Patch:
@@ -20,3 +24,19 @@ def fresh_ids() -> Patch:
         return lambda sandbox, start: f"{original(sandbox, start)}:{next(number)}"
 
     return Patch("sandbox_billing.ledger.metering.compute_charge_id", fresh)
+
+
+def unguarded() -> Patch:
+    """Session and record may have become anything since they were read."""
+    return Patch(SESSIONS + "Sessions._guard", lambda _: lambda sessions, draft, session: None)
+
+
+def unseen() -> list[Patch]:
+    """Seconds that nobody saw it run are charged, and the journal stores it."""
+    return [
+        Patch("sandbox_billing.services.generator.l3_observed", lambda _: lambda until, seen: None),
+        Patch(
+            SESSIONS + "field_at_least",
+            lambda _: lambda key, name, moment: absent("billing:nothing"),
+        ),
+    ]

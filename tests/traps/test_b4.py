@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox_billing.adapters.redis.commit import absent
 from sandbox_billing.ledger.metering import Session
-from tests.traps.shared import fresh_ids
+from tests.traps.shared import fresh_ids, unguarded, unseen
 from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
 
 
-SESSIONS = "sandbox_billing.adapters.redis.sessions.Sessions."
 METER = "tests.adapters.test_memory_ports.MemoryMeterTests."
 DOORS = "tests.adapters.test_memory_ports.MemoryDoorsTests."
-
-
-def unguarded() -> Patch:
-    """Session and record may have become anything since they were read."""
-    return Patch(SESSIONS + "_guard", lambda _: lambda sessions, draft, session: None)
 
 
 class DaemonTests(TrapCase):
@@ -39,11 +32,7 @@ class DaemonTests(TrapCase):
     @noticed_by("tests.services.test_meter_races.RaceTests.test_stop_during_a_tick")
     def test_revived(self) -> Patches:
         """The same, and a tick of what was just stopped brings the closed meter back."""
-        unseen = Patch(
-            "sandbox_billing.adapters.redis.sessions.field_at_least",
-            lambda _: lambda key, name, moment: absent("billing:nothing"),
-        )
-        return [unguarded(), fresh_ids(), unseen]
+        return [unguarded(), fresh_ids(), *unseen()]
 
     @noticed_by("tests.ledger.test_codec.RefusalTests.test_no_owner")
     def test_ghost(self) -> Patches:

@@ -108,12 +108,14 @@ class Told:
     """
     What came of a test or a story.
 
-    @ivar problems: What it found.
-    @ivar broke_down: What it ended with that proves nothing.
+    @ivar problems: What it found: assertions that failed, laws that are broken.
+    @ivar broke_down: What a patch ends with that no longer fits.
+    @ivar others: Other errors, which prove nothing by themselves.
     """
 
     problems: tuple[str, ...] = ()
     broke_down: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 @frozen
@@ -165,14 +167,16 @@ def _run_test(name: str) -> Told:
     result = TestResult()
     case.run(result)
     assert result.testsRun == 1 and not result.skips, f"{name} did not run"
-    problems, broke_down = [], []
+    problems, broke_down, others = [], [], []
     for _, failure in (*result.failures, *result.errors):
         told = f"{failure.type.__name__}: {failure.getErrorMessage()}"
         if failure.check(AssertionError, BrokenLaw):
             problems.append(told)
         elif failure.check(*BROKEN_DOWN):
             broke_down.append(told)
-    return Told(tuple(problems), tuple(broke_down))
+        else:
+            others.append(told)
+    return Told(tuple(problems), tuple(broke_down), tuple(others))
 
 
 Notice: TypeAlias = "str | Death"
@@ -202,7 +206,7 @@ class TrapCase(SynchronousTestCase):
         for notice in notices:
             told = run(notice)
             self.assertEqual((), told.broke_down, str(notice))
-            self.assertNotEqual((), told.problems, f"{notice} did not notice")
+            self.assertNotEqual((), told.problems, f"{notice} did not notice: {told.others}")
         idle = [each.patch.target for each in standing if not each.calls]
         self.assertEqual([], idle, "replaced and never called")
         # What the red tests left half done is told of when it is collected.

@@ -76,6 +76,7 @@ class Recovery:
         to be used up.
     @ivar _passed: The life of the store that was found in order.
     @ivar _unknown: The account nonce of a transaction we do not know, and since when.
+    @ivar _told: Whether that was said: only once it is still unknown on the next turn.
     """
 
     loss: ILoss
@@ -88,6 +89,7 @@ class Recovery:
     stuck: int | None = field(default=None, init=False)
     _passed: str | None = field(default=None, init=False)
     _unknown: tuple[int, UnixSeconds] | None = field(default=None, init=False)
+    _told: bool = field(default=False, init=False)
     _log = Logger()
 
     async def held(self, head: BlockRef) -> str | None:
@@ -144,7 +146,10 @@ class Recovery:
         """Have the account nonce of a transaction that is never mined used up, in the end."""
         now = self.wall.now()
         if self._unknown is None or self._unknown[0] != nonce:
-            self._unknown = (nonce, now)
+            # No alarm yet: another worker may have stored and sent it since we read.
+            self._unknown, self._told = (nonce, now), False
+        elif not self._told:
+            self._told = True
             self._log.critical(
                 "a transaction of {sender} with account nonce {nonce} is on its way and not"
                 " stored: it is waited for",

@@ -23,7 +23,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--ci", action="store_true", help="what CI lives, and nothing else")
     parser.add_argument("--seeds", type=int, help="how many random stories (200 by itself)")
     parser.add_argument("--first", type=int, default=0, help="the first of their seeds")
-    parser.add_argument("--long", action="store_true", help="each ten minutes and more")
+    parser.add_argument(
+        "--kind", default="", help="of random stories: long, wide, flawed, wide-long ..."
+    )
     parser.add_argument("--deaths", action="store_true", help="every death of the golden stories")
     parser.add_argument(
         "--faults", action="store_true", help="every fault at the first, a middle, the last call"
@@ -70,7 +72,7 @@ def _tales(options: argparse.Namespace, report: Report) -> list[Tale]:
     numbers = range(options.first, options.first + options.pairs)
     tales += [pair_of(scenarios, number) for number in numbers]
     report.seeds = options.seeds
-    kind = "long-" if options.long else ""
+    kind = f"{options.kind}-" if options.kind else ""
     numbers = range(options.first, options.first + options.seeds)
     return tales + [Tale(f"{kind}{number}") for number in numbers]
 

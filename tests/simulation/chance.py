@@ -15,9 +15,7 @@ from tests.fixtures import FEE, PRICES
 from tests.services.lives import PROVIDER
 from tests.simulation.checker import Quiet
 from tests.simulation.clock import Life
-from tests.simulation.explore import Ended, finish
 from tests.simulation.faults import CRASHES, Fault, FaultKind, Spot
-from tests.simulation.scenarios import Scenario
 from tests.simulation.settings import DEARER, HOLD, RECOVERY, SIM_POLICY
 from tests.simulation.stories import Story
 from tests.simulation.world import World
@@ -250,10 +248,9 @@ class Chance:
 
     async def reorg(self) -> None:
         """Less deep than what we wait for."""
-        random, net = self.random, self.story.world.net
+        random = self.random
         depth = random.randint(1, SIM_POLICY.confirmations)
-        net.reorg(depth, keep=random.random() < 0.5)
-        self.story.world.version += 1
+        self.story.world.reorg(depth, keep=random.random() < 0.5)
 
     async def no_blocks(self) -> None:
         """The chain stands still."""
@@ -283,7 +280,8 @@ class Chance:
             daemon = self.random.choice(world.living)
             world.window(10, "a shutdown")
             daemon.stop().addErrback(world.surprised)
-            world.clock.callLater(self.random.uniform(0, 4), world.birth)
+            delay = self.random.uniform(0, 4)
+            world.clock.callLater(delay, lambda: world.birth(web=daemon.web))
 
     async def kill(self) -> None:
         """SIGKILL."""
@@ -318,16 +316,3 @@ class Chance:
             create_seconds=self.random.uniform(0.2, 6),
             stop_seconds=self.random.uniform(0.2, 4),
         )
-
-
-def live_seed(words: str) -> Ended:
-    """
-    Live the story of a seed.
-
-    @param words: C{17}, or C{long-17}.
-    """
-    *kinds, number = words.split("-")
-    chance = Chance(int(number), long="long" in kinds)
-    world = chance.world()
-    daemons = chance.random.choice((1, 1, 2))
-    return finish(world, Scenario(f"seed {words}", chance.script, daemons=daemons))

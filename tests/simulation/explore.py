@@ -185,7 +185,7 @@ def finish(
                 return
             world.surprised(event["log_failure"])
         elif event["log_level"] is LogLevel.critical:
-            world.surprises.append(formatEvent(event))
+            world.alarmed(formatEvent(event))
 
     globalLogPublisher.addObserver(watch)
     sums = None

@@ -50,7 +50,7 @@ _READS = """
     records requested ready queue batches batch_records on_disk to_check claims quarantined get
     backlogs unsigned blocked debts forgivable audit
     read facts wait_for_disk head block first_block happenings service leaving_at accounts
-    last_nonces prepare receipt refusals gas_balance gas_price
+    domain_separator last_nonces prepare receipt refusals gas_balance gas_price
     ping sweep page snapshots snapshot fetch_key
 """
 

@@ -54,6 +54,8 @@ class Daemon:
     @ivar life: Ends when it dies.
     @ivar intake: What users reach; None before the enclave has given the key.
     @ivar work: The turns, while it is or was the worker.
+    @ivar web: Whether it only lets people in.
+    @ivar node: Its way to the chain.
     @ivar stopping: Whether it was told to end well.
     """
 
@@ -61,12 +63,15 @@ class Daemon:
     keeper: LeaseKeeper | None = None
     work: Work | None = None
 
-    def __init__(self, world: World, name: str) -> None:
+    node: MemoryChain | None = None
+
+    def __init__(self, world: World, name: str, *, web: bool = False) -> None:
         self.world = world
+        self.web = web
         self.life = Life(name, world.clock)
         self.stopping = False
         self.clock = LifeClock(self.life, world.jitter)
-        self.wall = Wall(self.clock)
+        self.wall = Wall(self.clock, world.skew)
         self.supervisor = Supervisor()
         self.readiness = Readiness()
         self._starting: Any = None
@@ -90,6 +95,8 @@ class Daemon:
         parts = self.world.planted(self._parts(signer))
         self.intake = make_intake(parts, self.supervisor)
         self.supervisor.startService()
+        if self.web:
+            return
         self.keeper = LeaseKeeper(
             parts.journal.lease,
             lambda: self._make_work(parts),
@@ -114,13 +121,13 @@ class Daemon:
         proxied = {
             name: self._behind(port, getattr(journal, name)) for name, port in JOURNAL_PORTS.items()
         }
-        node = MemoryChain(
+        self.node = MemoryChain(
             net=world.net, provider=PROVIDER, sender=signer.address, wall=self.wall, floor=10**9
         )
         return Parts(
             signer=signer,
             journal=evolve(journal, **proxied),
-            chain=self._behind(interfaces.IChain, node),
+            chain=self._behind(interfaces.IChain, self.node),
             runtime=self._behind(interfaces.IRuntime, world.runtime(self.clock, self.wall)),
             domain=DOMAIN,
             ids=world.ids,

@@ -47,7 +47,9 @@ def l3(world: World, books: StoredBooks) -> Iterator[str]:
             continue
         runs = runs_of(world, charge.sandbox)
         start, end = charge.period_start, charge.period_end
-        if not any(floor(a) <= start and end <= ceil(b) for a, b in runs):
+        # A clock that was set forward and back is no better than that.
+        back, forward = world.skews
+        if not any(floor(a) + back <= start and end <= ceil(b) + forward for a, b in runs):
             spans = [(round(a - BASE, 1), round(b - BASE, 1)) for a, b in runs]
             yield (
                 f"L3: {charge.sandbox} was charged for [{start - BASE}, {end - BASE}),"
@@ -113,6 +115,8 @@ def l4(world: World, books: StoredBooks) -> Iterator[str]:
             at_start = a <= start and b <= late
             at_end = b >= end - 1 and a >= early
             if at_start or at_end or late >= early:
+                continue
+            if b - a <= world.skews[1] - world.skews[0]:
                 continue
             if world.rollbacks and any(w.since <= b and a <= w.until for w in world.windows):
                 continue

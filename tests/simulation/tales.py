@@ -15,13 +15,14 @@ from zlib import crc32
 from attrs import frozen
 
 from sandbox_billing.errors import BadInput
-from tests.simulation.chance import live_seed
-from tests.simulation.explore import FORGETS_MS, Death, Ended, Report, live
+from tests.simulation.chance import Chance
+from tests.simulation.explore import FORGETS_MS, Death, Ended, Report, finish, live
 from tests.simulation.faults import CRASHES, Fault, FaultKind, Spot
 from tests.simulation.ports import Moment, Passed
 from tests.simulation.scenarios import BY_NAME, Scenario
 from tests.simulation.seconds import SLACK
 from tests.simulation.settings import RECOVERY
+from tests.simulation.wide import Wide
 
 
 AMOUNTS: dict[FaultKind, tuple[float, float, float]] = {
@@ -37,7 +38,8 @@ AMOUNTS: dict[FaultKind, tuple[float, float, float]] = {
 @frozen
 class Tale:
     """
-    @ivar words: A seed (C{17}, C{long-17}), or C{<scenario> <kind>[:<amount>] <call> ...}.
+    @ivar words: A seed (C{17}, C{wide-17}; L{live_seed}), or a golden scenario with its
+        faults: C{<scenario> <kind>[:<amount>] <call> ...}.
     """
 
     words: str
@@ -76,6 +78,23 @@ class Tale:
                 allowed = RECOVERY + 2 * SLACK
                 ended.problems.extend(before.later(ended.sums, allowed))
         return ended
+
+
+def live_seed(words: str) -> Ended:
+    """
+    Live the story of a seed.
+
+    @param words: C{17}, C{long-17}, C{wide-17}, C{flawed-17} ...
+    """
+    *kinds, number = words.split("-")
+    seed, long = int(number), "long" in kinds
+    if "flawed" in kinds or "wide" in kinds:
+        chance: Chance = Wide(seed, long=long, flawed="flawed" in kinds)
+    else:
+        chance = Chance(seed, long=long)
+    world = chance.world()
+    daemons = chance.random.choice((1, 1, 2))
+    return finish(world, Scenario(f"seed {words}", chance.script, daemons=daemons))
 
 
 @cache

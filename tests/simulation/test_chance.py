@@ -88,7 +88,7 @@ class ChanceTests(SynchronousTestCase):
     def test_exactly_again(self) -> None:
         """A seed tells the same story in another process, whatever its hashes are."""
         script = (
-            "import hashlib; from tests.simulation.chance import live_seed;"
+            "import hashlib; from tests.simulation.tales import live_seed;"
             " print(hashlib.sha256('\\n'.join(live_seed('7').tale).encode()).hexdigest())"
         )
         told = {

@@ -4,7 +4,8 @@ What outlives the daemons: store, chain, Daytona, enclave, and what each of them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Sequence
 from itertools import count
 from random import Random
 from typing import Any, TypeVar
@@ -19,18 +20,19 @@ from zope.interface import implementer
 from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
 from sandbox_billing.adapters.memory.blocks import MemoryBlocks, Transaction
 from sandbox_billing.adapters.memory.contract import Reverted
+from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.keys import Keys
 from sandbox_billing.devnet.daytona import DaytonaSimulator, Timings
-from sandbox_billing.interfaces import IChain, IEnclave, ISigner, IWallClock
+from sandbox_billing.interfaces import IChain, IEnclave, ISigner, IWallClock, Line
 from sandbox_billing.ledger._codec import decode
-from sandbox_billing.ledger.account import Account
+from sandbox_billing.ledger.account import Account, Behaviour
 from sandbox_billing.ledger.hold import Exposure, Intent
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.wiring import Parts
-from tests.fixtures import PRICES, SIGNER, STAKE, CountedIds
+from tests.fixtures import OTHER_SIGNER, PRICES, SIGNER, STAKE, CountedIds
 from tests.services.lives import DOMAIN, PROVIDER
 from tests.simulation.clock import BASE, Life, Wall, WorldClock
 from tests.simulation.daytona import DirectHTTP, Heard
@@ -95,11 +97,13 @@ class Sent:
     A transaction as the chain received it.
 
     @ivar durable: How many facts the store could not forget any more.
+    @ivar vouchers: Whose, and under which numbers.
     """
 
     at: float
     name: str
     durable: int
+    vouchers: frozenset[tuple[Address, int]] = frozenset()
 
 
 @frozen
@@ -117,6 +121,16 @@ class Admitted:
     funds: int
 
 
+@frozen
+class _Spy:
+    """Stands for the contract, to see what a transaction would tell it."""
+
+    lines: list[Line]
+
+    def settle(self, sender: Address, provider: Address, lines: Sequence[Line]) -> None:
+        self.lines.extend(lines)
+
+
 class World:
     """
     A provider with a contract, a Daytona, and daemons that come and go; a block each second.
@@ -125,6 +139,10 @@ class World:
     @ivar version: Counts changes that outlive a daemon.
     @ivar turns: How many turns of workers have begun.
     @ivar planted: Puts a defect into a daemon, where a test wants one.
+    @ivar reorgs: How often.
+    @ivar skews: How far back and forward the daemons' clock was set at most, seconds.
+    @ivar expected: Alarms, and reasons of dead letters, that what happened is enough for.
+    @ivar operator: The journal as the command line has it.
     @ivar revive: Whether a daemon that died is followed by another.
     """
 
@@ -135,6 +153,7 @@ class World:
         timings: Timings | None = None,
         policy: Policy = SIM_POLICY,
         planted: Callable[[Parts], Parts] = lambda parts: parts,
+        behaviour: Behaviour = Behaviour.FIXED,
     ) -> None:
         self.random = random
         self.policy = policy
@@ -149,7 +168,10 @@ class World:
         self.enclave = Enclave(SIGNER)
         self.net = LoggedBlocks(DOMAIN, lambda: int(BASE + self.clock.rightNow))
         self.net.on_submit = self._submitted
-        self.net.purses[SIGNER.address] = 10**24
+        self.net.head.state.behaviour = behaviour
+        self.signer = SIGNER
+        for key in (SIGNER, OTHER_SIGNER):
+            self.net.purses[key.address] = 10**24
         self.simulator = DaytonaSimulator(
             clock=self.clock,
             wall=lambda: BASE + self.clock.rightNow,
@@ -158,6 +180,13 @@ class World:
         )
         self._http = DirectHTTP(self.simulator, self._heard)
         self.keyspace = SimulatedKeyspace(self.clock, self._stored)
+        self.operator = Journal.over(
+            self.keyspace,
+            PROVIDER,
+            self.wall,
+            owner="operator",
+            interval_seconds=policy.voucher_interval,
+        )
         # The world's own logs.
         self.heard: list[Heard] = []
         self.sent: list[Sent] = []
@@ -169,8 +198,12 @@ class World:
         self.deaths = 0
         self.turns = 0
         self.rollbacks = 0
+        self.reorgs = 0
+        self.skew = 0
+        self.skews = (0, 0)
         self.deposited: dict[Address, int] = {}
         self.surprises: list[str] = []
+        self.expected: list[str] = []
         self.daemons: list[Daemon] = []
         self._births = count(1)
         self.register(PRICES)
@@ -190,9 +223,13 @@ class World:
             http, url="http://daytona.test", admin_key="admin-key", clock=clock, wall=wall
         )
 
-    def birth(self) -> Daemon:
-        """Another daemon."""
-        daemon = Daemon(self, f"daemon-{next(self._births)}")
+    def birth(self, *, web: bool = False) -> Daemon:
+        """
+        Another daemon.
+
+        @param web: It only lets people in and never works.
+        """
+        daemon = Daemon(self, f"daemon-{next(self._births)}", web=web)
         self.daemons.append(daemon)
         daemon.start()
         self.note(f"{daemon.life.name} begins")
@@ -211,7 +248,8 @@ class World:
         self.deaths += 1
         self.window(RECOVERY, f"{life.name} dies")
         if self.revive:
-            self.clock.callLater(RESTART, self.birth)
+            web = any(d.life is life and d.web for d in self.daemons)
+            self.clock.callLater(RESTART, lambda: self.birth(web=web))
 
     def pause(self, life: Life, seconds: float) -> None:
         """It stands still."""
@@ -223,6 +261,8 @@ class World:
         self.forgotten.extend(self.keyspace.forget(milliseconds))
         self.version += 1
         self.rollbacks += 1
+        now, gone = BASE + self.clock.rightNow, milliseconds / 1000
+        self.windows.append(Window(now - gone, now, "what was stored then is forgotten"))
         self.note(f"power is lost: {[w.commit.name for w in self.forgotten]} forgotten")
         for daemon in self.daemons:
             self.crash(daemon.life)
@@ -243,9 +283,39 @@ class World:
         self.windows.append(Window(now, now + seconds, why, chain))
         self.note(why)
 
+    def step_clocks(self, seconds: int) -> None:
+        """Somebody sets the clock of the machine that all daemons run on."""
+        self.skew = seconds
+        for daemon in self.daemons:
+            daemon.wall.skew = seconds
+        self.skews = min(self.skews[0], seconds), max(self.skews[1], seconds)
+        # What is stored of the old time is waited for.
+        self.window(RECOVERY + self.skews[1] - self.skews[0], f"clocks go by {seconds} s")
+
+    def reorg(self, depth: int, *, keep: bool) -> None:
+        """Other blocks take the place of the newest."""
+        self.net.reorg(depth, keep=keep)
+        self.reorgs += 1
+        self.version += 1
+
+    def rotate(self) -> None:
+        """The enclave has another key from now on, and the provider registers it."""
+        self.signer = OTHER_SIGNER if self.signer is SIGNER else SIGNER
+        self.enclave.signer = self.signer
+
     def note(self, what: str) -> None:
         """For whoever reads the story afterwards."""
         self.tale.append(f"{self.clock.rightNow:8.2f}  {what}")
+
+    def alarmed(self, text: str) -> None:
+        """The log's gravest."""
+        self.note(f"alarm: {text}")
+        if not self.is_expected(text):
+            self.surprises.append(text)
+
+    def is_expected(self, text: str) -> bool:
+        """Whether something that happened in this world is reason enough."""
+        return any(re.match(pattern, text) for pattern in self.expected)
 
     def surprised(self, failure: Failure) -> None:
         """Something ended as nothing should."""
@@ -299,7 +369,11 @@ class World:
         self.version += 1
         self.note(f"chain: {transaction.name[:10]} arrives")
         now = BASE + self.clock.rightNow
-        self.sent.append(Sent(now, transaction.name, self.keyspace.durable))
+        lines: list[Line] = []
+        spy: Any = _Spy(lines)
+        transaction.call(spy)
+        vouchers = frozenset((line.user, int(line.nonce)) for line in lines)
+        self.sent.append(Sent(now, transaction.name, self.keyspace.durable, vouchers))
 
     # time
 
@@ -333,7 +407,7 @@ class World:
     def register(self, prices: Prices) -> None:
         """The provider's terms."""
         first = PROVIDER not in self.net.head.state.services
-        stake, signer = STAKE if first else 0, SIGNER.address
+        stake, signer = STAKE if first else 0, self.signer.address
         self.act(lambda c: c.register(PROVIDER, signer, prices, stake, "https://p.example"))
 
     def deposit(self, who: Address, amount: int) -> None:

@@ -1011,6 +1011,13 @@ class IChain(Interface):
     async def behaviour(at: BlockRef) -> Behaviour:
         """Of the contract's code at a block; flawed unless it is known to be fixed."""
 
+    async def domain_separator(at: BlockRef) -> str | None:
+        """
+        The contract's, at a block: what voucher signatures are checked against there.
+
+        @return: C{0x} and 64 hex digits; None where the contract has no such function.
+        """
+
     async def leaving_at(at: BlockRef) -> UnixSeconds | None:
         """When our provider may leave; None when it has not announced it."""
 

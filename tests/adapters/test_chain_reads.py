@@ -58,6 +58,15 @@ class DeployedContractTests(ChainCase):
             node = StubNode(self, failing_call(problem, only=self._leaving()))
             self.assertIsNone(await self.adapter(node.url).leaving_at(head), str(problem))
 
+    async def test_no_separator(self) -> None:
+        """A contract without the function has none; that is an answer and no failure."""
+        code = await self.run_on_chain(self.stage.without, "domainSeparator")
+        chain = self.adapter()
+        before = await chain.head()
+        await self.run_on_chain(self.stage.upgrade, code)
+        self.assertIsNone(await chain.domain_separator(await chain.head()))
+        self.assertIsNotNone(await chain.domain_separator(before))
+
     async def test_a_node_in_trouble(self) -> None:
         """The same error to every call is the node's trouble, not the contract's answer."""
         head = await self.adapter().head()

@@ -381,6 +381,13 @@ def chain_suite(make: Callable[[ChainCase], IChain]) -> type[TestCase]:
             self.assertEqual(facts.domain_separator, "0x" + self.stage.domain.separator.hex())
             self.assertEqual(facts.lock_seconds, LOCK_SECONDS)
 
+        async def test_domain_separator(self) -> None:
+            """What signatures are checked against is read at a block, as for the start-up check."""
+            facts = await self.chain.facts()
+            self.assertEqual(
+                facts.domain_separator, await self.chain.domain_separator(await self.newest())
+            )
+
         async def test_blocks(self) -> None:
             """The head is the newest block, and found again by its number."""
             mined = await self.run_on_chain(self.stage.chain.mine)

@@ -209,6 +209,9 @@ class Web3Chain:
     async def behaviour(self, at: BlockRef) -> Behaviour:
         return await self._in_reader(self._probe.behaviour, at)
 
+    async def domain_separator(self, at: BlockRef) -> str | None:
+        return await self._in_reader(self._reads.domain_separator, at)
+
     async def leaving_at(self, at: BlockRef) -> UnixSeconds | None:
         return await self._in_reader(self._reads.leaving_at, at)
 

@@ -131,6 +131,13 @@ class ChainReads:
             signer_version=version,
         )
 
+    def domain_separator(self, at: BlockRef) -> str | None:
+        (answer,) = self._reader.read([self._codec.calldata("domainSeparator")], at)
+        if isinstance(answer, Reverted) or not answer:
+            return None
+        (separator,) = self._codec.answer("domainSeparator", answer)
+        return "0x" + bytes(separator).hex()
+
     def leaving_at(self, at: BlockRef) -> UnixSeconds | None:
         call = self._codec.calldata("leavingAt", self._provider.hex)
         (answer,) = self._reader.read([call], at)

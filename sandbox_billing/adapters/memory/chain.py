@@ -153,6 +153,10 @@ class MemoryChain:
     async def behaviour(self, at: BlockRef) -> Behaviour:
         return self._at(at).state.behaviour
 
+    async def domain_separator(self, at: BlockRef) -> str | None:
+        self._at(at)
+        return "0x" + self.net.domain.separator.hex()
+
     async def leaving_at(self, at: BlockRef) -> UnixSeconds | None:
         moment = self._at(at).state.leaving.get(self.provider)
         return None if moment is None else UnixSeconds(moment)
@@ -240,6 +244,7 @@ class MemoryChain:
             raw=raw,
             hash=read_settlement(raw).name,
             recorded_at=self.wall.now(),
+            empty=not lines,
         )
 
     def _account_nonce(self, lines: Sequence[Line]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from attrs import evolve
 from zope.interface.verify import verifyObject
 
-from sandbox_billing.adapters.redis.commit import Write
+from sandbox_billing.adapters.redis.commit import Read, Write
 from sandbox_billing.errors import BrokenLaw, Transient
 from sandbox_billing.interfaces import (
     BlockedWallet,
@@ -179,6 +179,17 @@ class QueueCase(JournalCase):
         other = batch_of(again, "batch-2")
         higher = [Promise(p.record, evolve(p.seal, nonce=Nonce(9))) for p in again]
         await self.unchanged(Stale, lambda: queue.sign(other, higher))
+
+    async def test_damaged_first(self) -> None:
+        """S3: what is signed leaves the queue by its name, what cannot be read stays."""
+        await ticked(self.world, await running(self.world))
+        keys = self.world.journal.store.keys
+        create, charges = keys.charge(create_charge_id(SB)), keys.charges(OWNER)
+        await meddle(self.world.keyspace, Write("SET", create, ("damaged",)))
+        (promise,) = await promised(self.world)
+        await self.world.journal.queue.sign(batch_of([promise]), [promise])
+        (left,) = await self.world.keyspace.read([Read("ZRANGE", charges, (0, -1))])
+        self.assertEqual([create_charge_id(SB).encode()], left)
 
     async def test_nonces_given_meanwhile(self) -> None:
         """A nonce that was given to something else is not given again (L5)."""

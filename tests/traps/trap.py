@@ -126,19 +126,25 @@ class Death:
     @ivar scenario: Its name.
     @ivar kind: How the daemon dies.
     @ivar calls: Calls to ports, C{IMeter.charge}, met in this order: it dies at the last.
+    @ivar amount: As a L{Fault} has it.
     """
 
     scenario: str
     kind: FaultKind | None = None
     calls: tuple[str, ...] = ()
+    amount: float = 0
 
     def __str__(self) -> str:
         story = f"tests.simulation: {self.scenario}"
         if self.kind is None:
             return story
-        when = {FaultKind.CRASH_BEFORE: "before", FaultKind.CRASH_AFTER: "after"}
-        ways = when.get(self.kind, f"{self.kind.name.lower()} at")
-        return f"{story}, dying {ways} {' -> '.join(self.calls)}"
+        ways = {
+            FaultKind.CRASH_BEFORE: "dying before",
+            FaultKind.CRASH_AFTER: "dying after",
+            FaultKind.ROLLBACK: "losing power after",
+            FaultKind.PAUSE: f"standing still for {self.amount:.0f} s before",
+        }
+        return f"{story}, {ways[self.kind]} {', then '.join(self.calls)}"
 
     def run(self) -> Told:
         """Live it."""
@@ -149,7 +155,7 @@ class Death:
             if not ahead or spot.name != ahead[0]:
                 return None
             del ahead[0]
-            return None if ahead or self.kind is None else Fault(self.kind, 1_000)
+            return None if ahead or self.kind is None else Fault(self.kind, self.amount)
 
         world.board.decide = decide
         found = [one for one in finish(world, scenario).problems if not is_open(one)]

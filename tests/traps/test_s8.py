@@ -1,0 +1,33 @@
+"""S8: a batch that reverts is repeated for ever, and one voucher blocks all others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
+
+
+SETTLER = "sandbox_billing.services.settler.Settler."
+TESTS = "tests.services.test_settler.SettlerTests."
+
+
+class DaemonTests(TrapCase):
+    """Poison."""
+
+    @noticed_by(TESTS + "test_poison", TESTS + "test_small_blocks")
+    def test_never_split(self) -> Patches:
+        """A batch that cannot be sent whole is tried whole again."""
+
+        async def _first_attempt(settler: Any, batch: Any, account_nonce: Any) -> Any:
+            return await settler._attempt(batch, None, account_nonce=account_nonce)
+
+        return Patch(SETTLER + "_first_attempt", lambda _: _first_attempt)
+
+    @noticed_by(TESTS + "test_poison")
+    def test_never_given_up(self) -> Patches:
+        """The one that reverts alone is tried for ever."""
+
+        async def _give_up(settler: Any, batch: Any, why: Any) -> None:
+            raise why
+
+        return Patch(SETTLER + "_give_up", lambda _: _give_up)

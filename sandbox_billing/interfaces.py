@@ -830,6 +830,84 @@ class IForgiving(Interface):
         """What operators decided, the oldest first."""
 
 
+@frozen(kw_only=True)
+class DeadCharge:
+    """
+    A dead-lettered charge.
+
+    @ivar record: None where its stored form cannot be read.
+    @ivar raw: That form as it is; None where there is none.
+    """
+
+    id: ChargeId
+    since: UnixSeconds
+    record: Stored[ChargeRecord] | None
+    raw: bytes | None = field(repr=False)
+
+
+@frozen(kw_only=True)
+class StoredLetter:
+    """
+    A letter together with what it is about.
+
+    @ivar raw: The letter's own stored form.
+    @ivar about: What is stored there now, as it is; None where there is nothing, or where it
+        is no single value.
+    """
+
+    letter: DeadLetter
+    raw: bytes = field(repr=False)
+    about: bytes | None = field(repr=False)
+
+
+class IDesk(Interface):
+    """
+    An operator's decisions about the queue (Q-11), beside L{IForgiving}.
+
+    Door facts: each compares exactly what was read, is one write with its entry in the audit,
+    and is safe while a worker runs.  An entry says what was decided by whom; it is chained to
+    the one before it here.
+    """
+
+    async def dead() -> tuple[DeadCharge, ...]:
+        """All dead-lettered charges, the oldest first."""
+
+    async def letters() -> tuple[StoredLetter, ...]:
+        """All letters (L{IDeadLetters}), the oldest first."""
+
+    async def owner_of(charge: ChargeId) -> tuple[Address, Neuron] | None:
+        """Whose exposure counts a charge, and how much: known also where it cannot be read."""
+
+    async def retry(record: Stored[ChargeRecord], entry: AuditEntry) -> None:
+        """
+        Offer a dead letter again under the seal that it has (L5), ahead of all that the wallet
+        owes beside; it counts as owed again.  A quarantine stays.
+
+        @raise BrokenLaw: It is no dead letter, or was never signed.
+        @raise Stale: It has changed since it was read, or its wallet is in flight.
+        """
+
+    async def strike(letter: StoredLetter, owner: Address | None, entry: AuditEntry) -> None:
+        """
+        End a letter.  Of a charge that still cannot be read, the charge goes with it: out of
+        queue, list, usage and exposure; C{entry.before} has to keep its text.
+
+        @param owner: Whose exposure counts that charge.
+        @raise Stale: The letter, or what it is about, has changed since it was read.
+        """
+
+    async def release(funds: WalletFunds, entry: AuditEntry) -> None:
+        """
+        End a wallet's quarantine; the worker looks at its funds and its queue at once.
+
+        @raise Stale: It is not quarantined, its exposure has moved since, or there is a letter
+            that its books are behind the chain.
+        """
+
+    async def entries(first: int, count: int) -> tuple[bytes, ...]:
+        """Stored forms of the audit's entries, the oldest first."""
+
+
 class IStopOrders(Interface):
     """Worker facts of stop orders; an order stands until its sandbox is shown stopped."""
 
@@ -1056,6 +1134,8 @@ class IChain(Interface):
         The account nonce follows every transaction this process prepared; only one caller
         may prepare at a time.
 
+        @param lines: None at all make a call that settles nothing: also in the place of an
+            attempt that did.
         @param replacing: An earlier attempt of the same batch and of our own sender: same
             account nonce, fees at least a tenth higher.
         @param account_nonce: One that was left unused, to be used up now (T-7).

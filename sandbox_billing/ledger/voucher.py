@@ -157,7 +157,10 @@ NEXT: Mapping[type[ChargeState], Mapping[type[ChargeState], str]] = MappingProxy
             Open: "void: its nonce is proven lost",
         },
         Parked: {Signed: "acknowledged: the same nonce, fee and hash go out again"},
-        DeadLettered: {Forgiven: "an operator writes it off"},
+        DeadLettered: {
+            Signed: "an operator offers it again: the same nonce, fee and hash",
+            Forgiven: "an operator writes it off",
+        },
         Paid: {},
         Partial: {},
         Merged: {},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.ports import at_home
+from tests.ports.journal_desk import desk_suite
 from tests.ports.journal_doors import doors_suite
 from tests.ports.journal_merging import merging_suites
 from tests.ports.journal_meter import meter_suite
@@ -21,3 +23,6 @@ globals().update(pause_suites("Redis", redis_world))
 globals().update(merging_suites("Redis", redis_world))
 RedisSplitTests = split_suite("Redis", redis_world)
 RedisResolvedTests = resolved_suite("Redis", redis_world)
+RedisDeskTests = desk_suite("Redis", redis_world)
+
+at_home(globals())

@@ -7,6 +7,7 @@ import secrets
 from attrs import frozen
 
 from sandbox_billing.adapters.redis.chain import RedisChainMirror, RedisFunds
+from sandbox_billing.adapters.redis.desk import RedisDesk
 from sandbox_billing.adapters.redis.doors import RedisDoors
 from sandbox_billing.adapters.redis.forgiving import RedisForgiving
 from sandbox_billing.adapters.redis.history import RedisHistory
@@ -50,6 +51,7 @@ class Journal:
     backlog: RedisBacklog
     merging: RedisMerging
     forgiving: RedisForgiving
+    desk: RedisDesk
     letters: RedisDeadLetters
     resolved: RedisResolved
     loss: RedisLoss
@@ -90,6 +92,7 @@ class Journal:
             backlog=RedisBacklog(store),
             merging=RedisMerging(store),
             forgiving=RedisForgiving(store),
+            desk=RedisDesk(store),
             letters=RedisDeadLetters(store),
             resolved=RedisResolved(store),
             loss=RedisLoss(store),

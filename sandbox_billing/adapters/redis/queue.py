@@ -202,9 +202,7 @@ class RedisVoucherQueue:
         return Stored(batch, form)
 
     async def _number(self, draft: Draft, wallet: Address, mine: Sequence[Promise]) -> None:
-        """
-        Give the wallet's nonces of a batch, each above all that were given before (L5).
-        """
+        """Give the wallet's nonces of a batch, each above all that were given before (L5)."""
         keys = draft.keys
         l5_rising([promise.seal.nonce for promise in mine])
         last, waiting = await self.store.read(
@@ -216,11 +214,12 @@ class RedisVoucherQueue:
         fresh = [p.seal.nonce for p in mine if isinstance(p.record.value.state, Open)]
         if not fresh:
             return
+        # First: an operator who offers a dead letter again raises the nonce with it.
+        if last is not None and fresh[0] <= int(text(last)) and not await self._signed(mine):
+            raise Stale(f"{wallet} was given nonces up to {text(last)} meanwhile")
         left_out = set(texts(waiting)) - {p.record.value.charge.id for p in mine}
         if left_out:
             raise BrokenLaw("L5", f"sealed charges would be overtaken: {sorted(left_out)}")
-        if last is not None and fresh[0] <= int(text(last)) and not await self._signed(mine):
-            raise Stale(f"{wallet} was given nonces up to {text(last)} meanwhile")
         draft.write("SET", keys.nonce(wallet), fresh[-1])
 
     async def _signed(self, mine: Sequence[Promise]) -> bool:

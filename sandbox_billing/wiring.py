@@ -46,6 +46,7 @@ from sandbox_billing.services.recovery import Recovery
 from sandbox_billing.services.repricer import Repricer
 from sandbox_billing.services.resolver import Resolver
 from sandbox_billing.services.second_look import SecondLook
+from sandbox_billing.services.sending import Sender
 from sandbox_billing.services.settler import Settler
 from sandbox_billing.services.stopper import Stopper
 from sandbox_billing.services.tracing import Tracer
@@ -130,15 +131,23 @@ def make_work(parts: Parts) -> Work:
         signer=signer,
         wall=wall,
     )
+    outlook = Outlook(chain=chain, policy=policy)
     settler = Settler(
         queue=journal.queue,
         account=GasAccount(
             queue=journal.queue, chain=chain, ids=parts.ids, wall=wall, sender=signer.address
         ),
-        funds=journal.funds,
         mirror=journal.mirror,
         recovery=recovery,
-        outlook=Outlook(chain=chain, policy=policy),
+        outlook=outlook,
+        sender=Sender(
+            queue=journal.queue,
+            funds=journal.funds,
+            outlook=outlook,
+            chain=chain,
+            signer=signer,
+            wall=wall,
+        ),
         chain=chain,
         signer=signer,
         domain=domain,

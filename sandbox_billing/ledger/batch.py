@@ -39,7 +39,7 @@ STAGES: Mapping[Stage, Mapping[Stage, str]] = MappingProxyType(
             Stage.ENDED: "its one voucher reverts and is dead-lettered; nothing was sent",
         },
         Stage.SENT: {
-            Stage.SENT: "the same bytes again; or more for gas, at the same account nonce",
+            Stage.SENT: "the same bytes again; or more for gas, or nothing, on its account nonce",
             Stage.MINED: "one of its attempts has a receipt",
             Stage.SIGNED: "somebody else's transaction used its account nonce up",
         },
@@ -65,6 +65,8 @@ class Attempt:
     @ivar raw: The transaction's bytes, hex.
     @ivar hash: Its hash, hex.
     @ivar recorded_at: unix seconds; stored before the first broadcast (T-2).
+    @ivar empty: Whether it settles nothing: it only uses its account nonce up, for a gap, or
+        so that an earlier attempt with vouchers that would do harm by now is never mined.
     """
 
     sender: Address
@@ -74,6 +76,7 @@ class Attempt:
     raw: str = field(repr=False)
     hash: str
     recorded_at: UnixSeconds
+    empty: bool = field(default=False, metadata={"added": True})
 
 
 @frozen(kw_only=True)

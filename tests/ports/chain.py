@@ -652,6 +652,24 @@ def chain_suite(make: Callable[[ChainCase], IChain]) -> type[TestCase]:
             self.assertIsNone(await self.chain.receipt(attempt.hash))
             self.assertTrue((await self.chain.receipt(bumped.hash)).succeeded)
 
+        async def test_replaced_by_nothing(self) -> None:
+            """A call without vouchers outbids one with some, which are not settled then."""
+            await self.run_on_chain(self.stage.fund, 100)
+            attempt = await self.chain.prepare([self.stage.line(1, 30)], None)
+            await self.chain.broadcast(attempt)
+            nothing = await self.chain.prepare([], attempt)
+            self.assertEqual((False, True), (attempt.empty, nothing.empty))
+            self.assertEqual(nothing.account_nonce, attempt.account_nonce)
+            self.assertGreaterEqual(nothing.fee_cap * 10, attempt.fee_cap * 11)
+            more = await self.chain.prepare([], nothing)
+            await self.chain.broadcast(nothing)
+            await self.chain.broadcast(more)
+            await self.run_on_chain(self.stage.chain.mine)
+            self.assertTrue((await self.chain.receipt(more.hash)).succeeded)
+            self.assertIsNone(await self.chain.receipt(attempt.hash))
+            head = (await self.chain.head()).number
+            self.assertEqual((), (await self.chain.happenings(head, head)).settlements)
+
         async def test_two_prepared(self) -> None:
             """Two batches prepared before either is sent do not share an account nonce."""
             await self.run_on_chain(self.stage.fund, 100)

@@ -27,7 +27,7 @@ from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address, Nonce
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.voucher import ChargeRecord
-from sandbox_billing.services.settler import CONDEMN_SECONDS
+from sandbox_billing.services.sending import CONDEMN_SECONDS
 from tests.fixtures import (
     ALICE,
     BOB,

@@ -157,11 +157,12 @@ class Transactions:
         """
         See L{interfaces.IChain.prepare}.
 
-        A bump repeats the call of what it replaces, byte for byte (T-1).
+        A bump repeats the call of what it replaces, byte for byte (T-1), unless it replaces it
+        by nothing.
 
         @raise Refused: Also when the whole call reverts, or gas costs more than the cap.
         """
-        if replacing is None:
+        if replacing is None or not lines:
             batched = self._nodes.ask(self._capabilities.settles_batches)
             data = self._calldata(lines, batched=batched)
         else:
@@ -172,8 +173,9 @@ class Transactions:
         fees, gas = market.fees, market.gas
         if replacing is not None:
             fees = bump(fees_of(replacing), fees, self._policy.fee_cap)
-            # What was mined meanwhile makes the estimate low; a reorg would take it back.
-            gas = max(gas, replacing.gas_limit)
+            if lines:
+                # What was mined meanwhile makes the estimate low; a reorg would take it back.
+                gas = max(gas, replacing.gas_limit)
         if gas > market.gas_limit:
             raise TooMuch(f"{len(lines)} vouchers are more than a block takes; send fewer")
         self._check_purse(market.balance, gas, fees)
@@ -183,7 +185,7 @@ class Transactions:
             nonce = account_nonce
         else:
             nonce = self._account_nonce(lines)
-        return self._sign(data, nonce, gas, fees)
+        return self._sign(data, nonce, gas, fees, empty=not lines)
 
     def _calldata(self, lines: Sequence[Line], *, batched: bool) -> bytes:
         if not batched:
@@ -295,7 +297,7 @@ class Transactions:
                 self._given.pop(next(iter(self._given)))
         return nonce
 
-    def _sign(self, data: bytes, nonce: int, gas: int, fees: Fees) -> Attempt:
+    def _sign(self, data: bytes, nonce: int, gas: int, fees: Fees, *, empty: bool) -> Attempt:
         fields: dict[str, Any] = {
             "chainId": self._nodes.chain_id,
             "nonce": nonce,
@@ -319,6 +321,7 @@ class Transactions:
             raw="0x" + bytes(signed.raw).hex(),
             hash="0x" + bytes(signed.hash).hex(),
             recorded_at=self._now(),
+            empty=empty,
         )
 
     def broadcast(self, attempt: Attempt) -> None:

@@ -244,6 +244,7 @@ class MemoryChain:
             raw=raw,
             hash=read_settlement(raw).name,
             recorded_at=self.wall.now(),
+            empty=not lines,
         )
 
     def _account_nonce(self, lines: Sequence[Line]) -> int:

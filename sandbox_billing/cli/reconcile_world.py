@@ -80,9 +80,14 @@ class Scales:
     # -- discover ------------------------------------------------------------------------
 
     async def worker(self) -> str | None:
-        """Who holds the lease; None when nobody does."""
-        (holder,) = await self.journal.store.read(Read("GET", self.journal.store.keys.lease()))
-        return holder.decode().partition(":")[0] if isinstance(holder, bytes) else None
+        """Who else holds the lease; None when nobody does."""
+        store = self.journal.store
+        (holder,) = await store.read(Read("GET", store.keys.lease()))
+        if not isinstance(holder, bytes):
+            return None
+        owner, _, token = holder.decode().rpartition(":")
+        ours = store.token.value is not None and token == store.token.value.decode()
+        return None if ours else owner
 
     async def steady(self) -> Look:
         """What is so on two looks: what moves on between them was only on its way."""

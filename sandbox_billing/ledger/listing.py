@@ -41,6 +41,8 @@ def listing_differences(
     """
     shelf = evolve(store.shelf, charges={**store.shelf.charges, **settled})
     wanted = entries(shelf)
+    wanted |= {Entry(Index.ACCOUNTS, "", wallet.hex) for wallet in store.known}
+    wanted |= {Entry(Index.BLOCKED, "", wallet.hex) for wallet in store.blocked}
     touched: set[str] = {*resumed, *(record.charge.id for record in settled.values())}
     found = []
     lost_batch = any(name.startswith("batch ") for name in store.unreadable)
@@ -151,8 +153,15 @@ def release_differences(store: Store, doubted: frozenset[Address]) -> list[Diffe
     return found
 
 
-def nonce_differences(store: Store, outside: Outside) -> list[Difference]:
-    """The last nonce given against the chain, and against what was sealed (B16)."""
+def nonce_differences(
+    store: Store, outside: Outside, doubted: frozenset[Address]
+) -> list[Difference]:
+    """
+    The last nonce given against the chain, and against what was sealed (B16).
+
+    @param doubted: Wallets that a human must look at: they stay behind the chain, so that the
+        daemon signs nothing for them.
+    """
     highest: dict[Address, int] = {}
     for record in store.shelf.charges.values():
         if record.seal is not None:
@@ -170,8 +179,12 @@ def nonce_differences(store: Store, outside: Outside) -> list[Difference]:
                     subject=wallet.hex,
                     found=f"{'none' if stored is None else stored} is stored as the last;"
                     f" {chain} on chain, {sealed} sealed",
-                    would=f"go on above {to}",
-                    repair=RaiseNonce(wallet=wallet, stored=stored, to=to),
+                    would="nothing before a human has looked"
+                    if wallet in doubted
+                    else f"go on above {to}",
+                    repair=None
+                    if wallet in doubted
+                    else RaiseNonce(wallet=wallet, stored=stored, to=to),
                 )
             )
     return found

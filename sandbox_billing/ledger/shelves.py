@@ -52,6 +52,8 @@ class Index(Enum):
     SESSIONS = "sessions"
     DUE = "due"
     INTENTS = "intents"
+    ACCOUNTS = "accounts"
+    BLOCKED = "blocked wallets"
 
 
 MAY_LINGER = frozenset({Index.READY, Index.WALLETS})
@@ -92,7 +94,7 @@ def is_final(record: ChargeRecord) -> bool:
 
 
 def entries(shelf: Shelf) -> frozenset[Entry]:
-    """Everything that must be listed."""
+    """Everything that must be listed, but for what is known of wallets alone."""
     held = {charge for batch in shelf.batches.values() for charge in batch.charges}
     busy = {wallet for batch in shelf.batches.values() for wallet in batch.wallets}
     found: set[Entry] = set()

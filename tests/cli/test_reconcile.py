@@ -8,6 +8,7 @@ import json
 import sys
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
@@ -16,7 +17,7 @@ from sandbox_billing.devnet.world import ALICE, TOKEN
 from sandbox_billing.ledger.laws import l2_disjoint, l6_books, standing
 from sandbox_billing.ledger.voucher import ChargeKind
 from tests.blackbox.process import TREE, Child
-from tests.blackbox.scene import Scene
+from tests.blackbox.scene import PRICES, Scene, cost
 from tests.redis_server import Respite
 
 
@@ -72,11 +73,24 @@ class ReconcileCase(TestCase):
         document = await self.run_it(scene, status=0)
         self.assertEqual(document["differences"], [])
 
-    async def go_on(self, scene: Scene, wallet: Wallet, sandbox: str) -> None:
-        """The daemon goes on, the run ends, and nothing was charged twice."""
+    async def go_on(
+        self, scene: Scene, wallet: Wallet, sandbox: str, *, restart: bool = False
+    ) -> None:
+        """
+        The daemon goes on, the run ends, and nothing was charged twice.
+
+        @param restart: It may have been stopped.
+        """
         before = len(await deferToThread(scene.settled, wallet))
         scene.start()
         base = await scene.ready()
+        if restart:
+
+            async def started() -> bool:
+                status, _shown = await scene.client(base, wallet).act("start", sandbox)
+                return status == 200
+
+            await scene.until("the sandbox to start", started)
         await scene.until("more vouchers", lambda: self.settled(scene, wallet, before + 2))
         status, _shown = await scene.client(base, wallet).act("stop", sandbox)
         self.assertEqual(status, 200)
@@ -93,8 +107,10 @@ class ReconcileCase(TestCase):
         paid = sum(int(event["args"]["totalFee"]) for event in events)
         balance, _pending, _at = await deferToThread(wallet.balances)
         self.assertEqual(balance, TOKEN - paid)
-        compute = [c for c in standing(records) if c.kind is ChargeKind.COMPUTE]
+        # The chain remembers what Redis may have forgotten.
         ran = scene.world.simulator.running_seconds(sandbox)
+        self.assertLessEqual(paid, PRICES.create_fee + cost(int(ran) + 1))
+        compute = [c for c in standing(records) if c.kind is ChargeKind.COMPUTE]
         self.assertLessEqual(sum(c.units for c in compute), ran + 0.001)
         document = await self.run_it(scene, status=0)
         self.assertEqual(document["differences"], [])
@@ -105,9 +121,15 @@ class ReconcileTests(ReconcileCase):
 
     async def test_nothing(self) -> None:
         """While the daemon works nothing is different, and a rebuild is refused."""
-        scene, _alice, _sandbox, _base = await self.opened()
-        document = await self.run_it(scene, status=0)
-        self.assertEqual(document["differences"], [])
+        scene, alice, _sandbox, base = await self.opened()
+        client = scene.client(base, alice)
+        for _ in range(2):
+            looking = Deferred.fromCoroutine(self.run_it(scene, status=0))
+            other = await scene.created(client)
+            status, _shown = await client.act("stop", other)
+            self.assertEqual(status, 200)
+            document = await looking
+            self.assertEqual(document["differences"], [])
         document = await self.run_it(scene, "--rebuild", "--yes", status=1)
         self.assertIn("stop it first", document["error"])
 
@@ -121,3 +143,94 @@ class ReconcileTests(ReconcileCase):
         self.assertLessEqual({"unmetered", "forgotten", "wallet"}, self.kinds(document))
         await self.repaired(scene)
         await self.go_on(scene, alice, sandbox)
+
+    async def test_damaged(self) -> None:
+        """Whatever is deleted is seen, put right, and nothing is charged twice."""
+        scene, alice, sandbox, _base = await self.opened()
+        assert scene.daemon is not None
+        self.assertEqual(await scene.daemon.terminate(), 0)
+        wallet, provider = alice.address.hex, scene.world.provider.hex
+        (pending,) = scene.keys("voucher:*")[:1] or [b""]
+        for command in (
+            ("DEL", f"billing:nonce:{wallet}:{provider}"),
+            ("DEL", f"billing:compute:{sandbox}"),
+            ("HDEL", f"billing:exposure:{wallet}", f"session:{sandbox}"),
+            ("HSET", f"billing:exposure:{wallet}", "charge:nobody:1", "5"),
+            ("DEL", f"billing:usage:{wallet}"),
+            ("DEL", f"billing:events:{wallet}"),
+            ("DEL", f"billing:totals:{provider}"),
+            ("DEL", f"billing:ready:{provider}"),
+            ("DEL", f"billing:accounts:{provider}"),
+            ("SADD", f"billing:sessions:{provider}", "ghost"),
+            ("ZADD", f"billing:batches:{provider}", "1", "ghost"),
+            ("HSET", f"billing:inflight:{provider}", wallet, "ghost"),
+        ):
+            self.redis(scene, *command)
+        if pending:
+            self.redis(scene, "DEL", pending)
+        document = await self.run_it(scene, status=6)
+        expected = {"nonce", "unmetered", "exposure", "index", "history", "totals"}
+        self.assertLessEqual(expected, self.kinds(document))
+        shown = await self.run_it(scene, "--rebuild", "--dry-run", status=6)
+        self.assertEqual(shown["repaired"], 0)
+        refused = await self.run_it(scene, "--rebuild", status=1)
+        self.assertIn("--dry-run", refused["error"])
+        await self.repaired(scene)
+        # The record alone: until when it was charged is in its session, too.
+        self.redis(scene, "DEL", f"billing:sandbox:{sandbox}")
+        document = await self.run_it(scene, status=6)
+        self.assertEqual(self.kinds(document), {"charged"})
+        await self.repaired(scene)
+        await self.go_on(scene, alice, sandbox)
+
+    async def test_set_back(self) -> None:
+        """Set back by several vouchers, the books are what the chain says, to the neuron."""
+        scene, alice, sandbox, _base = await self.opened()
+        assert scene.daemon is not None
+        self.assertEqual(await scene.daemon.terminate(), 0)
+        before = self.saved(scene)
+        scene.start()
+        await scene.ready()
+        count = len(await deferToThread(scene.settled, alice))
+        await scene.until("more vouchers", lambda: self.settled(scene, alice, count + 2))
+        self.assertEqual(await scene.daemon.terminate(), 0)
+        self.set_back(scene, before)
+        document = await self.run_it(scene, status=6)
+        self.assertLessEqual({"nonce", "unsettled", "charged"}, self.kinds(document))
+        await self.repaired(scene)
+        await self.go_on(scene, alice, sandbox)
+
+    async def test_quarantined(self) -> None:
+        """A daemon on books that are behind quarantines the wallet; a rebuild releases it."""
+        scene, alice, sandbox, _base = await self.opened()
+        assert scene.daemon is not None
+        self.assertEqual(await scene.daemon.terminate(), 0)
+        before = self.saved(scene)
+        scene.start()
+        await scene.ready()
+        count = len(await deferToThread(scene.settled, alice))
+        await scene.until("more vouchers", lambda: self.settled(scene, alice, count + 2))
+        self.assertEqual(await scene.daemon.terminate(), 0)
+        self.set_back(scene, before)
+        scene.start()
+        flag = f"billing:blocked:{alice.address.hex}"
+        await scene.until("a quarantine", lambda: self.redis(scene, "GET", flag) == b"quarantined")
+        self.assertEqual(await scene.daemon.terminate(), 0)
+        document = await self.run_it(scene, status=6)
+        self.assertIn("quarantine", self.kinds(document))
+        await self.repaired(scene)
+        self.assertIsNone(self.redis(scene, "GET", flag))
+        await self.go_on(scene, alice, sandbox, restart=True)
+
+    def saved(self, scene: Scene) -> dict[bytes, tuple[bytes, int]]:
+        """All keys as they are, with what is left of their lives in milliseconds."""
+        return {
+            key: (self.redis(scene, "DUMP", key), max(0, self.redis(scene, "PTTL", key)))
+            for key in self.redis(scene, "KEYS", "*")
+        }
+
+    def set_back(self, scene: Scene, saved: dict[bytes, tuple[bytes, int]]) -> None:
+        """All keys as they were."""
+        self.redis(scene, "FLUSHALL")
+        for key, (form, left) in saved.items():
+            self.redis(scene, "RESTORE", key, left, form)

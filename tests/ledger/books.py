@@ -13,7 +13,6 @@ from hypothesis.strategies import SearchStrategy
 
 from sandbox_billing.ledger.account import Settlement
 from sandbox_billing.ledger.comparison import Outside, Price, Remembered, Store
-from sandbox_billing.ledger.hold import session_field, session_value
 from sandbox_billing.ledger.identity import Address, Nonce, Reference, SandboxId, compute_charge_id
 from sandbox_billing.ledger.merging import merged
 from sandbox_billing.ledger.metering import Session
@@ -21,7 +20,7 @@ from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, a
 from sandbox_billing.ledger.rating import period_amount
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL, Row
 from sandbox_billing.ledger.resources import Resources
-from sandbox_billing.ledger.shelves import Shelf, entries, exposures
+from sandbox_billing.ledger.shelves import Entry, Index, Shelf, entries, exposures
 from sandbox_billing.ledger.totals import Totals
 from sandbox_billing.ledger.voucher import (
     Charge,
@@ -107,7 +106,7 @@ class Story:
                 transaction="0x" + "11" * 32,
                 block=10 + place,
                 log_index=0,
-                timestamp=UnixSeconds(T0 + place),
+                timestamp=UnixSeconds(whole.period_end + 5),
             )
             for place, (whole, _parts) in enumerate(self.wholes(), 1)
         )
@@ -168,7 +167,7 @@ class Story:
             },
             nonces={ALICE: Nonce(settled)},
             exposure=exposures(shelf),
-            listed=entries(shelf),
+            listed=entries(shelf) | {Entry(Index.ACCOUNTS, "", ALICE.hex)},
             totals=Totals(
                 batches=settled, vouchers=settled, fees=add(*(event.fee for event in events))
             ),
@@ -250,13 +249,3 @@ def without(store: Store, sessions: Sequence[SandboxId]) -> Store:
     """The same without some sessions; what lists them is still there."""
     kept = {s: v for s, v in store.shelf.sessions.items() if s not in sessions}
     return evolve(store, shelf=evolve(store.shelf, sessions=kept))
-
-
-def exposed(store: Store) -> str:
-    """The exposure field of the session, as it is stored."""
-    return store.exposure[ALICE][session_field(SANDBOX)]
-
-
-def value_of(session: Session) -> str:
-    """What it should be."""
-    return session_value(session)

@@ -255,6 +255,8 @@ class Inventory:
             (Index.SESSIONS, "SMEMBERS", keys.sessions()),
             (Index.DUE, "ZRANGE", keys.due()),
             (Index.INTENTS, "ZRANGE", keys.intents()),
+            (Index.ACCOUNTS, "SMEMBERS", keys.accounts()),
+            (Index.BLOCKED, "SMEMBERS", keys.blocked_wallets()),
         )
         found: set[Entry] = set()
         for index, command, key in plain:

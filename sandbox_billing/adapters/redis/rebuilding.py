@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import assert_never
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from sandbox_billing.adapters.redis.audit import append
 from sandbox_billing.adapters.redis.commit import Read, absent, field_absent, field_is, holds
@@ -68,6 +68,7 @@ class Rebuilder:
     """
     @ivar timing: The daemon's.
     @ivar accounts: Of wallets that become known again: at the mirror's block, where it stands.
+    @ivar _written: Stored forms of what earlier repairs of this run have added.
     """
 
     journal: Journal
@@ -75,6 +76,7 @@ class Rebuilder:
     timing: Timing
     accounts: Mapping[Address, Account]
     now: UnixSeconds
+    _written: dict[str, bytes] = field(factory=dict, init=False)
 
     async def apply(self, difference: Difference) -> None:
         """
@@ -171,12 +173,14 @@ class Rebuilder:
             self._end(draft, part.become(Merged(after.charge.id)))
         if debt is not None:
             draft.append_charge(debt, self.now + DEBT_SECONDS, first=True)
+            # The next repair may settle it.
+            self._written[draft.keys.charge(debt.id)] = stored_form(ChargeRecord(debt))
 
     def _end(self, draft: Draft, after: ChargeRecord) -> None:
         """A charge's last state, whether it was stored or not."""
         keys, charge = draft.keys, after.charge
         key = keys.charge(charge.id)
-        draft.expect_stored(key, self.found.raw.get(key))
+        draft.expect_stored(key, self._written.get(key, self.found.raw.get(key)))
         draft.write("SET", key, stored_form(after))
         draft.write("ZADD", keys.usage(charge.owner), charge.created_at, charge.id)
         draft.write("SADD", keys.wallets(), charge.owner.hex)
@@ -256,7 +260,7 @@ class Rebuilder:
                 key = keys.session(SandboxId(entry.member))
             case Index.INTENTS:
                 key = keys.intent(Reference(entry.member))
-            case Index.READY | Index.WALLETS:
+            case Index.ACCOUNTS | Index.BLOCKED | Index.READY | Index.WALLETS:
                 return
             case _:
                 assert_never(entry.index)
@@ -284,6 +288,10 @@ class Rebuilder:
                 draft.write("ZADD", keys.dead(), self.now, member)
             case Index.WALLETS:
                 draft.write("SADD", keys.wallets(), member)
+            case Index.ACCOUNTS:
+                draft.write("SADD", keys.accounts(), member)
+            case Index.BLOCKED:
+                draft.write("SADD", keys.blocked_wallets(), member)
             case Index.BATCHES:
                 made = self.found.store.shelf.batches[BatchId(member)].created_at
                 draft.write("ZADD", keys.batches(), made, member)
@@ -316,6 +324,12 @@ class Rebuilder:
                 draft.write("HDEL", keys.in_flight(), entry.of)
             case Index.SESSIONS:
                 draft.write("SREM", keys.sessions(), member)
+            case Index.ACCOUNTS:
+                draft.expect(absent(keys.account(Address(member))))
+                draft.write("SREM", keys.accounts(), member)
+            case Index.BLOCKED:
+                draft.expect(absent(keys.blocked(Address(member))))
+                draft.write("SREM", keys.blocked_wallets(), member)
             case Index.DEAD | Index.BATCHES | Index.DUE | Index.INTENTS:
                 named = {
                     Index.DEAD: keys.dead(),

@@ -1,0 +1,192 @@
+"""
+Sessions against what was charged, and against what Daytona shows; pure.
+
+Tests: L{tests.ledger.test_comparison}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import define, field
+
+from sandbox_billing.ledger.comparison import (
+    Advance,
+    Difference,
+    Mirror,
+    Outside,
+    Restore,
+    Store,
+)
+from sandbox_billing.ledger.hold import session_field
+from sandbox_billing.ledger.identity import Address, Reference, SandboxId
+from sandbox_billing.ledger.metering import Session
+from sandbox_billing.ledger.money import NeuronPerMinute, UnixSeconds, neuron
+from sandbox_billing.ledger.reconciliation import REFERENCE_LABEL, Row, wished_minutes
+from sandbox_billing.ledger.shelves import Entry, Index
+
+
+@define(kw_only=True, eq=False)
+class Meters:
+    """
+    @ivar metered: Sessions as the vouchers prove them.
+    @ivar forgotten: Wallets with settled vouchers of which nobody knows what they were for, and
+        a moment before which their periods end.
+    @ivar found: Differences so far.
+    @ivar introduced: Wallets that a repair makes known.
+    @ivar resumed: Sandboxes whose session a repair writes anew.
+    """
+
+    store: Store
+    outside: Outside
+    now: UnixSeconds
+    metered: Mapping[SandboxId, Session]
+    forgotten: Mapping[Address, UnixSeconds]
+    found: list[Difference] = field(factory=list, init=False)
+    introduced: set[Address] = field(factory=set, init=False)
+    resumed: set[str] = field(factory=set, init=False)
+
+    def sessions(self) -> None:
+        """Open sessions against what was charged, and against Daytona."""
+        rows = {row.sandbox: row for row in self.outside.rows}
+        for sandbox, session in sorted(self.store.shelf.sessions.items()):
+            row = rows.get(sandbox)
+            shown = "has none" if row is None else f"shows {row.state}"
+            if row is None or row.ended:
+                self.found.append(
+                    Difference(
+                        kind="not running",
+                        subject=f"sandbox {sandbox}",
+                        found=f"has a session, and Daytona {shown}",
+                        would="left to the daemon: it closes it at its last observation",
+                    )
+                )
+            until = self._charged(sandbox, session.owner, self.metered[sandbox].charged_until)
+            record = self.store.records.get(sandbox)
+            recorded = None if record is None else record.charged_until
+            if until > session.charged_until or recorded != session.charged_until:
+                self.resumed.add(sandbox)
+                self.found.append(
+                    Difference(
+                        kind="charged",
+                        subject=f"sandbox {sandbox}",
+                        found=f"is charged up to {session.charged_until} by its session, and"
+                        f" {recorded} by its record; or was charged further",
+                        would=f"charge from {until} on",
+                        repair=Advance(sandbox=sandbox, until=until),
+                    )
+                )
+
+    def _charged(self, sandbox: SandboxId, owner: Address, least: int) -> UnixSeconds:
+        """Until when a sandbox is charged by all that is known; now, where that is not enough."""
+        ends = [
+            r.charge.period_end
+            for r in self.store.shelf.charges.values()
+            if r.charge.sandbox == sandbox and r.charge.units > 0
+        ]
+        record = self.store.records.get(sandbox)
+        until = max([least, *ends, record.charged_until if record else 0])
+        if until < self.forgotten.get(owner, 0):
+            # Any of these seconds may be in a voucher that nobody knows any more.
+            return max(self.now, UnixSeconds(until))
+        return UnixSeconds(until)
+
+    def running(self) -> None:
+        """What runs and is not metered."""
+        named = {i.sandbox for i in self.store.shelf.intents.values()}
+        for row in self.outside.rows:
+            reference = row.labels.get(REFERENCE_LABEL)
+            meant = row.sandbox in named or reference in self.store.shelf.intents
+            if row.running and not meant and row.sandbox not in self.store.shelf.sessions:
+                self._unmetered(row)
+
+    def _unmetered(self, row: Row) -> None:
+        owner = self._owner(row)
+        price = self.outside.prices.get(row.sandbox)
+        why = None
+        if owner is None:
+            why = "nothing: it has no owner"
+        elif owner not in self.store.known and owner not in self.outside.customers:
+            why = f"nothing: its label names {owner}, who never had anything here"
+        elif price is None:
+            why = "nothing: it has no price"
+        if why is not None or owner is None or price is None:
+            self._tell_unmetered(row, why or "", None)
+            return
+        if owner not in self.store.known and owner not in self.introduced:
+            self.introduced.add(owner)
+            self.found.append(
+                Difference(
+                    kind="wallet",
+                    subject=owner.hex,
+                    found="runs something, and is not known here",
+                    would="take its account and nonce from the chain",
+                    repair=Mirror(wallet=owner),
+                )
+            )
+        session = self._session(row, owner)
+        self.resumed.add(row.sandbox)
+        self._tell_unmetered(
+            row, f"meter it for {owner} from {session.charged_until} on", Restore(session=session)
+        )
+
+    def _tell_unmetered(self, row: Row, would: str, repair: Restore | None) -> None:
+        self.found.append(
+            Difference(
+                kind="unmetered",
+                subject=f"sandbox {row.sandbox}",
+                found="runs, and has no session",
+                would=would,
+                repair=repair,
+            )
+        )
+
+    def _owner(self, row: Row) -> Address | None:
+        """By our record, by what it was charged for, or by its label."""
+        record = self.store.records.get(row.sandbox)
+        if record is not None:
+            return record.owner
+        owners = {
+            r.charge.owner
+            for r in self.store.shelf.charges.values()
+            if r.charge.sandbox == row.sandbox
+        }
+        return owners.pop() if len(owners) == 1 else row.owner
+
+    def _session(self, row: Row, owner: Address) -> Session:
+        """
+        The session of what runs.
+
+        It goes on where it was charged to only if it is proven that its session was lost and
+        not ended: then every second since was observed, or will be by the next sweep (L3).
+        """
+        sandbox, price = row.sandbox, self.outside.prices[row.sandbox]
+        lost = self.store.exposure.get(owner, {}).get(session_field(sandbox))
+        listed = Entry(Index.SESSIONS, "", sandbox) in self.store.listed
+        record = self.store.records.get(sandbox)
+        since = self.now
+        if record is not None and (lost or listed or sandbox in self.store.seen):
+            since = min(self.now, self._charged(sandbox, owner, 0))
+        else:
+            # Never before what was charged, whatever this machine's clock says (L2).
+            since = max(since, self._charged(sandbox, owner, 0))
+        rate, hold = price.rate, price.hold
+        if lost is not None and int(lost.split(":")[1]) > 0:
+            # What it was let in at.
+            hold, rate = neuron(int(lost.split(":")[0])), NeuronPerMinute(int(lost.split(":")[1]))
+        reference = record.reference if record else row.labels.get(REFERENCE_LABEL)
+        return Session(
+            sandbox=sandbox,
+            owner=owner,
+            provider=self.outside.provider,
+            reference=Reference(reference or f"adopted:{sandbox}"),
+            resources=row.resources,
+            rate=rate,
+            signer_version=self.outside.signer_version,
+            opened_at=since,
+            started_at=since,
+            charged_until=since,
+            changed_at=self.now,
+            hold=hold,
+            auto_stop_minutes=wished_minutes(row.labels),
+        )

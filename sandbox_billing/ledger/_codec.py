@@ -67,8 +67,19 @@ def decode(cls: type[T], text: str | bytes) -> T:
 
 def _structure(value: Any, hint: Any) -> dict[str, Any]:
     cls: Any = type(value)
-    hints = _hints(cls)
-    return {a.name: _write(getattr(value, a.name), hints[a.name]) for a in fields(cls)}
+    hints, rare = _hints(cls), _rare(cls)
+    found = {a.name: _write(getattr(value, a.name), hints[a.name]) for a in fields(cls)}
+    for name, usual in rare:
+        if getattr(value, name) == usual:
+            # As before there was this field: one value still has one form.
+            del found[name]
+    return found
+
+
+@cache
+def _rare(cls: Any) -> tuple[tuple[str, Any], ...]:
+    """Fields that are written only where they have not their default."""
+    return tuple((a.name, a.default) for a in fields(cls) if a.metadata.get("rare"))
 
 
 def _write(value: Any, hint: Any) -> Any:

@@ -39,10 +39,13 @@ MERGED_PARTS = 100
 
 
 def mergeable(record: ChargeRecord) -> bool:
-    """Whether it may become a part: open, for time that ran, and not merged already."""
+    """
+    Whether it may become a part: open, for time that ran, never signed and not merged already.
+    """
     charge = record.charge
     return (
         isinstance(record.state, Open)
+        and not record.voided
         and charge.kind is ChargeKind.COMPUTE
         and charge.units == charge.period_end - charge.period_start
         and not is_merged_charge_id(charge.id)

@@ -1,8 +1,8 @@
 """
 Whether a used nonce is proven to have settled nothing.
 
-A missing event counts only if a second node, or the money itself, says the same
-(failures.md, "UNKNOWN is a state").
+A missing event counts only if the money itself says the same; a second node counts only where
+the money is silent (failures.md, "UNKNOWN is a state").  Two nodes may have one log gap.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class WalletHistory:
         Money that came in and is neither there nor accounted for, neuron: law L1.
 
         @param account: At the block the history ends with.
-        @return: None where an event does not say what was paid.
+        @return: Below 0 where more is there than came in; None where an event does not say
+            what was paid.
         """
         paid = 0
         for settled in self.settlements:
@@ -83,10 +84,9 @@ def find(nonce: Nonce, history: WalletHistory, account: Account) -> Finding:
     if settled is not None:
         return settled
     missing = history.missing(account)
-    if missing == 0 or history.sources >= 2:
+    if missing == 0 or (missing is None and history.sources >= 2):
         return Lost()
     if missing is None:
         return NoProof("an event does not say what was paid, and there is no second node to ask")
-    return Contradiction(
-        f"nonce {nonce} is used, no event says for what, and {missing} neuron are missing"
-    )
+    amiss = f"{missing} neuron are missing" if missing > 0 else f"{-missing} neuron are too many"
+    return Contradiction(f"nonce {nonce} is used, no event says for what, and {amiss}")

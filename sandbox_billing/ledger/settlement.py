@@ -221,6 +221,9 @@ def resolve(evidence: Evidence, now: UnixSeconds) -> Outcome:
     if evidence.last_nonce >= seal.nonce:
         if not evidence.nonce_proven_lost:
             return Unproven(record)
+        if record.voided:
+            reason = f"nonce {seal.nonce} is lost, and it would be void a second time"
+            return Resolved(record.become(DeadLettered(seal=seal, reason=reason)))
         return Resolved(record.void())
     match evidence.refusal:
         case 3:  # NOT_ACKNOWLEDGED

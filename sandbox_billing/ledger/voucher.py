@@ -11,7 +11,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TypeAlias
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from sandbox_billing.errors import BrokenLaw
 from sandbox_billing.ledger.identity import Address, ChargeId, Nonce, SandboxId
@@ -172,10 +172,15 @@ NEXT: Mapping[type[ChargeState], Mapping[type[ChargeState], str]] = MappingProxy
 
 @frozen
 class ChargeRecord:
-    """A charge together with what has become of it: what is stored under the charge's id."""
+    """
+    A charge together with what has become of it: what is stored under the charge's id.
+
+    @ivar voided: Whether it had a seal whose nonce was proven lost: a second time is a human's.
+    """
 
     charge: Charge
     state: ChargeState = Open()
+    voided: bool = field(default=False, kw_only=True, metadata={"added": True, "rare": True})
 
     @property
     def seal(self) -> Seal | None:
@@ -211,11 +216,13 @@ class ChargeRecord:
 
         Only for who has proof that nothing was paid under this one, and never will be.
 
-        @raise BrokenLaw: It is not in a state that leads back (L5).
+        @raise BrokenLaw: It is not in a state that leads back, or came back before (L5).
         """
         if Open not in NEXT[type(self.state)]:
             raise BrokenLaw("L5", f"charge {self.charge.id} cannot be void: {self.state!r}")
-        return evolve(self, state=Open())
+        if self.voided:
+            raise BrokenLaw("L5", f"charge {self.charge.id} would be void a second time")
+        return evolve(self, state=Open(), voided=True)
 
 
 def _same_promise(one: Seal, other: Seal) -> bool:

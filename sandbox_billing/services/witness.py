@@ -21,7 +21,7 @@ from sandbox_billing.ledger.account import Account, BlockRef, Settlement
 from sandbox_billing.ledger.identity import Address, ChargeId, Nonce
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.proof import Contradiction, Lost, NoProof, find
-from sandbox_billing.ledger.settlement import Evidence
+from sandbox_billing.ledger.settlement import INSUFFICIENT_BALANCE, SUCCESS, Evidence
 from sandbox_billing.ledger.voucher import ChargeRecord
 from sandbox_billing.services.evidence import Archive, NotYet
 from sandbox_billing.services.policy import Policy
@@ -64,7 +64,7 @@ class Witness:
         @raise NotYet: Something must be proven, and cannot be now.
         """
         first = await self._first_look(records, receipt, accounts, happened)
-        return await self._proven(first, accounts, block)
+        return await self._proven(first, receipt, accounts, block)
 
     async def _first_look(
         self,
@@ -160,7 +160,11 @@ class Witness:
         return event in there.settlements
 
     async def _proven(
-        self, evidence: Sequence[Evidence], accounts: Sequence[Account], block: BlockRef
+        self,
+        evidence: Sequence[Evidence],
+        receipt: Receipt,
+        accounts: Sequence[Account],
+        block: BlockRef,
     ) -> tuple[list[Evidence], dict[ChargeId, str]]:
         """
         For nonces that are used without an event: all of their wallets' history.
@@ -177,10 +181,17 @@ class Witness:
                 found.append(proof)
                 continue
             charge = proof.record.charge
+            settles = proof.refusal in (SUCCESS, INSUFFICIENT_BALANCE)
             history = await self.archive.history(charge.owner, block)
             match find(nonce, history, by_wallet[charge.owner]):
                 case Settlement() as settled:
                     proof = evolve(proof, settled=settled)
+                case Lost() if settles and receipt.succeeded:
+                    # No proof is better than that: gaps in the logs may cancel out.
+                    doubts[charge.id] = (
+                        f"nonce {nonce} is used, our own transaction settled it by replay, and"
+                        " no event says so"
+                    )
                 case Lost():
                     proof = evolve(proof, nonce_proven_lost=True)
                 case NoProof(reason):

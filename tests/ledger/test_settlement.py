@@ -399,7 +399,15 @@ class ResolveTests(SynchronousTestCase):
             one = evidence(last_nonce=last_nonce, refusal=INVALID_NONCE)
             self.assertEqual(Unproven(one.record), resolve(one, NOW))
             lost = resolve(evolve(one, nonce_proven_lost=True), NOW)
-            self.assertEqual(Resolved(record("c", FEE)), lost)
+            self.assertEqual(Resolved(evolve(record("c", FEE), voided=True)), lost)
+
+    def test_lost_twice(self) -> None:
+        """A second nonce of one charge that is lost is for a human."""
+        one = evolve(evidence(last_nonce=7), nonce_proven_lost=True)
+        one = evolve(one, record=evolve(one.record, voided=True))
+        state = self.state(resolve(one, NOW))
+        assert isinstance(state, DeadLettered)
+        self.assertIn("a second time", state.reason)
 
     def test_proof_without_use(self) -> None:
         """A nonce that is still free is never lost, whatever was proven."""

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.errors import BrokenLaw
 from sandbox_billing.ledger.identity import ChargeId, merged_charge_id
+from sandbox_billing.ledger.merging import mergeable
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.voucher import (
     NEXT,
@@ -89,12 +90,16 @@ class BecomeTests(SynchronousTestCase):
 
     @given(offers())
     def test_void(self, offer: tuple[Charge, Seal, ChargeState]) -> None:
-        """Only what was sent can be void, and it is the same charge again."""
+        """Only what was sent can be void, once, and it is the same charge again."""
         charge, seal, _ = offer
         for state in every_state(seal):
             record = ChargeRecord(charge, state)
             if Open in NEXT[type(state)]:
-                self.assertEqual(ChargeRecord(charge), record.void())
+                again = record.void()
+                self.assertEqual(ChargeRecord(charge, voided=True), again)
+                self.assertFalse(mergeable(again))
+                once_more = again.become(Signed(seal))
+                self.assertEqual("L5", self.assertRaises(BrokenLaw, once_more.void).law)
             else:
                 self.assertEqual("L5", self.assertRaises(BrokenLaw, record.void).law)
 

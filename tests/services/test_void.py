@@ -12,7 +12,7 @@ from sandbox_billing.adapters.memory.chain_faults import GoodDay, LogGap, ReadsF
 from sandbox_billing.adapters.memory.contract import Contract
 from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address
-from sandbox_billing.ledger.voucher import DeadLettered, Paid, Signed
+from sandbox_billing.ledger.voucher import ChargeRecord, DeadLettered, Paid, Signed
 from sandbox_billing.services.resolver import PROOF_SECONDS
 from tests.fixtures import ALICE, BOB, FEE, PROVIDER, WorldCase
 
@@ -103,15 +103,73 @@ class VoidTests(VoidCase):
         self.assertIn(f"{FEE} neuron are missing", record.state.reason)
         self.assertEqual(world.earned, 0)
 
-    def test_second_node_agrees(self) -> None:
-        """Two nodes that know no such event are as good as the money."""
+    def test_two_nodes_with_a_gap(self) -> None:
+        """Nodes with one log gap outvote no money: what was paid is not charged again."""
         world = self.world
         world.process.node.nodes = 2
+        world.process.node.fault = LogGap("VoucherSettled")
         self.signed()
-        self.burn(1, lost=FEE)
         self.mined()
-        world.until(lambda: world.earned == FEE, 60)
-        self.assertEqual(world.books().dead, 0)
+        world.until(lambda: world.books().dead == FEE, 60)
+        world.advance(60)
+        self.assertEqual(world.earned, FEE)
+        self.assertEqual(world.funds().blocked, QUARANTINED)
+
+    def test_ours_was_mined(self) -> None:
+        """
+        Nothing that our own transaction settled by replay is void, even where gaps in the logs
+        cancel out.
+        """
+        world = self.world
+        world.process.node.fault = LogGap("VoucherSettled")
+        self.signed()
+        archive = world.process.work.watcher.resolver.witness.archive
+
+        class Gaps:
+            """Its logs lack a deposit of as much as the voucher's fee."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(world.process.chain, name)
+
+            async def moves(self, *args: Any) -> Any:
+                found = await world.process.chain.moves(*args)
+                seen.append(found)
+                less = found.deposited - FEE if found.deposited else 0
+                return evolve(found, deposited=less)
+
+        seen: list[Any] = []
+        archive.chain = Gaps()  # type: ignore[assignment]
+        self.mined()
+        world.until(lambda: world.books().dead == FEE, 60)
+        (record,) = [r for r in world.charges() if isinstance(r.state, DeadLettered)]
+        assert isinstance(record.state, DeadLettered)
+        self.assertTrue(seen)
+        self.assertIn("our own transaction", record.state.reason)
+        world.advance(60)
+        self.assertEqual(world.earned, FEE)
+
+    def test_void_twice(self) -> None:
+        """A charge whose second nonce is lost, too, is a human's: it may have been paid."""
+        world = self.world
+        self.signed()
+        self.burn(3)
+        (sent,) = [transaction.name for transaction in world.net.pool]
+        world.net.withholds = lambda t: t.sender is not None and t.name != sent
+        world.until(lambda: any(r.seal and r.seal.nonce == 4 for r in self.first()), 60)
+        self.assertTrue(self.first()[0].voided)
+        world.until(lambda: world.net.pool != [])
+        self.burn(7)
+        self.mined()
+        world.until(lambda: world.books().dead == FEE, 60)
+        state = self.first()[0].state
+        assert isinstance(state, DeadLettered)
+        self.assertIn("a second time", state.reason)
+        self.assertEqual(world.funds().blocked, QUARANTINED)
+        self.assertEqual(world.earned, 0)
+
+    def first(self) -> list[ChargeRecord]:
+        """The charge that was signed first, as it is now."""
+        return [r for r in self.world.charges() if r.charge.id.endswith(":create")]
 
     def test_nobody_answers(self) -> None:
         """While nothing can be proven the batch is kept, and only its wallets wait."""

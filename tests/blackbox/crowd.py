@@ -22,6 +22,8 @@ from twisted.web.client import RequestTransmissionFailed, ResponseFailed, Respon
 
 from sandbox_billing.devnet.redis import RedisServer
 from sandbox_billing.devnet.wallet import Client, Wallet
+from sandbox_billing.devnet.world import SIGNER
+from sandbox_billing.signing.key import SigningKey
 from tests.blackbox.scene import RECONCILE_SECONDS, Scene
 
 
@@ -71,6 +73,7 @@ class Killer:
     @ivar base: Where the daemon of the moment listens; None while nobody does.
     @ivar windows: When something was dead.
     @ivar done: What was killed, and how long after the last kill.
+    @ivar accident: What the chain did to transactions, and how often.
     """
 
     scene: Scene
@@ -78,6 +81,7 @@ class Killer:
     chance: Random
     windows: list[Window] = field(factory=list)
     done: list[tuple[str, float]] = field(factory=list)
+    accident: Counter[str] = field(factory=Counter)
 
     @property
     def base(self) -> str | None:
@@ -91,7 +95,7 @@ class Killer:
             victim = self.chance.choices([DAEMON, REDIS, BOTH], [6, 3, 1])[0]
             # Some die in their youth: while they start, or before they are the worker.
             youth = self.chance.random() < 0.4
-            wait = self.chance.uniform(0.2, 2.0) if youth else self.chance.uniform(3.0, 7.0)
+            wait = self.chance.uniform(0.2, 2.0) if youth else self.chance.uniform(2.5, 5.5)
             await pause(wait)
             self.done.append((victim, round(wait, 2)))
             await self._kill(victim)
@@ -112,6 +116,33 @@ class Killer:
             self.scene.start()
         # Until somebody has been seen to work again it is open.
         self.windows.append(Window(since=since, until=float("inf")))
+
+    async def accidents(self, over: Callable[[], bool]) -> None:
+        """
+        The chain does what chains do: its node forgets what the daemon sent, or the newest
+        block, which nobody has confirmed, is replaced by another.
+        """
+        chance, scene = Random(self.chance.random()), self.scene
+        blocks = scene.world.blocks
+
+        mine = bytes.fromhex(SigningKey.from_bytes(SIGNER).address.hex[2:])
+
+        def happen(luck: float) -> str | None:
+            pooled = [each.hash for each in blocks.pool if each.sender == mine]
+            if pooled and luck < 0.2:
+                blocks.drop_transaction(pooled[0])
+                return "dropped"
+            settled = [each.transaction.sender for each in blocks.head.receipts]
+            if mine in settled and 0.2 < luck < 0.35:
+                blocks.reorg(1, keep_transactions=True)
+                return "taken back"
+            return None
+
+        while not over():
+            await pause(0.3)
+            happened = await scene.world.chain.run(happen, chance.random())
+            if happened is not None:
+                self.accident[happened] += 1
 
     async def ready(self) -> None:
         """Wait until somebody works again."""

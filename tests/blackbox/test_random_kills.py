@@ -43,7 +43,7 @@ PEOPLE = (("alice", ALICE, TOKEN), ("bob", BOB, SHORT_OF_MONEY), ("mallory", MAL
 
 
 class RandomKillTests(TestCase):
-    """A daemon and a Redis server that die again and again."""
+    """A daemon and a Redis server that die again and again, on a chain that has accidents."""
 
     timeout = 300 + 20 * KILLS
     records: Sequence[ChargeRecord] = ()
@@ -84,6 +84,7 @@ class RandomKillTests(TestCase):
         """Users go on until the last kill is survived, then delete what they have."""
         ended: list[bool] = []
         lives = [Deferred.fromCoroutine(user.live(lambda: bool(ended))) for user in users]
+        lives.append(Deferred.fromCoroutine(killer.accidents(lambda: bool(ended))))
         quiet: list[bool] = []
         watching = Deferred.fromCoroutine(killer.watch(lambda: bool(quiet)))
         try:
@@ -158,6 +159,7 @@ class RandomKillTests(TestCase):
         answers = {user.wallet.name: dict(user.told) for user in users}
         return (
             f"KILL_SEED={SEED}: {len(killer.done)} kills in {took:.0f} s: {killer.done};"
+            f" of transactions {dict(killer.accident)};"
             f" {len(rows)} sandboxes ran {len(spans)} times, {sum(spans):.0f} s,"
             f" of which {charged} are charged; answers {answers}"
         )

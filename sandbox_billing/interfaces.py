@@ -1026,6 +1026,11 @@ class NodeBehind(Transient):
     """No configured node has the block that was asked for."""
 
 
+@frozen(auto_exc=False)
+class Unreadable(Transient):
+    """Nodes answer, and what they say is nothing that the contract could have answered."""
+
+
 @frozen(kw_only=True)
 class AccountNonces:
     """
@@ -1084,7 +1089,11 @@ class IChain(Interface):
         """
 
     async def service(provider: Address, at: BlockRef) -> ServiceRecord | None:
-        """A registration; None when there is none."""
+        """
+        A registration; None when there is none.
+
+        @raise Unreadable: No node's answer can be read.
+        """
 
     async def behaviour(at: BlockRef) -> Behaviour:
         """Of the contract's code at a block; flawed unless it is known to be fixed."""

@@ -24,6 +24,7 @@ from sandbox_billing.interfaces import (
     IWallClock,
     Stale,
     Stored,
+    Unreadable,
 )
 from sandbox_billing.ledger.account import BlockRef, Mirror, ServiceRecord
 from sandbox_billing.ledger.identity import Address
@@ -152,8 +153,23 @@ class Watcher:
     async def _services(
         self, providers: Sequence[Address], at: BlockRef
     ) -> tuple[ServiceRecord, ...]:
-        records = [await self.chain.service(provider, at) for provider in providers]
-        return tuple(record for record in records if record is not None)
+        """Anybody may register: a record of another's that cannot be read stops nobody."""
+        records: list[ServiceRecord] = []
+        for provider in providers:
+            try:
+                record = await self.chain.service(provider, at)
+            except Unreadable as why:
+                if provider == self.policy.provider:
+                    raise
+                self._log.warn(
+                    "the registration of provider {provider} is left out: {why}",
+                    provider=provider.hex,
+                    why=str(why),
+                )
+                continue
+            if record is not None:
+                records.append(record)
+        return tuple(records)
 
     async def _step(
         self,

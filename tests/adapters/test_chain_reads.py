@@ -10,7 +10,7 @@ from typing import Any
 from sandbox_billing.adapters.chain.adapter import Web3Chain
 from sandbox_billing.devnet.chain.errors import RpcError
 from sandbox_billing.errors import Transient
-from sandbox_billing.interfaces import NodeBehind
+from sandbox_billing.interfaces import NodeBehind, Unreadable
 from sandbox_billing.ledger.identity import Address
 from tests.adapters.chain_stubs import (
     Forward,
@@ -20,7 +20,7 @@ from tests.adapters.chain_stubs import (
     dead_url,
     without_hashes,
 )
-from tests.ports.chain import ChainCase, addresses
+from tests.ports.chain import CHAIN_ID, STAKE, ChainCase, addresses
 
 
 def failing_call(problem: RpcError, *, only: str | None = None) -> Twist:
@@ -358,6 +358,71 @@ class LogRangeTests(ChainCase):
                 await self.adapter(node.url).happenings(0, last)
             both = self.adapter(node.url, self.service.url)
             self.assertEqual(await self._events(both, 0, last), 3)
+
+    async def test_a_strangers_registration(self) -> None:
+        """Of another provider's registration nothing need be readable; of ours, everything."""
+        whose = self.stage.stranger
+        await self.run_on_chain(self.stage.register, whose)
+        last = await self._mine(1)
+
+        def twist(method: str, params: list[Any], forward: Forward) -> Any:
+            found = forward(method, params)
+            if method == "eth_getLogs":
+                return [{**e, "data": "0x99"} if len(e["topics"]) == 2 else e for e in found]
+            return found
+
+        chain = self.adapter(StubNode(self, twist).url)
+        with self.assertRaises(Transient):
+            await chain.happenings(0, last)
+        told = await self.adapter().happenings(last - 1, last)
+        self.assertEqual((Address(whose.address),), told.services)
+        self.assertEqual((), (await chain.happenings(last - 1, last)).services)
+
+    async def test_a_strangers_words(self) -> None:
+        """A url that is no text stops nobody, and is read for what it is worth."""
+        before = await self.adapter().head()
+        await self.run_on_chain(self._registers_rubbish)
+        chain = self.adapter()
+        head = await chain.head()
+        stranger = Address(self.stage.stranger.address)
+        happened = await chain.happenings(before.number + 1, head.number)
+        self.assertEqual((stranger,), happened.services)
+        record = await chain.service(stranger, head)
+        self.assertIsNotNone(record)
+        assert record is not None
+        self.assertEqual("\ufffd" * 4, record.url)
+
+    def _registers_rubbish(self) -> None:
+        stage = self.stage
+        call = stage.serving.functions.addOrUpdateService("AAAA", stage.stranger.address, 1, 1, 1)
+        data = str(call._encode_transaction_data()).replace(b"AAAA".hex(), "ff" * 4)
+        price = stage.w3.eth.get_block("latest")["baseFeePerGas"]
+        signed = stage.stranger.sign_transaction(
+            {
+                "to": stage.proxy,
+                "data": data,
+                "value": STAKE,
+                "gas": 3_000_000,
+                "nonce": stage.w3.eth.get_transaction_count(stage.stranger.address),
+                "chainId": CHAIN_ID,
+                "maxFeePerGas": price * 3,
+                "maxPriorityFeePerGas": price,
+            }
+        )
+        sent = stage.w3.eth.send_raw_transaction(signed.raw_transaction)
+        stage.chain.mine()
+        self.assertEqual(1, stage.w3.eth.get_transaction_receipt(sent)["status"])
+
+    async def test_unreadable_service(self) -> None:
+        """A registration that no node can tell is that, and no node that is lost."""
+
+        def twist(method: str, params: list[Any], forward: Forward) -> Any:
+            return "0x99" if method == "eth_call" else forward(method, params)
+
+        head = await self.adapter().head()
+        chain = self.adapter(StubNode(self, twist).url, dead_url(self))
+        with self.assertRaises(Unreadable):
+            await chain.service(Address(self.stage.stranger.address), head)
 
     async def test_logs_of_other_blocks(self) -> None:
         """Logs from outside the range would be counted twice: the node is not believed."""

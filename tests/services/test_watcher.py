@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from sandbox_billing.adapters.memory.chain_faults import GoodDay, NodeLags, ReadsFail
+from sandbox_billing.adapters.memory.chain_faults import Garbled, GoodDay, NodeLags, ReadsFail
 from sandbox_billing.adapters.memory.contract import Contract
 from sandbox_billing.interfaces import CannotPay, Line
 from sandbox_billing.ledger.account import Mirror
@@ -24,6 +24,7 @@ from tests.fixtures import (
     PROVIDER,
     RATE,
     SIGNER,
+    STAKE,
     WorldCase,
 )
 
@@ -88,6 +89,23 @@ class MirrorTests(WorldCase):
         world.process.node.fault = GoodDay()
         world.advance(2)
         self.assertGreater(self.mirror().block.number, before.number)
+
+    def test_a_strangers_registration(self) -> None:
+        """Another provider's registration that cannot be read stops nobody; ours does."""
+        world = self.world
+        world.fund(100_000)
+        world.know(ALICE)
+        world.process.node.fault = Garbled(BOB)
+        world.net.act(lambda c: c.register(BOB, BOB, DEARER, STAKE, "?"))
+        world.advance(5)
+        world.deposit(7)
+        world.advance(5)
+        self.assertEqual(world.funds().account.value.balance, 100_007)
+        world.process.node.fault = Garbled(PROVIDER)
+        before = self.mirror().block.number
+        world.register(prices=DEARER)
+        world.advance(8)
+        self.assertLess(self.mirror().block.number, before + 8)
 
     def test_deep_reorganisation(self) -> None:
         """A deposit that was confirmed and went away is no money any more (S9)."""

@@ -2,7 +2,8 @@
 The contract's ABI: calls to bytes, answers and logs from bytes.
 
 eth_abi is strict: an answer that is too short, or an address with bits above its
-twenty bytes, is an error and not a guess.
+twenty bytes, is an error and not a guess.  Text alone is read with replacement: anybody may
+register as a provider, and no contract looks at the bytes of a C{url}.
 
 Tests: L{tests.adapters.test_chain_codec}.
 """
@@ -13,8 +14,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
-from eth_abi.abi import decode, encode
+from eth_abi.abi import encode
+from eth_abi.codec import ABIDecoder
+from eth_abi.decoding import StringDecoder
 from eth_abi.exceptions import DecodingError, EncodingError
+from eth_abi.registry import registry
 from eth_utils.abi import (
     event_abi_to_log_topic,
     function_abi_to_4byte_selector,
@@ -26,6 +30,22 @@ from eth_utils.crypto import keccak
 from sandbox_billing.adapters.chain.artifacts import load
 from sandbox_billing.errors import BadInput, Transient
 
+
+class _AnyText(StringDecoder):
+    """Text whose bytes are a stranger's: what is no UTF-8 is replaced."""
+
+    def __init__(self) -> None:
+        super().__init__(handle_string_errors="replace")  # type: ignore[no-untyped-call]
+
+
+def _tolerant() -> ABIDecoder:
+    kinds = registry.copy()  # type: ignore[no-untyped-call]
+    kinds.unregister_decoder("string")
+    kinds.register_decoder("string", _AnyText, label="string")
+    return ABIDecoder(kinds)
+
+
+decode = _tolerant().decode
 
 _ERROR_STRING, _PANIC = keccak(b"Error(string)")[:4], keccak(b"Panic(uint256)")[:4]
 
@@ -96,7 +116,7 @@ class Codec:
         """
         try:
             return tuple(decode(self._outputs[function], data))
-        except (DecodingError, OverflowError, UnicodeDecodeError):
+        except (DecodingError, OverflowError):
             raise Undecodable(
                 f"{function} answered {len(data)} bytes that are not its answer; "
                 "is the settlement contract deployed at this address and block?"
@@ -122,7 +142,7 @@ class Codec:
                 return f"Error({decode(['string'], data[4:])[0]!r})"[:200]
             if data[:4] == _PANIC:
                 return f"Panic({decode(['uint256'], data[4:])[0]:#x})"
-        except (DecodingError, OverflowError, UnicodeDecodeError):
+        except (DecodingError, OverflowError):
             pass
         return f"unknown error 0x{data[:4].hex()}" if data else "no reason given"
 

@@ -7,9 +7,11 @@ Tests: L{tests.adapters.test_chain_reads}, L{tests.adapters.test_chain_codec}.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
-from sandbox_billing.adapters.chain.codec import Codec, Log
+from twisted.logger import Logger
+
+from sandbox_billing.adapters.chain.codec import Codec, Log, Undecodable
 from sandbox_billing.adapters.chain.node import Node, NodeFailure, RpcRefusal
 from sandbox_billing.adapters.chain.nodes import Headers, Nodes, NoNode, found_header
 from sandbox_billing.errors import Transient
@@ -42,6 +44,8 @@ class LogReader:
     """
     Blocking; for the threads of the adapter, one call at a time.
     """
+
+    _log: ClassVar[Logger] = Logger()
 
     def __init__(
         self,
@@ -174,10 +178,10 @@ class LogReader:
             ]
         )
         head = found_header(before, str(last)).ref
-        entries = [*_entries(wallets), *_entries(providers)]
+        logs = [self._decode(entry) for entry in _entries(wallets)]
+        logs += self._registrations(_entries(providers))
         if found_header(after, str(last)).ref != head:
             raise NodeFailure(f"{node.label} reorganised block {last} while it was read")
-        logs = [self._decode(entry) for entry in entries]
         blocks = self._checked_blocks(node, logs, first, last)
         return sorted(logs, key=lambda log: (log.block, log.index)), blocks
 
@@ -202,6 +206,30 @@ class LogReader:
             "toBlock": hex(last),
             "topics": topics,
         }
+
+    def _registrations(self, entries: Sequence[Any]) -> list[Log]:
+        """Anybody may register: what cannot be read of another provider stops nobody."""
+        logs: list[Log] = []
+        for entry in entries:
+            try:
+                logs.append(self._decode(entry))
+            except Undecodable as problem:
+                if not self._is_anothers(entry):
+                    raise
+                self._log.warn(
+                    "a registration of provider {topic} is left out: {problem}",
+                    topic=entry["topics"][1],
+                    problem=problem.text,
+                )
+        return logs
+
+    def _is_anothers(self, entry: Mapping[str, Any]) -> bool:
+        """Whether an entry that cannot be read is at least another provider's, and stands."""
+        known = {self._codec.topic(event) for event in _OF_PROVIDERS}
+        match entry.get("topics"):
+            case [str(event), str(whose), *_] if event in known and not entry.get("removed"):
+                return len(whose) == 66 and whose.lower() != _topic(self._provider)
+        return False
 
     def _decode(self, entry: Any) -> Log:
         address = entry.get("address") if isinstance(entry, Mapping) else None

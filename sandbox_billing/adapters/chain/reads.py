@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sandbox_billing.adapters.chain.codec import Codec
+from sandbox_billing.adapters.chain.codec import Codec, Undecodable
 from sandbox_billing.adapters.chain.contract import ContractReader, Result, Reverted
 from sandbox_billing.adapters.chain.node import Node, NodeFailure, RpcRefusal, octets, quantity
 from sandbox_billing.adapters.chain.nodes import Headers, Nodes, NoNode, found_header
 from sandbox_billing.adapters.chain.settle import SETTLE, settle_calldata
 from sandbox_billing.errors import Transient
-from sandbox_billing.interfaces import ContractFacts, Line, NodeBehind, Receipt
+from sandbox_billing.interfaces import ContractFacts, Line, NodeBehind, Receipt, Unreadable
 from sandbox_billing.ledger.account import Account, BlockRef, ServiceRecord
 from sandbox_billing.ledger.identity import Address, Nonce
 from sandbox_billing.ledger.money import Neuron, UnixSeconds, neuron
@@ -114,9 +114,13 @@ class ChainReads:
         return with_code
 
     def service(self, provider: Address, at: BlockRef) -> ServiceRecord | None:
-        url, signer, cpu, create_fee, version, memory = self._reader.one(
-            "services", provider.hex, at=at
-        )
+        try:
+            answer = self._reader.one("services", provider.hex, at=at)
+        except NoNode as failure:
+            if any(isinstance(cause, Undecodable) for cause in failure.causes):
+                raise Unreadable(failure.text) from None
+            raise
+        url, signer, cpu, create_fee, version, memory = answer
         if Address(signer) == _NOBODY:
             return None
         return ServiceRecord(

@@ -39,6 +39,7 @@ from sandbox_billing.interfaces import (
     NodeBehind,
     Receipt,
     TooMuch,
+    Unreadable,
 )
 from sandbox_billing.ledger.account import Account, Behaviour, BlockRef, ServiceRecord, Settlement
 from sandbox_billing.ledger.batch import Attempt
@@ -148,7 +149,10 @@ class MemoryChain:
     # the contract at a block
 
     async def service(self, provider: Address, at: BlockRef) -> ServiceRecord | None:
-        return self._at(at).state.services.get(provider)
+        found = self._at(at).state.services.get(provider)
+        if self.fault.garbles(provider):
+            raise Unreadable(f"the registration of {provider} cannot be read")
+        return found
 
     async def behaviour(self, at: BlockRef) -> Behaviour:
         return self._at(at).state.behaviour

@@ -41,6 +41,10 @@ class GoodDay:
         """Whether a node leaves an event out of its logs."""
         return False
 
+    def garbles(self, provider: Address) -> bool:
+        """Whether a registration cannot be read."""
+        return False
+
 
 @define
 class ReadsFail(GoodDay):
@@ -120,6 +124,20 @@ class LogGap(GoodDay):
 
     def hides(self, event: Event) -> bool:
         return event.name == self.name
+
+
+@define
+class Garbled(GoodDay):
+    """
+    A registration cannot be read.
+
+    @ivar provider: Whose.
+    """
+
+    provider: Address
+
+    def garbles(self, provider: Address) -> bool:
+        return provider == self.provider
 
 
 @define

@@ -29,6 +29,7 @@ from sandbox_billing.ledger.voucher import (
     Charge,
     ChargeKind,
     ChargeRecord,
+    DeadLettered,
     Open,
     Parked,
     Seal,
@@ -196,7 +197,9 @@ def settled_as(
     if event.status != 0 and event.paid is None:
         return None
     outcome = resolve(Evidence(record=signed, settled=event, last_nonce=event.nonce), now)
-    return (outcome.record, outcome.debt) if isinstance(outcome, Resolved) else None
+    if not isinstance(outcome, Resolved) or isinstance(outcome.record.state, DeadLettered):
+        return None
+    return outcome.record, outcome.debt
 
 
 def seal_of(event: Settlement) -> Seal:

@@ -74,7 +74,9 @@ class ProofsTests(SynchronousTestCase):
         after, debt = outcome
         assert isinstance(after.state, Partial) and debt is not None
         self.assertEqual((after.state.paid, debt.amount), (20, 40))
-        self.assertIsNone(settled_as(record, evolve(event, paid=None), UnixSeconds(1)))
+        for told in (None, event.fee):
+            strange = evolve(event, paid=told)
+            self.assertIsNone(settled_as(record, strange, UnixSeconds(1)))
 
     def test_sealed(self) -> None:
         """A charge that was signed keeps its own seal."""

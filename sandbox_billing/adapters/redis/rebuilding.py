@@ -51,7 +51,7 @@ from sandbox_billing.ledger.identity import (
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.proofs import advanced, settled_as
 from sandbox_billing.ledger.shelves import Entry, Index
-from sandbox_billing.ledger.voucher import ChargeRecord, DeadLettered, Merged, Open
+from sandbox_billing.ledger.voucher import ChargeRecord, Merged, Open
 
 
 BY = "reconcile --rebuild"
@@ -186,8 +186,6 @@ class Rebuilder:
         draft.write("SADD", keys.wallets(), charge.owner.hex)
         draft.write("ZREM", keys.charges(charge.owner), charge.id)
         draft.write("ZREM", keys.first(charge.owner), charge.id)
-        if isinstance(after.state, DeadLettered):
-            draft.write("ZADD", keys.dead(), self.now, charge.id)
         draft.finish_charge(charge)
 
     def _advance(self, draft: Draft, repair: Advance) -> None:

@@ -1067,7 +1067,11 @@ class IChain(Interface):
         """For the start-up check."""
 
     async def head() -> BlockRef:
-        """The newest block that any node has of those that answer quickly."""
+        """
+        The newest block that any node has of those that answer quickly.
+
+        @raise NodeBehind: What is named as newest, no node has.
+        """
 
     async def block(number: int) -> BlockRef:
         """@raise NodeBehind: No node has it."""

@@ -282,6 +282,7 @@ def make_chain(
             provider=provider,
             gas=GasPolicy(fee_cap=settings.gas_fee_cap, floor=settings.gas_floor),
             log_range=settings.log_range,
+            confirmations=settings.confirmations,
             behaviour=(
                 None
                 if settings.contract_behaviour == "auto"

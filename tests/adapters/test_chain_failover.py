@@ -25,11 +25,23 @@ from sandbox_billing.errors import ConfigurationError, Transient, UnknownOutcome
 from sandbox_billing.interfaces import NodeBehind
 from sandbox_billing.ledger.account import BlockRef
 from sandbox_billing.ledger.money import UnixSeconds
-from tests.adapters.chain_stubs import Forward, StubNode, behind, dead_url
+from tests.adapters.chain_stubs import Forward, StubNode, Twist, behind, dead_url
 from tests.ports.chain import CHAIN_ID, ChainCase
 
 
 NOWHERE = BlockRef(number=1, hash="0x" + "00" * 32, timestamp=UnixSeconds(0))
+
+
+def _ahead(blocks: int) -> Twist:
+    """A node that names a newest block that is not there."""
+
+    def twist(method: str, params: list[Any], forward: Forward) -> Any:
+        found = forward(method, params)
+        if method == "eth_getBlockByNumber" and params[0] == "latest":
+            return dict(found, number=hex(int(found["number"], 16) + blocks))
+        return found
+
+    return twist
 
 
 class FailoverTests(ChainCase):
@@ -55,6 +67,46 @@ class FailoverTests(ChainCase):
             for _ in range(3):
                 mined = await self.run_on_chain(self.stage.chain.mine)
                 self.assertEqual((await chain.head()).number, mined.number)
+
+    async def test_a_head_that_nobody_has(self) -> None:
+        """A node that names a block far ahead stops nobody, whichever is asked first."""
+        liar = StubNode(self, _ahead(1000))
+        for urls in ((liar.url, self.service.url), (self.service.url, liar.url)):
+            chain = self.adapter(*urls, confirmations=2)
+            for _ in range(2):
+                mined = await self.run_on_chain(self.stage.chain.mine)
+                head = await chain.head()
+                self.assertEqual(head.number, mined.number)
+                await chain.accounts([self.user], head)
+                heard = len(liar.heard)
+            # It was left out from then on.
+            await chain.head()
+            self.assertEqual(len(liar.heard), heard)
+
+    async def test_a_head_that_is_late(self) -> None:
+        """A node that does not show the block it named yet is outvoted, and stays a good node."""
+        early = StubNode(self, _ahead(1))
+        chain = self.adapter(early.url, self.service.url, confirmations=2)
+        for _ in range(3):
+            mined = await self.run_on_chain(self.stage.chain.mine)
+            self.assertEqual((await chain.head()).number, mined.number)
+        before = len(early.heard)
+        await chain.gas_balance()
+        self.assertEqual(len(early.heard), before + 1)
+
+    async def test_a_lonely_head(self) -> None:
+        """Where the only quick node names what nobody has, the slow one is waited for."""
+        self.patch(node_module, "HASTY_SECONDS", 0.2)
+        liar, slow = StubNode(self, _ahead(1000)), StubNode(self)
+        slow.delay_seconds = 0.5
+        head = await self.adapter(liar.url, slow.url, confirmations=2).head()
+        self.assertEqual(head.number, await self.run_on_chain(lambda: self.stage.chain.head.number))
+
+    async def test_nobody_has_it(self) -> None:
+        """Where all name what nobody has, nothing can be said."""
+        urls = [StubNode(self, _ahead(blocks)).url for blocks in (1000, 2000)]
+        with self.assertRaises(NodeBehind):
+            await self.adapter(*urls).head()
 
     async def test_hanging_spare(self) -> None:
         """A spare node that hangs costs one short time-out, and then nothing for a while."""

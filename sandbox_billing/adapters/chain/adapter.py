@@ -57,6 +57,7 @@ class ChainSettings:
     @ivar contract: The proxy's address.
     @ivar log_range: C{LOG_RANGE}, blocks.
     @ivar behaviour: C{CONTRACT_BEHAVIOUR}; None for auto.
+    @ivar confirmations: C{CONFIRMATIONS}, blocks.
     @ivar connect_seconds: Per connection.
     @ivar read_seconds: Per call.
     """
@@ -68,6 +69,7 @@ class ChainSettings:
     gas: GasPolicy
     log_range: int = 5000
     behaviour: Behaviour | None = None
+    confirmations: int = 0
     connect_seconds: float = 3.0
     read_seconds: float = 10.0
 
@@ -147,6 +149,7 @@ class Web3Chain:
                 codec,
                 provider=settings.provider,
                 sender=signer.address,
+                confirmations=settings.confirmations,
             ),
             logs=LogReader(
                 nodes,

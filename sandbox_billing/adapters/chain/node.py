@@ -90,6 +90,7 @@ class Node:
     @ivar by_hash: Whether it takes a block's hash instead of its number (EIP-1898).
     @ivar shunned_until: Not asked before this moment unless no other is left.
     @ivar chain_id: Of the chain it serves; None until it was asked.
+    @ivar patient: Itself, or what it is the L{hasty} twin of.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Node:
         self.by_hash = True
         self.shunned_until = 0.0
         self.chain_id: int | None = None
+        self.patient = self
 
     def __repr__(self) -> str:
         return f"<Node {self.label}>"
@@ -131,6 +133,7 @@ class Node:
                 connect_seconds=min(HASTY_SECONDS, self._connect_seconds),
                 read_seconds=min(HASTY_SECONDS, self._read_seconds),
             )
+            self._twin.patient = self
         return self._twin
 
     def call(self, method: str, *params: Any) -> Any:

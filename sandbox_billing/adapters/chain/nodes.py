@@ -61,6 +61,11 @@ class Nodes:
         self._seconds = seconds
         self.chain_id = chain_id
 
+    @property
+    def several(self) -> bool:
+        """Whether another could be asked instead."""
+        return len(self._nodes) > 1
+
     def in_order(self) -> tuple[Node, ...]:
         """Those that lately failed last, otherwise as configured."""
         now = self._seconds()
@@ -103,7 +108,7 @@ class Nodes:
         """
         answers: list[T] = []
         deadline = self._seconds() + POLL_SECONDS
-        for node in self._nodes if len(self._nodes) > 1 else ():
+        for node in self._nodes if self.several else ():
             now = self._seconds()
             if now > deadline:
                 break
@@ -141,7 +146,7 @@ class Nodes:
         """Remember that a node gave no answer; one that refused or lags is still good."""
         if not isinstance(problem, NodeFailure):
             return
-        now = self._seconds()
+        now, node = self._seconds(), node.patient
         if node.shunned_until <= now:
             self._log.warn(
                 "chain node {node} failed: {problem}", node=node.label, problem=problem.text

@@ -6,7 +6,7 @@ Tests: L{tests.adapters.test_chain_reads}.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from sandbox_billing.adapters.chain.codec import Codec, Undecodable
@@ -39,13 +39,18 @@ class ChainReads:
         *,
         provider: Address,
         sender: Address,
+        confirmations: int,
     ) -> None:
+        """
+        @param confirmations: How far behind the newest block a node surely has what it named.
+        """
         self._nodes = nodes
         self._headers = headers
         self._reader = reader
         self._codec = codec
         self._provider = provider
         self._sender = sender
+        self._confirmations = confirmations
 
     def facts(self) -> ContractFacts:
         # A node of another chain is what the check is there to find: show it.
@@ -80,13 +85,36 @@ class ChainReads:
         )
 
     def head(self) -> BlockRef:
-        """The highest of those that answer quickly: who stands still is outvoted."""
-        heads = self._nodes.poll(
-            lambda node: (
-                found_header(node.call("eth_getBlockByNumber", "latest", False), "latest").ref
-            )
-        )
-        return max(heads, key=lambda head: head.number)
+        """
+        The highest that is there, of those that answer quickly: who stands still is outvoted,
+        and who names one that nobody has, too.
+
+        @raise NodeBehind: There is none.
+        """
+        heads = sorted(self._nodes.poll(_named), key=lambda named: -named[1].number)
+        agreed = len(heads) > 1 and heads[0][1].number == heads[-1][1].number
+        if agreed or not self._nodes.several:
+            return heads[0][1]
+        for node, head in heads:
+            if self._is_served(head.number):
+                return head
+            # Behind a balancer another machine may be a little late; that is no reason.
+            if not self._is_served(max(0, head.number - self._confirmations)):
+                problem = f"{node.label} names block {head.number}, which no node has"
+                self._nodes.failed(node, NodeFailure(problem))
+        # Of those that were slow, or failed lately.
+        wrong = {node.patient for node, _ in heads}
+        _, head = self._nodes.ask(lambda node: _named(node, wrong))
+        if not self._is_served(head.number):
+            raise NodeBehind(f"no node has block {head.number}, which one names as the newest")
+        return head
+
+    def _is_served(self, number: int) -> bool:
+        try:
+            self.block(hex(number))
+        except NodeBehind:
+            return False
+        return True
 
     def first_block(self) -> int:
         """
@@ -248,6 +276,18 @@ class ChainReads:
     def gas_price(self) -> Neuron:
         answer = self._nodes.ask(lambda node: quantity(node.call("eth_gasPrice"), "a gas price"))
         return neuron(answer)
+
+
+def _named(node: Node, wrong: Container[Node] = ()) -> tuple[Node, BlockRef]:
+    """
+    What a node says is newest.
+
+    @param wrong: Those that said so already, and do not have it.
+    """
+    if node.patient in wrong:
+        raise NodeBehind(f"{node.label} names a block that no node has")
+    latest = node.call("eth_getBlockByNumber", "latest", False)
+    return node, found_header(latest, "latest").ref
 
 
 def _bytes(answer: Result) -> bytes:

@@ -124,12 +124,16 @@ class Chance:
             world.acknowledge(who)
         await world.sleep(random.uniform(0, 8))
         weights = [weight for weight, _ in self.acts]
-        while world.clock.seconds() < self.seconds:
+        while not self.over():
             (act,) = random.choices(self.acts, weights)
             world.note(act[1].__name__)
             await act[1]()
             await world.sleep(random.expovariate(1 / 2.5))
         await self.calm()
+
+    def over(self) -> bool:
+        """Whether enough has happened."""
+        return self.story.world.clock.seconds() >= self.seconds
 
     async def calm(self) -> None:
         """Nothing goes wrong any more, and everybody goes home."""

@@ -109,7 +109,7 @@ def check(world: World) -> list[str]:
     except BadInput as why:
         return [f"L6: a stored form cannot be read: {why}"]
     checks = (
-        _l1, _l2, l3, l4, _l5, _l6, _l6_chain, _l6_indexes, _l7, l8, _l10, _l11, _l12,
+        l1, _l2, l3, l4, _l5, _l6, _l6_chain, _l6_indexes, _l7, l8, _l10, _l11, _l12,
     )  # fmt: skip
     found = [problem for law in checks for problem in law(world, books)]
     return found + [f"surprise: {text}" for text in world.surprises]
@@ -118,7 +118,7 @@ def check(world: World) -> list[str]:
 # --- money ----------------------------------------------------------------------------
 
 
-def _l1(world: World, books: StoredBooks) -> Iterator[str]:
+def l1(world: World, books: StoredBooks) -> Iterator[str]:
     """Per wallet, what is there is what came and has not gone; the contract has it all."""
     state = world.net.head.state
     moves, wrong = moves_of(world)

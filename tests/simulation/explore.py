@@ -174,9 +174,18 @@ def live(
 
 
 def finish(
-    world: World, scenario: Scenario, tamper: Callable[[World], None] = lambda world: None
+    world: World,
+    scenario: Scenario,
+    tamper: Callable[[World], None] = lambda world: None,
+    *,
+    laws: Callable[[World], list[str]] = check,
+    limit: float = LIMIT,
 ) -> Ended:
-    """Live what is prepared, and check the laws."""
+    """
+    Live what is prepared, and check the laws.
+
+    @param limit: Simulated seconds.
+    """
 
     def watch(event: Any) -> None:
         if "log_failure" in event:
@@ -198,12 +207,12 @@ def finish(
             await scenario.script(story)
 
         try:
-            world.run(whole(), LIMIT)
+            world.run(whole(), limit)
             tamper(world)
-            problems = check(world)
+            problems = laws(world)
             sums = Sums.of(world)
         except AssertionError as why:
-            problems = [str(why), *check(world)]
+            problems = [str(why), *laws(world)]
     finally:
         globalLogPublisher.removeObserver(watch)
         world.close()

@@ -24,16 +24,31 @@ class Written:
     undo: dict[str, tuple[Value | None, float | None]]
 
 
+@frozen
+class Saved:
+    """
+    A copy of a store.
+
+    @ivar facts: How many made it.
+    """
+
+    values: dict[str, Value]
+    expires: dict[str, float]
+    facts: int
+
+
 @define(eq=False)
 class SimulatedKeyspace(MemoryKeyspace):
     """
     @ivar on_write: Called after every fact that was stored.
     @ivar history: Facts in order, but for those that were forgotten.
+    @ivar everything: The forgotten ones, too.
     @ivar durable: How many of them are on disk for certain.
     """
 
     on_write: Callable[[Written], None]
     history: list[Written] = field(factory=list, init=False)
+    everything: list[Written] = field(factory=list, init=False)
     durable: int = field(default=0, init=False)
 
     async def commit(self, commit: Commit) -> Committed:
@@ -44,6 +59,7 @@ class SimulatedKeyspace(MemoryKeyspace):
         if committed.outcome is Outcome.DONE and commit.writes:
             written = Written(self.clock.seconds(), commit, undo)
             self.history.append(written)
+            self.everything.append(written)
             self.on_write(written)
         return committed
 
@@ -68,3 +84,15 @@ class SimulatedKeyspace(MemoryKeyspace):
                     if expiry is not None:
                         self._expires[key] = expiry
         return forgotten
+
+    def saved(self) -> Saved:
+        """As a copy of its files would have it."""
+        return Saved(dict(self._values), dict(self._expires), len(self.history))
+
+    def restore(self, saved: Saved) -> None:
+        """Start anew from a copy; nothing is left of what was written since."""
+        # No change is made in place: a value in the copy is as it was.
+        self._values, self._expires = dict(saved.values), dict(saved.expires)
+        del self.history[saved.facts :]
+        self.durable = min(self.durable, saved.facts)
+        self.starts += 1

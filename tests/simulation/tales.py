@@ -7,7 +7,7 @@ A failure is printed as the words that live it again: C{SIM_SEED=words}, C{bin/s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from random import Random
 from zlib import crc32
@@ -16,13 +16,15 @@ from attrs import frozen
 
 from sandbox_billing.errors import BadInput
 from tests.simulation.chance import Chance
-from tests.simulation.explore import FORGETS_MS, Death, Ended, Report, finish, live
+from tests.simulation.checker import check
+from tests.simulation.explore import FORGETS_MS, LIMIT, Death, Ended, Report, finish, live
 from tests.simulation.faults import CRASHES, Fault, FaultKind, Spot
 from tests.simulation.ports import Moment, Passed
 from tests.simulation.scenarios import BY_NAME, Scenario
 from tests.simulation.seconds import SLACK
 from tests.simulation.settings import RECOVERY
-from tests.simulation.wide import Wide
+from tests.simulation.violence import Deep, Lost, Turns, Violent, after_loss
+from tests.simulation.wide import Flawed, Wide
 
 
 AMOUNTS: dict[FaultKind, tuple[float, float, float]] = {
@@ -33,6 +35,16 @@ AMOUNTS: dict[FaultKind, tuple[float, float, float]] = {
     FaultKind.ROLLBACK: (50, FORGETS_MS, 400),
 }
 """What befalls the first call of its kind, one in the middle, and the last."""
+
+
+KINDS: dict[str, Callable[..., Chance]] = {
+    "wide": Wide,
+    "flawed": Flawed,
+    "lost": Lost,
+    "deep": Deep,
+    "turns": Turns,
+}
+"""Random stories beside the plain ones."""
 
 
 @frozen
@@ -88,13 +100,18 @@ def live_seed(words: str) -> Ended:
     """
     *kinds, number = words.split("-")
     seed, long = int(number), "long" in kinds
-    if "flawed" in kinds or "wide" in kinds:
-        chance: Chance = Wide(seed, long=long, flawed="flawed" in kinds)
-    else:
-        chance = Chance(seed, long=long)
+    unknown = set(kinds) - {"long", *KINDS}
+    if unknown:
+        raise BadInput(f"{words!r}: there is no {sorted(unknown)}")
+    make = next((KINDS[kind] for kind in kinds if kind in KINDS), Chance)
+    chance = make(seed, long=long)
     world = chance.world()
     daemons = chance.random.choice((1, 1, 2))
-    return finish(world, Scenario(f"seed {words}", chance.script, daemons=daemons))
+    if isinstance(chance, Turns):
+        daemons = 2
+    laws = after_loss if isinstance(chance, Violent) else check
+    scenario = Scenario(f"seed {words}", chance.script, daemons=daemons)
+    return finish(world, scenario, laws=laws, limit=10 * LIMIT)
 
 
 @cache

@@ -25,13 +25,14 @@ class Wide(Chance):
     """
     One of them.
 
-    @ivar flawed: Whether it plays against the contract as it is deployed today.
+    @ivar behaviour: Of the contract.
     @ivar web: Whether a process that is no worker lets people in, too.
     """
 
-    def __init__(self, seed: int, *, long: bool = False, flawed: bool = False) -> None:
+    behaviour = Behaviour.FIXED
+
+    def __init__(self, seed: int, *, long: bool = False) -> None:
         Chance.__init__(self, seed, long=long)
-        self.flawed = flawed
         self.web = self.random.random() < 0.5
         self.acts += [
             (0.6, self.pause),
@@ -42,19 +43,17 @@ class Wide(Chance):
             (0.5, self.lose_logs),
             (0.5, self.rotate),
         ]
-        if flawed:
-            self.acts.append((2, self.refund))
 
     def world(self) -> World:
         """Where it happens."""
         world = Chance.world(self)
-        if not self.flawed:
+        if self.behaviour is Behaviour.FIXED:
             return world
         return World(
             random=world.random,
             timings=world.simulator.timings,
             policy=world.policy,
-            behaviour=Behaviour.FLAWED,
+            behaviour=self.behaviour,
         )
 
     async def script(self, story: Story) -> None:
@@ -72,7 +71,7 @@ class Wide(Chance):
         await self.lift()
         if not any(daemon.keeper for daemon in world.living):
             world.birth()
-        for who in PEOPLE if self.flawed else ():
+        for who in PEOPLE if self.behaviour is Behaviour.FLAWED else ():
             # What is asked back stands in the way of what is owed (D1).
             world.request_refund(who, 1)
         await Chance.calm(self)
@@ -149,3 +148,13 @@ class Wide(Chance):
         for daemon in self.story.world.daemons:
             if daemon.node is not None:
                 daemon.node.fault = day
+
+
+class Flawed(Wide):
+    """Against the contract as it is deployed today, with people who want their money back."""
+
+    behaviour = Behaviour.FLAWED
+
+    def __init__(self, seed: int, *, long: bool = False) -> None:
+        Wide.__init__(self, seed, long=long)
+        self.acts.append((2, self.refund))

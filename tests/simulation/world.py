@@ -142,6 +142,8 @@ class World:
     @ivar reorgs: How often.
     @ivar skews: How far back and forward the daemons' clock was set at most, seconds.
     @ivar expected: Alarms, and reasons of dead letters, that what happened is enough for.
+    @ivar remembered: Wallets that a store which lost its newest writes still knew; None:
+        nothing was lost.
     @ivar operator: The journal as the command line has it.
     @ivar revive: Whether a daemon that died is followed by another.
     """
@@ -204,6 +206,7 @@ class World:
         self.deposited: dict[Address, int] = {}
         self.surprises: list[str] = []
         self.expected: list[str] = []
+        self.remembered: frozenset[str] | None = None
         self.daemons: list[Daemon] = []
         self._births = count(1)
         self.register(PRICES)

@@ -520,12 +520,14 @@ class IVoucherQueue(Interface):
         """
         The charges of a batch, in its order.
 
-        @raise BadInput: The stored form of one cannot be read.
+        @raise BadInput: The stored form of one cannot be read, or is gone.
         """
 
     async def expel(batch: Stored[Batch]) -> Stored[Batch] | None:
         """
-        Take the charges that cannot be read out of a batch; they become dead letters.
+        Take the charges that cannot be read, or are gone, out of a batch; they become dead
+        letters, and their wallets are quarantined: a later nonce of theirs would make the
+        promise void (L5).
 
         What was sent stays sent: what became of them is a human's to find out.
 
@@ -629,7 +631,12 @@ class ILoss(Interface):
         """Which life of the store this is: another one after each of its starts."""
 
     async def given() -> Mapping[Address, Nonce]:
-        """Wallets that have something to settle, with the last nonce given to each, or 0."""
+        """
+        Every wallet that is known, with the last nonce given to it, or 0.
+
+        Not only who has something to settle: after a loss a session may stand open whose last
+        seconds are paid, and would be charged again once Daytona was looked at.
+        """
 
     async def behind(blocked: BlockedWallet) -> None:
         """
@@ -802,7 +809,8 @@ class IForgiving(Interface):
     """
     Ending what nobody is to pay any more (Q-6): an operator's word, stored with its reason.
 
-    Door facts: they compare what was read, and need no lease.
+    An operator's command needs no lease, for it compares what was read; a turn of the worker
+    carries the token as all its facts do (L10).
     """
 
     async def blocked() -> tuple[Address, ...]:
@@ -814,7 +822,7 @@ class IForgiving(Interface):
     async def forgivable(charge: ChargeId) -> Stored[ChargeRecord] | None:
         """A charge as it stands, for C{forgive}; None when there is none."""
 
-    async def forgive(record: Stored[ChargeRecord], forgiven: Forgiven) -> None:
+    async def forgive(record: Stored[ChargeRecord], forgiven: Forgiven, *, fenced: bool) -> None:
         """
         End a charge: it is owed no more, in one write with its entry in the audit.
 
@@ -822,6 +830,8 @@ class IForgiving(Interface):
         pay, is unblocked by the worker.  A quarantine stays.
 
         @param forgiven: With the seal of what is forgiven, if it has one.
+        @param fenced: Whether it is the worker that forgives; only with the newest token then.
+        @raise LeaseLost: It is not the worker any more.
         @raise BrokenLaw: It is signed, or final: anybody who has the voucher might submit it.
         @raise Stale: It has changed since it was read.
         """
@@ -850,13 +860,13 @@ class StoredLetter:
     """
     A letter together with what it is about.
 
-    @ivar raw: The letter's own stored form.
+    @ivar raw: The letter's own stored form; None where nobody has written one yet.
     @ivar about: What is stored there now, as it is; None where there is nothing, or where it
         is no single value.
     """
 
     letter: DeadLetter
-    raw: bytes = field(repr=False)
+    raw: bytes | None = field(repr=False)
     about: bytes | None = field(repr=False)
 
 

@@ -48,7 +48,7 @@ class Forgiver:
                     seal=None, reason="FORGIVE_DEBTS", by="operator", at=self.wall.now()
                 )
                 try:
-                    await self.forgiving.forgive(debt, word)
+                    await self.forgiving.forgive(debt, word, fenced=True)
                 except Stale:
                     # Signed meanwhile: it is collected.
                     continue

@@ -302,7 +302,7 @@ class ForgivingCase(JournalCase):
         async def scenario(world: World, sure: Any) -> None:
             debt = await self.in_debt(world)
             await world.journal.lease.give_up()
-            await sure(lambda: world.journal.forgiving.forgive(debt, waived(debt)))
+            await sure(lambda: world.journal.forgiving.forgive(debt, waived(debt), fenced=False))
             funds = await world.other.doors.funds(OWNER)
             self.assertFalse(funds.exposure.in_debt)
             self.assertEqual(await world.other.forgiving.debts(OWNER), ())
@@ -325,7 +325,7 @@ class ForgivingCase(JournalCase):
         funds = self.world.journal.funds
         await funds.check_again(await funds.funds(OWNER), FAR)
         self.assertEqual(await funds.to_check(T0, 9), ())
-        await self.world.other.forgiving.forgive(debt, waived(debt))
+        await self.world.other.forgiving.forgive(debt, waived(debt), fenced=False)
         self.assertEqual(await funds.to_check(T0, 9), (OWNER,))
 
     async def test_signed(self) -> None:
@@ -334,21 +334,30 @@ class ForgivingCase(JournalCase):
         self.world.wall.moment += 60
         await signed(self.world, id="batch-2")
         forgiving = self.world.journal.forgiving
-        await self.unchanged(Stale, lambda: forgiving.forgive(debt, waived(debt)))
+        await self.unchanged(Stale, lambda: forgiving.forgive(debt, waived(debt), fenced=False))
         now = await forgiving.forgivable(debt.value.charge.id)
         assert now is not None
-        await self.unchanged(BrokenLaw, lambda: forgiving.forgive(now, waived(now)))
+        await self.unchanged(BrokenLaw, lambda: forgiving.forgive(now, waived(now), fenced=False))
         self.assertEqual(await forgiving.debts(OWNER), ())
+
+    async def test_stale_token(self) -> None:
+        """No word of a worker that was replaced changes anything (L10)."""
+        debt = await self.in_debt(self.world)
+        await self.usurp()
+        forgiving = self.world.journal.forgiving
+        await self.unchanged(LeaseLost, lambda: forgiving.forgive(debt, waived(debt), fenced=True))
 
     async def test_another_word(self) -> None:
         """What was forgiven was forgiven for the reason that stands there."""
         debt = await self.in_debt(self.world)
         forgiving = self.world.journal.forgiving
-        await forgiving.forgive(debt, waived(debt))
-        await self.unchanged(Stale, lambda: forgiving.forgive(debt, waived(debt, "another")))
+        await forgiving.forgive(debt, waived(debt), fenced=False)
+        await self.unchanged(
+            Stale, lambda: forgiving.forgive(debt, waived(debt, "another"), fenced=False)
+        )
         now = await forgiving.forgivable(debt.value.charge.id)
         assert now is not None
-        await self.unchanged(BrokenLaw, lambda: forgiving.forgive(now, waived(now)))
+        await self.unchanged(BrokenLaw, lambda: forgiving.forgive(now, waived(now), fenced=False))
 
     async def test_dead_letter(self) -> None:
         """A dead letter may be written off: what was signed for it stays to be seen."""
@@ -359,7 +368,7 @@ class ForgivingCase(JournalCase):
         forgiving = self.world.journal.forgiving
         record = await forgiving.forgivable(create_charge_id(SB))
         assert record is not None and record.value.seal is not None
-        await forgiving.forgive(record, waived(record))
+        await forgiving.forgive(record, waived(record), fenced=False)
         after = await forgiving.forgivable(create_charge_id(SB))
         assert after is not None
         self.assertEqual(after.value.seal, record.value.seal)
@@ -380,7 +389,7 @@ class ForgivingCase(JournalCase):
         record = await forgiving.forgivable(create_charge_id(SB))
         assert record is not None
         without = evolve(waived(record), seal=None)
-        await self.unchanged(BrokenLaw, lambda: forgiving.forgive(record, without))
+        await self.unchanged(BrokenLaw, lambda: forgiving.forgive(record, without, fenced=False))
 
     async def test_unsigned_charge(self) -> None:
         """Any charge without a number may be forgiven, not debts alone."""
@@ -388,7 +397,7 @@ class ForgivingCase(JournalCase):
         forgiving = self.world.journal.forgiving
         record = await forgiving.forgivable(ChargeId(f"{SB}:{T0}"))
         assert record is not None and record.value.state == Open()
-        await forgiving.forgive(record, waived(record))
+        await forgiving.forgive(record, waived(record), fenced=False)
         (left,) = (await self.world.journal.queue.queue(OWNER, FAR, 9)).records
         self.assertEqual(left.value.charge.id, create_charge_id(SB))
 

@@ -48,7 +48,7 @@ class ByHandTests(DebtCase):
         debt = world.now(forgiving.forgivable(name))  # type: ignore[arg-type]
         assert debt is not None
         word = Forgiven(seal=None, reason="goodwill", by="olga", at=world.wall.now())
-        world.now(forgiving.forgive(debt, word))
+        world.now(forgiving.forgive(debt, word, fenced=False))
 
     def test_unblocked_when_covered(self) -> None:
         """The wallet stays blocked for want of money, and may run again once it has some."""

@@ -20,7 +20,7 @@ from sandbox_billing.ledger.voucher import ChargeKind, ChargeRecord, Forgiven, O
 @implementer(IForgiving)
 @frozen
 class RedisForgiving:
-    """Whoever forgives needs no lease: the charge is compared as a whole."""
+    """The charge is compared as a whole, and what the worker forgives carries its token."""
 
     store: Store
 
@@ -52,7 +52,9 @@ class RedisForgiving:
         (found,) = await self.store.values(ChargeRecord, [self.store.keys.charge(charge)])
         return found
 
-    async def forgive(self, record: Stored[ChargeRecord], forgiven: Forgiven) -> None:
+    async def forgive(
+        self, record: Stored[ChargeRecord], forgiven: Forgiven, *, fenced: bool
+    ) -> None:
         keys, charge = self.store.keys, record.value.charge
         key, form = keys.charge(charge.id), stored_form(record.value.become(forgiven))
         entry = AuditEntry(
@@ -71,7 +73,8 @@ class RedisForgiving:
         draft.write("ZREM", keys.dead(), charge.id)
         draft.finish_charge(charge)
         await append(self.store, draft, entry)
-        await self.store.carry_out(draft.commit(witness=holds(key, form)))
+        token = self.store.token.now() if fenced else None
+        await self.store.carry_out(draft.commit(token=token, witness=holds(key, form)))
 
     async def audit(self, first: int, count: int) -> tuple[AuditEntry, ...]:
         (entries,) = await self.store.read(

@@ -14,7 +14,7 @@ from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from docs import contract_tables, settlement_diagrams
+from docs import contract_tables, settlement_diagrams, traps_table
 from sandbox_billing.adapters.chain.artifacts import load
 from sandbox_billing.configuration import (
     LATER,
@@ -304,6 +304,23 @@ class ContractPageTests(SynchronousTestCase):
         }
         self.assertIn("settleBatch", names)
         self.assertEqual(set(), names - named - INHERITED)
+
+
+class TrapsPageTests(SynchronousTestCase):
+    """C{docs/traps.md} against the traps."""
+
+    def test_table(self) -> None:
+        """Each failure that is put back is listed, with what notices it."""
+        page = (DOCS / "traps.md").read_text("utf-8")
+        self.assertEqual(page, traps_table.written(page), "run python -m docs.traps_table")
+        self.assertIn("| B9 | A stop's error is only logged,", page)
+        self.assertIn("simulation: create-tick-stop, dying after", page)
+
+    def test_each_trap(self) -> None:
+        """Every row says what is put back, and is noticed by something."""
+        rows = traps_table.rows()
+        self.assertTrue({"B1", "B22", "S1", "S14", "K7"} <= {id_ for id_, _, _ in rows})
+        self.assertEqual([], [id_ for id_, told, by in rows if not told or not by])
 
 
 INHERITED = {

@@ -96,7 +96,9 @@ class ContractTests(SynchronousTestCase):
     def test_lock(self) -> None:
         """Interval and settlement delay must end before a refund can (K13)."""
         short = evolve(FACTS, lock_seconds=5400)
-        (text,) = startup.contract_problems(short, "0xaa", CONFIGURATION)
+        problems = startup.contract_problems(short, "0xaa", CONFIGURATION)
+        self.assertEqual(1, len(problems))
+        (text,) = problems
         self.assertIn("locked for 5400 s only", text)
         longer = evolve(FACTS, lock_seconds=5401)
         self.assertEqual(startup.contract_problems(longer, "0xaa", CONFIGURATION), ())

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from attrs import evolve
+
 from tests.evm.flaws import of_row
 from tests.evm.flaws.standing import StandingCase
-from tests.traps.defects import Defect, DefectCase
+from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
 
 
 class ContractTests(StandingCase):
@@ -15,34 +19,38 @@ class ContractTests(StandingCase):
         self.assert_noticed(of_row("K13"))
 
 
-class DaemonTests(DefectCase):
+class DaemonTests(TrapCase):
     """What the daemon makes of the lock."""
 
-    def test_at_the_start(self) -> None:
-        """A daemon that starts with intervals longer than the lock turns the tests red."""
-        defect = Defect(
-            path="sandbox_billing/startup.py",
-            find="if longest >= facts.lock_seconds:",
-            replace="if longest >= 10 * facts.lock_seconds:",
-        )
-        self.assert_noticed(defect, "tests.test_startup.ContractTests.test_lock")
+    @noticed_by("tests.test_startup.ContractTests.test_lock")
+    def test_at_the_start(self) -> Patches:
+        """The daemon starts with intervals longer than the lock."""
 
-    def test_while_it_runs(self) -> None:
-        """One that lets in though its settlement is behind the lock does."""
-        defect = Defect(
-            path="sandbox_billing/ledger/backlog.py",
-            find="return now - settled_until > lock_seconds - interval_seconds",
-            replace="return False",
-        )
-        self.assert_noticed(defect, "tests.services.test_backlog.BehindTests.test_closes_and_opens")
+        def lenient(original: Any) -> Any:
+            def contract_problems(facts: Any, *rest: Any) -> Any:
+                return original(evolve(facts, lock_seconds=10 * facts.lock_seconds), *rest)
 
-    def test_at_a_request(self) -> None:
-        """And one that lets small sums wait although their user has asked for his money."""
-        defect = Defect(
-            path="sandbox_billing/services/company.py",
-            find="queue.account.value.pending_refund > 0",
-            replace="queue.account.value.pending_refund < 0",
+            return contract_problems
+
+        return Patch("sandbox_billing.startup.contract_problems", lenient)
+
+    @noticed_by("tests.services.test_backlog.BehindTests.test_closes_and_opens")
+    def test_while_it_runs(self) -> Patches:
+        """It lets in though its settlement is behind the lock."""
+        return Patch(
+            "sandbox_billing.services.admission.overdue",
+            lambda _: lambda settled_until, now, **seconds: False,
         )
-        self.assert_noticed(
-            defect, "tests.services.test_settler.SettlerTests.test_refund_request_is_urgent"
-        )
+
+    @noticed_by("tests.services.test_settler.SettlerTests.test_refund_request_is_urgent")
+    def test_at_a_request(self) -> Patches:
+        """Small sums wait although their user has asked for his money."""
+
+        def calm(original: Any) -> Any:
+            def settle_at(queue: Any, policy: Any) -> Any:
+                account = evolve(queue.account.value, pending_refund=0)
+                return original(evolve(queue, account=evolve(queue.account, value=account)), policy)
+
+            return settle_at
+
+        return Patch("sandbox_billing.services.settler.settle_at", calm)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.evm.flaws import of_row
 from tests.evm.flaws.standing import StandingCase
-from tests.traps.defects import Defect, DefectCase
+from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
 
 
 class ContractTests(StandingCase):
@@ -15,17 +17,20 @@ class ContractTests(StandingCase):
         self.assert_noticed(of_row("K19"))
 
 
-class DaemonTests(DefectCase):
+class DaemonTests(TrapCase):
     """How a batch is planned."""
 
-    def test_planned_without_a_running_balance(self) -> None:
-        """A plan that judges each charge against the mirrored balance turns the tests red."""
-        defect = Defect(
-            path="sandbox_billing/ledger/settlement.py",
-            find="        left -= record.charge.amount\n",
-            replace="",
-        )
-        tests = "tests.ledger.test_settlement.PlanWalletTests."
-        self.assert_noticed(
-            defect, tests + "test_first_that_does_not_fit", tests + "test_nothing_left"
-        )
+    @noticed_by(
+        "tests.ledger.test_settlement.PlanWalletTests.test_first_that_does_not_fit",
+        "tests.ledger.test_settlement.PlanWalletTests.test_nothing_left",
+    )
+    def test_planned_without_a_running_balance(self) -> Patches:
+        """A plan judges each charge against the mirrored balance."""
+
+        def each(original: Any) -> Any:
+            def _covered(queue: Any, records: Any) -> Any:
+                return [one for record in records for one in original(queue, [record])]
+
+            return _covered
+
+        return Patch("sandbox_billing.ledger.settlement._covered", each)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from attrs import evolve
+
+from sandbox_billing.adapters.redis.commit import Read, absent
+from sandbox_billing.adapters.redis.store import texts
+from sandbox_billing.ledger.identity import Address
 from tests.evm.flaws import of_row
 from tests.evm.flaws.standing import StandingCase
-from tests.traps.defects import Defect, DefectCase
+from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
 
 
 class ContractTests(StandingCase):
@@ -15,36 +22,45 @@ class ContractTests(StandingCase):
         self.assert_noticed(of_row("K7"))
 
 
-class DaemonTests(DefectCase):
+class DaemonTests(TrapCase):
     """Our own order of a wallet's vouchers."""
 
-    def test_order_of_a_batch(self) -> None:
-        """Signed vouchers that go out highest nonce first turn the tests red."""
-        defect = Defect(
-            path="sandbox_billing/ledger/settlement.py",
-            find="return (0, record.seal.nonce, 0)",
-            replace="return (0, -record.seal.nonce, 0)",
-        )
-        tests = "tests.ledger.test_settlement.PlanWalletTests."
-        self.assert_noticed(defect, tests + "test_offered_again")
+    @noticed_by("tests.ledger.test_settlement.PlanWalletTests.test_offered_again")
+    def test_order_of_a_batch(self) -> Patches:
+        """Signed vouchers go out highest nonce first."""
 
-    def test_one_batch_at_a_time(self) -> None:
-        """A wallet's next voucher in another transaction, before the earlier is final, does too."""
-        queue = "sandbox_billing/adapters/redis/queue.py"
+        def falling(original: Any) -> Any:
+            def _order(record: Any) -> Any:
+                if record.seal is None:
+                    return original(record)
+                return (0, -record.seal.nonce, 0)
+
+            return _order
+
+        return Patch("sandbox_billing.ledger.settlement._order", falling)
+
+    @noticed_by("tests.services.test_settler.SettlerTests.test_waits_for_the_wallet_s_batch")
+    def test_one_batch_at_a_time(self) -> Patches:
+        """A wallet's next voucher goes out in another transaction before the earlier is final."""
+        queue = "sandbox_billing.adapters.redis.queue.RedisVoucherQueue."
+
         # Three stand behind each other: who is offered, who is planned, what is stored.
-        defects = (
-            Defect(path=queue, find='if in_flight == b"0" and (', replace="if ("),
-            Defect(
-                path="sandbox_billing/services/settler.py",
-                find="q is not None and q.in_flight is None and",
-                replace="q is not None and",
-            ),
-            Defect(
-                path=queue,
-                find="            draft.expect(field_absent(keys.in_flight(), wallet.hex))\n",
-                replace="",
-            ),
-        )
-        self.assert_noticed(
-            defects, "tests.services.test_settler.SettlerTests.test_waits_for_the_wallet_s_batch"
-        )
+        def offering(original: Any) -> Any:
+            async def ready(queue: Any, now: Any, limit: int) -> Any:
+                wallets = await queue.store.read(Read("SMEMBERS", queue.store.keys.wallets()))
+                return tuple(Address(name) for name in texts(wallets[0]))[:limit]
+
+            return ready
+
+        def forgetting(original: Any) -> Any:
+            async def queue(queue: Any, wallet: Any, now: Any, limit: int) -> Any:
+                return evolve(await original(queue, wallet, now, limit), in_flight=None)
+
+            return queue
+
+        unheld = lambda _: lambda key, name: absent("billing:nothing")  # noqa: E731
+        return [
+            Patch(queue + "ready", offering),
+            Patch(queue + "queue", forgetting),
+            Patch("sandbox_billing.adapters.redis.queue.field_absent", unheld),
+        ]

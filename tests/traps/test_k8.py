@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from sandbox_billing.ledger.proof import Lost
 from tests.evm.flaws import of_row
 from tests.evm.flaws.standing import StandingCase
-from tests.traps.defects import Defect, DefectCase
+from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
 
 
 class ContractTests(StandingCase):
@@ -15,24 +18,19 @@ class ContractTests(StandingCase):
         self.assert_noticed(of_row("K8"))
 
 
-class DaemonTests(DefectCase):
+class DaemonTests(TrapCase):
     """Where the outcome of a nonce is looked for."""
 
-    def test_own_transactions_only(self) -> None:
-        """A settler that sees its own transactions only turns the tests red."""
+    @noticed_by("tests.services.test_watcher.OutcomeTests.test_somebody_else_submitted")
+    def test_own_transactions_only(self) -> Patches:
+        """The settler sees its own transactions only, and takes the nonce for lost."""
+
         # Two look there, one behind the other: our history, and the nodes'.
-        defects = (
-            Defect(
-                path="sandbox_billing/services/witness.py",
-                find="for wallet in {r.charge.owner for r in used}:",
-                replace="for wallet in set[Address]():",
-            ),
-            Defect(
-                path="sandbox_billing/services/witness.py",
-                find="proof = evolve(proof, settled=settled)",
-                replace="proof = evolve(proof, nonce_proven_lost=True)",
-            ),
-        )
-        self.assert_noticed(
-            defects, "tests.services.test_watcher.OutcomeTests.test_somebody_else_submitted"
-        )
+        async def _old(witness: Any, wallet: Any) -> Any:
+            return {}
+
+        witness = "sandbox_billing.services.witness."
+        return [
+            Patch(witness + "Witness._old", lambda _: _old),
+            Patch(witness + "find", lambda _: lambda nonce, history, account: Lost()),
+        ]

@@ -60,8 +60,8 @@ class DaemonTests(TrapCase):
         """A transaction is sent, and then recorded."""
 
         def hasty(original: Any) -> Any:
-            async def _attempt(settler: Any, batch: Any, replacing: Any, **how: Any) -> Any:
-                chain, prepare = settler.chain, settler.chain.prepare
+            async def _attempt(sender: Any, batch: Any, replacing: Any, **how: Any) -> Any:
+                chain, prepare = sender.chain, sender.chain.prepare
 
                 class Sending:
                     """Sends what it prepares."""
@@ -74,11 +74,11 @@ class DaemonTests(TrapCase):
                         await chain.broadcast(attempt)
                         return attempt
 
-                return await original(evolve(settler, chain=Sending()), batch, replacing, **how)
+                return await original(evolve(sender, chain=Sending()), batch, replacing, **how)
 
             return _attempt
 
-        return Patch("sandbox_billing.services.settler.Settler._attempt", hasty)
+        return Patch("sandbox_billing.services.sending.Sender._attempt", hasty)
 
     @noticed_by(
         SETTLER + "test_no_disk",

@@ -24,7 +24,7 @@ class DaemonTests(TrapCase):
         async def _old(witness: Any, wallet: Any) -> Any:
             return {}
 
-        async def _proven(witness: Any, evidence: Any, accounts: Any, block: Any) -> Any:
+        async def _proven(witness: Any, evidence: Any, *about: Any) -> Any:
             return list(evidence), {}
 
         return [

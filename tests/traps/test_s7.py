@@ -7,7 +7,7 @@ from typing import Any
 from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
 
 
-SETTLER = "sandbox_billing.services.settler.Settler."
+SENDER = "sandbox_billing.services.sending.Sender."
 TESTS = "tests.services.test_settler.SettlerTests."
 
 
@@ -18,20 +18,21 @@ class DaemonTests(TrapCase):
     def test_never_bumped(self) -> Patches:
         """Nobody ever offers more for it."""
 
-        async def _bumped(settler: Any, batch: Any, newest: Any) -> Any:
+        async def _bumped(sender: Any, batch: Any, newest: Any) -> Any:
             return batch
 
-        return Patch(SETTLER + "_bumped", lambda _: _bumped)
+        return Patch(SENDER + "_bumped", lambda _: _bumped)
 
     @noticed_by(TESTS + "test_forgotten_by_the_node", TESTS + "test_request_lost")
     def test_sent_once(self) -> Patches:
         """What was sent is never sent again."""
 
         def once(original: Any) -> Any:
-            async def _send(settler: Any, batch: Any, mirror: Any, nonce: Any) -> None:
-                if not any(a.hash in settler._sent_at for a in batch.value.attempts):
-                    await original(settler, batch, mirror, nonce)
+            async def send(sender: Any, batch: Any, *about: Any) -> Any:
+                if any(attempt.hash in sender._sent_at for attempt in batch.value.attempts):
+                    return True
+                return await original(sender, batch, *about)
 
-            return _send
+            return send
 
-        return Patch(SETTLER + "_send", once)
+        return Patch(SENDER + "send", once)

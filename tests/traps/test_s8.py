@@ -7,7 +7,7 @@ from typing import Any
 from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
 
 
-SETTLER = "sandbox_billing.services.settler.Settler."
+SENDER = "sandbox_billing.services.sending.Sender."
 TESTS = "tests.services.test_settler.SettlerTests."
 
 
@@ -18,16 +18,16 @@ class DaemonTests(TrapCase):
     def test_never_split(self) -> Patches:
         """A batch that cannot be sent whole is tried whole again."""
 
-        async def _first_attempt(settler: Any, batch: Any, account_nonce: Any) -> Any:
-            return await settler._attempt(batch, None, account_nonce=account_nonce)
+        async def _first_attempt(sender: Any, batch: Any, account_nonce: Any) -> Any:
+            return await sender._attempt(batch, None, account_nonce=account_nonce)
 
-        return Patch(SETTLER + "_first_attempt", lambda _: _first_attempt)
+        return Patch(SENDER + "_first_attempt", lambda _: _first_attempt)
 
     @noticed_by(TESTS + "test_poison")
     def test_never_given_up(self) -> Patches:
         """The one that reverts alone is tried for ever."""
 
-        async def _give_up(settler: Any, batch: Any, why: Any) -> None:
+        async def _give_up(sender: Any, batch: Any, why: Any) -> None:
             raise why
 
-        return Patch(SETTLER + "_give_up", lambda _: _give_up)
+        return Patch(SENDER + "_give_up", lambda _: _give_up)

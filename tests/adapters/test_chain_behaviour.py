@@ -69,6 +69,25 @@ class OursTests(ChainCase):
         chain = self.adapter()
         self.assertIs(Behaviour.FLAWED, await chain.behaviour(await chain.head()))
 
+    async def test_a_limited_node(self) -> None:
+        """What a node refuses is asked of the next one, and of the same one the next time."""
+        other = await self.run_on_chain(self.stage.without, "settleBatch")
+        await self.run_on_chain(self.stage.upgrade, other)
+        limited = True
+
+        def twist(method: str, params: list[Any], forward: Forward) -> Any:
+            if limited and method == "eth_call" and "to" not in params[0]:
+                raise RpcError("too many requests", -32005)
+            return forward(method, params)
+
+        node = StubNode(self, twist)
+        both = self.adapter(node.url, self.service.url)
+        self.assertIs(Behaviour.FIXED, await both.behaviour(await both.head()))
+        alone = self.adapter(node.url)
+        self.assertIs(Behaviour.FLAWED, await alone.behaviour(await alone.head()))
+        limited = False
+        self.assertIs(Behaviour.FIXED, await alone.behaviour(await alone.head()))
+
     async def test_odd_answers(self) -> None:
         """What answers something else than was expected is flawed."""
         other = await self.run_on_chain(self.stage.without, "settleBatch")

@@ -208,6 +208,25 @@ class FailoverTests(ChainCase):
         await self.run_on_chain(self.stage.chain.mine)
         self.assertIsNotNone(await chain.receipt(attempt.hash))
 
+    async def test_receipt_without_a_price(self) -> None:
+        """A receipt of a node from before London is read all the same."""
+
+        def twist(method: str, params: list[Any], forward: Forward) -> Any:
+            found = forward(method, params)
+            if method == "eth_getTransactionReceipt" and found is not None:
+                del found["effectiveGasPrice"]
+            return found
+
+        lines = [self.stage.line(1, 30)]
+        await self.run_on_chain(self.stage.fund, 1_000)
+        old = self.adapter(StubNode(self, twist).url)
+        attempt = await old.prepare(lines, None)
+        await old.broadcast(attempt)
+        await self.run_on_chain(self.stage.chain.mine)
+        receipt = await old.receipt(attempt.hash)
+        self.assertEqual(receipt, await self.adapter().receipt(attempt.hash))
+        self.assertIsNotNone(receipt)
+
     async def test_another_chain(self) -> None:
         """A node of another chain is asked nothing else, and the start-up check shows it."""
 

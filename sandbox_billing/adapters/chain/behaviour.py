@@ -2,7 +2,7 @@
 Whether the contract behind the proxy has the flaws K1 and K2: by its code, never its address.
 
 Code that this project committed is fixed.  Other code is asked to rehearse a refund and two
-settlements (L{rehearsal}); what does not pass, or cannot be asked, is flawed.  The answer
+settlements (L{rehearsal}); what does not pass, or cannot be asked, is flawed.  What was proven
 belongs to one implementation, and is asked for again when the beacon names another one.
 Blocking; for the threads of the adapter.
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from attrs import frozen
 from eth_utils.crypto import keccak
 from twisted.logger import Logger
 
@@ -20,11 +21,22 @@ from sandbox_billing.adapters.chain.capabilities import implementation_of
 from sandbox_billing.adapters.chain.codec import Codec
 from sandbox_billing.adapters.chain.layouts import layout_of
 from sandbox_billing.adapters.chain.node import Node, RpcRefusal, octets, quantity
-from sandbox_billing.adapters.chain.nodes import Nodes
+from sandbox_billing.adapters.chain.nodes import Nodes, NoNode
 from sandbox_billing.adapters.chain.rehearsal import FIXED, FLAWED, rehearsal, told
+from sandbox_billing.errors import Transient
 from sandbox_billing.ledger.account import Behaviour, BlockRef
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip712 import EIP712Domain
+
+
+@frozen(auto_exc=False)
+class Untried(Transient):
+    """
+    A node refused to rehearse, for a reason of its own or because the code reverts.  Nothing is
+    proven by that: the next node is asked, and all of them again at the next block.
+    """
+
+    implementation: Address
 
 
 class BehaviourProbe:
@@ -53,6 +65,7 @@ class BehaviourProbe:
         self._sender = sender
         self._told = told
         self._known: dict[Address, Behaviour] = {}
+        self._told_of: set[Address] = set()
 
     def behaviour(self, at: BlockRef) -> Behaviour:
         """
@@ -62,7 +75,16 @@ class BehaviourProbe:
         """
         if self._told is not None:
             return self._told
-        return self._nodes.ask(lambda node: self._at(node, hex(at.number)))
+        try:
+            return self._nodes.ask(lambda node: self._at(node, hex(at.number)))
+        except NoNode as failure:
+            untried = [cause for cause in failure.causes if isinstance(cause, Untried)]
+            if not untried:
+                raise
+            if untried[0].implementation not in self._told_of:
+                self._told_of.add(untried[0].implementation)
+                self._log.warn("the contract is taken for flawed: {why}", why=failure.text)
+            return Behaviour.FLAWED
 
     def _at(self, node: Node, block: str) -> Behaviour:
         implementation = implementation_of(node, self._domain.contract, block)
@@ -72,7 +94,7 @@ class BehaviourProbe:
             if layout_of(keccak(code)) is not None:
                 known, why = Behaviour.FIXED, "it is a build of this project"
             else:
-                known, why = self._rehearsed(node, block)
+                known, why = self._rehearsed(node, block, implementation)
             self._known[implementation] = known
             self._log.info(
                 "the contract's code at {implementation} is {behaviour}: {why}",
@@ -82,7 +104,10 @@ class BehaviourProbe:
             )
         return known
 
-    def _rehearsed(self, node: Node, block: str) -> tuple[Behaviour, str]:
+    def _rehearsed(self, node: Node, block: str, implementation: Address) -> tuple[Behaviour, str]:
+        """
+        @raise Untried: The node did not let it be tried to the end.
+        """
         contract = self._domain.contract.hex
         asked = {"to": contract, "data": "0x" + self._codec.calldata("providerStake").hex()}
         try:
@@ -98,7 +123,7 @@ class BehaviourProbe:
             call = {"from": self._sender.hex, "data": "0x" + code.hex(), "value": hex(value)}
             seen = told(octets(node.call("eth_call", call, block), "a rehearsal"))
         except RpcRefusal as why:
-            return Behaviour.FLAWED, f"unknown, for it could not be tried ({why.text})"
+            raise Untried(f"it could not be tried ({why.text})", implementation) from None
         if seen == FIXED:
             return Behaviour.FIXED, "it kept refunds and took no more than the fee"
         if seen == FLAWED:

@@ -258,12 +258,17 @@ class ChainReads:
             raise NodeFailure(f"{node.label} answered another receipt than asked for")
         block_hash = "0x" + octets(found.get("blockHash"), "a block's hash").hex()
         block = self._headers.of(node, [block_hash])[block_hash]
+        price = found.get("effectiveGasPrice")
+        if price is None:
+            # A node from before London: then a transaction pays what it offers.
+            sent = node.call("eth_getTransactionByHash", transaction)
+            price = sent.get("gasPrice") if isinstance(sent, Mapping) else None
         return Receipt(
             transaction=transaction,
             block=block,
             succeeded=quantity(found.get("status"), "a status") == 1,
             gas_used=quantity(found.get("gasUsed"), "gas used"),
-            gas_price=neuron(quantity(found.get("effectiveGasPrice"), "a gas price")),
+            gas_price=neuron(quantity(price, "a gas price")),
         )
 
     def gas_balance(self) -> Neuron:

@@ -32,7 +32,7 @@ from sandbox_billing.ledger.batch import Attempt, Batch
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import begin
 from sandbox_billing.ledger.money import UnixSeconds, neuron
-from sandbox_billing.ledger.voucher import ChargeRecord
+from sandbox_billing.ledger.voucher import ChargeRecord, Open, Signed
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.intake import Intake
 from sandbox_billing.services.work import Work
@@ -68,7 +68,7 @@ class Hand:
 
 class Node(Protocol):
     """
-    A node with a contract on it, on which a provider is registered and a user is rich.
+    A node with a contract on it, on which a provider is registered and users have paid in.
 
     @ivar url: Of its JSON-RPC.
     @ivar signer: The daemon's key, which can pay for gas.
@@ -78,6 +78,7 @@ class Node(Protocol):
     contract: Address
     provider: Address
     user: Address
+    other: Address
     signer: SigningKey
     wall: Hand
 
@@ -101,6 +102,12 @@ class Node(Protocol):
 
     async def use_up(self, nonce: int, *, tip: int = 10**9) -> str:
         """Somebody else sends with the signer's key.  @return: The hash."""
+
+    async def deposit(self, amount: int) -> None:
+        """The user pays in, in a block of the pool's."""
+
+    async def purse(self, amount: int) -> None:
+        """What the daemon's key has for gas from now on, neuron."""
 
     async def settlements(self) -> list[tuple[int, int]]:
         """Nonce and fee of each VoucherSettled there is now."""
@@ -281,10 +288,14 @@ class SettlingCase(TestCase):
         await self.journal.doors.open_session(
             wish, made, evolve(create_charge(made), amount=neuron(5_000))
         )
-        stored = await self.journal.doors.session(SandboxId(name))
+        await self.begun(SandboxId(name))
+        return SandboxId(name)
+
+    async def begun(self, sandbox: SandboxId) -> None:
+        """It is seen running: its fee is due."""
+        stored = await self.journal.doors.session(sandbox)
         assert stored is not None
         await self.journal.meter.begin(stored, begin(stored.value, self.wall.now()))
-        return SandboxId(name)
 
     async def batches(self) -> list[Batch]:
         """What is unresolved."""
@@ -313,11 +324,16 @@ class SettlingCase(TestCase):
     async def settled(self) -> None:
         """Until nothing is under way; then every charge was paid exactly once."""
 
+        async def charges() -> list[ChargeRecord]:
+            return [*await self.records(), *await self.records(self.node.other)]
+
         async def done() -> bool:
-            return not await self.batches() and bool(await self.records())
+            waiting = [r for r in await charges() if isinstance(r.state, Open | Signed)]
+            return not waiting and not await self.batches()
 
         await self.until("all to be settled", done)
-        records = await self.records()
+        records = await charges()
+        self.assertTrue(records)
         seals = sorted((r.seal.nonce, r.seal.fee) for r in records if r.seal is not None)
         self.assertEqual([type(r.state).__name__ for r in records], ["Paid"] * len(records))
         self.assertEqual(await self.node.settlements(), seals)

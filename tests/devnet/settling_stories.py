@@ -11,10 +11,12 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 from twisted.trial.unittest import TestCase
 
+from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.services.gas_account import GAP_SECONDS
 from sandbox_billing.services.second_look import DEPTH
 from tests.devnet.settling import BUMP_SECONDS, CONFIRMATIONS, RESEND_SECONDS, SettlingCase
+from tests.ports.chain import TOKEN
 
 
 def settling_stories(
@@ -248,5 +250,84 @@ def settling_stories(
             self.assertIn("nothing is settled under it now", letter.reason)
             self.assertEqual(await self.records(), books)
             self.assertEqual(await self.node.settlements(), [])
+
+        async def two_in_flight(self) -> tuple[Attempt, Attempt]:
+            """Two wallets' batches, one behind the other."""
+            await self.charge()
+            first = await self.sent()
+            await self.charge(self.node.other)
+            await self.rounds(1, nothing=True)
+            found, second = await self.attempts()
+            self.assertEqual(found, first)
+            self.assertEqual(
+                (first.account_nonce, second.account_nonce), (0, 1), "not one behind the other"
+            )
+            return first, second
+
+        async def test_two_dropped(self) -> None:
+            """When the node forgets the first of two, both are mined in their order (T-1)."""
+            first, second = await self.two_in_flight()
+            await self.node.drop(first.hash)
+            await self.rounds(1)
+            self.assertEqual(await self.node.count(), 0)
+            await self.settled()
+            for attempt in (first, second):
+                self.assertIsNotNone(await self.chain.receipt(attempt.hash))
+            self.assertEqual(await self.node.count(), 2)
+
+        async def test_two_taken_back(self) -> None:
+            """A reorganisation that takes two back, and forgets them, has them sent again."""
+            first, second = await self.two_in_flight()
+            await self.rounds(1)
+            self.assertEqual(await self.node.count(), 2)
+            await self.node.reorg(1, keep=False)
+            await self.turn()
+            self.assertEqual(await self.attempts(), [first, second])
+            await self.birth()
+            await self.settled()
+            self.assertEqual(await self.node.count(), 2)
+            self.assertIsNotNone(await self.chain.receipt(second.hash))
+
+        async def test_empty_purse(self) -> None:
+            """
+            Below the floor nothing is sent, and nothing is given up; with money again all goes
+            on (T-10).
+            """
+            await self.node.purse(10**15)
+            await self.charge()
+            await self.rounds(5)
+            self.assertEqual(await self.attempts(), [])
+            (batch,) = await self.batches()
+            self.assertIn("below GAS_FLOOR_NEURON", self.troubles["settler"])
+            await self.node.purse(TOKEN)
+            await self.rounds(2, nothing=True)
+            (after,) = await self.batches()
+            self.assertEqual((after.id, after.charges), (batch.id, batch.charges))
+            await self.settled()
+            self.assertEqual(await self.node.count(), 1)
+
+        async def test_deposit_taken_back(self) -> None:
+            """
+            A deposit that vanishes after it was confirmed is no longer counted: accounts are
+            read again where the chain was replaced (S9).
+            """
+            await self.charge()
+            await self.settled()
+            await self.node.mine(2 * CONFIRMATIONS)
+            await self.turn()
+            before = await self.funds()
+            await self.node.deposit(777)
+            await self.rounds(CONFIRMATIONS)
+            self.assertEqual(await self.funds(), before + 777)
+            await self.node.reorg(CONFIRMATIONS + 1, keep=False)
+            await self.rounds(2)
+            self.assertEqual(await self.funds(), before)
+            self.assertTrue(self.alarms.told("was replaced after it was confirmed"))
+
+        async def funds(self) -> int:
+            """The user's balance, as mirrored."""
+            account = (await self.journal.funds.funds(self.node.user)).account
+            assert account is not None
+            return account.value.balance
 
     return SettlingStories

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
+from web3 import Web3
 from web3.contract.contract import ContractFunction
 from web3.types import TxReceipt
 
@@ -58,6 +59,10 @@ class AnvilNode:
     @property
     def user(self) -> Address:
         return Address(EthAccount.from_key(DEVELOPMENT_KEYS[2]).address)
+
+    @property
+    def other(self) -> Address:
+        return Address(EthAccount.from_key(DEVELOPMENT_KEYS[4]).address)
 
     @property
     def signer(self) -> SigningKey:
@@ -129,10 +134,19 @@ class AnvilNode:
         raw = "0x" + bytes(self.signer.sign_transaction(form).raw).hex()
         return str(self.anvil.rpc("eth_sendRawTransaction", raw))
 
+    async def deposit(self, amount: int) -> None:
+        deposit = _functions(self.anvil, self.contract.hex).deposit
+        user = EthAccount.from_key(DEVELOPMENT_KEYS[2])
+        call = deposit(user.address, _checksum(self.provider))
+        _send(self.anvil.w3(), call, user, amount)
+        self._mine(1)
+
+    async def purse(self, amount: int) -> None:
+        self.anvil.fund(self.signer.address.hex, amount)
+
     async def settlements(self) -> list[tuple[int, int]]:
-        w3 = self.anvil.w3()
-        serving = w3.eth.contract(
-            address=w3.to_checksum_address(self.contract.hex), abi=load("SandboxServing").abi
+        serving = self.anvil.w3().eth.contract(
+            address=_checksum(self.contract), abi=load("SandboxServing").abi
         )
         found = serving.events.VoucherSettled().get_logs(from_block=0)
         return sorted((e["args"]["nonce"], e["args"]["totalFee"]) for e in found)
@@ -141,35 +155,49 @@ class AnvilNode:
         return int(self.anvil.rpc("eth_getTransactionCount", self.signer.address.hex, "latest"), 16)
 
 
+def _checksum(address: Address) -> Any:
+    return Web3.to_checksum_address(address.hex)
+
+
+def _functions(node: Anvil, contract: str) -> Any:
+    address = Web3.to_checksum_address(contract)
+    return node.w3().eth.contract(address=address, abi=load("SandboxServing").abi).functions
+
+
+def _send(w3: Web3, call: ContractFunction, sender: LocalAccount, value: int = 0) -> HexBytes:
+    transaction = call.build_transaction(
+        {
+            "from": sender.address,
+            "nonce": w3.eth.get_transaction_count(sender.address, "pending"),
+            "value": value,
+        }
+    )
+    return w3.eth.send_raw_transaction(sender.sign_transaction(transaction).raw_transaction)
+
+
 def _deploy(node: Anvil) -> Address:
-    """The stack, with a provider, its stake, and a user's deposit and acknowledgement."""
+    """The stack, with a provider, its stake, and two users who paid in and acknowledged."""
     w3 = node.w3()
-    owner, provider, user = (EthAccount.from_key(key) for key in DEVELOPMENT_KEYS[:3])
+    owner, provider, user, _, other = (EthAccount.from_key(key) for key in DEVELOPMENT_KEYS[:5])
 
     def mined(hashed: HexBytes) -> TxReceipt:
         return w3.eth.wait_for_transaction_receipt(hashed, timeout=DEADLINE, poll_latency=0.05)
 
     def act(call: ContractFunction, sender: LocalAccount, value: int = 0) -> None:
-        transaction = call.build_transaction(
-            {
-                "from": sender.address,
-                "nonce": w3.eth.get_transaction_count(sender.address, "pending"),
-                "value": value,
-            }
-        )
-        raw = sender.sign_transaction(transaction).raw_transaction
-        assert mined(w3.eth.send_raw_transaction(raw))["status"] == 1
+        assert mined(_send(w3, call, sender, value))["status"] == 1
 
     proxy = deploy_stack(w3, owner, STAKE, wait=mined).proxy
-    does = w3.eth.contract(address=proxy, abi=load("SandboxServing").abi).functions
-    signer = SigningKey.from_bytes(SIGNER_KEY).address.hex
-    node.fund(signer, 100 * TOKEN)
-    register = does.addOrUpdateService(
-        "https://provider.example", w3.to_checksum_address(signer), 60, 5, 30
+    does = _functions(node, proxy)
+    signer = SigningKey.from_bytes(SIGNER_KEY).address
+    node.fund(signer.hex, 100 * TOKEN)
+    act(
+        does.addOrUpdateService("https://provider.example", _checksum(signer), 60, 5, 30),
+        provider,
+        STAKE,
     )
-    act(register, provider, STAKE)
-    act(does.deposit(user.address, provider.address), user, TOKEN)
-    act(does.acknowledgeTEESigner(provider.address, True), user)
+    for who in (user, other):
+        act(does.deposit(who.address, provider.address), who, TOKEN)
+        act(does.acknowledgeTEESigner(provider.address, True), who)
     return Address(proxy)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from sandbox_billing.adapters.redis.commit import Expectation, Read, holds
+from sandbox_billing.adapters.redis.commit import Expectation, Read, Reply, holds
 from sandbox_billing.adapters.redis.draft import NOW, Draft, stored_form
 from sandbox_billing.adapters.redis.letters import report
 from sandbox_billing.adapters.redis.store import Store, raw, stored, text
@@ -13,7 +13,8 @@ from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.interfaces import Ruling, Stored
 from sandbox_billing.ledger.account import Account, BlockRef
 from sandbox_billing.ledger.batch import Batch
-from sandbox_billing.ledger.money import Neuron
+from sandbox_billing.ledger.identity import Address, Nonce
+from sandbox_billing.ledger.money import Neuron, parse_neuron
 from sandbox_billing.ledger.second_look import Resolution, verdict_of
 from sandbox_billing.ledger.totals import Totals
 from sandbox_billing.ledger.voucher import (
@@ -135,5 +136,19 @@ async def skip_used(
         key = store.keys.nonce(account.wallet)
         (last,) = await store.read(Read("GET", key))
         draft.expect_stored(key, raw(last))
-        if last is None or int(text(last)) < account.last_nonce:
+        if last is None or last_given(account.wallet, last) < account.last_nonce:
             draft.write("SET", key, account.last_nonce)
+
+
+def last_given(wallet: Address, form: Reply) -> Nonce:
+    """
+    The last nonce that was given to a wallet, or 0.
+
+    @raise BadInput: What is stored is no nonce.
+    """
+    if form is None:
+        return Nonce(0)
+    try:
+        return Nonce(parse_neuron(text(form)))
+    except BadInput as why:
+        raise BadInput(f"the last nonce of {wallet} is stored as {text(form)!r}") from why

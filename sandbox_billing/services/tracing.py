@@ -29,6 +29,9 @@ from sandbox_billing.services.evidence import NotYet
 GIVE_UP_SECONDS = 3_600
 """After so long a state that no node has is taken to be forgotten: then a human looks."""
 
+PATIENCE_SECONDS = 30
+"""The same where what was paid is told: only a race is left to be found."""
+
 _Traced: TypeAlias = Mapping[tuple[Address, int], Taken]
 
 
@@ -57,8 +60,10 @@ class Tracer:
             try:
                 taken.update(await self._block(number, settlements))
             except Transient as why:
-                since = [s.timestamp for s in unclear if s.block == number and s.paid is None]
-                if since and self.wall.now() - max(since) < GIVE_UP_SECONDS:
+                here = [s for s in unclear if s.block == number]
+                untold = any(s.paid is None for s in here)
+                patience = GIVE_UP_SECONDS if untold else PATIENCE_SECONDS
+                if self.wall.now() - max(s.timestamp for s in here) < patience:
                     raise NotYet(f"block {number} cannot be replayed: {why}") from why
                 self._log.critical(
                     "no node can replay block {number}: {why}", number=number, why=str(why)

@@ -158,3 +158,8 @@ class Flawed(Wide):
     def __init__(self, seed: int, *, long: bool = False) -> None:
         Wide.__init__(self, seed, long=long)
         self.acts.append((2, self.refund))
+
+    async def script(self, story: Story) -> None:
+        """Whether a race was one, the laws say."""
+        story.world.expected.append("a race set off a flaw")
+        await Wide.script(self, story)

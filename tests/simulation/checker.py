@@ -366,7 +366,8 @@ def _raced(world: World, move: Move) -> bool:
     if world.reorgs:
         # Blocks came in another order than they were seen in.
         return True
-    first = min(sent.at for sent in world.sent if (move.who, move.nonce) in sent.vouchers)
+    number = (move.who, move.nonce)
+    first = min((s.at for s in world.sent if number in s.vouchers), default=float(move.at))
     asked = [
         event.at
         for event in told(world, "RefundRequested", "RefundWithdrawn")

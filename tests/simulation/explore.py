@@ -130,6 +130,11 @@ class Report:
         if self.tell is not None:
             self.tell(failure + "\n")
 
+    def missing(self) -> list[str]:
+        """Faults that could have befallen a call and never did."""
+        possible = {(spot, kind) for spot in self.met for kind in spot.kinds()}
+        return sorted(f"{spot.name} {kind.name}" for spot, kind in possible - set(self.fired))
+
     def lines(self) -> Iterator[str]:
         """For people."""
         possible = {(spot, kind) for spot in self.met for kind in spot.kinds()}

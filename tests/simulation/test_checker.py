@@ -13,6 +13,7 @@ from sandbox_billing.adapters.memory.blocks import Transaction
 from sandbox_billing.adapters.redis.commit import Commit, Write
 from sandbox_billing.interfaces import Ruling
 from sandbox_billing.ledger._codec import decode, encode
+from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.hold import Exposure
 from sandbox_billing.ledger.identity import ChargeId, Nonce
 from sandbox_billing.ledger.metering import Tick
@@ -22,8 +23,9 @@ from sandbox_billing.wiring import Parts
 from tests.fixtures import ALICE
 from tests.services.lives import PROVIDER
 from tests.simulation.clock import BASE
-from tests.simulation.explore import live
-from tests.simulation.scenarios import BY_NAME
+from tests.simulation.explore import finish, live
+from tests.simulation.scenarios import BY_NAME, Scenario
+from tests.simulation.stories import Story
 from tests.simulation.world import KEYS, Sent, World
 
 
@@ -190,6 +192,27 @@ class TamperedTests(SynchronousTestCase):
         for tamper in (gone, dead, never, hidden, held):
             self.caught("L6", tamper)
 
+    def test_l7(self) -> None:
+        """A create that nobody reserved for, and one that its wallet could not cover."""
+
+        def nobody(world: World) -> None:
+            world.admitted.clear()
+
+        def dear(world: World) -> None:
+            world.admitted[0] = evolve(world.admitted[0], exposed=world.admitted[0].funds + 1)
+
+        self.caught("L7", nobody)
+        self.caught("L7", dear)
+
+    def test_l8(self) -> None:
+        """A stop that was ordered while it ran on for long."""
+
+        def ordered(world: World) -> None:
+            record = compute_charge(world)
+            world.orders.append((record.charge.period_start + 1, record.charge.sandbox, True))
+
+        self.caught("L8", ordered)
+
     def test_l10(self) -> None:
         """Bytes that were never stored, and a fact under an old token."""
 
@@ -318,6 +341,32 @@ class PlantedTests(SynchronousTestCase):
             return evolve(parts, journal=journal)
 
         self.caught("L6", "create-broke-stop", planted)
+
+    def test_flaw_ignored(self) -> None:
+        """K1: the deployed contract is taken for ours, and a refund is trimmed."""
+
+        def planted(parts: Parts) -> Parts:
+            async def behaviour(at: Any) -> Behaviour:
+                return Behaviour.FIXED
+
+            chain: Any = Instead(parts.chain, behaviour=behaviour)
+            return evolve(parts, chain=chain)
+
+        async def script(story: Story) -> None:
+            await story.fund(ALICE, 10**6)
+            await story.create(ALICE)
+            await story.world.sleep(10)
+            balance = story.world.net.head.state.slot(PROVIDER, ALICE).balance
+            # There is room for what runs, and for nothing of it beside the refund.
+            story.world.request_refund(ALICE, balance * 6 // 10)
+            await story.world.sleep(40)
+
+        for plant, law in ((planted, {"L12"}), (lambda parts: parts, set())):
+            world = World(behaviour=Behaviour.FLAWED, planted=plant)
+            problems = finish(world, Scenario("refund", script)).problems
+            # It ends in the middle: what is on its way is no matter here.
+            found = {problem.split(":")[0] for problem in problems}
+            self.assertEqual(found & {"L1", "L12", "surprise"}, law, problems)
 
     def test_daytona_ignored(self) -> None:
         """B11: what is shown stopped counts as seen running."""

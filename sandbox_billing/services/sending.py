@@ -6,7 +6,8 @@ disk, before it is sent, and whatever is stored and unresolved is sent again, th
 On a flawed contract each time only after a look at the newest block (D1, D2): what would set
 off a flaw by now is not sent again, and outbid by a call that settles nothing.
 
-Tests: L{tests.services.test_settler}, L{tests.services.test_settler_flawed}.
+Tests: L{tests.services.test_settler}, L{tests.services.test_settler_flawed},
+L{tests.services.test_stuck}.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ How long a voucher must have made the settle call revert, alone and while a call
 vouchers passes, before it is given up: a minute's trouble of a node is no proof.
 """
 
+STUCK_SECONDS, SAY_AGAIN_SECONDS = 600, 3_600
+"""How long a batch waits to be mined before an operator is told; and again (T-7, T-11)."""
+
 
 @frozen(kw_only=True)
 class Sender:
@@ -59,6 +63,7 @@ class Sender:
     @ivar _sent_at: When this process last broadcast an attempt, by its hash.
     @ivar _proven: Hashes of the attempts that this process has proven to be on disk.
     @ivar _poisonous: Since when a batch of one voucher reverts.
+    @ivar _told_at: When an operator was last told that a batch is not mined.
     """
 
     queue: IVoucherQueue
@@ -70,6 +75,7 @@ class Sender:
     _sent_at: dict[str, int] = field(factory=dict, init=False)
     _proven: set[str] = field(factory=set, init=False)
     _poisonous: dict[BatchId, UnixSeconds] = field(factory=dict, init=False)
+    _told_at: dict[BatchId, UnixSeconds] = field(factory=dict, init=False)
     _log = Logger()
 
     def keep(self, batches: Iterable[Batch]) -> None:
@@ -79,8 +85,10 @@ class Sender:
         for gone in self._sent_at.keys() - known:
             del self._sent_at[gone]
         self._proven.intersection_update(known)
-        for ended in self._poisonous.keys() - {batch.id for batch in live}:
-            del self._poisonous[ended]
+        ids = {batch.id for batch in live}
+        for each in (self._poisonous, self._told_at):
+            for ended in each.keys() - ids:
+                each.pop(ended)
 
     def mine(self, batch: Batch) -> list[Attempt]:
         """The attempts that this daemon's key pays for, newest last."""
@@ -109,6 +117,7 @@ class Sender:
                 return True
             if await self._is_mined(earlier):
                 return False
+            self._tell_if_stuck(batch.value)
         if harmful and not mine and earlier:
             # Neither ours to outbid nor to send again.
             self._log.warn("batch {batch} waits: it would set off a flaw", batch=batch.value.id)
@@ -146,6 +155,21 @@ class Sender:
             if await self.chain.receipt(attempt.hash) is not None:
                 return True
         return False
+
+    def _tell_if_stuck(self, batch: Batch) -> None:
+        """Whatever else is tried, what nobody mines for so long is somebody's to look at (S7)."""
+        now, waits = self.wall.now(), self.wall.now() - batch.attempts[0].recorded_at
+        said_at = self._told_at.get(batch.id)
+        if waits < STUCK_SECONDS or (said_at is not None and now - said_at < SAY_AGAIN_SECONDS):
+            return
+        self._told_at[batch.id] = now
+        self._log.critical(
+            "batch {batch} is not mined for {seconds} s, after {count} attempts:"
+            " look at the gas price and at the nodes",
+            batch=batch.id,
+            seconds=waits,
+            count=len(batch.attempts),
+        )
 
     async def _broadcast(self, batch: Stored[Batch]) -> None:
         attempt = self.mine(batch.value)[-1]

@@ -36,3 +36,8 @@ class DaemonTests(TrapCase):
             return send
 
         return Patch(SENDER + "send", once)
+
+    @noticed_by("tests.services.test_stuck.StuckTests.test_told")
+    def test_nobody_is_told(self) -> Patches:
+        """However old it is, there is no alarm."""
+        return Patch(SENDER + "_tell_if_stuck", lambda _: lambda sender, batch: None)

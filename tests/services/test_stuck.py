@@ -1,0 +1,56 @@
+"""A transaction that nobody mines is told to an operator (S7, T-7, T-11)."""
+
+from __future__ import annotations
+
+from twisted.logger import LogLevel, capturedLogs
+
+from sandbox_billing.services import sending
+from sandbox_billing.services.sending import STUCK_SECONDS
+from tests.fixtures import WorldCase
+
+
+class StuckTests(WorldCase):
+    """How often somebody is told."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.fund(10**6)
+        self.world.net.withholds = lambda transaction: transaction.sender is not None
+        self.world.create()
+        self.world.until(lambda: self.waiting() != [], 60)
+
+    def waiting(self) -> list[int]:
+        """When each batch was first sent."""
+        batches = [b.value for b in self.world.now(self.world.eyes.queue.batches())]
+        return [batch.attempts[0].recorded_at for batch in batches if batch.attempts]
+
+    def alarms(self, seconds: int) -> int:
+        """How often it is said while so many seconds pass."""
+        with capturedLogs() as logs:
+            self.world.advance(seconds)
+        return sum(
+            1
+            for event in logs
+            if event.get("log_level") is LogLevel.critical
+            and "is not mined for" in (event.get("log_format") or "")
+        )
+
+    def test_told(self) -> None:
+        """After ten minutes and not before, and not each second; what is mined is nobody's."""
+        world = self.world
+        (sent_at,) = self.waiting()
+        self.assertEqual(0, self.alarms(sent_at + STUCK_SECONDS - 20 - world.wall.now()))
+        self.assertEqual(1, self.alarms(60))
+        self.assertEqual(0, self.alarms(120))
+        world.net.withholds = lambda transaction: False
+        self.assertEqual(0, self.alarms(60))
+        self.assertGreater(world.books().settled, 0)
+
+    def test_again(self) -> None:
+        """A restart says it, too, and it is said again to whoever was not there."""
+        world = self.world
+        world.advance(STUCK_SECONDS + 30)
+        world.restart()
+        self.assertEqual(1, self.alarms(120))
+        self.patch(sending, "SAY_AGAIN_SECONDS", 60)
+        self.assertEqual(2, self.alarms(121))

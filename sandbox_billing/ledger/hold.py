@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from attrs import frozen
 
-from sandbox_billing.errors import BrokenLaw
+from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, neuron, parse_neuron
@@ -89,8 +89,15 @@ def charge_field(charge: Charge) -> str:
 
 
 def _accrued(text: str, now: int) -> tuple[int, int, int]:
-    """hold, rate, and what accrued beyond C{charged_until}."""
-    hold, rate, charged_until = (int(part) for part in text.split(":"))
+    """
+    hold, rate, and what accrued beyond C{charged_until}.
+
+    @raise BadInput: They cannot be read.
+    """
+    parts = text.split(":")
+    if len(parts) != 3:
+        raise BadInput(f"a session's exposure is hold:rate:charged_until, not {text!r}")
+    hold, rate, charged_until = map(parse_neuron, parts)
     return hold, rate, max(0, rate * (now - charged_until) // 60)
 
 

@@ -10,6 +10,8 @@ Tests: L{tests.services.test_settler}.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import field, frozen
 from twisted.logger import Logger
 
@@ -21,6 +23,7 @@ from sandbox_billing.interfaces import (
     ISigner,
     IVoucherQueue,
     IWallClock,
+    Promise,
     Stale,
     Stored,
     StoredQueue,
@@ -31,7 +34,7 @@ from sandbox_billing.ledger.batch import Batch
 from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address, BatchId
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.settlement import charge_ids, plan, plan_wallet
+from sandbox_billing.ledger.settlement import Line, charge_ids, plan
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.company import settle_at
 from sandbox_billing.services.gas_account import GasAccount
@@ -45,6 +48,19 @@ from sandbox_billing.signing.eip712 import EIP712Domain
 
 REST_SECONDS = 30
 """How long a wallet that cannot be settled now is left alone unless its account changes."""
+
+
+PAGES = 20
+"""So many times C{BATCH_MAX} wallets are looked at for one batch, and no more."""
+
+
+@frozen(kw_only=True)
+class _Part:
+    """What of one wallet goes into a batch."""
+
+    wallet: Address
+    lines: tuple[Line, ...]
+    promises: tuple[Promise, ...]
 
 
 @frozen(kw_only=True)
@@ -114,40 +130,75 @@ class Settler:
     async def _next_batch(self, mirror: Mirror) -> Stored[Batch] | None:
         """Number and seal what is worth a transaction; None when nothing is."""
         now = self.wall.now()
+        parts = await self._planned(await self._worthy(now), mirror, now)
+        # What is wrong with one wallet shows in what is stored: halved until it is alone.
+        while parts:
+            try:
+                return await self._signed(parts, now)
+            except Stale:
+                # A charge or nonce moved between read and write: the next turn plans anew.
+                return None
+            except (BrokenLaw, BadInput) as why:
+                if len(parts) == 1:
+                    await self._leave_out(parts[0].wallet, why, now)
+                    return None
+                parts = parts[: len(parts) // 2]
+        return None
+
+    async def _worthy(self, now: UnixSeconds) -> list[StoredQueue]:
+        """Wallets that are taken now, for one batch: many may have to be passed over."""
         waited = UnixSeconds(now - self.policy.batch_wait)
-        wallets = await self.queue.ready(waited, self.policy.batch_max)
-        found = await gather(*(self._queue(wallet, now) for wallet in wallets))
-        queues = [
-            q
-            for q in found
-            if q is not None and q.in_flight is None and await self._worthwhile(q, now)
-        ]
-        if not queues:
-            return None
-        by_id = {r.value.charge.id: r for q in queues for r in q.records}
-        plannable = await self.outlook.plannable(queues, mirror)
-        lines = plan(plannable, self.policy.batch_max)
+        most, seen = self.policy.batch_max, set[Address]()
+        taken: list[StoredQueue] = []
+        while sum(len(q.records) for q in taken) < most and len(seen) < PAGES * most:
+            # Who was passed over rests: only those that were taken are offered again.
+            offered = await self.queue.ready(waited, most + len(taken))
+            fresh = [wallet for wallet in offered if wallet not in seen]
+            if not fresh:
+                break
+            seen.update(fresh)
+            found = await gather(*(self._queue(wallet, now) for wallet in fresh))
+            taken += [
+                q
+                for q in found
+                if q is not None and q.in_flight is None and await self._worthwhile(q, now)
+            ]
+        return taken
+
+    async def _planned(
+        self, queues: Sequence[StoredQueue], mirror: Mirror, now: UnixSeconds
+    ) -> list[_Part]:
+        """What of each wallet goes into the next batch."""
+        room, parts = self.policy.batch_max, []
+        plannable = await self.outlook.plannable(queues, mirror) if queues else []
         for queue, planned in zip(queues, plannable, strict=True):
-            # A wallet that only found the batch full is taken with the next one.
-            if not plan_wallet(planned, 1):
-                await self.queue.rest(queue, UnixSeconds(now + REST_SECONDS))
-        if not lines:
-            return None
-        promises = [
-            promise(self.domain, self.signer, by_id[line.record.charge.id], line, now)
-            for line in lines
-        ]
+            try:
+                lines = plan([planned], room) if room > 0 else ()
+                if not lines and (room > 0 or not plan([planned], 1)):
+                    # One that only found the batch full is taken with the next.
+                    await self.queue.rest(queue, UnixSeconds(now + REST_SECONDS))
+                by_id = {r.value.charge.id: r for r in queue.records}
+                promises = tuple(
+                    promise(self.domain, self.signer, by_id[line.record.charge.id], line, now)
+                    for line in lines
+                )
+            except (BrokenLaw, BadInput) as why:
+                await self._leave_out(queue.wallet, why, now)
+                continue
+            if lines:
+                room -= len(lines)
+                parts.append(_Part(wallet=queue.wallet, lines=lines, promises=promises))
+        return parts
+
+    async def _signed(self, parts: Sequence[_Part], now: UnixSeconds) -> Stored[Batch]:
+        lines = [line for part in parts for line in part.lines]
         batch = Batch(
             id=self.ids.batch(),
-            wallets=tuple(dict.fromkeys(line.record.charge.owner for line in lines)),
+            wallets=tuple(part.wallet for part in parts),
             charges=charge_ids(lines),
             created_at=now,
         )
-        try:
-            stored = await self.queue.sign(batch, promises)
-        except Stale:
-            # A charge or nonce moved between read and write: the next turn plans anew.
-            return None
+        stored = await self.queue.sign(batch, [one for part in parts for one in part.promises])
         self._log.info(
             "signed batch {batch}: {count} vouchers of {wallets} wallets",
             batch=batch.id,
@@ -161,13 +212,18 @@ class Settler:
         try:
             found = await self.queue.queue(wallet, now, self.policy.batch_max)
         except (BrokenLaw, BadInput) as why:
-            if wallet not in self._broken:
-                self._log.critical("{wallet} is left out: {why}", wallet=wallet.hex, why=str(why))
-            self._broken[wallet] = _law(why)
-            await self.queue.set_aside(wallet, UnixSeconds(now + REST_SECONDS))
+            await self._leave_out(wallet, why, now)
             return None
         self._broken.pop(wallet, None)
         return found
+
+    async def _leave_out(
+        self, wallet: Address, why: BrokenLaw | BadInput, now: UnixSeconds
+    ) -> None:
+        """Nothing of a wallet goes out before a human has looked; everything else does."""
+        self._log.critical("{wallet} is left out: {why}", wallet=wallet.hex, why=str(why))
+        self._broken[wallet] = _law(why)
+        await self.queue.set_aside(wallet, UnixSeconds(now + REST_SECONDS))
 
     async def _worthwhile(self, queue: StoredQueue, now: UnixSeconds) -> bool:
         """Whether a wallet is taken now (design.md §4.4); otherwise it rests."""

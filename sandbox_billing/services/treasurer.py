@@ -92,10 +92,11 @@ class Treasurer:
             return
         try:
             await self._decide(funds, mirror, now)
-        except BrokenLaw as why:
+        except (BrokenLaw, BadInput) as why:
             # One wallet's; nobody else waits for it.
             self._log.critical("{wallet}: {why}", wallet=wallet.hex, why=str(why))
-            self._broken.append(why)
+            law = why if isinstance(why, BrokenLaw) else BrokenLaw("L7", str(why))
+            self._broken.append(law)
         except Stale:
             # Its exposure moved while we looked; it is still marked to be looked at.
             self._log.debug("{wallet} moved meanwhile", wallet=wallet.hex)

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger._codec import VERSION, decode, encode
 from sandbox_billing.ledger.account import Account, Mirror, ServiceRecord, Settlement
-from sandbox_billing.ledger.batch import Batch
+from sandbox_billing.ledger.batch import Attempt, Batch
 from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Nonce
 from sandbox_billing.ledger.metering import Session
@@ -180,6 +180,9 @@ class FormTests(SynchronousTestCase):
         self.assertRaises(TypeError, encode, Odd(1.5))
 
 
+_LATE_IN_ATTEMPTS = {a.name for a in fields(Attempt) if a.metadata.get("added")}
+
+
 class RefusalTests(SynchronousTestCase):
     """What is not understood."""
 
@@ -212,6 +215,7 @@ class RefusalTests(SynchronousTestCase):
         named = [path for path in leaves(document) if isinstance(path[-1], str)]
         # What was added to a form later has a default, for forms from before (N reads N-1).
         late = {(a.name,) for a in fields(type(value)) if a.metadata.get("added")}
+        late |= {path for path in named if path[0] == "attempts" and path[-1] in _LATE_IN_ATTEMPTS}
         path = data.draw(st.sampled_from([one for one in named if one not in {("v",), *late}]))
         del at(document, path[:-1])[path[-1]]
         self.refused(type(value), document)

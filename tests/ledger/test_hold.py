@@ -157,7 +157,14 @@ class ExposureTests(SynchronousTestCase):
 
     def test_damaged_value(self) -> None:
         """B22: what cannot be read refuses the admission."""
-        for name, value in (("hold:a", "1.0"), ("charge:a", ""), ("debt:a", "-1")):
+        damaged = (
+            ("hold:a", "1.0"),
+            ("charge:a", ""),
+            ("debt:a", "-1"),
+            ("session:a", "1:2"),
+            ("session:b", "1:2:x"),
+        )
+        for name, value in damaged:
             with self.subTest(name=name):
                 self.assertRaises(BadInput, Exposure({name: value}).total, NOW)
 

@@ -8,7 +8,7 @@ from attrs import evolve
 from zope.interface.verify import verifyObject
 
 from sandbox_billing.adapters.redis.commit import Read, Write
-from sandbox_billing.errors import BrokenLaw, Transient
+from sandbox_billing.errors import BadInput, BrokenLaw, Transient
 from sandbox_billing.interfaces import (
     BlockedWallet,
     IVoucherQueue,
@@ -677,12 +677,15 @@ class QueueCase(JournalCase):
         self.assertEqual(await queue.ready(T0, 9), (OWNER,))
 
     async def test_lost_charge(self) -> None:
-        """A charge that has disappeared is a broken law, not a shorter batch (L6)."""
+        """A charge that has disappeared is told of, and no shorter batch (L6)."""
         await running(self.world)
         batch = await signed(self.world)
         key = self.world.journal.store.keys.charge(create_charge_id(SB))
         await meddle(self.world.keyspace, Write("DEL", key))
-        await self.refused(BrokenLaw, self.world.journal.queue.batch_records(batch.value))
+        await self.refused(BadInput, self.world.journal.queue.batch_records(batch.value))
+        self.assertIsNone(await self.world.journal.queue.expel(batch))
+        (letter,) = await self.world.journal.letters.letters()
+        self.assertEqual((letter.name, "disappeared"), (create_charge_id(SB), letter.reason[-11:]))
 
     async def test_batch_of_something_else(self) -> None:
         """A batch is signed with exactly its own promises (L6)."""

@@ -248,6 +248,8 @@ class ResolvedCase(JournalCase):
         (letter,) = await self.world.journal.letters.letters()
         self.assertEqual((letter.kind, letter.name), ("charge", bad))
         self.assertIn(bad, await self.world.journal.history.pending())
+        # A later nonce of its wallet would make what was sealed void (L5).
+        self.assertEqual((await self.world.journal.doors.funds(OWNER)).blocked, QUARANTINED)
 
     async def test_expel_a_wallet(self) -> None:
         """A wallet of which nothing is left in a batch is in flight in nothing."""
@@ -263,6 +265,9 @@ class ResolvedCase(JournalCase):
         )
         left = await queue.expel(batch)
         self.assertEqual(left.value.wallets, (STRANGER,))
+        doors = self.world.journal.doors
+        blocked = [(await doors.funds(wallet)).blocked for wallet in (OWNER, STRANGER)]
+        self.assertEqual(blocked, [QUARANTINED, None])
         self.assertIsNone(await self.raw("HGET", keys.in_flight(), OWNER.hex))
         self.assertEqual(await self.raw("HGET", keys.in_flight(), STRANGER.hex), b"batch-1")
 

@@ -5,11 +5,16 @@ One stored value that cannot be read, of each kind: it is told of, and everybody
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+from sandbox_billing.adapters.redis.commit import Commit, Write
+from sandbox_billing.adapters.redis.queue import RedisVoucherQueue
+from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.ledger.dead_letter import DeadLetter
+from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import BatchId, ChargeId, Reference
 from sandbox_billing.ledger.voucher import Paid, Signed
-from tests.fixtures import ALICE, BOB, FEE, INTERVAL, WorldCase
+from tests.fixtures import ALICE, BOB, FEE, INTERVAL, World, WorldCase
 
 
 class DamagedTests(WorldCase):
@@ -86,6 +91,27 @@ class DamagedTests(WorldCase):
         self.assertEqual(self.told(), [("charge", charge)])
         self.assertIn("in batch", self.letters()[0].reason)
         self.assertEqual(world.now(world.eyes.queue.batches()), ())
+        # Nothing with a later nonce goes out of the wallet whose promise was lost (L5).
+        self.assertEqual(world.funds().blocked, QUARANTINED)
+        last = world.slot().last_nonce
+        world.advance(INTERVAL)
+        self.assertEqual(world.slot().last_nonce, last)
+
+    def test_charge_gone_in_a_batch(self) -> None:
+        """One that is gone, where only one transaction may be in flight: others are paid."""
+        self.world.simulator.close()
+        self.world = World(max_in_flight=1).start()
+        world = self.world
+        world.fund(10**6)
+        world.fund(10**6, BOB)
+        world.net.withholds = lambda transaction: transaction.sender is not None
+        sandbox = world.create()
+        world.until(lambda: world.net.pool != [], 60)
+        world.keyspace._values.pop(world.eyes.store.keys.charge(ChargeId(f"{sandbox}:create")))
+        world.net.withholds = lambda transaction: False
+        self.others_go_on()
+        self.assertEqual(self.told(), [("charge", f"{sandbox}:create")])
+        self.assertEqual(world.funds().blocked, QUARANTINED)
 
     def test_batch(self) -> None:
         """A batch: it is nobody's any more, and its wallets alone wait."""
@@ -137,6 +163,67 @@ class DamagedTests(WorldCase):
         world.deposit(5)
         world.advance(5)
         self.assertEqual(world.funds().account.value.balance, world.slot().balance)
+
+    def spill(self, write: Write) -> None:
+        """Damage done while everything runs."""
+        self.world.run(self.world.keyspace.commit(Commit(name="meddle", fence="", writes=(write,))))
+
+    def bob_is_paid(self) -> None:
+        """Somebody else's charges are settled on."""
+        before = self.world.books(BOB).settled
+        self.world.until(lambda: self.world.books(BOB).settled > before, 2 * INTERVAL)
+
+    def test_last_nonce(self) -> None:
+        """The last nonce of a wallet: it is left out, also by a daemon that starts anew."""
+        world = self.world
+        world.create()
+        world.create(BOB)
+        world.until(lambda: world.earned >= 2 * FEE, 60)
+        key = world.eyes.store.keys.nonce(ALICE)
+        self.spill(Write("SET", key, ("coffee",)))
+        last = world.slot().last_nonce
+        self.bob_is_paid()
+        world.until(lambda: "coffee" in world.process.troubles().get("settler", ""), INTERVAL)
+        world.restart()
+        self.bob_is_paid()
+        # What was given to it is not known any more, and the chain has seen some.
+        self.assertEqual(world.funds().blocked, QUARANTINED)
+        self.assertEqual(world.slot().last_nonce, last)
+
+    def test_exposure(self) -> None:
+        """A field of a wallet's exposure: nobody else waits for it, and it is let in nowhere."""
+        world = self.world
+        world.create()
+        world.create(BOB)
+        world.until(lambda: world.earned >= 2 * FEE, 60)
+        key = world.eyes.store.keys.exposure(ALICE)
+        self.spill(Write("HSET", key, ("session:sb-9", "coffee")))
+        # Of somebody else the time comes to be stopped.
+        world.withdraw(world.slot(BOB).balance, BOB)
+        (sandbox,) = world.funds(BOB).exposure.sandboxes()
+        world.until(lambda: world.state(sandbox) == "stopped", 3 * INTERVAL)
+        world.until(lambda: "coffee" in world.process.troubles().get("treasurer", ""), INTERVAL)
+        self.fails(BadInput, world.process.intake.create(ALICE, {}, auto_stop_minutes=None))
+
+    def test_signing(self) -> None:
+        """Whatever breaks a law as it is signed: halved, until it is alone and left out."""
+        world = self.world
+        sign = RedisVoucherQueue.sign
+
+        async def signing(queue: Any, batch: Any, promises: Any) -> Any:
+            if ALICE in batch.wallets:
+                raise BrokenLaw("L5", "overtaken")
+            return await sign(queue, batch, promises)
+
+        self.patch(RedisVoucherQueue, "sign", signing)
+        world.process.turns["settler"].stopService()
+        world.create()
+        world.create(BOB)
+        world.restart()
+        world.until(lambda: world.books(BOB).settled >= FEE, 60)
+        self.assertIn("overtaken", world.process.troubles()["settler"])
+        self.assertEqual(world.books().settled, 0)
+        self.assertIn(ALICE, world.process.work.settler.left_out())
 
     def test_event(self) -> None:
         """A stored event: the others are listed."""

@@ -437,6 +437,22 @@ class SettlerTests(WorldCase):
         batches = self.world.now(self.world.eyes.queue.batches())
         return batches[0].value.attempts if batches else ()
 
+    def test_urgent_behind_the_resting(self) -> None:
+        """Who asks for a refund does not wait until all who rest were looked at, one a second."""
+        policy = {"settle_min": Neuron(10**6), "settle_max_age": 900}
+        world = World(batch_max=1, max_in_flight=1, **policy).start()
+        self.addCleanup(world.simulator.close)
+        people = [Address(f"0x{number:040x}") for number in range(1, 13)]
+        for wallet in (*people, BOB):
+            world.fund(10**6, wallet)
+        world.process.turns["settler"].stopService()
+        for wallet in (*people, BOB):
+            world.create(wallet)
+        world.request_refund(10, BOB)
+        world.advance(4)
+        world.process.turns["settler"].startService()
+        world.until(lambda: world.slot(BOB).last_nonce > 0, 4)
+
     def test_broken_wallet(self) -> None:
         """A wallet whose books are damaged waits for a human; everybody else is settled (S3)."""
         world = self.world
@@ -600,7 +616,7 @@ class SettlerTests(WorldCase):
         self.settled_all()
 
     def test_broken_batch(self) -> None:
-        """A batch of which a charge is gone waits for a human, and holds up no other (S3)."""
+        """A charge that is gone leaves its batch: its wallet waits, and nobody else (S3)."""
         world = self.world
         world.fund(10**6, BOB)
         world.net.purses[SIGNER.address] = 0
@@ -610,7 +626,9 @@ class SettlerTests(WorldCase):
         world.net.purses[SIGNER.address] = 10**24
         world.create(BOB)
         world.until(lambda: world.books(BOB).settled == FEE, 60)
-        self.assertIn("L6", world.process.troubles()["settler"])
+        world.until(lambda: "disappeared" in world.process.troubles().get("dead letters", ""), 10)
+        self.assertEqual(world.funds().blocked, QUARANTINED)
+        self.assertEqual(world.now(world.eyes.queue.batches()), ())
 
     def test_lease_lost_at_a_bump(self) -> None:
         """Who is no longer the worker learns it, and sends nothing more (L10)."""

@@ -16,13 +16,18 @@ from sandbox_billing.adapters.redis.commit import (
     holds,
 )
 from sandbox_billing.adapters.redis.draft import NOW, REVISION, Draft, stored_form
+from sandbox_billing.adapters.redis.expelling import expel
 from sandbox_billing.adapters.redis.letters import (
     DAMAGED_SECONDS,
     readable,
     report,
-    write_letter,
 )
-from sandbox_billing.adapters.redis.resolution import count, resolution, skip_used
+from sandbox_billing.adapters.redis.resolution import (
+    count,
+    last_given,
+    resolution,
+    skip_used,
+)
 from sandbox_billing.adapters.redis.store import Store, raw, stored, text, texts
 from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.interfaces import (
@@ -38,10 +43,9 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.ledger.account import Account, BlockRef
 from sandbox_billing.ledger.batch import Attempt, Batch, Stage
-from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.deployed import Race
 from sandbox_billing.ledger.hold import QUARANTINED, charge_field
-from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Nonce
+from sandbox_billing.ledger.identity import Address, BatchId, ChargeId
 from sandbox_billing.ledger.laws import l5_rising
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.settlement import sealed
@@ -125,7 +129,7 @@ class RedisVoucherQueue:
             revision=raw(revision) or b"",
             records=tuple(records[:limit]),
             in_flight=None if in_flight is None else BatchId(text(in_flight)),
-            last_nonce=Nonce(0 if nonce is None else int(text(nonce))),
+            last_nonce=last_given(wallet, nonce),
             paused=paused == b"1",
             blocked=None if blocked is None else text(blocked),
         )
@@ -215,8 +219,9 @@ class RedisVoucherQueue:
         if not fresh:
             return
         # First: an operator who offers a dead letter again raises the nonce with it.
-        if last is not None and fresh[0] <= int(text(last)) and not await self._signed(mine):
-            raise Stale(f"{wallet} was given nonces up to {text(last)} meanwhile")
+        given = last_given(wallet, last)
+        if last is not None and fresh[0] <= given and not await self._signed(mine):
+            raise Stale(f"{wallet} was given nonces up to {given} meanwhile")
         left_out = set(texts(waiting)) - {p.record.value.charge.id for p in mine}
         if left_out:
             raise BrokenLaw("L5", f"sealed charges would be overtaken: {sorted(left_out)}")
@@ -237,45 +242,14 @@ class RedisVoucherQueue:
         return tuple(await readable(self.store, "batch", Batch, named))
 
     async def batch_records(self, batch: Batch) -> tuple[Stored[ChargeRecord], ...]:
-        return await self._records(batch.charges)
+        try:
+            return await self._records(batch.charges)
+        except BrokenLaw as why:
+            # Whatever is wrong with one: it can be taken out.
+            raise BadInput(str(why)) from why
 
     async def expel(self, batch: Stored[Batch]) -> Stored[Batch] | None:
-        keys, now = self.store.keys, self.store.wall.now()
-        reads = [Read("GET", keys.charge(charge)) for charge in batch.value.charges]
-        draft = self.store.draft(f"expel what cannot be read from {batch.value.id}")
-        kept: list[ChargeId] = []
-        owners: dict[Address, None] = {}
-        for charge, form in zip(
-            batch.value.charges, await self.store.read_many(reads), strict=True
-        ):
-            try:
-                record = stored(ChargeRecord, form)
-                if record is not None:
-                    kept.append(charge)
-                    owners[record.value.charge.owner] = None
-                    continue
-                reason = "it has disappeared"
-            except BadInput as why:
-                reason = str(why)
-            draft.expect_stored(keys.charge(charge), raw(form))
-            reason = f"in batch {batch.value.id}: {reason}"
-            write_letter(draft, DeadLetter(kind="charge", name=charge, reason=reason, since=now))
-        after = evolve(batch.value, charges=tuple(kept), wallets=tuple(owners))
-        key, form_after = keys.batch(after.id), stored_form(after)
-        draft.expect(holds(key, batch.raw))
-        for wallet in set(batch.value.wallets) - owners.keys():
-            # In flight in nothing: it would never be settled again.
-            draft.write("HDEL", keys.in_flight(), wallet.hex)
-            draft.offer(wallet, now)
-        token = self.store.token.now()
-        if not after.charges and not after.attempts:
-            draft.write("DEL", key)
-            draft.write("ZREM", keys.batches(), after.id)
-            await self.store.carry_out(draft.commit(token=token, witness=absent(key)))
-            return None
-        draft.write("SET", key, form_after)
-        await self.store.carry_out(draft.commit(token=token, witness=holds(key, form_after)))
-        return Stored(after, form_after)
+        return await expel(self.store, batch)
 
     async def shrink(self, batch: Stored[Batch], keep: int) -> Stored[Batch]:
         _never_sent(batch.value)

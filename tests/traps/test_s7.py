@@ -41,3 +41,11 @@ class DaemonTests(TrapCase):
     def test_nobody_is_told(self) -> Patches:
         """However old it is, there is no alarm."""
         return Patch(SENDER + "_tell_if_stuck", lambda _: lambda sender, batch: None)
+
+    @noticed_by("tests.adapters.test_chain_fees.BumpTests.test_rounded_up")
+    def test_too_little_more(self) -> Patches:
+        """A bump offers a twentieth more, which no node takes for the same account nonce."""
+        return Patch(
+            "sandbox_billing.adapters.chain.fees._a_tenth_more",
+            lambda _: lambda fee: fee + fee // 20,
+        )

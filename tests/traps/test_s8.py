@@ -31,3 +31,11 @@ class DaemonTests(TrapCase):
             raise why
 
         return Patch(SENDER + "_give_up", lambda _: _give_up)
+
+    @noticed_by("tests.adapters.test_chain_transactions.PrepareTests.test_gas_floor")
+    def test_empty_purse(self) -> Patches:
+        """Nobody looks into the purse before a transaction is signed."""
+        return Patch(
+            "sandbox_billing.adapters.chain.transactions.Transactions._check_purse",
+            lambda _: lambda transactions, *about: None,
+        )

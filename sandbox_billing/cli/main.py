@@ -37,6 +37,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "setup": Entry("setup:setup", "Register, deposit and acknowledge with one key."),
     "checkbal": Entry("checkbal:checkbal", "Balance, nonce and earnings."),
     "provider": Entry("provider:provider", "Register, status, withdraw, stake, leave."),
+    "queue": Entry("queue:queue", "What waits to be settled; dead letters, quarantines."),
     "reconcile": Entry("reconcile:reconcile", "Compare Redis, chain and Daytona; rebuild."),
 }
 

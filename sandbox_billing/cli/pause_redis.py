@@ -109,12 +109,18 @@ def run(work: Callable[[Any], Coroutine[Any, Any, T]], interrupts: Interrupts) -
     raise AssertionError("a failure raises")
 
 
-async def _with_journal(
+async def over_journal(
     reactor: Any,
     place: RedisPlace,
     provider: Address,
     work: Callable[[Journal, RedisKeyspace], Awaitable[T]],
 ) -> T:
+    """
+    Do something with the journal of a provider's daemon, without the lease.
+
+    @raise Transient: No Redis answers.
+    @raise BadInput: No daemon of this provider has ever worked with it.
+    """
     host, port = place.host_and_port()
     keyspace = RedisKeyspace(
         host=host, port=port, password=place.password, clock=reactor, wall=SystemClock()
@@ -139,7 +145,7 @@ async def _with_journal(
         await keyspace.close()
 
 
-async def _now(keyspace: RedisKeyspace) -> UnixSeconds:
+async def server_now(keyspace: RedisKeyspace) -> UnixSeconds:
     """The server's clock, and a second more: what the daemon does before is before."""
     facts = await keyspace.facts()
     return UnixSeconds(int(keyspace.wall.now() + facts.time_offset_seconds) + 1)
@@ -182,7 +188,7 @@ class UnderPause:
             async def with_journal(journal: Journal, keyspace: RedisKeyspace) -> tuple[Left, T]:
                 return await self._change(reactor, journal, keyspace, interrupts, change, version)
 
-            return await _with_journal(reactor, self.place, self.provider, with_journal)
+            return await over_journal(reactor, self.place, self.provider, with_journal)
 
         return run(work, interrupts)
 
@@ -198,7 +204,7 @@ class UnderPause:
         from twisted.internet.threads import deferToThread
 
         say = self.progress.say
-        since = await _now(keyspace)
+        since = await server_now(keyspace)
         await self._warn(journal, since)
 
         async def change_and_see() -> T:
@@ -249,10 +255,10 @@ class UnderPause:
 
         async def work(reactor: Any) -> bool:
             async def with_journal(journal: Journal, keyspace: RedisKeyspace) -> bool:
-                now = await _now(keyspace)
+                now = await server_now(keyspace)
                 return await lift_leftover(journal.pause, now, take_over=self.take_over)
 
-            return await _with_journal(reactor, self.place, self.provider, with_journal)
+            return await over_journal(reactor, self.place, self.provider, with_journal)
 
         return run(work, Interrupts())
 
@@ -268,13 +274,13 @@ def left_now(place: RedisPlace, provider: Address, progress: Progress) -> Left:
 
     async def work(reactor: Any) -> Left:
         async def look(journal: Journal, keyspace: RedisKeyspace) -> Left:
-            left = await left_before(journal.meter, journal.backlog, await _now(keyspace))
+            left = await left_before(journal.meter, journal.backlog, await server_now(keyspace))
             if left.nothing:
                 progress.say("nothing is left; looking once more")
                 await deferLater(reactor, POLL_SECONDS)
-                left = await left_before(journal.meter, journal.backlog, await _now(keyspace))
+                left = await left_before(journal.meter, journal.backlog, await server_now(keyspace))
             return left
 
-        return await _with_journal(reactor, place, provider, look)
+        return await over_journal(reactor, place, provider, look)
 
     return run(work, Interrupts())

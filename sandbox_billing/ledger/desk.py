@@ -65,7 +65,7 @@ CAUSES: Final[tuple[Cause, ...]] = (
     Cause(
         name="reverts",
         pattern=r"\d+ vouchers make the settle call revert",
-        meaning="alone in a transaction it made the whole call revert, for ten minutes",
+        meaning="alone in a transaction it made the whole call revert, for two minutes",
         remedy="look at the node and the contract; then retry, or drop",
     ),
     Cause(
@@ -84,9 +84,16 @@ CAUSES: Final[tuple[Cause, ...]] = (
     ),
     Cause(
         name="money missing",
-        pattern=r"nonce \d+ is used, no event says for what, and -?\d+ neuron are missing",
+        pattern=r"nonce \d+ is used, no event says for what, and \d+ neuron are",
         meaning="its nonce is used, no event says for what, and the wallet's money does not add up",
-        remedy="name a second node in RPC_URL and retry: it is booked or gets a new nonce by proof",
+        remedy="a node may lack an event: name a complete one in RPC_URL and retry; it is booked, "
+        "or gets a new nonce once the money adds up; else drop",
+    ),
+    Cause(
+        name="no event",
+        pattern=r"nonce \d+ is used, our own transaction settled it by replay",
+        meaning="our own transaction seems to have settled it, and no node shows the event",
+        remedy="name a node with complete logs in RPC_URL and retry",
     ),
     Cause(
         name="unproven",
@@ -151,7 +158,7 @@ LETTERS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "wallet": (
         "its books are behind the chain: Redis has lost writes",
-        "reconcile --rebuild, which lifts the quarantine, too",
+        "rebuild with reconcile, which lifts the quarantine, too",
     ),
 }
 """Kinds of letters that are no dead-lettered charges: what is wrong, what to do."""

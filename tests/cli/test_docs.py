@@ -17,7 +17,7 @@ from sandbox_billing.cli.main import cli as group
 
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("cli.rst", "cli_provider.rst", "cli_reconcile.rst")
+PAGES = ("cli.rst", "cli_provider.rst", "cli_queue.rst", "cli_reconcile.rst")
 
 ALIASES = {"provider init-service": "provider register"}
 
@@ -98,7 +98,7 @@ class DocsTests(SynchronousTestCase):
             words = line.replace("\\\n", " ").split()[1:]
             if words[0] != "sandbox-billing":
                 continue
-            name = " ".join(words[1:3]) if words[1] == "provider" else words[1]
+            name = " ".join(words[1:3]) if words[1] in ("provider", "queue") else words[1]
             found += 1
             self.assertEqual(set(), set(_FLAG.findall(line)) - flags(known[name]), line)
         self.assertGreater(found, 3)

@@ -67,7 +67,7 @@ class RedisDesk:
                 letter = DeadLetter(kind=kind, name=rest, reason=str(why), since=now)
             about = await self._about(letter)
             found.append(StoredLetter(letter=letter, raw=form.encode(), about=about))
-        return tuple(sorted(found, key=lambda one: (one.letter.since, one.raw)))
+        return tuple(sorted(found, key=lambda one: (one.letter.since, one.raw or b"")))
 
     async def _about(self, letter: DeadLetter) -> bytes | None:
         keys, name = self.store.keys, letter.name
@@ -124,8 +124,13 @@ class RedisDesk:
     async def strike(self, letter: StoredLetter, owner: Address | None, entry: AuditEntry) -> None:
         keys, kind, name = self.store.keys, letter.letter.kind, letter.letter.name
         draft = self.store.draft(f"drop the letter about {kind} {name}")
-        draft.expect(field_is(keys.letters(), f"{kind}:{name}", letter.raw))
-        draft.write("HDEL", keys.letters(), f"{kind}:{name}")
+        field = f"{kind}:{name}"
+        draft.expect(
+            field_absent(keys.letters(), field)
+            if letter.raw is None
+            else field_is(keys.letters(), field, letter.raw)
+        )
+        draft.write("HDEL", keys.letters(), field)
         if kind == "charge":
             draft.expect_stored(keys.charge(ChargeId(name)), letter.about)
             if not _readable(letter.about):

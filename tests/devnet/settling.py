@@ -49,6 +49,8 @@ FEE_CAP = 1_000 * 10**9
 
 CONFIRMATIONS = 2
 
+MAX_AGE = 60
+
 CHAIN_ID = 16602
 
 RESEND_SECONDS, BUMP_SECONDS = 15, 120
@@ -180,7 +182,7 @@ class SettlingCase(TestCase):
             POLICY,
             provider=node.provider,
             confirmations=CONFIRMATIONS,
-            mirror_max_age=60,
+            mirror_max_age=MAX_AGE,
             gas_floor=neuron(TOKEN // 100),
         )
         self.journal = Journal.over(

@@ -64,14 +64,18 @@ class Meters:
             until = self._charged(sandbox, session.owner, self.metered[sandbox].charged_until)
             record = self.store.records.get(sandbox)
             recorded = None if record is None else record.charged_until
+            # No moment of this look: a second one must find the same.
+            proven = f"charged is up to {until}"
+            if until == self.now:
+                proven = "nobody knows up to when it was"
             if until > session.charged_until or recorded != session.charged_until:
                 self.resumed.add(sandbox)
                 self.found.append(
                     Difference(
                         kind="charged",
                         subject=f"sandbox {sandbox}",
-                        found=f"is charged up to {session.charged_until} by its session, and"
-                        f" {recorded} by its record; or was charged further",
+                        found=f"its session says charged up to {session.charged_until}, its"
+                        f" record {recorded}; {proven}",
                         would=f"charge from {until} on",
                         repair=Advance(sandbox=sandbox, until=until),
                     )

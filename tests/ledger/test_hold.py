@@ -128,6 +128,12 @@ class ExposureTests(SynchronousTestCase):
         self.assertLessEqual(exposure.total(NOW + one), exposure.total(NOW + one + more))
         self.assertLessEqual(exposure.owed(NOW + one), exposure.owed(NOW + one + more))
 
+    def test_beyond_64_bits(self) -> None:
+        """B22: 9.2 0G are where a counter of 64 bits ends, not a wallet."""
+        exposure = Exposure({"charge:a:create": str(2**63), "debt:b:debt:1": str(2**64 + 1)})
+        self.assertEqual(2**63 + 2**64 + 1, exposure.owed(NOW))
+        self.assertEqual(2**63 + 2**64 + 1, exposure.total(NOW))
+
     def test_counts(self) -> None:
         """Sandboxes, intents, rate and debt of a wallet that has some of each."""
         fields = {

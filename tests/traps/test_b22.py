@@ -33,7 +33,7 @@ class DaemonTests(TrapCase):
 
         return Patch("sandbox_billing.adapters.redis.draft.Draft.append_charge", freed)
 
-    @noticed_by("tests.ledger.test_hold.ExposureTests.test_sums")
+    @noticed_by("tests.ledger.test_hold.ExposureTests.test_beyond_64_bits")
     def test_64_bits(self) -> Patches:
         """Sums are those of a counter of 64 bits."""
         return Patch(HOLD + "neuron", lambda original: lambda sum_: original(sum_ & (2**63 - 1)))

@@ -15,7 +15,6 @@ class DaemonTests(TrapCase):
     """Stop orders."""
 
     @noticed_by(
-        STOPPER + "test_every_refusal",
         STOPPER + "test_charged_until_it_stopped",
         STOPPER + "test_creating",
     )

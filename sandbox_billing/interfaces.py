@@ -594,8 +594,12 @@ class IVoucherQueue(Interface):
         flaws of the contract did to its wallets in one write.  Its debts are collected after
         a second look (L{IResolved}).
 
+        Some wallets of it may be left: what becomes of theirs is not known yet.  Then the batch
+        stays, with their charges alone.
+
+        @param rulings: Of all charges of the wallets that they are of.
         @param block: The block its outcome was read at.
-        @param gas: neuron that its transaction cost.
+        @param gas: neuron that its transaction cost; counted once nothing of it is left.
         @raise Stale: The batch is gone, or a wallet in C{blocked} opened something meanwhile.
         """
 

@@ -156,7 +156,9 @@ class Evidence:
     @ivar last_nonce: The contract's, at the receipt's block.
     @ivar refusal: Why nothing moved, from replaying the call; None when unknown.
     @ivar signer_is_ours: C{services(provider)} at that block names our key.
+    @ivar domain_is_ours: What the contract checks signatures against there is what we sign for.
     @ivar verifies_locally: The seal recovers to our key.
+    @ivar refused_alone: No other wallet's voucher of its batch was refused for the same reason.
     @ivar nonce_proven_lost: No event in any block and a second source agrees.
     """
 
@@ -165,6 +167,8 @@ class Evidence:
     last_nonce: Nonce
     refusal: int | None = None
     signer_is_ours: bool = True
+    domain_is_ours: bool = True
+    refused_alone: bool = True
     verifies_locally: bool = True
     nonce_proven_lost: bool = False
 
@@ -231,8 +235,13 @@ def resolve(evidence: Evidence, now: UnixSeconds) -> Outcome:
         case 2 | 5:  # PROVIDER_MISMATCH, INVALID_SIGNATURE
             if not evidence.signer_is_ours:
                 return SettlerFault("the provider's registered signer is not this daemon's key")
+            if not evidence.domain_is_ours:
+                return SettlerFault("the contract checks signatures against another domain")
             if evidence.verifies_locally and evidence.refusal == PROVIDER_MISMATCH:
                 return SettlerFault("the contract does not take vouchers from this sender")
+            if not evidence.refused_alone:
+                # One voucher may be wrong by itself; those of several wallets are not.
+                return SettlerFault("the contract takes no signature of this daemon's key")
             reason = f"refused with status {evidence.refusal}"
             return Resolved(record.become(DeadLettered(seal=seal, reason=reason)))
         case _:

@@ -170,17 +170,39 @@ NEXT: Mapping[type[ChargeState], Mapping[type[ChargeState], str]] = MappingProxy
 """From a state to those that may follow, and what has happened then; none: it is final."""
 
 
+@frozen(kw_only=True)
+class Setback:
+    """
+    Transactions with a signed charge that were mined and settled nothing of it, in a row.
+
+    @ivar times: How many.
+    @ivar room: How many vouchers the next one that it is in has at most.
+    @ivar until: It is not sent before, unix seconds.
+    @ivar fault: What is wrong with our configuration, where that was the reason: nothing is
+        settled before it is mended.
+    """
+
+    times: int
+    room: int
+    until: UnixSeconds
+    fault: str | None = None
+
+
 @frozen
 class ChargeRecord:
     """
     A charge together with what has become of it: what is stored under the charge's id.
 
     @ivar voided: Whether it had a seal whose nonce was proven lost: a second time is a human's.
+    @ivar setback: Of a signed charge that failed to settle; None: it did not.
     """
 
     charge: Charge
     state: ChargeState = Open()
     voided: bool = field(default=False, kw_only=True, metadata={"added": True, "rare": True})
+    setback: Setback | None = field(
+        default=None, kw_only=True, metadata={"added": True, "rare": True}
+    )
 
     @property
     def seal(self) -> Seal | None:
@@ -208,7 +230,7 @@ class ChargeRecord:
             raise BrokenLaw("L5", f"charge {self.charge.id} would be signed a second time")
         if theirs is not None and theirs.fee != self.charge.amount:
             raise BrokenLaw("L5", f"charge {self.charge.id} would be signed for another amount")
-        return evolve(self, state=state)
+        return evolve(self, state=state, setback=self.setback if after is Signed else None)
 
     def void(self) -> ChargeRecord:
         """
@@ -222,7 +244,28 @@ class ChargeRecord:
             raise BrokenLaw("L5", f"charge {self.charge.id} cannot be void: {self.state!r}")
         if self.voided:
             raise BrokenLaw("L5", f"charge {self.charge.id} would be void a second time")
-        return evolve(self, state=Open(), voided=True)
+        return evolve(self, state=Open(), voided=True, setback=None)
+
+
+SETBACK_SECONDS, SETBACK_SECONDS_AT_MOST = 30, 600
+"""How long a charge rests after its first setback; doubled with each, up to so long."""
+
+
+def set_back(
+    record: ChargeRecord, room: int, now: UnixSeconds, jitter: int, fault: str | None = None
+) -> ChargeRecord:
+    """
+    A signed charge after one more transaction that settled nothing of it.
+
+    @param room: Vouchers in the next one, at most.
+    @param jitter: From 0 to 255: what stretches the rest by up to a half.
+    @param fault: What is wrong with our configuration: then it rests no longer than that.
+    """
+    times = 1 if record.setback is None else record.setback.times + 1
+    rest = min(SETBACK_SECONDS * 2 ** min(times - 1, 16), SETBACK_SECONDS_AT_MOST)
+    seconds = 0 if fault else rest + rest * jitter // 512
+    setback = Setback(times=times, room=room, until=UnixSeconds(now + seconds), fault=fault)
+    return evolve(record, setback=setback)
 
 
 def _same_promise(one: Seal, other: Seal) -> bool:

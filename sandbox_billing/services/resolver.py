@@ -8,10 +8,13 @@ the parent block (design.md §4.6).  The rules themselves are C{ledger.settlemen
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+
 from attrs import field, frozen
 from twisted.logger import Logger
 
-from sandbox_billing.errors import BadInput, BrokenLaw
+from sandbox_billing.errors import BadInput, BrokenLaw, Transient
 from sandbox_billing.interfaces import (
     BlockedWallet,
     Happenings,
@@ -21,15 +24,17 @@ from sandbox_billing.interfaces import (
     ISigner,
     IVoucherQueue,
     IWallClock,
+    LeaseLost,
     Receipt,
     Ruling,
     Stale,
     Stored,
 )
-from sandbox_billing.ledger.account import BlockRef
+from sandbox_billing.ledger.account import Account, BlockRef
 from sandbox_billing.ledger.batch import Batch
+from sandbox_billing.ledger.deployed import Race
 from sandbox_billing.ledger.hold import QUARANTINED
-from sandbox_billing.ledger.identity import Address, BatchId
+from sandbox_billing.ledger.identity import Address, BatchId, ChargeId
 from sandbox_billing.ledger.money import UnixSeconds, neuron
 from sandbox_billing.ledger.settlement import (
     INVALID_SIGNATURE,
@@ -50,10 +55,11 @@ from sandbox_billing.ledger.voucher import (
     Paid,
     Parked,
     Partial,
+    set_back,
 )
 from sandbox_billing.services.evidence import NotYet
 from sandbox_billing.services.tracing import Tracer
-from sandbox_billing.services.witness import Witness
+from sandbox_billing.services.witness import Mined, Witness
 
 
 RETRY_SECONDS = 30
@@ -61,6 +67,40 @@ RETRY_SECONDS = 30
 
 PROOF_SECONDS, PROOF_SECONDS_AT_MOST = 5, 300
 """How long a batch waits before more is read for its proof; doubled each time."""
+
+
+@frozen(kw_only=True)
+class _Heard:
+    """
+    What is known of a batch.
+
+    @ivar evidence: Of each record whose wallet does not wait, in their order.
+    @ivar doubts: Of some of them why they can be neither paid nor void.
+    @ivar waiting: Wallets of which something cannot be known yet.
+    """
+
+    evidence: Sequence[Evidence]
+    doubts: Mapping[ChargeId, str]
+    waiting: Mapping[Address, NotYet]
+    accounts: Sequence[Account]
+    races: tuple[Race, ...]
+
+
+@frozen(kw_only=True)
+class _TryAgain:
+    """
+    How what stays owed of a batch goes out again.
+
+    @ivar reverted: Whether its transaction did.
+    @ivar in_vain: Whether its transaction should have settled it.
+    @ivar room: Vouchers in the next transaction.
+    @ivar jitter: From 0 to 255.
+    """
+
+    reverted: bool
+    in_vain: bool
+    room: int
+    jitter: int
 
 
 @frozen(kw_only=True)
@@ -99,22 +139,22 @@ class Resolver:
             _tries, until = self._waiting.get(batch.value.id, (0, 0))
             if self.wall.now() < until:
                 continue
-            receipt = await self._receipt(batch.value)
-            if receipt is not None and receipt.block.number <= block.number:
-                try:
-                    await self._resolve(batch, receipt, block, happened)
-                except NotYet as why:
-                    self._wait(batch.value, why)
-                except BadInput as why:
-                    # The rest of it is resolved on the next turn.
-                    await self.queue.expel(batch)
-                    self._log.critical("batch {batch}: {why}", batch=batch.value.id, why=str(why))
-                    broken.append(BrokenLaw("L6", str(why)))
-                except BrokenLaw as why:
-                    self._log.critical(
-                        "batch {batch} breaks a law: {why}", batch=batch.value.id, why=str(why)
-                    )
-                    broken.append(why)
+            try:
+                mined = await self._mined(batch.value)
+                if mined is not None and mined.receipt.block.number <= block.number:
+                    await self._resolve(batch, mined, block, happened)
+            except NotYet as why:
+                self._wait(batch.value, why)
+            except BadInput as why:
+                # The rest of it is resolved on the next turn.
+                await self.queue.expel(batch)
+                self._log.critical("batch {batch}: {why}", batch=batch.value.id, why=str(why))
+                broken.append(BrokenLaw("L6", str(why)))
+            except BrokenLaw as why:
+                self._log.critical(
+                    "batch {batch} breaks a law: {why}", batch=batch.value.id, why=str(why)
+                )
+                broken.append(why)
         return tuple(broken)
 
     def _wait(self, batch: Batch, why: NotYet) -> None:
@@ -132,37 +172,91 @@ class Resolver:
             why=str(why),
         )
 
-    async def _receipt(self, batch: Batch) -> Receipt | None:
+    async def _mined(self, batch: Batch) -> Mined | None:
         """
-        Of whichever attempt was mined; those of one sender share an account nonce, so one is.
+        Whichever attempt was mined; those of one sender share an account nonce, so one is.
 
         Where our key sent its own after an earlier one, ours is waited for: a batch that
         ended without it would leave its account nonce unused, and all later ones behind it.
+
+        @raise NotYet: A node does not say.
         """
         mine = [a for a in batch.attempts if a.sender == self.signer.address]
         for attempt in reversed(mine or batch.attempts):
-            receipt = await self.chain.receipt(attempt.hash)
+            try:
+                receipt = await self.chain.receipt(attempt.hash)
+            except Transient as why:
+                raise NotYet(f"its receipt cannot be read: {why}") from why
             if receipt is not None:
-                return receipt
+                settles = receipt.succeeded and not attempt.empty
+                return Mined(receipt=receipt, settles=settles)
         return None
 
     async def _resolve(
-        self, batch: Stored[Batch], receipt: Receipt, block: BlockRef, happened: Happenings
+        self, batch: Stored[Batch], mined: Mined, block: BlockRef, happened: Happenings
     ) -> None:
+        """
+        Decide what can be decided of a batch.
+
+        @raise NotYet: Of some wallets of it, or of all, nothing can be: they alone stay.
+        """
         records = await self.queue.batch_records(batch.value)
         if any(isinstance(r.value.state, Paid | Partial) for r in records):
             # We stood still, and another worker ended it: what was read is of the past.
             raise Stale(f"batch {batch.value.id} was resolved by another worker")
-        accounts = await self.chain.accounts(batch.value.wallets, block)
-        evidence, doubts = await self.witness.evidence(
-            [r.value for r in records], receipt, accounts, happened, block
-        )
-        evidence, races = await self.tracer.traced(evidence, block)
+        heard = await self._heard(batch.value, [r.value for r in records], mined, block, happened)
         now = self.wall.now()
+        try_again = self._try_again(batch.value, mined)
+        by_id = {stored.value.charge.id: stored for stored in records}
         rulings = []
-        for stored, proof in zip(records, evidence, strict=True):
-            doubt = doubts.get(stored.value.charge.id)
-            rulings.append(self._rule(stored, proof, now, doubt))
+        for proof in heard.evidence:
+            charge = proof.record.charge.id
+            rulings.append(
+                self._rule(by_id[charge], proof, now, heard.doubts.get(charge), try_again)
+            )
+        if rulings or not heard.waiting:
+            await self._end(batch, mined.receipt, block, rulings, heard)
+        for why in sorted(heard.waiting.values(), key=lambda each: each.goes_on):
+            raise why
+
+    async def _heard(
+        self,
+        batch: Batch,
+        records: Sequence[ChargeRecord],
+        mined: Mined,
+        block: BlockRef,
+        happened: Happenings,
+    ) -> _Heard:
+        """
+        Everything that can be known now.
+
+        @raise NotYet: No node tells enough of anybody.
+        """
+        try:
+            accounts = await self.chain.accounts(batch.wallets, block)
+            told = await self.witness.evidence(records, mined, accounts, happened, block)
+            evidence, races, waiting = await self.tracer.traced(told.evidence, block)
+        except (LeaseLost, NotYet, Stale):
+            raise
+        except Transient as why:
+            raise NotYet(f"nothing can be read of it: {why}") from why
+        return _Heard(
+            evidence=evidence,
+            doubts=told.doubts,
+            waiting={**told.waiting, **waiting},
+            accounts=accounts,
+            races=races,
+        )
+
+    async def _end(
+        self,
+        batch: Stored[Batch],
+        receipt: Receipt,
+        block: BlockRef,
+        rulings: Sequence[Ruling],
+        heard: _Heard,
+    ) -> None:
+        """Write what was decided."""
         reasons: dict[Address, str] = {}
         for ruling in rulings:
             owner = ruling.after.charge.owner
@@ -177,7 +271,9 @@ class Resolver:
             kept = QUARANTINED if funds.blocked == QUARANTINED else reason
             blocked.append(BlockedWallet(funds, kept))
         gas = neuron(receipt.gas_used * receipt.gas_price)
-        await self.queue.resolve(batch, block, rulings, accounts, blocked, races, gas=gas)
+        # What a waiting wallet owes stays counted, beside the balance that it counts against.
+        accounts = [account for account in heard.accounts if account.wallet not in heard.waiting]
+        await self.queue.resolve(batch, block, rulings, accounts, blocked, heard.races, gas=gas)
         totals = await self.history.totals()
         self._log.info(
             "batch {batch} settled in block {block}: {count} vouchers, {gas} gas; so far"
@@ -191,8 +287,24 @@ class Resolver:
             transaction=receipt.transaction,
         )
 
+    def _try_again(self, batch: Batch, mined: Mined) -> _TryAgain:
+        """When what stays owed goes out again; its like at other moments than others'."""
+        reverted = not mined.receipt.succeeded
+        size = len(batch.charges)
+        return _TryAgain(
+            reverted=reverted,
+            in_vain=reverted or mined.settles,
+            room=max(1, size // 2) if reverted else max(1, size),
+            jitter=blake2b(batch.id.encode(), digest_size=1).digest()[0],
+        )
+
     def _rule(
-        self, stored: Stored[ChargeRecord], proof: Evidence, now: UnixSeconds, doubt: str | None
+        self,
+        stored: Stored[ChargeRecord],
+        proof: Evidence,
+        now: UnixSeconds,
+        doubt: str | None,
+        try_again: _TryAgain,
     ) -> Ruling:
         """@param doubt: Why it can neither be paid nor void."""
         record = stored.value
@@ -203,13 +315,19 @@ class Resolver:
                 record = decided
             case StillOwed(_record, reason):
                 retry_at = UnixSeconds(now + RETRY_SECONDS)
+                if try_again.in_vain and not _of_earlier_key(proof):
+                    record = set_back(record, try_again.room, now, try_again.jitter)
+                    retry_at = _until(record, retry_at)
+                if try_again.reverted:
+                    reason = "its transaction was mined and reverted"
                 self._log.warn(
                     "charge {charge} is still owed: {reason}",
                     charge=record.charge.id,
                     reason=reason,
                 )
             case SettlerFault(reason):
-                retry_at = UnixSeconds(now + RETRY_SECONDS)
+                record = set_back(record, try_again.room, now, try_again.jitter, reason)
+                retry_at = _until(record, now)
                 self._log.critical("vouchers are kept: {reason}", reason=reason)
             case Unproven():
                 # Neither paid nor void: a human must look, and nobody else's vouchers
@@ -246,6 +364,10 @@ class Resolver:
             return resolve(proof, now)
         except BrokenLaw as why:
             return Resolved(_dead(proof.record, str(why)))
+
+
+def _until(record: ChargeRecord, otherwise: UnixSeconds) -> UnixSeconds:
+    return otherwise if record.setback is None else record.setback.until
 
 
 def _dead(record: ChargeRecord, reason: str) -> ChargeRecord:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
 from sandbox_billing.errors import Transient
@@ -21,13 +21,16 @@ from sandbox_billing.interfaces import Happenings, IChain, IWallClock
 from sandbox_billing.ledger.account import Behaviour, BlockRef, Settlement
 from sandbox_billing.ledger.deployed import Move, Purse, Race, Taken, replay
 from sandbox_billing.ledger.identity import Address, Nonce
-from sandbox_billing.ledger.money import neuron
+from sandbox_billing.ledger.money import UnixSeconds, neuron
 from sandbox_billing.ledger.settlement import SUCCESS, Evidence
 from sandbox_billing.services.evidence import NotYet
 
 
 GIVE_UP_SECONDS = 3_600
-"""After so long a state that no node has is taken to be forgotten: then a human looks."""
+"""
+After so long, counted from our first try, a state that no node has is taken to be forgotten:
+then a human looks at what is not said to be paid.
+"""
 
 PATIENCE_SECONDS = 30
 """The same where what was paid is told: only a race is left to be found."""
@@ -37,20 +40,27 @@ _Traced: TypeAlias = Mapping[tuple[Address, int], Taken]
 
 @frozen(kw_only=True)
 class Tracer:
-    """Part of the resolver; asks nothing where the contract has no flaws."""
+    """
+    Part of the resolver; asks nothing where the contract has no flaws.
+
+    @ivar _since: Blocks that could not be replayed, and when that was first tried.
+    """
 
     chain: IChain
     wall: IWallClock
+    _since: dict[int, UnixSeconds] = field(factory=dict, init=False)
     _log = Logger()
 
     async def traced(
         self, evidence: Sequence[Evidence], block: BlockRef
-    ) -> tuple[list[Evidence], tuple[Race, ...]]:
+    ) -> tuple[list[Evidence], tuple[Race, ...], Mapping[Address, NotYet]]:
         """
         @param block: The confirmed one.
-        @return: The evidence with what was paid, and what a flaw took.
-        @raise NotYet: No node can tell now what was paid.
+        @return: The evidence with what was paid, and what a flaw took; and wallets of which no
+            node can tell that now, with the reason: there is no evidence of theirs.
+        @raise Transient: Not even what contract it is can be had.
         """
+        waiting: dict[Address, NotYet] = {}
         settlements = [e.settled for e in evidence if e.settled is not None]
         flawed = await self.chain.behaviour(block) is Behaviour.FLAWED
         # What is told needs no replay, but for what a flaw may have done beside it.
@@ -61,23 +71,38 @@ class Tracer:
                 taken.update(await self._block(number, settlements))
             except Transient as why:
                 here = [s for s in unclear if s.block == number]
-                untold = any(s.paid is None for s in here)
-                patience = GIVE_UP_SECONDS if untold else PATIENCE_SECONDS
-                if self.wall.now() - max(s.timestamp for s in here) < patience:
-                    raise NotYet(f"block {number} cannot be replayed: {why}") from why
-                self._log.critical(
-                    "no node can replay block {number}: {why}", number=number, why=str(why)
-                )
+                later = self._later(number, why, untold=any(s.paid is None for s in here))
+                if later is not None:
+                    # What is paid in full waits, too: a refund beside it may have been trimmed.
+                    waiting.update(dict.fromkeys([s.user for s in here], later))
+            else:
+                self._since.pop(number, None)
         found, races = [], []
         for proof in evidence:
             settled = proof.settled
+            if proof.record.charge.owner in waiting:
+                continue
             moved = None if settled is None else taken.get((settled.user, settled.nonce))
             if settled is not None and moved is not None:
                 proof = evolve(proof, settled=_said(settled, moved))
                 if moved.lost or moved.excess:
                     races.append(self._race(proof, settled, moved))
             found.append(proof)
-        return found, tuple(races)
+        return found, tuple(races), waiting
+
+    def _later(self, number: int, why: Transient, *, untold: bool) -> NotYet | None:
+        """
+        @param untold: Whether the block's events do not say what was paid.
+        @return: None when it has been tried for long enough.
+        """
+        patience = GIVE_UP_SECONDS if untold else PATIENCE_SECONDS
+        now = self.wall.now()
+        for old in [n for n, since in self._since.items() if now - since > 2 * GIVE_UP_SECONDS]:
+            del self._since[old]
+        if now - self._since.setdefault(number, now) < patience:
+            return NotYet(f"block {number} cannot be replayed: {why}")
+        self._log.critical("no node can replay block {number}: {why}", number=number, why=str(why))
+        return None
 
     async def _block(self, number: int, settlements: Sequence[Settlement]) -> _Traced:
         block = await self.chain.block(number)

@@ -275,7 +275,7 @@ REFUSALS = (None, 0, 1, 2, 3, 4, 5, 6)
 
 def every_evidence() -> list[Evidence]:
     """Every combination there is, impossible ones among them."""
-    switches = product((False, True), (False, True), (False, True))
+    switches = product((False, True), repeat=5)
     return [
         Evidence(
             record=ChargeRecord(charge("c", FEE), SENT),
@@ -283,10 +283,12 @@ def every_evidence() -> list[Evidence]:
             last_nonce=Nonce(last),
             refusal=refusal,
             signer_is_ours=ours,
+            domain_is_ours=domain,
+            refused_alone=alone,
             verifies_locally=verifies,
             nonce_proven_lost=lost,
         )
-        for settled, last, refusal, (ours, verifies, lost) in product(
+        for settled, last, refusal, (ours, domain, alone, verifies, lost) in product(
             EVENTS, (6, 7, 8), REFUSALS, list(switches)
         )
     ]
@@ -437,6 +439,13 @@ class ResolveTests(SynchronousTestCase):
         for one in (bad, evolve(bad, verifies_locally=False)):
             state = self.state(resolve(one, NOW))
             self.assertEqual(DeadLettered(seal=seal(7, FEE), reason="refused with status 5"), state)
+
+    def test_bad_signature_for_all(self) -> None:
+        """What is refused of everybody, or for another domain, is our fault, and no dead letter."""
+        one = evidence(refusal=INVALID_SIGNATURE)
+        for wrong in (evolve(one, domain_is_ours=False), evolve(one, refused_alone=False)):
+            self.assertIsInstance(resolve(wrong, NOW), SettlerFault)
+        assert isinstance(self.state(resolve(one, NOW)), DeadLettered)
 
     def test_still_owed(self) -> None:
         """S5: no event and a free nonce, whatever a replay says of another state."""

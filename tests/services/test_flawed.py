@@ -19,8 +19,18 @@ from sandbox_billing.ledger.deployed import Race
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.rating import Prices
-from sandbox_billing.ledger.voucher import ChargeKind, Open, Paid, Parked, Partial, Signed
+from sandbox_billing.ledger.voucher import (
+    ChargeKind,
+    ChargeRecord,
+    Open,
+    Paid,
+    Parked,
+    Partial,
+    Signed,
+)
 from sandbox_billing.services.readiness import DoorWatch
+from sandbox_billing.services.second_look import DEPTH
+from sandbox_billing.services.tracing import PATIENCE_SECONDS
 from tests.fixtures import (
     ALICE,
     BOB,
@@ -443,11 +453,13 @@ class Forgetful:
     A chain whose node keeps no state but the newest.
 
     @ivar forgets: Whether it does.
+    @ivar only: Blocks that it has forgotten; None: all but the newest.
     """
 
     def __init__(self, world: World) -> None:
         self._world, self._inner = world, world.process.chain.inner
         self.forgets = True
+        self.only: set[int] | None = None
         world.process.chain.inner = self
 
     def __getattr__(self, name: str) -> Any:
@@ -455,13 +467,86 @@ class Forgetful:
 
     async def accounts(self, wallets: Any, at: Any) -> Any:
         """As they are now, or not at all."""
-        if self.forgets and at.number < self._world.net.head.ref.number - 2:
+        old = at.number < self._world.net.head.ref.number - 2
+        if self.forgets and (old if self.only is None else at.number in self.only):
             raise NodeBehind("pruned")
         return await self._inner.accounts(wallets, at)
 
 
 class ForgetfulTests(FlawedCase):
     """What nodes do not keep."""
+
+    def test_hiccup_after_an_outage(self) -> None:
+        """An hour is counted from our first try: one refusal after a long outage is no hour."""
+        world = self.world
+        world.fund(RICH)
+        self.signed()
+        world.withdraw(RICH - 3_000)
+        world.kill()
+        self.mined()
+        world.advance(7_200)
+        world.process = world.birth()
+        node = Forgetful(world)
+        world.process.start()
+        world.flush()
+        world.advance(60)
+        self.assertIsInstance(self.state(), Signed)
+        node.forgets = False
+        world.until(lambda: isinstance(self.state(), Partial), 60)
+        self.assertEqual(3_000, self.state().paid)
+
+    def test_hiccup_at_a_race(self) -> None:
+        """One refusal hides no race of a voucher that was paid in full."""
+        world = self.world
+        world.fund(RICH)
+        self.signed()
+        world.request_refund(RICH * 9 // 10)
+        node = Forgetful(world)
+        self.mined()
+        world.advance(20)
+        self.assertEqual((), self.races)
+        node.forgets = False
+        world.until(lambda: isinstance(self.state(), Paid), 60)
+        (race,) = self.races
+        self.assertEqual(RICH * 9 // 10 - (RICH // 10 - FEE), race.lost)
+
+    def test_nobody_waits_for_another(self) -> None:
+        """What one wallet was paid cannot be told: the others of its batch are settled at once."""
+        world = self.world
+        world.fund(RICH)
+        world.fund(RICH, BOB)
+        world.net.withholds = lambda transaction: transaction.sender is not None
+        for who in (ALICE, BOB):
+            world.begin(world.process.intake.create(who, {}, auto_stop_minutes=None))
+        world.until(lambda: world.net.pool != [], 60)
+        (batch,) = world.now(world.eyes.queue.batches())
+        self.assertEqual({ALICE, BOB}, set(batch.value.wallets))
+        # Bob's was in an earlier block, of which everything is known.
+        self.front_run(*[line for line in self.seen() if line.user == BOB])
+        world.withdraw(RICH - 3_000)
+        number = world.net.head.ref.number + 1
+        node = Forgetful(world)
+        node.only = {number - 1, number}
+        self.mined()
+        world.advance(40)
+        self.assertGreater(world.books(BOB).settled, 0)
+        self.assertIsInstance(self.state(), Signed)
+        before = world.now(world.eyes.history.totals())
+        node.forgets = False
+        world.until(lambda: isinstance(self.state(), Partial), 400)
+        self.assertEqual(3_000, self.state().paid)
+        after = world.now(world.eyes.history.totals())
+        self.assertGreater(after.batches, before.batches)
+        # Each part is looked at again by itself.
+        world.advance(DEPTH)
+        debts = [r for r in world.charges() if ":debt:" in r.charge.id]
+        world.deposit(RICH)
+        world.until(lambda: all(r.state != Open() for r in self.again(debts)), 120)
+
+    def again(self, records: Sequence[ChargeRecord]) -> list[ChargeRecord]:
+        """The same charges as they are now."""
+        ids = {record.charge.id for record in records}
+        return [record for record in self.world.charges() if record.charge.id in ids]
 
     def test_waits(self) -> None:
         """Without the parent's state nothing is decided, and nobody else waits; then it is."""
@@ -482,6 +567,8 @@ class ForgetfulTests(FlawedCase):
         """What an event says in full needs no old state."""
         world = self.world
         world.fund(RICH)
-        Forgetful(world)
+        node = Forgetful(world)
         world.create()
-        world.until(lambda: isinstance(self.state(), Paid), 60)
+        world.until(lambda: isinstance(self.state(), Paid), PATIENCE_SECONDS + 60)
+        node.forgets = False
+        world.until(lambda: world.books().settled == world.earned, 120)

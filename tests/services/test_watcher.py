@@ -4,10 +4,13 @@ Tests of C{sandbox_billing.services.watcher} and C{resolver}: what the chain say
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import evolve
 
 from sandbox_billing.adapters.memory.chain_faults import Garbled, GoodDay, NodeLags, ReadsFail
 from sandbox_billing.adapters.memory.contract import Contract
+from sandbox_billing.errors import Transient
 from sandbox_billing.interfaces import CannotPay, Line
 from sandbox_billing.ledger.account import Mirror
 from sandbox_billing.ledger.money import Neuron
@@ -25,6 +28,7 @@ from tests.fixtures import (
     RATE,
     SIGNER,
     STAKE,
+    World,
     WorldCase,
 )
 
@@ -256,6 +260,36 @@ class ReactionTests(WorldCase):
         world.until(lambda: world.state(self.sandbox) == "stopped", 60)
 
 
+class Pruned:
+    """
+    A chain whose node keeps logs for a while, and refuses receipts when told to.
+
+    @ivar keeps: For how many blocks.
+    @ivar refused: How often it refused.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world, self._inner = world, world.process.chain.inner
+        self.keeps, self.refused, self.receipts = 20, 0, True
+        world.process.chain.inner = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def happenings(self, first: int, last: int) -> Any:
+        """Of new blocks alone."""
+        if last < self._world.net.head.ref.number - self.keeps:
+            self.refused += 1
+            raise Transient("logs of old blocks were pruned")
+        return await self._inner.happenings(first, last)
+
+    async def receipt(self, transaction: str) -> Any:
+        """Unless it refuses."""
+        if not self.receipts:
+            raise Transient("busy")
+        return await self._inner.receipt(transaction)
+
+
 class OutcomeTests(WorldCase):
     """What became of a batch."""
 
@@ -341,6 +375,39 @@ class OutcomeTests(WorldCase):
         world.net.withholds = lambda transaction: False
         world.until(lambda: world.quiet and world.books(ALICE).settled >= FEE, 90)
         self.assertEqual((world.books(BOB).settled, world.books(BOB).parked), (0, FEE))
+
+    def test_old_logs_refused(self) -> None:
+        """A node without old logs holds up one wallet; the mirror and everybody else go on."""
+        world = self.world
+        world.fund(10**6, BOB)
+        line = self.held_back()
+        world.net.act(lambda c: c.settle(PROVIDER, PROVIDER, [line]))
+        world.advance(30)
+        pruned = Pruned(world)
+        world.net.withholds = lambda transaction: False
+        world.until(lambda: world.books().settled > 0 or pruned.refused > 0, 60)
+        at = world.now(world.eyes.doors.mirror()).value.block.number
+        world.create(BOB)
+        world.until(lambda: world.books(BOB).settled >= FEE, 120)
+        self.assertGreater(world.now(world.eyes.doors.mirror()).value.block.number, at)
+        self.assertNotIn("watcher", world.process.troubles())
+        self.assertEqual(world.books().settled, 0)
+        pruned.keeps = 10**6
+        world.until(lambda: world.books().settled >= FEE, 400)
+
+    def test_receipts_refused(self) -> None:
+        """A receipt that a node refuses holds up one batch, and not the mirror."""
+        world = self.world
+        self.held_back()
+        pruned = Pruned(world)
+        pruned.receipts, pruned.keeps = False, 10**6
+        world.net.withholds = lambda transaction: False
+        at = world.now(world.eyes.doors.mirror()).value.block.number
+        world.advance(20)
+        self.assertGreater(world.now(world.eyes.doors.mirror()).value.block.number, at + 15)
+        self.assertNotIn("watcher", world.process.troubles())
+        pruned.receipts = True
+        world.until(lambda: world.books().settled >= FEE, 120)
 
     def test_forged(self) -> None:
         """Our nonce settled for another voucher: a dead letter, and its wallet alone waits (L5)."""

@@ -347,7 +347,7 @@ class RedisVoucherQueue:
         now = self.store.wall.now()
         witness = resolution(draft, batch, block, rulings, now)
         await skip_used(self.store, draft, rulings, accounts)
-        await count(self.store, draft, rulings, gas)
+        await count(self.store, draft, batch.value, rulings, gas)
         # Not offered again: what goes back to the queue waits for its C{retry_at}.
         draft.write_accounts(accounts)
         for race in races:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
+from attrs import evolve
+
 from sandbox_billing.adapters.redis.commit import Expectation, Read, Reply, holds
 from sandbox_billing.adapters.redis.draft import NOW, Draft, stored_form
 from sandbox_billing.adapters.redis.letters import report
@@ -13,7 +15,7 @@ from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.interfaces import Ruling, Stored
 from sandbox_billing.ledger.account import Account, BlockRef
 from sandbox_billing.ledger.batch import Batch
-from sandbox_billing.ledger.identity import Address, Nonce
+from sandbox_billing.ledger.identity import Address, BatchId, Nonce
 from sandbox_billing.ledger.money import Neuron, parse_neuron
 from sandbox_billing.ledger.second_look import Resolution, verdict_of
 from sandbox_billing.ledger.totals import Totals
@@ -46,22 +48,24 @@ def resolution(
     now: int,
 ) -> Expectation:
     """
-    Write the end of a batch.
+    Write the end of a batch, or of a part of it.
 
+    @param rulings: Of all charges of the wallets that they are of.
     @return: The witness of this fact.
-    @raise BrokenLaw: The rulings are not of exactly the batch's charges (L6).
+    @raise BrokenLaw: Something else was ruled than charges of the batch (L6).
     """
-    keys, value = draft.keys, batch.value
-    ruled = [ruling.record.value.charge.id for ruling in rulings]
-    if sorted(ruled) != sorted(value.charges):
-        raise BrokenLaw("L6", f"batch {value.id} holds {value.charges}, ruled were {ruled}")
+    keys = draft.keys
+    value, left = parted(batch.value, rulings)
     outcome = keys.outcome(value.id)
     found = [verdict_of(ruling.record.value, ruling.after) for ruling in rulings]
     verdicts = tuple(verdict for verdict in found if verdict is not None)
     form = stored_form(Resolution(batch=value, block=block, verdicts=verdicts))
-    draft.expect(holds(keys.batch(value.id), batch.raw))
-    draft.write("DEL", keys.batch(value.id))
-    draft.write("ZREM", keys.batches(), value.id)
+    draft.expect(holds(keys.batch(batch.value.id), batch.raw))
+    if left is None:
+        draft.write("DEL", keys.batch(value.id))
+        draft.write("ZREM", keys.batches(), value.id)
+    else:
+        draft.write("SET", keys.batch(left.id), stored_form(left))
     # However long that takes: it is not forgotten before it was looked at again.
     draft.write("SET", outcome, form)
     draft.write("ZADD", keys.unchecked(), block.number, value.id)
@@ -79,6 +83,34 @@ def resolution(
     for ruling in rulings:
         _rule(draft, ruling, now)
     return holds(outcome, form)
+
+
+def parted(batch: Batch, rulings: Sequence[Ruling]) -> tuple[Batch, Batch | None]:
+    """
+    What of a batch is ruled, under a name that no other part of it has, and what is left.
+
+    @return: The batch itself, and None, when nothing is left.
+    @raise BrokenLaw: Something else was ruled than charges of the batch (L6).
+    """
+    ruled = [ruling.record.value.charge.id for ruling in rulings]
+    wallets = {ruling.record.value.charge.owner for ruling in rulings}
+    if sorted(ruled) == sorted(batch.charges):
+        return batch, None
+    left = evolve(
+        batch,
+        charges=tuple(charge for charge in batch.charges if charge not in set(ruled)),
+        wallets=tuple(wallet for wallet in batch.wallets if wallet not in wallets),
+    )
+    if not ruled or len(left.charges) + len(ruled) != len(batch.charges) or not left.wallets:
+        raise BrokenLaw("L6", f"batch {batch.id} holds {batch.charges}, ruled were {ruled}")
+    part = evolve(
+        batch,
+        # It holds less after each part.
+        id=BatchId(f"{batch.id}.{len(batch.charges)}"),
+        charges=tuple(charge for charge in batch.charges if charge in set(ruled)),
+        wallets=tuple(wallet for wallet in batch.wallets if wallet in wallets),
+    )
+    return part, left
 
 
 def _rule(draft: Draft, ruling: Ruling, now: int) -> None:
@@ -109,8 +141,10 @@ def _rule(draft: Draft, ruling: Ruling, now: int) -> None:
             assert_never(ruling.after.state)
 
 
-async def count(store: Store, draft: Draft, rulings: Sequence[Ruling], gas: Neuron) -> None:
-    """Raise the totals by one batch."""
+async def count(
+    store: Store, draft: Draft, batch: Batch, rulings: Sequence[Ruling], gas: Neuron
+) -> None:
+    """Raise the totals by a batch, or by a part of it; its gas counts with the last one."""
     key = store.keys.totals()
     (form,) = await store.read(Read("GET", key))
     try:
@@ -122,7 +156,10 @@ async def count(store: Store, draft: Draft, rulings: Sequence[Ruling], gas: Neur
     before = Totals() if found is None else found.value
     draft.expect_stored(key, raw(form))
     states = [ruling.after.state for ruling in rulings]
-    draft.write("SET", key, stored_form(before.after(states, gas)))
+    after = before.after(states, gas)
+    if parted(batch, rulings)[1] is not None:
+        after = evolve(after, batches=before.batches, gas=before.gas)
+    draft.write("SET", key, stored_form(after))
 
 
 async def skip_used(

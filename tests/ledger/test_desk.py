@@ -36,6 +36,7 @@ from sandbox_billing.ledger.voucher import (
     Partial,
     Signed,
 )
+from tests.ledger.test_voucher import offers
 from tests.strategies import charge_records
 
 
@@ -44,8 +45,10 @@ WALLET = Address("0x" + "a1" * 20)
 BATCH = BatchId("batch-1")
 
 RECORDS = charge_records()
-DEAD = RECORDS.filter(lambda r: isinstance(r.state, DeadLettered) and r.seal is not None)
-SEALED = RECORDS.filter(lambda r: isinstance(r.state, Signed))
+SEALED = offers().map(lambda offer: ChargeRecord(offer[0], Signed(offer[1])))
+DEAD = offers().map(
+    lambda offer: ChargeRecord(offer[0], DeadLettered(seal=offer[1], reason="refused"))
+)
 
 
 def event(record: ChargeRecord, **changes: object) -> Settlement:
@@ -124,12 +127,20 @@ class CauseTests(SynchronousTestCase):
         found = find(Nonce(nonce), history, account)
         assert isinstance(found, Contradiction)
         self.assertEqual("money missing", cause_of(found.reason).name)
+        too_many = find(
+            Nonce(nonce),
+            evolve(history, deposited=Neuron(0)),
+            evolve(account, balance=Neuron(amount)),
+        )
+        assert isinstance(too_many, Contradiction)
+        self.assertEqual("money missing", cause_of(too_many.reason).name)
 
     def test_words(self) -> None:
         """Those of services and adapters; whatever is unknown has a row, too."""
         for reason, name in {
             "1 vouchers make the settle call revert: NotYours()": "reverts",
             "its nonce is used and no event says for what": "unproven",
+            "nonce 3 is used, our own transaction settled it by replay, and": "no event",
             "L6: something": "other",
             "": "other",
         }.items():

@@ -64,6 +64,14 @@ class SuggestTests(SynchronousTestCase):
         with self.assertRaises(Refused):
             suggest(base_fee=None, tip=0, gas_price=5 * GWEI + 1, ceiling=5 * GWEI)
 
+    def test_room_to_be_outbid(self) -> None:
+        """A first attempt near the ceiling can be outbid under it, where less is enough."""
+        ceiling = 100 * GWEI
+        first = suggest(base_fee=60 * GWEI, tip=GWEI, gas_price=0, ceiling=ceiling)
+        self.assertLessEqual(bump(first, first, ceiling, multiple=None).cap, ceiling)
+        tight = suggest(base_fee=99 * GWEI, tip=GWEI, gas_price=0, ceiling=ceiling)
+        self.assertGreater(tight.cap, 99 * GWEI)
+
     def test_without_a_base_fee(self) -> None:
         """A chain without EIP-1559 is offered its gas price."""
         fees = suggest(base_fee=None, tip=GWEI, gas_price=2 * GWEI, ceiling=5 * GWEI)
@@ -81,7 +89,7 @@ class BumpTests(SynchronousTestCase):
     def test_a_tenth_more(self, pair: tuple[Fees, Fees]) -> None:
         """Each fee rises by a tenth or more, so that nodes take the replacement (T-3)."""
         earlier, now = pair
-        fees = bump(earlier, now, 10**15)
+        fees = bump(earlier, now, 10**15, multiple=None)
         self.assertGreaterEqual(fees.cap * 10, earlier.cap * 11)
         self.assertGreaterEqual(fees.cap, now.cap)
         if isinstance(fees, DynamicFees):
@@ -101,6 +109,33 @@ class BumpTests(SynchronousTestCase):
         self.assertEqual(bump(earlier, dear, 20 * GWEI).cap, 20 * GWEI)
         with self.assertRaises(Refused):
             bump(earlier, earlier, 11 * GWEI - 1)
+
+    def test_multiple(self) -> None:
+        """
+        What has waited at five times today's price does not wait for want of a price (T-3);
+        a call that has to be outbid is, all the same.
+        """
+        today = DynamicFees(tip=GWEI, cap=3 * GWEI)
+        fees: Fees = today
+        for _ in range(100):
+            try:
+                fees = bump(fees, today, 10**15)
+            except Refused:
+                break
+        self.assertTrue(13 * GWEI < fees.cap <= 15 * GWEI, fees)
+        self.assertGreater(bump(fees, today, 10**15, multiple=None).cap, 15 * GWEI)
+
+    @given(dynamic_fees(), prices, prices)
+    def test_multiple_and_base_fee(self, earlier: Fees, base_fee: int, tip: int) -> None:
+        """What cannot be mined for the base fee is never too dear a bump (T-3)."""
+        assume(base_fee > earlier.cap)
+        today = suggest(base_fee=base_fee, tip=tip, gas_price=0, ceiling=10**15)
+        self.assertGreaterEqual(bump(earlier, today, 10**15).cap, base_fee)
+
+    def test_small_prices(self) -> None:
+        """Where gas costs next to nothing, a multiple of that is no limit yet."""
+        fees = bump(DynamicFees(tip=1, cap=10**8), DynamicFees(tip=1, cap=10), 10**15)
+        self.assertEqual(110_000_000, fees.cap)
 
 
 class FeesOfTests(SynchronousTestCase):

@@ -62,6 +62,50 @@ class PrepareTests(TransactionCase):
         with self.assertRaises(Refused):
             await self.adapter(floor=0).prepare(lines, None)
 
+    async def test_what_waits_costs_too(self) -> None:
+        """A purse has to pay for everything that may still be mined, not for each alone (T-10)."""
+        lines = await self._funded()
+        others = [self.stage.line(2, 10)]
+        probe = await self.adapter(floor=0).prepare(lines, None)
+        cost = probe.gas_limit * probe.fee_cap
+        await self.run_on_chain(self.stage.pay, self.stage.signer.address.hex, cost * 3 // 2)
+        chain = self.adapter(floor=0)
+        first = await chain.prepare(lines, None)
+        with self.assertRaises(Refused) as caught:
+            await chain.prepare(others, None)
+        self.assertIn("waits to be mined", caught.exception.text)
+        # The same again, and a bump, take nothing beside it.
+        again = await chain.prepare(lines, None)
+        await chain.prepare(lines, again)
+        restarted = self.adapter(floor=0)
+        restarted.adopt_attempts([first])
+        with self.assertRaises(Refused):
+            await restarted.prepare(others, None)
+        await chain.broadcast(first)
+        await self.run_on_chain(self.stage.chain.mine)
+        await self.run_on_chain(self.stage.pay, self.stage.signer.address.hex, cost * 3 // 2)
+        await restarted.prepare(others, None)
+
+    async def test_no_tips(self) -> None:
+        """A node that does not know tips, in whatever words, gives its gas price."""
+        lines = await self._funded()
+        usual = await self.adapter().prepare(lines, None)
+        for problem in (
+            RpcError("the method does not exist", -32601),
+            RpcError("Method not supported", -32004),
+            RpcError("unsupported", -32000),
+        ):
+
+            def twist(
+                method: str, params: list[Any], forward: Forward, problem: RpcError = problem
+            ) -> Any:
+                if method == "eth_maxPriorityFeePerGas":
+                    raise problem
+                return forward(method, params)
+
+            attempt = await self.adapter(StubNode(self, twist).url).prepare(lines, None)
+            self.assertLess(abs(attempt.fee_cap - usual.fee_cap), usual.fee_cap // 2)
+
     async def test_fee_cap(self) -> None:
         """No attempt offers more than the cap; above it nothing is signed."""
         lines = await self._funded()
@@ -78,6 +122,18 @@ class PrepareTests(TransactionCase):
         tight = self.adapter(fee_cap=first.fee_cap * 11 // 10 - 1)
         with self.assertRaises(Refused):
             await tight.prepare(lines, first)
+
+    async def test_room_for_an_empty_call(self) -> None:
+        """Under the cap no bump goes so high that an empty call could not outbid it."""
+        lines = await self._funded()
+        attempt = await self.adapter().prepare(lines, None)
+        cap = attempt.fee_cap * 3 // 2
+        chain = self.adapter(fee_cap=cap)
+        with self.assertRaises(Refused):
+            for _ in range(40):
+                attempt = await chain.prepare(lines, attempt)
+        empty = await chain.prepare([], attempt)
+        self.assertLessEqual(empty.fee_cap, cap)
 
     async def test_bump_keeps_the_gas(self) -> None:
         """A bump after the batch was mined keeps the gas that a reorg would need again."""

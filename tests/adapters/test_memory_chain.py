@@ -23,7 +23,7 @@ from sandbox_billing.adapters.memory.chain_faults import (
     Swallowed,
 )
 from sandbox_billing.devnet.chain.accounts import DEVELOPMENT_KEYS
-from sandbox_billing.errors import Transient, UnknownOutcome
+from sandbox_billing.errors import Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import Line, NodeBehind
 from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.batch import Attempt
@@ -295,6 +295,20 @@ class FaultTests(SynchronousTestCase):
         reborn.adopt_attempts([stored])
         attempt = self.ask(reborn.prepare([self.stage.line(2, 30)], None))
         self.assertEqual(attempt.account_nonce, stored.account_nonce + 1)
+
+    def test_what_waits_costs_too(self) -> None:
+        """A purse has to pay for everything that may still be mined (T-10)."""
+        stored = self.prepared()
+        cost = stored.gas_limit * stored.fee_cap
+        self.stage.net.purses[self.stage.signer.address] = cost * 3 // 2
+        reborn = evolve(client(self.stage), floor=0)
+        reborn.adopt_attempts([stored])
+        other = [self.stage.line(2, 30)]
+        self.failureResultOf(Deferred.fromCoroutine(reborn.prepare(other, None)), Refused)
+        self.ask(reborn.prepare([self.stage.line(1, 30)], stored))
+        self.ask(reborn.broadcast(stored))
+        self.stage.net.mine()
+        self.ask(reborn.prepare(other, None))
 
     def test_rotated(self) -> None:
         """Attempts of an earlier key take no account nonce of ours."""

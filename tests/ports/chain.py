@@ -35,6 +35,7 @@ from sandbox_billing.devnet.chain.accounts import DEVELOPMENT_KEYS
 from sandbox_billing.devnet.chain.devchain import DevChain, make_dev_chain
 from sandbox_billing.devnet.chain.service import DevChainService
 from sandbox_billing.devnet.contracts import Deployment, deploy_stack
+from sandbox_billing.errors import Refused
 from sandbox_billing.interfaces import IChain, IWallClock, Line, NodeBehind
 from sandbox_billing.ledger.account import BlockRef
 from sandbox_billing.ledger.identity import Address, Nonce
@@ -637,6 +638,23 @@ def chain_suite(make: Callable[[ChainCase], IChain]) -> type[TestCase]:
             await self.run_on_chain(self.stage.chain.mine)
             await self.chain.broadcast(attempt)
             self.assertIsNotNone(await self.chain.receipt(attempt.hash))
+
+        async def test_bumps_end(self) -> None:
+            """
+            No bump offers more than a multiple of today's price (T-3); an empty call in the
+            place of what must not be mined outbids it all the same.
+            """
+            await self.run_on_chain(self.stage.fund, 1_000)
+            lines = [self.stage.line(1, 30)]
+            first = attempt = await self.chain.prepare(lines, None)
+            with self.assertRaises(Refused):
+                for _ in range(40):
+                    attempt = await self.chain.prepare(lines, attempt)
+            self.assertTrue(4 * first.fee_cap < attempt.fee_cap <= 5 * first.fee_cap)
+            empty = await self.chain.prepare([], attempt)
+            self.assertGreaterEqual(empty.fee_cap * 10, attempt.fee_cap * 11)
+            with self.assertRaises(Refused):
+                await self.chain.prepare([], empty)
 
         async def test_replacement(self) -> None:
             """A bump keeps the account nonce, and is mined in the place of the first."""

@@ -230,10 +230,10 @@ class Web3Chain:
     # --- transactions ---------------------------------------------------------------
 
     def adopt_attempts(self, attempts: Iterable[Attempt]) -> None:
-        self._transactions.adopt(attempts)
+        self._transactions.book.adopt(attempts)
 
     def abandon(self, attempt: Attempt) -> None:
-        self._transactions.abandon(attempt)
+        self._transactions.book.abandon(attempt)
 
     async def account_nonce(self, at: BlockRef) -> int:
         return await self._in_reader(self._reads.account_nonce, at)

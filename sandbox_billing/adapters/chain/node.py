@@ -26,7 +26,6 @@ Request: TypeAlias = tuple[str, Sequence[Any]]
 
 REVERTED = 3
 INVALID_PARAMS = -32602
-METHOD_NOT_FOUND = -32601
 
 MAX_BATCH = 100
 

@@ -9,8 +9,7 @@ Tests: L{tests.adapters.test_chain_transactions}.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from threading import Lock
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -21,20 +20,22 @@ from sandbox_billing.adapters.chain.codec import Codec
 from sandbox_billing.adapters.chain.contract import revert_of
 from sandbox_billing.adapters.chain.fees import (
     MINIMUM_TIP,
+    MULTIPLE,
     DynamicFees,
     Fees,
     bump,
     fees_of,
+    room,
     suggest,
 )
 from sandbox_billing.adapters.chain.node import (
-    METHOD_NOT_FOUND,
     Node,
     Request,
     RpcRefusal,
     quantity,
 )
 from sandbox_billing.adapters.chain.nodes import Nodes, found_header
+from sandbox_billing.adapters.chain.nonces import NonceBook
 from sandbox_billing.adapters.chain.raw import read_raw
 from sandbox_billing.adapters.chain.settle import SETTLE_BATCH, batch_calldata, settle_calldata
 from sandbox_billing.errors import Refused, Transient, UnknownOutcome
@@ -44,9 +45,6 @@ from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain
-
-
-_REMEMBERED_CALLS = 256
 
 
 @frozen(kw_only=True)
@@ -67,9 +65,13 @@ class _Market:
 
     @ivar gas: For this batch, with a margin.
     @ivar gas_limit: Of a block.
+    @ivar base_fee: neuron per gas; None on a chain without.
+    @ivar mined: How many of our transactions are in blocks.
     """
 
     balance: int
+    mined: int
+    base_fee: int | None
     fees: Fees
     gas: int
     gas_limit: int
@@ -78,6 +80,8 @@ class _Market:
 class Transactions:
     """
     The gas account's transactions.
+
+    @ivar book: The account nonces that are taken.
     """
 
     def __init__(
@@ -101,33 +105,13 @@ class Transactions:
         self._signer = signer
         self._policy = policy
         self._now = now
-        self._next = 0
-        self._given: dict[bytes, int] = {}
-        self._lock = Lock()
-
-    def adopt(self, attempts: Iterable[Attempt]) -> None:
-        """
-        Never give the account nonces of these again: they are stored, and may be sent.
-
-        Those of another sender say nothing of our account.
-        """
-        mine = [a.account_nonce + 1 for a in attempts if a.sender == self._signer.address]
-        with self._lock:
-            self._next = max([self._next, *mine])
-
-    def abandon(self, attempt: Attempt) -> None:
-        """The newest prepared attempt was neither stored nor sent: its account nonce is free."""
-        nonce = attempt.account_nonce
-        with self._lock:
-            if self._next == nonce + 1:
-                self._next = nonce
-                self._given = {call: n for call, n in self._given.items() if n != nonce}
+        self.book = NonceBook(signer.address)
 
     def nonces(self) -> AccountNonces:
         """
         The highest counts that nodes answer: one that lags must not make us reuse one.
 
-        Where those that know better do not answer, L{adopt} says what we may have sent.
+        Where those that know better do not answer, L{NonceBook.adopt} says what we may have sent.
         """
         sender = self._signer.address.hex
 
@@ -172,20 +156,36 @@ class Transactions:
         market = self._nodes.ask(lambda node: self._market(node, data, none, len(lines)))
         fees, gas = market.fees, market.gas
         if replacing is not None:
-            fees = bump(fees_of(replacing), fees, self._policy.fee_cap)
+            fees = self._bumped(replacing, market, empty=not lines)
             if lines:
                 # What was mined meanwhile makes the estimate low; a reorg would take it back.
                 gas = max(gas, replacing.gas_limit)
         if gas > market.gas_limit:
             raise TooMuch(f"{len(lines)} vouchers are more than a block takes; send fewer")
-        self._check_purse(market.balance, gas, fees)
+        call = self._named(lines)
         if replacing is not None:
             nonce = replacing.account_nonce
         elif account_nonce is not None:
             nonce = account_nonce
         else:
-            nonce = self._account_nonce(lines)
-        return self._sign(data, nonce, gas, fees, empty=not lines)
+            nonce = self.book.given(call)
+        self._check_purse(market, gas * fees.cap, nonce)
+        if replacing is None and account_nonce is None:
+            nonce = self.book.give(call, self.nonces())
+        attempt = self._sign(data, nonce, gas, fees, empty=not lines)
+        self.book.reserve(attempt)
+        return attempt
+
+    def _bumped(self, replacing: Attempt, market: _Market, *, empty: bool) -> Fees:
+        """
+        Fees to replace an attempt.  Whatever settles stays so cheap that a call which settles
+        nothing can outbid it once more, unless no block takes it at that.
+        """
+        ceiling = self._policy.fee_cap
+        if not empty and (market.base_fee or 0) <= replacing.fee_cap:
+            ceiling = Neuron(room(ceiling))
+        multiple = None if empty and not replacing.empty else MULTIPLE
+        return bump(fees_of(replacing), market.fees, ceiling, multiple=multiple)
 
     def _calldata(self, lines: Sequence[Line], *, batched: bool) -> bytes:
         if not batched:
@@ -199,28 +199,32 @@ class Transactions:
         Block, purse, fees and gas, from one node.
         """
         sender = self._signer.address.hex
-        block, balance, tip, price, gas = node.batch(
+        block, balance, count, tip, price, gas = node.batch(
             [
                 ("eth_getBlockByNumber", ["latest", False]),
                 ("eth_getBalance", [sender, "latest"]),
+                ("eth_getTransactionCount", [sender, "latest"]),
                 ("eth_maxPriorityFeePerGas", []),
                 ("eth_gasPrice", []),
                 self._estimate(data),
             ]
         )
-        for answer in (balance, price):
+        for answer in (balance, count, price):
             if isinstance(answer, RpcRefusal):
                 raise answer
         head = found_header(block, "latest")
+        gas_price = quantity(price, "a gas price")
         fees = suggest(
             base_fee=head.base_fee,
-            tip=_tip(tip),
-            gas_price=quantity(price, "a gas price"),
+            tip=_tip(tip, gas_price - (head.base_fee or 0)),
+            gas_price=gas_price,
             ceiling=self._policy.fee_cap,
         )
         estimate = self._gas(node, gas, data, none, lines)
         return _Market(
             balance=quantity(balance, "a balance"),
+            mined=quantity(count, "a transaction count"),
+            base_fee=head.base_fee,
             fees=fees,
             # The margin alone must not lift it over what a block takes.
             gas=max(estimate, min(estimate * 6 // 5, head.gas_limit)),
@@ -263,39 +267,27 @@ class Transactions:
         # In whatever words: without vouchers it passes.  Of one voucher, too: it waits alone.
         raise TooMuch(f"{lines} vouchers are more than the node takes at once; send fewer")
 
-    def _check_purse(self, balance: int, gas: int, fees: Fees) -> None:
-        address, floor = self._signer.address, self._policy.floor
+    def _check_purse(self, market: _Market, cost: int, own: int) -> None:
+        """
+        @param cost: neuron that this transaction may cost.
+        @param own: Its account nonce; what else has that is never mined beside it.
+        """
+        address, floor, balance = self._signer.address, self._policy.floor, market.balance
         if balance < floor:
             raise Refused(
                 f"the gas account {address} holds {balance} neuron, below "
                 f"GAS_FLOOR_NEURON {floor}; send it some"
             )
-        if balance < gas * fees.cap:
+        others = self.book.reserved(market.mined, own)
+        if balance < cost + others:
             raise Refused(
-                f"the gas account {address} holds {balance} neuron and this transaction may "
-                f"cost {gas * fees.cap}; send it some"
+                f"the gas account {address} holds {balance} neuron; this transaction may "
+                f"cost {cost}, and what waits to be mined {others}; send it some"
             )
 
-    def _account_nonce(self, lines: Sequence[Line]) -> int:
-        """
-        The next one; or, for lines that were prepared before, the same one again.
-
-        The caller may have failed to store what it was given: were its account nonce left
-        unused, every later transaction would wait behind the gap.  If it was stored after
-        all, two transactions share the nonce and one of them can be mined (T-1).
-        """
-        counts = self.nonces()
-        # By what is settled, not by the call: an upgrade meanwhile may have changed that.
-        call = keccak(settle_calldata(self._codec, self._provider, lines))
-        with self._lock:
-            nonce = self._given.pop(call, -1)
-            if nonce < counts.mined:
-                nonce = max(counts.pending, self._next)
-                self._next = nonce + 1
-            self._given[call] = nonce
-            if len(self._given) > _REMEMBERED_CALLS:
-                self._given.pop(next(iter(self._given)))
-        return nonce
+    def _named(self, lines: Sequence[Line]) -> bytes:
+        """By what is settled, not by the call: an upgrade may change that."""
+        return keccak(settle_calldata(self._codec, self._provider, lines))
 
     def _sign(self, data: bytes, nonce: int, gas: int, fees: Fees, *, empty: bool) -> Attempt:
         fields: dict[str, Any] = {
@@ -359,10 +351,13 @@ class Transactions:
         return isinstance(found, dict) and str(found.get("hash")).lower() == attempt.hash
 
 
-def _tip(answer: Any) -> int:
+def _tip(answer: Any, over: int) -> int:
+    """
+    What a node suggests, or what its gas price has over the base fee: most nodes make that of
+    the two.  Those of chains without EIP-1559 refuse the question, each in its own words.
+
+    @param over: neuron per gas.
+    """
     if isinstance(answer, RpcRefusal):
-        # Nodes of chains without EIP-1559 do not know the method.
-        if answer.code == METHOD_NOT_FOUND:
-            return MINIMUM_TIP
-        raise answer
+        return max(over, MINIMUM_TIP)
     return quantity(answer, "a tip")

@@ -48,6 +48,10 @@ from sandbox_billing.ledger.money import Neuron, UnixSeconds, neuron
 
 
 FEE_CAP = 10**10
+"""What a first attempt offers, always."""
+
+MULTIPLE = 5
+"""A bump offers at most so many times that (T-3)."""
 
 _REGISTRATIONS = ("ServiceUpdated", "ProviderLeft")
 _SETTLEMENTS = ("VoucherSettled", "VoucherShortfall")
@@ -75,6 +79,7 @@ class MemoryChain:
     nodes: int = 1
     _next: int = field(default=0, init=False)
     _given: dict[str, int] = field(factory=dict, init=False)
+    _costs: dict[int, int] = field(factory=dict, init=False)
 
     # blocks
 
@@ -195,11 +200,18 @@ class MemoryChain:
     # transactions
 
     def adopt_attempts(self, attempts: Iterable[Attempt]) -> None:
-        mine = [a.account_nonce + 1 for a in attempts if a.sender == self.sender]
-        self._next = max([self._next, *mine])
+        mine = [a for a in attempts if a.sender == self.sender]
+        self._next = max([self._next, *(a.account_nonce + 1 for a in mine)])
+        for attempt in mine:
+            self._reserve(attempt)
+
+    def _reserve(self, attempt: Attempt) -> None:
+        nonce, cost = attempt.account_nonce, attempt.gas_limit * attempt.fee_cap
+        self._costs[nonce] = max(cost, self._costs.get(nonce, 0))
 
     def abandon(self, attempt: Attempt) -> None:
         nonce = attempt.account_nonce
+        self._costs.pop(nonce, None)
         if self._next == nonce + 1:
             self._next = nonce
             self._given = {call: n for call, n in self._given.items() if n != nonce}
@@ -230,17 +242,24 @@ class MemoryChain:
         if gas > self.net.block_gas:
             raise TooMuch(f"{len(lines)} vouchers are more than a block takes; send fewer")
         cap = FEE_CAP if replacing is None else -(-replacing.fee_cap * 11 // 10)
-        purse = self.net.purse(self.sender)
-        if purse < max(self.floor, gas * cap):
-            raise Refused(f"the gas account {self.sender} holds only {purse} neuron; send it some")
+        outbids = replacing is not None and not lines and not replacing.empty
+        if cap > MULTIPLE * FEE_CAP and not outbids:
+            raise Refused(f"a bump would offer {cap} neuron per gas, more than {MULTIPLE} times")
         if replacing is not None:
             nonce = replacing.account_nonce
         elif account_nonce is not None:
             nonce = account_nonce
         else:
+            nonce = self._given.get(self._named(lines), -1)
+        mined, purse = self._mined(), self.net.purse(self.sender)
+        self._costs = {n: cost for n, cost in self._costs.items() if n >= mined}
+        others = sum(cost for n, cost in self._costs.items() if n != nonce)
+        if purse < max(self.floor, gas * cap + others):
+            raise Refused(f"the gas account {self.sender} holds only {purse} neuron; send it some")
+        if replacing is None and account_nonce is None:
             nonce = self._account_nonce(lines)
         raw = raw_settlement(self.sender, self.provider, nonce, cap, lines)
-        return Attempt(
+        attempt = Attempt(
             sender=self.sender,
             account_nonce=nonce,
             gas_limit=gas,
@@ -250,11 +269,19 @@ class MemoryChain:
             recorded_at=self.wall.now(),
             empty=not lines,
         )
+        self._reserve(attempt)
+        return attempt
+
+    def _mined(self) -> int:
+        return self.net.head.counts.get(self.sender, 0)
+
+    @staticmethod
+    def _named(lines: Sequence[Line]) -> str:
+        return hashlib.sha256(repr(lines).encode()).hexdigest()
 
     def _account_nonce(self, lines: Sequence[Line]) -> int:
         """As the real adapter: a call prepared before keeps its account nonce (T-7)."""
-        call = hashlib.sha256(repr(lines).encode()).hexdigest()
-        mined = self.net.head.counts.get(self.sender, 0)
+        call, mined = self._named(lines), self._mined()
         waiting = [t.account_nonce + 1 for t in self.net.pool if t.sender == self.sender]
         nonce = self._given.pop(call, -1)
         if nonce < mined:

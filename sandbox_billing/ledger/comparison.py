@@ -207,10 +207,15 @@ class Remember:
 
 @frozen(kw_only=True)
 class Release:
-    """A wallet that was quarantined for being behind, and is not any more."""
+    """
+    A wallet that was quarantined for being behind, and is not any more.
+
+    @ivar lift: Whether the quarantine ends with its letter; others may keep it up.
+    """
 
     wallet: Address
     letter: DeadLetter
+    lift: bool
 
 
 Repair: TypeAlias = (

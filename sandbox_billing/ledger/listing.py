@@ -27,7 +27,7 @@ from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address, ChargeId, Nonce
 from sandbox_billing.ledger.money import add
 from sandbox_billing.ledger.shelves import MAY_LINGER, Entry, Index, entries, exposures
-from sandbox_billing.ledger.voucher import ChargeRecord, Paid, Partial
+from sandbox_billing.ledger.voucher import ChargeRecord, DeadLettered, Paid, Partial
 
 
 def listing_differences(
@@ -139,18 +139,33 @@ def release_differences(store: Store, doubted: frozenset[Address]) -> list[Diffe
         if letter.kind != "wallet" or not letter.reason.startswith(BEHIND):
             continue
         wallet = Address(letter.name)
-        lifts = wallet not in doubted and store.blocked.get(wallet) == QUARANTINED
-        would = "release it" if lifts else "a human must look at it first"
+        lift = store.blocked.get(wallet) == QUARANTINED and not _waits(store, wallet)
+        stands = wallet in doubted
+        would = "release it" if lift else "end the letter; what else blocks it stands"
         found.append(
             Difference(
                 kind="quarantine",
                 subject=wallet.hex,
                 found=letter.reason,
-                would=would,
-                repair=Release(wallet=wallet, letter=letter) if lifts else None,
+                would="a human must look at it first" if stands else would,
+                repair=None if stands else Release(wallet=wallet, letter=letter, lift=lift),
             )
         )
     return found
+
+
+def _waits(store: Store, wallet: Address) -> bool:
+    """Whether a human has something else of a wallet's to look at."""
+    dead = any(
+        isinstance(record.state, DeadLettered) and record.charge.owner == wallet
+        for record in store.shelf.charges.values()
+    )
+    # Of an outcome that changed, and of what cannot be read, letters name what they are about.
+    told = any(
+        letter.kind != "wallet" and wallet.hex in f"{letter.name} {letter.reason}"
+        for letter in store.letters
+    )
+    return dead or told
 
 
 def nonce_differences(

@@ -39,7 +39,7 @@ from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds
 from sandbox_billing.ledger.proofs import advanced, settled_as
 from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.ledger.shelves import Entry, Index, entries, exposures
-from sandbox_billing.ledger.voucher import ChargeRecord, Merged, Open, Paid
+from sandbox_billing.ledger.voucher import ChargeRecord, DeadLettered, Merged, Open, Paid
 from tests.ledger.books import (
     ALICE,
     PROVIDER,
@@ -202,7 +202,15 @@ class ComparisonTests(SynchronousTestCase):
         )
         store = evolve(story.store(1, 1), letters=(letter,), blocked={ALICE: QUARANTINED})
         differences = look(store, story.outside(), story)
-        self.assertIsInstance(differences[-1].repair, Release)
+        self.assertEqual(differences[-1].repair, Release(wallet=ALICE, letter=letter, lift=True))
+        # A dead letter is quarantined for itself.
+        dead = ChargeRecord(
+            evolve(story.charge(0), id=ChargeId("dead"), period_start=UnixSeconds(T0 - 60)),
+            DeadLettered(seal=None, reason="strange"),
+        )
+        shelf = evolve(store.shelf, charges={**store.shelf.charges, dead.charge.id: dead})
+        differences = look(evolve(store, shelf=shelf), story.outside(), story)
+        self.assertEqual(differences[-1].repair, Release(wallet=ALICE, letter=letter, lift=False))
         # Another voucher than ours under a nonce of ours: that is for a human.
         strange = evolve(story.events()[0], usage_hash="0x" + "99" * 32)
         outside = evolve(story.outside(), settlements=(strange, story.events()[1]))

@@ -227,13 +227,13 @@ class Rebuilder:
     async def _release(self, draft: Draft, repair: Release) -> None:
         keys, wallet = draft.keys, repair.wallet
         name = f"{repair.letter.kind}:{repair.letter.name}"
-        draft.expect(
-            holds(keys.blocked(wallet), QUARANTINED.encode()),
-            field_is(keys.letters(), name, stored_form(repair.letter)),
-        )
+        draft.expect(field_is(keys.letters(), name, stored_form(repair.letter)))
+        draft.write("HDEL", keys.letters(), name)
+        if not repair.lift:
+            return
+        draft.expect(holds(keys.blocked(wallet), QUARANTINED.encode()))
         draft.write("DEL", keys.blocked(wallet))
         draft.write("SREM", keys.blocked_wallets(), wallet.hex)
-        draft.write("HDEL", keys.letters(), name)
         draft.touch(wallet)
         draft.offer_again([wallet], self.now)
         for session in self.found.store.shelf.sessions.values():

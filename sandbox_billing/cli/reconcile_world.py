@@ -95,7 +95,8 @@ class Scales:
         if not look.differences:
             return look
         working = await self.worker() is not None
-        seconds = max(2, (self.settings.reconcile_interval or 0) + 2) if working else 1
+        # Long enough for a sweep that begins now and ends late.
+        seconds = 2 * (self.settings.reconcile_interval or 0) + 2 if working else 1
         self.say(f"{len(look.differences)} differences; looking again in {seconds} s")
         await deferLater(self.reactor, seconds)
         before = {difference.same for difference in look.differences}

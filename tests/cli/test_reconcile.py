@@ -27,7 +27,7 @@ COMMAND = (sys.executable, "-m", "sandbox_billing.cli.main", "reconcile", "--jso
 class ReconcileCase(TestCase):
     """A world with a daemon that has charged something."""
 
-    timeout = 240
+    timeout = 600
 
     async def opened(self) -> tuple[Scene, Wallet, str, str]:
         """@return: The scene, a wallet, its running sandbox, and where the daemon listens."""

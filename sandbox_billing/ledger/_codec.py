@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from types import UnionType
 from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -49,7 +49,15 @@ def decode(cls: type[T], text: str | bytes) -> T:
     @param cls: What the form should be.
     @raise BadInput: It is no such form, or of an unknown version.
     """
-    hint: Any = cls
+    key: Any = cls
+    value = _decoded(key, text)
+    assert isinstance(value, cls)
+    return value
+
+
+@lru_cache(maxsize=2048)
+def _decoded(cls: Any, text: str | bytes) -> Any:
+    """Values are frozen, and every turn reads much that has not changed since the last."""
     try:
         document = json.loads(text)
         version = document.pop("v")
@@ -58,11 +66,9 @@ def decode(cls: type[T], text: str | bytes) -> T:
     if type(version) is not int or version != VERSION:
         raise BadInput(f"a stored {cls.__name__} has version {version}; this daemon reads 1")
     try:
-        value = _reader(hint)(document)
+        return _reader(cls)(document)
     except (AttributeError, KeyError, TypeError, ValueError) as why:
         raise BadInput(f"a stored {cls.__name__} is damaged: {why!r}") from why
-    assert isinstance(value, cls)
-    return value
 
 
 def _structure(value: Any, hint: Any) -> dict[str, Any]:

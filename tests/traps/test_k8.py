@@ -26,11 +26,11 @@ class DaemonTests(TrapCase):
         """The settler sees its own transactions only, and takes the nonce for lost."""
 
         # Two look there, one behind the other: our history, and the nodes'.
-        async def _old(witness: Any, wallet: Any) -> Any:
+        async def _old(witness: Any, *about: Any) -> Any:
             return {}
 
         witness = "sandbox_billing.services.witness."
         return [
             Patch(witness + "Witness._old", lambda _: _old),
-            Patch(witness + "find", lambda _: lambda nonce, history, account: Lost()),
+            Patch(witness + "find", lambda _: lambda *about: Lost()),
         ]

@@ -66,6 +66,7 @@ class Claim:
     @ivar blocked: Why its wallet may run nothing.
     @ivar in_flight: Whether its wallet is in a batch.
     @ivar behaviour: Of the contract.
+    @ivar in_debt: Whether its wallet owes a debt, ripe or not.
     """
 
     record: ChargeRecord
@@ -73,10 +74,16 @@ class Claim:
     blocked: str | None
     in_flight: bool
     behaviour: Behaviour = Behaviour.FIXED
+    in_debt: bool = False
 
     @property
     def standing(self) -> Standing:
-        """Parked: it waits for an acknowledgement, signed or not; unfunded: for a deposit."""
+        """
+        Parked: it waits for an acknowledgement, signed or not; unfunded: for a deposit.
+
+        In debt: it waits behind a debt, which closes only its own wallet; else who pays his
+        debts in with single neurons would have his other charges grow old for everybody.
+        """
         if isinstance(self.record.state, Paid | Partial | DeadLettered | Merged | Forgiven):
             return Standing.FINAL
         if self.blocked == QUARANTINED:
@@ -87,6 +94,8 @@ class Claim:
             return Standing.PARKED
         if self.in_flight or self.account is None:
             return Standing.DUE
+        if self.in_debt:
+            return Standing.DEBT
         if not self.account.acknowledged:
             return Standing.PARKED
         if self.behaviour is Behaviour.FLAWED:

@@ -55,6 +55,8 @@ class WalletQueue:
     @ivar newest: The account in the newest block.  On a flawed contract it may hold back
         what C{account} would let out, never the other way round.
     @ivar accepted_loss: neuron of a refund that the operator accepts to be lost (K1).
+    @ivar worth: neuron that pay for a transaction: with less than that, and less than all of
+        it, no debt is collected, else who deposits single neurons has us pay for each of them.
     """
 
     account: Account
@@ -63,6 +65,7 @@ class WalletQueue:
     behaviour: Behaviour = Behaviour.FIXED
     newest: Account | None = None
     accepted_loss: Neuron = NOTHING
+    worth: Neuron = NOTHING
 
 
 @frozen
@@ -101,7 +104,7 @@ def plan_wallet(queue: WalletQueue, limit: int) -> tuple[Line, ...]:
     """
     if not queue.account.acknowledged:
         return ()
-    records = sorted(queue.records, key=_order)
+    records = _worthwhile(queue, sorted(queue.records, key=_order))
     if queue.behaviour is Behaviour.FIXED:
         chosen = [(record, record.charge.amount) for record in _covered(queue, records[:limit])]
     else:
@@ -121,6 +124,16 @@ def plan_wallet(queue: WalletQueue, limit: int) -> tuple[Line, ...]:
         else:
             lines.append(Line(record, record.seal.nonce, fresh=False))
     return tuple(lines)
+
+
+def _worthwhile(queue: WalletQueue, records: list[ChargeRecord]) -> list[ChargeRecord]:
+    """Those before the first debt that is not worth collecting: what follows waits for it."""
+    for place, record in enumerate(records):
+        if record.seal is None and record.charge.kind is ChargeKind.DEBT:
+            if queue.account.collectable < min(record.charge.amount, queue.worth):
+                return records[:place]
+            break
+    return records
 
 
 def _covered(queue: WalletQueue, records: Sequence[ChargeRecord]) -> Iterator[ChargeRecord]:

@@ -64,7 +64,7 @@ class BacklogKeeper:
                     case Standing.DUE:
                         held = self._held.get(charge.owner, UnixSeconds(0))
                         oldest = min(oldest, max(charge.created_at, held))
-                    case Standing.PARKED | Standing.UNFUNDED:
+                    case Standing.PARKED | Standing.UNFUNDED | Standing.DEBT:
                         self._held[charge.owner] = now
             first += PAGE
         long_ago = now - self.policy.lock_time

@@ -18,9 +18,11 @@ from sandbox_billing.interfaces import IChain, StoredQueue
 from sandbox_billing.ledger.account import Account, Behaviour, Mirror
 from sandbox_billing.ledger.deployed import Purse, first_harmful
 from sandbox_billing.ledger.identity import Address, Nonce
-from sandbox_billing.ledger.settlement import WalletQueue
-from sandbox_billing.ledger.voucher import ChargeRecord
+from sandbox_billing.ledger.money import Neuron
+from sandbox_billing.ledger.settlement import NOTHING, WalletQueue
+from sandbox_billing.ledger.voucher import ChargeKind, ChargeRecord
 from sandbox_billing.services.policy import Policy
+from sandbox_billing.services.purse import GAS_OF_A_VOUCHER
 
 
 @frozen(kw_only=True)
@@ -35,13 +37,26 @@ class Outlook:
         wallets = [queue.wallet for queue in queues]
         nonces = await self.chain.last_nonces(wallets, mirror.block)
         newest = await self._newest(wallets, mirror)
+        worth = await self._worth(queues)
         return [
-            self._plannable(queue, nonce, mirror, newest.get(queue.wallet))
+            self._plannable(queue, nonce, mirror, newest.get(queue.wallet), worth)
             for queue, nonce in zip(queues, nonces, strict=True)
         ]
 
+    async def _worth(self, queues: Sequence[StoredQueue]) -> Neuron:
+        """What a transaction with one voucher costs now; nothing where no debt asks for it."""
+        kinds = {record.value.charge.kind for queue in queues for record in queue.records}
+        if ChargeKind.DEBT not in kinds:
+            return NOTHING
+        return Neuron(GAS_OF_A_VOUCHER * await self.chain.gas_price())
+
     def _plannable(
-        self, queue: StoredQueue, nonce: Nonce, mirror: Mirror, newest: Account | None
+        self,
+        queue: StoredQueue,
+        nonce: Nonce,
+        mirror: Mirror,
+        newest: Account | None,
+        worth: Neuron,
     ) -> WalletQueue:
         assert queue.account is not None
         account = queue.account.value
@@ -52,6 +67,7 @@ class Outlook:
             behaviour=mirror.behaviour,
             newest=newest,
             accepted_loss=self.policy.refund_loss,
+            worth=worth,
         )
 
     async def _newest(

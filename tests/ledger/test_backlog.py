@@ -52,10 +52,13 @@ def claim(
     account: Account | None = account(),  # noqa: B008 - a frozen value
     blocked: str | None = None,
     in_flight: bool = False,
+    in_debt: bool = False,
 ) -> Claim:
     """A charge of a wallet that can pay."""
     record = ChargeRecord(charge, state)  # type: ignore[arg-type]
-    return Claim(record=record, account=account, blocked=blocked, in_flight=in_flight)
+    return Claim(
+        record=record, account=account, blocked=blocked, in_flight=in_flight, in_debt=in_debt
+    )
 
 
 class StandingTests(SynchronousTestCase):
@@ -78,6 +81,9 @@ class StandingTests(SynchronousTestCase):
             (claim(Parked(SEAL)), Standing.PARKED),
             (claim(charge=debt), Standing.DEBT),
             (claim(charge=debt, in_flight=True), Standing.DEBT),
+            # What waits behind a debt, even if there is something for it.
+            (claim(in_debt=True), Standing.DEBT),
+            (claim(Signed(SEAL), in_debt=True, in_flight=True), Standing.DUE),
             # What is on its way must arrive, whatever became of the wallet since.
             (claim(Signed(SEAL), account=poor, in_flight=True), Standing.DUE),
             (claim(Signed(SEAL), account=stranger, in_flight=True), Standing.DUE),

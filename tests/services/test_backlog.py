@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from sandbox_billing.adapters.memory.chain_faults import GoodDay, Swallowed
 from sandbox_billing.interfaces import NotReady
+from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.voucher import Merged, Paid
 from sandbox_billing.services import backlog
 from sandbox_billing.services.readiness import DoorWatch
@@ -130,6 +131,28 @@ class BehindTests(WorldCase):
         world.advance(LOCK + 3 * INTERVAL)
         self.assertLess(world.wall.now() - self.settled_until(), INTERVAL)
         world.create()
+
+    def test_paid_in_neurons(self) -> None:
+        """Who pays a debt in by single neurons closes nobody else's door (K13)."""
+        self.world.simulator.close()
+        world = self.world = World(lock_time=LOCK, loss_cap=Neuron(10**6)).start()
+        world.fund(FEE + 50, BOB)
+        world.fund(10**7)
+        world.net.withholds = lambda transaction: transaction.sender is not None
+        sandbox = world.create(BOB)
+        world.advance(2 * INTERVAL)
+        world.net.withholds = lambda transaction: False
+        world.run(world.process.intake.stop(BOB, sandbox))
+        for _ in range(LOCK + 2 * INTERVAL):
+            world.deposit(1, BOB)
+            world.advance()
+        self.assertLess(world.wall.now() - self.settled_until(), LIMIT)
+        world.create()
+        world.deposit(10**6, BOB)
+        world.advance(5)
+        # What may be collected at last is counted from now.
+        self.assertLess(world.wall.now() - self.settled_until(), LIMIT)
+        world.until(lambda: world.books(BOB).pending == 0, 300)
 
     def test_nobody_marks(self) -> None:
         """If the worker stops marking, the mark grows old by itself and closes the door."""

@@ -8,6 +8,7 @@ from sandbox_billing.adapters.memory.chain_faults import GoodDay, ReadsFail
 from sandbox_billing.devnet.daytona import Fault, FaultKind, Timings
 from sandbox_billing.interfaces import BlockedWallet, CannotPay, Stale
 from sandbox_billing.ledger.identity import SandboxId
+from sandbox_billing.services import planning
 from tests.fixtures import (
     ALICE,
     BOB,
@@ -15,6 +16,7 @@ from tests.fixtures import (
     HOLD,
     INTERVAL,
     PER_SECOND,
+    SIGNER,
     STOP_DELAY,
     SWEEP,
     World,
@@ -205,9 +207,20 @@ class DebtTests(WorldCase):
     def test_debt_of_a_debt(self) -> None:
         """A deposit that is too small pays a part; the rest is debt number two."""
         world = self.world
+        self.patch(planning, "GAS_OF_A_VOUCHER", 0)
         world.deposit(self.owed - 1)
         world.until(lambda: any(i.endswith(":debt:2") for i in world.amounts()), 200)
         self.assertEqual([a for i, a in world.amounts().items() if i.endswith(":debt:2")], [1])
+
+    def test_not_worth_the_gas(self) -> None:
+        """No part is collected that pays for no transaction; once all of it is there, it is."""
+        world, sent = self.world, self.world.net.head.counts[SIGNER.address]
+        world.deposit(self.owed - 1)
+        world.advance(200)
+        self.assertEqual(sent, world.net.head.counts[SIGNER.address])
+        self.assertNotIn("settler", world.process.troubles())
+        world.deposit(1)
+        world.until(lambda: world.books().debt == 0, 60)
 
     def test_restart_in_debt(self) -> None:
         """Debts, flags and orders outlive the process (L13)."""

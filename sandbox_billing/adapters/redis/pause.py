@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Outcome, Read, absent, holds
 from sandbox_billing.adapters.redis.draft import stored_form
-from sandbox_billing.adapters.redis.store import Store, raw, stored, texts
+from sandbox_billing.adapters.redis.store import Store, exposure, mapping, raw, stored, texts
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import Claims, IBacklog, IPause, Stale, Stored
 from sandbox_billing.ledger.account import Account, Behaviour, Mirror
@@ -69,6 +69,7 @@ class _Facts:
     blocked: str | None
     in_flight: bool
     behaviour: Behaviour
+    in_debt: bool
 
     def claim(self, record: ChargeRecord) -> Claim:
         return Claim(
@@ -77,6 +78,7 @@ class _Facts:
             blocked=self.blocked,
             in_flight=self.in_flight,
             behaviour=self.behaviour,
+            in_debt=self.in_debt,
         )
 
 
@@ -128,10 +130,11 @@ class RedisBacklog:
             reads.append(Read("GET", keys.account(wallet)))
             reads.append(Read("GET", keys.blocked(wallet)))
             reads.append(Read("HEXISTS", keys.in_flight(), (wallet.hex,)))
+            reads.append(Read("HGETALL", keys.exposure(wallet)))
         replies = await self.store.read_many(reads)
         facts: dict[Address, _Facts] = {}
         for place, wallet in enumerate(wallets):
-            account, blocked, in_flight = replies[3 * place : 3 * place + 3]
+            account, blocked, in_flight, fields = replies[4 * place : 4 * place + 4]
             flag = raw(blocked)
             try:
                 mirrored = stored(Account, account)
@@ -143,6 +146,7 @@ class RedisBacklog:
                 blocked=None if flag is None else flag.decode(),
                 in_flight=in_flight == b"1",
                 behaviour=behaviour,
+                in_debt=exposure(mapping(fields)).in_debt,
             )
         return facts
 

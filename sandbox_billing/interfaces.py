@@ -1063,10 +1063,12 @@ class TooMuch(Refused):
     """
     A settle call cannot be made as it is, and one without vouchers could: fewer may pass.
 
-    @ivar reverts: It would revert; otherwise it takes more gas than there is.
+    @ivar reverts: It would revert; otherwise it takes more gas than it should.
+    @ivar fits: How many vouchers would be few enough, about; None where that is not known.
     """
 
     reverts: bool = False
+    fits: int | None = None
 
 
 class IChain(Interface):
@@ -1153,7 +1155,11 @@ class IChain(Interface):
         """The highest counts of our sender's that nodes answer."""
 
     async def prepare(
-        lines: Sequence[Line], replacing: Attempt | None, *, account_nonce: int | None = None
+        lines: Sequence[Line],
+        replacing: Attempt | None,
+        *,
+        account_nonce: int | None = None,
+        whole: bool = False,
     ) -> Attempt:
         """
         Make and sign a transaction for a batch; nothing is sent.
@@ -1166,7 +1172,9 @@ class IChain(Interface):
         @param replacing: An earlier attempt of the same batch and of our own sender: same
             account nonce, fees at least a tenth higher.
         @param account_nonce: One that was left unused, to be used up now (T-7).
-        @raise TooMuch: The batch is larger than a block, or something in it makes it revert.
+        @param whole: It cannot be split any more: it may take a block, and not only half of one,
+            as several vouchers otherwise do at most: what fills blocks waits long for one.
+        @raise TooMuch: The batch is larger than that, or something in it makes it revert.
         @raise Refused: The gas wallet is below its floor, or no call would pass now.
         """
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from sandbox_billing.errors import Refused, Transient, UnknownOutcome
@@ -52,8 +52,29 @@ How long a voucher must have made the settle call revert, alone and while a call
 vouchers passes, before it is given up: a minute's trouble of a node is no proof.
 """
 
+UNBOUNDED, REMEMBERED_SECONDS = 2**31, 3_600
+
 STUCK_SECONDS, SAY_AGAIN_SECONDS = 600, 3_600
 """How long a batch waits to be mined before an operator is told; and again (T-7, T-11)."""
+
+
+@define
+class Room:
+    """
+    How many vouchers fitted, where more did not.  Forgotten after an hour: what a block takes,
+    and a voucher costs, changes.
+    """
+
+    _most: int = UNBOUNDED
+    _until: int = 0
+
+    def learn(self, fitted: int, now: UnixSeconds) -> None:
+        """A batch was cut to this size, and went out."""
+        self._most, self._until = fitted, now + REMEMBERED_SECONDS
+
+    def at(self, now: UnixSeconds) -> int:
+        """The most that is worth a try."""
+        return self._most if now < self._until else UNBOUNDED
 
 
 @frozen(kw_only=True)
@@ -76,7 +97,12 @@ class Sender:
     _proven: set[str] = field(factory=set, init=False)
     _poisonous: dict[BatchId, UnixSeconds] = field(factory=dict, init=False)
     _told_at: dict[BatchId, UnixSeconds] = field(factory=dict, init=False)
+    _room: Room = field(factory=Room, init=False)
     _log = Logger()
+
+    def room(self) -> int:
+        """How many vouchers a new batch may have, as far as is known."""
+        return self._room.at(self.wall.now())
 
     def keep(self, batches: Iterable[Batch]) -> None:
         """Forget what was remembered of any other batch."""
@@ -229,24 +255,30 @@ class Sender:
         self, batch: Stored[Batch], account_nonce: int | None
     ) -> Stored[Batch] | None:
         """
-        A batch with an attempt.  One that cannot be sent whole is halved until it can: one
-        voucher holds up no other (S8).
+        A batch with an attempt.  One that cannot be sent whole is cut to what fits, or halved
+        until it can: one voucher holds up no other (S8).
 
         @return: None when a single voucher was left and is given up.
         @raise Refused: Nothing can be sent now.
         """
+        too_large = False
         while True:
+            count = len(batch.value.charges)
             try:
-                return await self._attempt(batch, None, account_nonce=account_nonce)
+                sendable = await self._attempt(batch, None, account_nonce=account_nonce)
+                if too_large:
+                    self._room.learn(count, self.wall.now())
+                return sendable
             except TooMuch as why:
                 if batch.value.attempts:
                     # Of an earlier key, with all of it in: what was sent cannot be split.
                     raise
-                keep = len(batch.value.charges) // 2
+                too_large = not why.reverts
+                keep = count // 2 if why.fits is None else min(why.fits, count - 1)
                 if keep == 0:
                     await self._give_up(batch, why)
                     return None
-                self._log.warn("batch {batch} is halved: {why}", batch=batch.value.id, why=str(why))
+                self._log.warn("batch {batch} is cut: {why}", batch=batch.value.id, why=str(why))
                 batch = await self.queue.shrink(batch, keep)
             except (Refused, Transient):
                 self._poisonous.pop(batch.value.id, None)
@@ -291,7 +323,11 @@ class Sender:
         """
         records = [] if empty else await self.queue.batch_records(batch.value)
         lines = voucher_lines([r.value for r in records])
-        attempt = await self.chain.prepare(lines, replacing, account_nonce=account_nonce)
+        # What another key has sent of it cannot be split.
+        whole = bool(batch.value.attempts)
+        attempt = await self.chain.prepare(
+            lines, replacing, account_nonce=account_nonce, whole=whole
+        )
         try:
             recorded = await self.queue.record_attempt(batch, attempt)
         except Stale:

@@ -169,7 +169,7 @@ class Settler:
         self, queues: Sequence[StoredQueue], mirror: Mirror, now: UnixSeconds
     ) -> list[_Part]:
         """What of each wallet goes into the next batch."""
-        room, parts = self.policy.batch_max, []
+        room, parts = min(self.policy.batch_max, self.sender.room()), []
         plannable = await self.outlook.plannable(queues, mirror) if queues else []
         for queue, planned in zip(queues, plannable, strict=True):
             try:

@@ -175,6 +175,26 @@ class PrepareTests(TransactionCase):
         with self.assertRaises(Refused):
             await self.adapter(StubNode(self, answering(30_000_001)).url).prepare(lines, None)
 
+    async def test_half_a_block(self) -> None:
+        """Several vouchers take half a block at most, unless they cannot be split any more."""
+
+        def twist(method: str, params: list[Any], forward: Forward) -> Any:
+            if method == "eth_estimateGas":
+                return hex(100_000 * len(params[0]["data"]) // 100)
+            return forward(method, params)
+
+        chain = self.adapter(StubNode(self, twist).url)
+        lines = [self.stage.line(n, 1) for n in range(1, 60)]
+        with self.assertRaises(TooMuch) as caught:
+            await chain.prepare(lines, None)
+        fits = caught.exception.fits
+        assert fits is not None
+        self.assertTrue(1 < fits < len(lines))
+        attempt = await chain.prepare(lines[:fits], None)
+        self.assertTrue(10_000_000 < attempt.gas_limit <= 15_000_000, attempt.gas_limit)
+        whole = await chain.prepare(lines, None, whole=True)
+        self.assertTrue(15_000_000 < whole.gas_limit <= 30_000_000, whole.gas_limit)
+
     async def test_revert(self) -> None:
         """A settle call that reverts is refused by the name of the contract's error."""
         data = "0x" + keccak(b"NotRegistered(address)")[:4].hex() + "00" * 32

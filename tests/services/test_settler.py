@@ -44,6 +44,26 @@ from tests.fixtures import (
 )
 
 
+class _Sizes:
+    """
+    A chain that is asked to make calls.
+
+    @ivar seen: Of how many vouchers each, in order.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.seen: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def prepare(self, lines: Any, *about: Any, **how: Any) -> Any:
+        """Counted."""
+        self.seen.append(len(lines))
+        return await self._inner.prepare(lines, *about, **how)
+
+
 class SettlerTests(WorldCase):
     """Charges on their way to the chain."""
 
@@ -588,6 +608,24 @@ class SettlerTests(WorldCase):
         ]
         world.until(lambda: all(each.called for each in made))
         world.until(lambda: all(world.slot(wallet).last_nonce > 0 for wallet in people), 60)
+
+    def test_size_is_remembered(self) -> None:
+        """What fitted is what the next batches are made of: no other is cut for a while."""
+        world = self.world
+        # Half a block takes three.
+        world.net.block_gas = 2 * (GAS_BASE + 3 * GAS_LINE)
+        people = [Address(f"0x{number:040x}") for number in range(1, 11)]
+        for wallet in people:
+            world.fund(10**6, wallet)
+        made = [
+            world.begin(world.process.intake.create(wallet, {}, auto_stop_minutes=None))
+            for wallet in people
+        ]
+        world.until(lambda: all(each.called for each in made))
+        sizes = world.process.chain.inner = _Sizes(world.process.node)
+        world.until(lambda: all(world.slot(wallet).last_nonce > 0 for wallet in people), 60)
+        self.assertGreater(sizes.seen[0], 3)
+        self.assertLessEqual(max(sizes.seen[1:]), 3)
 
     def test_blocks_below_one_voucher(self) -> None:
         """Blocks that take no voucher at all are nobody's fault: nothing is given up."""

@@ -247,9 +247,10 @@ class Web3Chain:
         replacing: Attempt | None,
         *,
         account_nonce: int | None = None,
+        whole: bool = False,
     ) -> Attempt:
         prepare = self._transactions.prepare
-        return await self._in_submitter(prepare, lines, replacing, account_nonce)
+        return await self._in_submitter(prepare, lines, replacing, account_nonce, whole=whole)
 
     async def broadcast(self, attempt: Attempt) -> None:
         await self._in_submitter(self._transactions.broadcast, attempt)

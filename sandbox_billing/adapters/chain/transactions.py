@@ -136,7 +136,12 @@ class Transactions:
         )
 
     def prepare(
-        self, lines: Sequence[Line], replacing: Attempt | None, account_nonce: int | None = None
+        self,
+        lines: Sequence[Line],
+        replacing: Attempt | None,
+        account_nonce: int | None = None,
+        *,
+        whole: bool = False,
     ) -> Attempt:
         """
         See L{interfaces.IChain.prepare}.
@@ -160,8 +165,7 @@ class Transactions:
             if lines:
                 # What was mined meanwhile makes the estimate low; a reorg would take it back.
                 gas = max(gas, replacing.gas_limit)
-        if gas > market.gas_limit:
-            raise TooMuch(f"{len(lines)} vouchers are more than a block takes; send fewer")
+        _check_size(len(lines), gas, market.gas_limit, whole=whole or replacing is not None)
         call = self._named(lines)
         if replacing is not None:
             nonce = replacing.account_nonce
@@ -349,6 +353,22 @@ class Transactions:
     def _knows(self, node: Node, attempt: Attempt) -> bool:
         found = node.call("eth_getTransactionByHash", attempt.hash)
         return isinstance(found, dict) and str(found.get("hash")).lower() == attempt.hash
+
+
+def _check_size(lines: int, gas: int, block: int, *, whole: bool) -> None:
+    """
+    @param block: How much gas one takes in all.
+    @raise TooMuch: They are too many vouchers for one, or for half of one unless C{whole}.
+    """
+    most = block if whole or lines <= 1 else block // 2
+    if gas <= most:
+        return
+    # A tenth less: what does not grow with the vouchers is in it, too.
+    fits = max(1, lines * block * 9 // 20 // gas) if lines > 1 else None
+    raise TooMuch(
+        f"{lines} vouchers take {gas} gas, more than the {most} that they should; send fewer",
+        fits=fits,
+    )
 
 
 def _tip(answer: Any, over: int) -> int:

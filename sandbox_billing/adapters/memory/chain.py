@@ -233,14 +233,19 @@ class MemoryChain:
         replacing: Attempt | None,
         *,
         account_nonce: int | None = None,
+        whole: bool = False,
     ) -> Attempt:
         self.fault.read()
         if any(self.fault.poisons(line) for line in lines):
             text = f"{len(lines)} vouchers cannot be sent"
             raise TooMuch(text, reverts=self.fault.says_revert())
         gas = GAS_BASE + GAS_LINE * len(lines)
-        if gas > self.net.block_gas:
-            raise TooMuch(f"{len(lines)} vouchers are more than a block takes; send fewer")
+        most = self.net.block_gas
+        if len(lines) > 1 and replacing is None and not whole:
+            most //= 2
+        if gas > most:
+            fits = max(1, (self.net.block_gas // 2 - GAS_BASE) // GAS_LINE) if lines else None
+            raise TooMuch(f"{len(lines)} vouchers are too much for a block; send fewer", fits=fits)
         cap = FEE_CAP if replacing is None else -(-replacing.fee_cap * 11 // 10)
         outbids = replacing is not None and not lines and not replacing.empty
         if cap > MULTIPLE * FEE_CAP and not outbids:

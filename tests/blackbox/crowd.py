@@ -94,8 +94,11 @@ class Killer:
         for _ in range(kills):
             victim = self.chance.choices([DAEMON, REDIS, BOTH], [6, 3, 1])[0]
             # Some die in their youth: while they start, or before they are the worker.
-            youth = self.chance.random() < 0.4
-            wait = self.chance.uniform(0.2, 2.0) if youth else self.chance.uniform(2.5, 5.5)
+            young = self.chance.random() < 0.65
+            wait = self.chance.uniform(0.2, 2.0) if young else self.chance.uniform(0.3, 3.0)
+            if not young:
+                # However slow the machine is: others have worked.
+                await self.ready()
             await pause(wait)
             self.done.append((victim, round(wait, 2)))
             await self._kill(victim)

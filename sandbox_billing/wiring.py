@@ -47,6 +47,7 @@ from sandbox_billing.services.repricer import Repricer
 from sandbox_billing.services.resolver import Resolver
 from sandbox_billing.services.second_look import SecondLook
 from sandbox_billing.services.sending import Sender
+from sandbox_billing.services.setbacks import Setbacks
 from sandbox_billing.services.settler import Settler
 from sandbox_billing.services.stopper import Stopper
 from sandbox_billing.services.tracing import Tracer
@@ -147,6 +148,9 @@ def make_work(parts: Parts) -> Work:
             chain=chain,
             signer=signer,
             wall=wall,
+        ),
+        setbacks=Setbacks(
+            queue=journal.queue, chain=chain, signer=signer, domain=domain, wall=wall
         ),
         chain=chain,
         signer=signer,

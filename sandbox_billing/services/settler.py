@@ -43,6 +43,7 @@ from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.recovery import Recovery, footing
 from sandbox_billing.services.sealing import promise
 from sandbox_billing.services.sending import Sender
+from sandbox_billing.services.setbacks import Setbacks, within
 from sandbox_billing.signing.eip712 import EIP712Domain
 
 
@@ -77,6 +78,7 @@ class Settler:
     outlook: Outlook
     sender: Sender
     recovery: Recovery
+    setbacks: Setbacks
     chain: IChain
     signer: ISigner
     domain: EIP712Domain
@@ -93,6 +95,8 @@ class Settler:
         held = await self.recovery.held(mirror.block)
         batches = await self.account.without_lost(await self.queue.batches(), mirror.block)
         self.sender.keep(b.value for b in batches)
+        await self.setbacks.look({wallet for b in batches for wallet in b.value.wallets})
+        held = held or await self.setbacks.halted(mirror)
         for ended in self._stuck.keys() - {b.value.id for b in batches}:
             del self._stuck[ended]
         # Before anything is prepared: stored attempts own their account nonces (T-1).
@@ -119,6 +123,8 @@ class Settler:
         # Told only now, and what needs a human first.
         troubles += [] if held is None else [Transient(held)]
         troubles += self._broken.values()
+        again = self.setbacks.trouble()
+        troubles += [] if again is None else [Transient(again)]
         troubles.sort(key=lambda why: not isinstance(why, BrokenLaw))
         if troubles:
             raise troubles[0]
@@ -130,7 +136,11 @@ class Settler:
     async def _next_batch(self, mirror: Mirror) -> Stored[Batch] | None:
         """Number and seal what is worth a transaction; None when nothing is."""
         now = self.wall.now()
-        parts = await self._planned(await self._worthy(now), mirror, now)
+        worthy = await self._worthy(now)
+        if await self.setbacks.halted(mirror) is not None:
+            # Found out just now; the next turn says so.
+            return None
+        parts = await self._planned(worthy, mirror, now)
         # What is wrong with one wallet shows in what is stored: halved until it is alone.
         while parts:
             try:
@@ -169,14 +179,16 @@ class Settler:
         self, queues: Sequence[StoredQueue], mirror: Mirror, now: UnixSeconds
     ) -> list[_Part]:
         """What of each wallet goes into the next batch."""
-        room, parts = min(self.policy.batch_max, self.sender.room()), []
+        most, taken, parts = min(self.policy.batch_max, self.sender.room()), 0, []
         plannable = await self.outlook.plannable(queues, mirror) if queues else []
         for queue, planned in zip(queues, plannable, strict=True):
             try:
+                room = most - taken
                 lines = plan([planned], room) if room > 0 else ()
                 if not lines and (room > 0 or not plan([planned], 1)):
                     # One that only found the batch full is taken with the next.
                     await self.queue.rest(queue, UnixSeconds(now + REST_SECONDS))
+                lines, most = within(lines, taken, most)
                 by_id = {r.value.charge.id: r for r in queue.records}
                 promises = tuple(
                     promise(self.domain, self.signer, by_id[line.record.charge.id], line, now)
@@ -186,7 +198,7 @@ class Settler:
                 await self._leave_out(queue.wallet, why, now)
                 continue
             if lines:
-                room -= len(lines)
+                taken += len(lines)
                 parts.append(_Part(wallet=queue.wallet, lines=lines, promises=promises))
         return parts
 
@@ -230,7 +242,7 @@ class Settler:
         if not queue.records or queue.account is None or queue.blocked == QUARANTINED:
             await self.queue.rest(queue, UnixSeconds(now + REST_SECONDS))
             return False
-        ripe = settle_at(queue, self.policy)
+        ripe = max(settle_at(queue, self.policy), self.setbacks.rests_until(queue))
         if ripe > now:
             await self.queue.rest(queue, ripe)
         return ripe <= now

@@ -1170,7 +1170,8 @@ class IChain(Interface):
         @param lines: None at all make a call that settles nothing: also in the place of an
             attempt that did.
         @param replacing: An earlier attempt of the same batch and of our own sender: same
-            account nonce, fees at least a tenth higher.
+            account nonce, fees at least a tenth higher.  Refused where a higher fee would not
+            help: above a multiple of today's, and while no block comes (T-3).
         @param account_nonce: One that was left unused, to be used up now (T-7).
         @param whole: It cannot be split any more: it may take a block, and not only half of one,
             as several vouchers otherwise do at most: what fills blocks waits long for one.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from attrs import evolve
 from eth_account import Account as EthAccount
 from eth_account.signers.local import LocalAccount
 from eth_utils.abi import function_abi_to_4byte_selector
@@ -655,6 +656,19 @@ def chain_suite(make: Callable[[ChainCase], IChain]) -> type[TestCase]:
             self.assertGreaterEqual(empty.fee_cap * 10, attempt.fee_cap * 11)
             with self.assertRaises(Refused):
                 await self.chain.prepare([], empty)
+
+        async def test_no_blocks(self) -> None:
+            """While no block comes nothing is bumped; what must not be mined is outbid (T-3)."""
+            await self.run_on_chain(self.stage.fund, 1_000)
+            lines = [self.stage.line(1, 30)]
+            head = await self.newest()
+            attempt = await self.chain.prepare(lines, None)
+            attempt = evolve(attempt, recorded_at=UnixSeconds(head.timestamp + 1))
+            with self.assertRaises(Refused):
+                await self.chain.prepare(lines, attempt)
+            await self.chain.prepare([], attempt)
+            await self.run_on_chain(self.stage.chain.mine)
+            await self.chain.prepare(lines, attempt)
 
         async def test_replacement(self) -> None:
             """A bump keeps the account nonce, and is mined in the place of the first."""

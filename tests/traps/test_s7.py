@@ -42,6 +42,14 @@ class DaemonTests(TrapCase):
         """However old it is, there is no alarm."""
         return Patch(SENDER + "_tell_if_stuck", lambda _: lambda sender, batch: None)
 
+    @noticed_by("tests.adapters.test_chain_fees.BumpTests.test_multiple")
+    def test_without_measure(self) -> Patches:
+        """Bumps climb to the operator's cap, however little others pay."""
+        return Patch(
+            "sandbox_billing.adapters.chain.fees._is_beyond",
+            lambda _: lambda offer, today, multiple: False,
+        )
+
     @noticed_by("tests.adapters.test_chain_fees.BumpTests.test_rounded_up")
     def test_too_little_more(self) -> Patches:
         """A bump offers a twentieth more, which no node takes for the same account nonce."""

@@ -32,6 +32,14 @@ class DaemonTests(TrapCase):
 
         return Patch(SENDER + "_give_up", lambda _: _give_up)
 
+    @noticed_by("tests.adapters.test_chain_transactions.PrepareTests.test_what_waits_costs_too")
+    def test_shared_purse(self) -> Patches:
+        """A purse that pays for each transaction alone is taken to pay for all of them."""
+        return Patch(
+            "sandbox_billing.adapters.chain.nonces.NonceBook.reserved",
+            lambda _: lambda book, mined, own: 0,
+        )
+
     @noticed_by("tests.adapters.test_chain_transactions.PrepareTests.test_gas_floor")
     def test_empty_purse(self) -> Patches:
         """Nobody looks into the purse before a transaction is signed."""

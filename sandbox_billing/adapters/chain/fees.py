@@ -93,7 +93,7 @@ def bump(earlier: Fees, now: Fees, ceiling: int, *, multiple: int | None = MULTI
             f"a bump would offer {least} neuron per gas, above the {ceiling} that "
             "GAS_FEE_CAP_NEURON leaves; the earlier attempt may be sent again"
         )
-    if multiple is not None and least > max(now.cap * multiple, UNLIMITED):
+    if multiple is not None and _is_beyond(least, now.cap, multiple):
         raise Refused(
             f"a bump would offer {least} neuron per gas, more than {multiple} times today's "
             f"{now.cap}; the earlier attempt may be sent again"
@@ -102,6 +102,10 @@ def bump(earlier: Fees, now: Fees, ceiling: int, *, multiple: int | None = MULTI
     if isinstance(earlier, LegacyFees) or isinstance(now, LegacyFees):
         return LegacyFees(cap)
     return DynamicFees(tip=min(max(_a_tenth_more(earlier.tip), now.tip), cap), cap=cap)
+
+
+def _is_beyond(offer: int, today: int, multiple: int) -> bool:
+    return offer > max(today * multiple, UNLIMITED)
 
 
 def _a_tenth_more(fee: int) -> int:

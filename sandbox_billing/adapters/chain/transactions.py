@@ -65,12 +65,14 @@ class _Market:
 
     @ivar gas: For this batch, with a margin.
     @ivar gas_limit: Of a block.
+    @ivar newest_at: When the newest block was made, unix seconds.
     @ivar base_fee: neuron per gas; None on a chain without.
     @ivar mined: How many of our transactions are in blocks.
     """
 
     balance: int
     mined: int
+    newest_at: UnixSeconds
     base_fee: int | None
     fees: Fees
     gas: int
@@ -184,11 +186,18 @@ class Transactions:
         """
         Fees to replace an attempt.  Whatever settles stays so cheap that a call which settles
         nothing can outbid it once more, unless no block takes it at that.
+
+        @raise Refused: It would be too dear, or no block came since: then it is not the fee.
         """
+        outbids = empty and not replacing.empty
+        if market.newest_at < replacing.recorded_at and not outbids:
+            raise Refused(
+                "no block came since the last attempt; the earlier attempt may be sent again"
+            )
         ceiling = self._policy.fee_cap
         if not empty and (market.base_fee or 0) <= replacing.fee_cap:
             ceiling = Neuron(room(ceiling))
-        multiple = None if empty and not replacing.empty else MULTIPLE
+        multiple = None if outbids else MULTIPLE
         return bump(fees_of(replacing), market.fees, ceiling, multiple=multiple)
 
     def _calldata(self, lines: Sequence[Line], *, batched: bool) -> bytes:
@@ -228,6 +237,7 @@ class Transactions:
         return _Market(
             balance=quantity(balance, "a balance"),
             mined=quantity(count, "a transaction count"),
+            newest_at=head.ref.timestamp,
             base_fee=head.base_fee,
             fees=fees,
             # The margin alone must not lift it over what a block takes.

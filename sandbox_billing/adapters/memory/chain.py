@@ -248,6 +248,9 @@ class MemoryChain:
             raise TooMuch(f"{len(lines)} vouchers are too much for a block; send fewer", fits=fits)
         cap = FEE_CAP if replacing is None else -(-replacing.fee_cap * 11 // 10)
         outbids = replacing is not None and not lines and not replacing.empty
+        still = replacing is not None and self.net.head.ref.timestamp < replacing.recorded_at
+        if still and not outbids:
+            raise Refused("no block came since the last attempt; it may be sent again")
         if cap > MULTIPLE * FEE_CAP and not outbids:
             raise Refused(f"a bump would offer {cap} neuron per gas, more than {MULTIPLE} times")
         if replacing is not None:

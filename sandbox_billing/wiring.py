@@ -30,6 +30,7 @@ from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.admission import Admission
 from sandbox_billing.services.backlog import BacklogKeeper
 from sandbox_billing.services.closing import Closer
+from sandbox_billing.services.credits import CreditWatch
 from sandbox_billing.services.deadman import DeadmansSwitch
 from sandbox_billing.services.evidence import Archive
 from sandbox_billing.services.forgiver import Forgiver
@@ -160,6 +161,7 @@ def make_work(parts: Parts) -> Work:
         policy=policy,
     )
     return Work(
+        credits=CreditWatch(history=journal.history),
         watcher=Watcher(
             mirror=journal.mirror,
             meter=journal.meter,

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services.backlog import TURN_SECONDS as BACKLOG_SECONDS
 from sandbox_billing.services.backlog import BacklogKeeper
+from sandbox_billing.services.credits import CreditWatch
 from sandbox_billing.services.forgiver import Forgiver
 from sandbox_billing.services.generator import Generator
 from sandbox_billing.services.merger import Merger
@@ -31,6 +32,9 @@ TURN_SECONDS = 1.0
 LETTERS_SECONDS = 5.0
 """Between two looks at what a human has to look at."""
 
+CREDITS_SECONDS = 60.0
+"""Between two looks at what a flawed contract has cost users."""
+
 
 @frozen(kw_only=True)
 class Work:
@@ -48,6 +52,7 @@ class Work:
     stopper: Stopper
     second_look: SecondLook
     letters: LetterWatch
+    credits: CreditWatch
 
     def services(
         self,
@@ -60,6 +65,7 @@ class Work:
         """Each turn as a periodic service, its trouble told to readiness."""
         work = MultiService()
         readiness.noticed["gas account"] = self.purse.notice
+        readiness.noticed["credits"] = self.credits.notice
         for name, turn, seconds in (
             ("watcher", self.watcher.turn, TURN_SECONDS),
             ("reconciler", self.reconciler.turn, sweep_seconds),
@@ -74,6 +80,7 @@ class Work:
             ("stopper", self.stopper.turn, TURN_SECONDS),
             ("second look", self.second_look.turn, TURN_SECONDS),
             ("letters", self.letters.turn, LETTERS_SECONDS),
+            ("credits", self.credits.turn, CREDITS_SECONDS),
         ):
             periodic = Periodic(name, turn, seconds, clock, on_lease_lost)
             periodic.setServiceParent(work)  # type: ignore[no-untyped-call]

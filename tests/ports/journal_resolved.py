@@ -10,6 +10,7 @@ from zope.interface.verify import verifyObject
 
 from sandbox_billing.adapters.redis.commit import Write
 from sandbox_billing.adapters.redis.resolution import HELD
+from sandbox_billing.errors import BrokenLaw
 from sandbox_billing.interfaces import (
     BlockedWallet,
     IDeadLetters,
@@ -19,6 +20,7 @@ from sandbox_billing.interfaces import (
     Stale,
     Stored,
 )
+from sandbox_billing.ledger.batch import Batch
 from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Nonce
@@ -89,6 +91,56 @@ class ResolvedCase(JournalCase):
         self.assertEqual(await queue.ready(now, 9), (OWNER,))
         kinds = [r.value.charge.kind.value for r in (await queue.queue(OWNER, now, 2)).records]
         self.assertEqual(kinds, ["debt", "debt"])
+
+    async def both_in_one(self, world: World) -> Stored[Batch]:
+        """Two wallets' create fees in one batch."""
+        await running(world)
+        await running(world, "sb-2", owner=STRANGER)
+        promises = [*await promised(world), *await promised(world, STRANGER)]
+        return await world.journal.queue.sign(batch_of(promises), promises)
+
+    async def test_in_parts(self) -> None:
+        """What is clear of a batch ends, in any wallet's own part; the rest stays in it."""
+
+        async def scenario(world: World, sure: Any) -> None:
+            queue, gas = world.journal.queue, Neuron(21)
+            batch = await self.both_in_one(world)
+            first, second = await rulings(world, batch, half)
+            news = account(balance=Neuron(7), block=11)
+            await sure(lambda: queue.resolve(batch, block(), [first], [news], (), gas=gas))
+            (left,) = await queue.batches()
+            self.assertEqual((left.value.wallets, len(left.value.charges)), ((STRANGER,), 1))
+            self.assertEqual(left.value.attempts, batch.value.attempts)
+            self.assertIsNone((await queue.queue(OWNER, FAR, 9)).in_flight)
+            self.assertEqual((await queue.queue(STRANGER, FAR, 9)).in_flight, left.value.id)
+            totals = Totals(batches=0, vouchers=1, fees=Neuron(1))
+            self.assertEqual(await world.journal.history.totals(), totals)
+            await sure(lambda: queue.resolve(left, block(12), [second], (), (), gas=gas))
+            self.assertEqual(await queue.batches(), ())
+            totals = Totals(batches=1, vouchers=2, fees=Neuron(2), gas=gas)
+            self.assertEqual(await world.journal.history.totals(), totals)
+            # Each part is looked at again by itself, and its debts wait for that.
+            parts = await world.journal.resolved.due(12, 9)
+            told = [(p.value.block.number, [v.wallet for v in p.value.verdicts]) for p in parts]
+            self.assertEqual(told, [(10, [OWNER]), (12, [STRANGER])])
+            await world.journal.resolved.checked(parts[0], {}, ())
+            ripe = await queue.queue(OWNER, world.wall.now(), 9)
+            self.assertEqual([r.value.charge.kind.value for r in ripe.records], ["debt"])
+            self.assertEqual((await queue.queue(STRANGER, FAR, 9)).records, ())
+
+        await self.same_books(scenario)
+
+    async def test_parts_of_something_else(self) -> None:
+        """Nothing ends by the ruling of what is not in the batch, or of nothing (L6)."""
+        world = self.world
+        batch = await self.both_in_one(world)
+        ruled = await rulings(world, batch, half)
+        twice = [ruled[0], ruled[0]]
+        for odd in ((), twice):
+            await self.unchanged(
+                BrokenLaw,
+                lambda odd=odd: world.journal.queue.resolve(batch, block(), odd, (), ()),
+            )
 
     async def test_forgiven_meanwhile(self) -> None:
         """A debt that is not in the queue any more does not come back."""

@@ -335,6 +335,8 @@ class RaceTests(FlawedCase):
         kept = RICH // 10 - FEE
         self.assertEqual((RICH * 9 // 10 - kept, 0), (race.lost, race.credit))
         self.assertEqual((ALICE, self.state().seal.nonce), (race.wallet, race.nonce))
+        world.until(lambda: "credits" in world.process.readiness.notices(), 70)
+        self.assertIn(f"{race.lost} neuron", world.process.readiness.notices()["credits"])
 
     def test_k2(self) -> None:
         """All of it taken for a small fee: paid, and the rest is the user's credit."""
@@ -346,6 +348,10 @@ class RaceTests(FlawedCase):
         world.until(lambda: isinstance(self.state(), Paid), 60)
         (race,) = self.races
         self.assertEqual((0, RICH - FEE), (race.lost, race.credit))
+        world.until(lambda: "credits" in world.process.readiness.notices(), 70)
+        notice = world.process.readiness.notices()["credits"]
+        self.assertIn(f"{ALICE.hex} {RICH - FEE}", notice)
+        self.assertNotIn("lost", notice)
         self.assertEqual(world.books().dead, 0)
 
     def test_in_one_block(self) -> None:

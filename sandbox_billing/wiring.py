@@ -174,6 +174,7 @@ def make_work(parts: Parts) -> Work:
         reconciler=reconciler,
         generator=Generator(
             meter=journal.meter,
+            funds=journal.funds,
             doors=journal.doors,
             wall=wall,
             policy=policy,
@@ -217,7 +218,7 @@ def make_work(parts: Parts) -> Work:
             chain=chain,
             archive=Archive(chain=chain, policy=policy),
         ),
-        letters=LetterWatch(letters=journal.letters),
+        letters=LetterWatch(letters=journal.letters, desk=journal.desk),
     )
 
 

@@ -11,11 +11,20 @@ from collections.abc import Callable, Mapping
 from attrs import define, field
 from zope.interface import implementer
 
-from sandbox_billing.interfaces import DoorState, IDeadLetters, IDoors, IReadiness, IWallClock
+from sandbox_billing.interfaces import (
+    DeadCharge,
+    DoorState,
+    IDeadLetters,
+    IDesk,
+    IDoors,
+    IReadiness,
+    IWallClock,
+)
 from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.backlog import overdue
 from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.voucher import DeadLettered
 from sandbox_billing.services.policy import Policy
 
 
@@ -100,11 +109,14 @@ class LetterWatch:
     """Whether a human has to look at something."""
 
     letters: IDeadLetters
+    desk: IDesk
     _found: tuple[DeadLetter, ...] = field(default=(), init=False)
 
     async def turn(self) -> None:
         """Look at them; what the store raises is the store's trouble."""
-        self._found = await self.letters.letters()
+        charges = [_letter_of(dead) for dead in await self.desk.dead()]
+        found = [*await self.letters.letters(), *charges]
+        self._found = tuple(sorted(found, key=lambda letter: letter.since))
 
     def trouble(self) -> str | None:
         """The oldest of them, and how many there are."""
@@ -114,6 +126,12 @@ class LetterWatch:
         return (
             f"{len(self._found)} need a human, first {oldest.kind} {oldest.name}: {oldest.reason}"
         )
+
+
+def _letter_of(dead: DeadCharge) -> DeadLetter:
+    state = None if dead.record is None else dead.record.value.state
+    reason = state.reason if isinstance(state, DeadLettered) else "it cannot be read"
+    return DeadLetter(kind="charge", name=dead.id, reason=reason, since=dead.since)
 
 
 @define(eq=False, kw_only=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from attrs import frozen
 from twisted.logger import Logger
 
-from sandbox_billing.errors import Refused, Transient, UnknownOutcome
+from sandbox_billing.errors import BadInput, BrokenLaw, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
     IDoors,
     IFunds,
@@ -23,6 +23,7 @@ from sandbox_billing.interfaces import (
     Sandbox,
     StopOrder,
 )
+from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.metering import NEVER_STARTED, counts, has_ended, is_running
 from sandbox_billing.ledger.money import UnixSeconds
@@ -78,7 +79,14 @@ class Stopper:
             self._log.warn("{sandbox} is not stopped yet: {why}", sandbox=sandbox, why=str(why))
 
     async def _moot(self, order: StopOrder) -> bool:
-        """Whether the reason of an order has gone."""
+        """Whether the reason of an order has gone; where that cannot be read, it has not."""
+        try:
+            return await self._is_moot(order)
+        except (BadInput, BrokenLaw) as why:
+            self._log.critical("{sandbox} is stopped: {why}", sandbox=order.sandbox, why=str(why))
+            return False
+
+    async def _is_moot(self, order: StopOrder) -> bool:
         record = (await self.meter.records([order.sandbox])).get(order.sandbox)
         if record is None:
             return False
@@ -87,7 +95,10 @@ class Stopper:
             return funds.account is not None and funds.account.value.acknowledged
         if order.reason != "insufficient_balance":
             return False
-        return funds.blocked is None and covered_again(funds, self.policy, self.wall.now())
+        mirror = await self.doors.mirror()
+        behaviour = Behaviour.FLAWED if mirror is None else mirror.value.behaviour
+        now = self.wall.now()
+        return funds.blocked is None and covered_again(funds, self.policy, now, behaviour)
 
     async def _stop(self, order: StopOrder) -> None:
         sent_at = self.wall.now()

@@ -174,10 +174,7 @@ class Treasurer:
 
 
 def covered_again(
-    funds: WalletFunds,
-    policy: Policy,
-    now: UnixSeconds,
-    behaviour: Behaviour = Behaviour.FIXED,
+    funds: WalletFunds, policy: Policy, now: UnixSeconds, behaviour: Behaviour
 ) -> bool:
     """
     No debt, and what is owed, one more interval and the stop are covered (design.md §4.7).

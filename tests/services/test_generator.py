@@ -4,11 +4,17 @@ Tests of C{sandbox_billing.services.generator}: every running second, once.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sandbox_billing.devnet.daytona import Fault, FaultKind
 from sandbox_billing.devnet.daytona.records import State
+from sandbox_billing.errors import BrokenLaw
+from sandbox_billing.ledger.hold import QUARANTINED
+from sandbox_billing.ledger.metering import Session, Tick
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.rating import Prices
-from tests.fixtures import ALICE, FEE, INTERVAL, PER_SECOND, RATE, SWEEP, WorldCase
+from sandbox_billing.services import generator
+from tests.fixtures import ALICE, BOB, FEE, INTERVAL, PER_SECOND, RATE, SWEEP, WorldCase
 
 
 ODD = Prices(per_cpu_per_minute=Neuron(17), create_fee=Neuron(5))
@@ -46,6 +52,36 @@ class GeneratorTests(WorldCase):
         self.assertEqual(self.periods(), [])
         world.advance(SWEEP + 6)
         self.assertEqual(self.periods(), [(0, INTERVAL, RATE)])
+
+    def test_broken_session(self) -> None:
+        """A session that breaks a law: its wallet is quarantined, and all others are charged."""
+        world, whole = self.world, generator.tick
+
+        def broken(session: Session, **at: Any) -> Tick | None:
+            if session.sandbox == self.sandbox:
+                raise BrokenLaw("L2", "charged twice")
+            return whole(session, **at)
+
+        world.fund(10**6, BOB)
+        world.create(BOB)
+        self.patch(generator, "tick", broken)
+        world.until(lambda: len(world.charges(BOB)) > 2, 3 * INTERVAL)
+        self.assertIn("L2", world.process.troubles()["generator"])
+        self.assertEqual(world.funds().blocked, QUARANTINED)
+        self.assertIsNone(world.funds(BOB).blocked)
+
+    def test_mended_session(self) -> None:
+        """Once it is mended, or closed, it is told of no more; the quarantine stays."""
+        world, whole = self.world, generator.tick
+
+        def broken(session: Session, **at: Any) -> Tick | None:
+            raise BrokenLaw("L2", "charged twice")
+
+        self.patch(generator, "tick", broken)
+        world.until(lambda: "generator" in world.process.troubles(), 3 * INTERVAL)
+        self.patch(generator, "tick", whole)
+        world.until(lambda: "generator" not in world.process.troubles(), 3 * INTERVAL)
+        self.assertEqual(world.funds().blocked, QUARANTINED)
 
     def test_long_run(self) -> None:
         """Ten intervals cost ten times one, and the periods leave no gap."""

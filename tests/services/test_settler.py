@@ -546,6 +546,7 @@ class SettlerTests(WorldCase):
         self.assertEqual(world.slot(people[4]).last_nonce, 0)
         world.until(lambda: self.states(people[4])[0] == "DeadLettered", 180)
         self.assertEqual(world.funds(people[4]).blocked, QUARANTINED)
+        world.until(lambda: "1 need a human" in world.process.troubles().get("dead letters", ""))
         # Nothing more is signed for it before somebody has looked.
         self.assertEqual(set(self.states(people[4])[1:]), {"Open"})
         self.assertNotIn("settler", world.process.troubles())

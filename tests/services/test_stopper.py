@@ -5,8 +5,9 @@ Tests of C{sandbox_billing.services.stopper}: an order stands until its sandbox 
 from __future__ import annotations
 
 from sandbox_billing.devnet.daytona import Fault, FaultKind, Timings
+from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.identity import SandboxId
-from tests.fixtures import ALICE, FEE, PER_SECOND, World, WorldCase
+from tests.fixtures import ALICE, BOB, FEE, HOLD, PER_SECOND, World, WorldCase
 
 
 class StopperTests(WorldCase):
@@ -43,6 +44,18 @@ class StopperTests(WorldCase):
         )
         world.until(lambda: world.order(self.sandbox) is None, 20)
         self.assertEqual(world.state(self.sandbox), "stopped")
+
+    def test_damaged_account(self) -> None:
+        """Whether it is paid for cannot be read: it is stopped, and nobody else waits (S11)."""
+        world = self.world
+        world.fund(100_000, BOB)
+        other = world.create(BOB)
+        keys = world.eyes.store.keys
+        world.keyspace._values[keys.account(ALICE)] = b"coffee"
+        self.order("insufficient_balance")
+        self.order("operator", other)
+        world.until(lambda: world.state(self.sandbox) == "stopped", 60)
+        self.assertEqual(world.state(other), "stopped")
 
     def test_every_refusal(self) -> None:
         """400, 409, 500 and silence: the meter stays open and the order stands (B9)."""
@@ -169,3 +182,23 @@ class StopperTests(WorldCase):
         self.assertEqual(len(running), 1)
         world.until(lambda: world.quiet, 120)
         self.assertIn(FEE, world.amounts().values())
+
+
+class FlawedTests(WorldCase):
+    """Whether a sandbox is covered again, by the rule of the contract that there is."""
+
+    def test_not_covered_beside_a_refund(self) -> None:
+        """What can be collected on our contract alone covers nothing on a flawed one (D1)."""
+        world = self.world = World(behaviour=Behaviour.FLAWED).start()
+        world.fund(100_000)
+        sandbox = world.create()
+        world.until(lambda: world.earned == FEE, 60)
+        world.process.turns["treasurer"].stopService()
+        world.request_refund(world.slot().balance - 3 * HOLD)
+        world.advance(4)
+        account = world.funds().account.value
+        self.assertLess(account.spendable(Behaviour.FLAWED), account.spendable(Behaviour.FIXED))
+        world.now(
+            world.process.journal.stops.order(sandbox, "insufficient_balance", world.wall.now())
+        )
+        world.until(lambda: world.state(sandbox) == "stopped", 60)

@@ -44,6 +44,7 @@ STAGES: Mapping[Stage, Mapping[Stage, str]] = MappingProxyType(
             Stage.SIGNED: "somebody else's transaction used its account nonce up",
         },
         Stage.MINED: {
+            Stage.MINED: "the wallets of which all is known have their outcomes; the rest waits",
             Stage.SENT: "a reorganisation took the receipt away",
             Stage.ENDED: "the receipt is CONFIRMATIONS deep: every voucher has its outcome",
         },

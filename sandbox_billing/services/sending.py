@@ -57,6 +57,12 @@ UNBOUNDED, REMEMBERED_SECONDS = 2**31, 3_600
 STUCK_SECONDS, SAY_AGAIN_SECONDS = 600, 3_600
 """How long a batch waits to be mined before an operator is told; and again (T-7, T-11)."""
 
+STUCK_ATTEMPTS = 10
+"""So is he after so many attempts, if that is earlier (T-7)."""
+
+HUMAN_SECONDS = 8 * 3_600
+"""From then on nothing that we do is likely to help (T-11); it is tried all the same."""
+
 
 @define
 class Room:
@@ -85,6 +91,7 @@ class Sender:
     @ivar _proven: Hashes of the attempts that this process has proven to be on disk.
     @ivar _poisonous: Since when a batch of one voucher reverts.
     @ivar _told_at: When an operator was last told that a batch is not mined.
+    @ivar _unmined: Batches that were not mined for so long, as they were last looked at.
     """
 
     queue: IVoucherQueue
@@ -97,6 +104,7 @@ class Sender:
     _proven: set[str] = field(factory=set, init=False)
     _poisonous: dict[BatchId, UnixSeconds] = field(factory=dict, init=False)
     _told_at: dict[BatchId, UnixSeconds] = field(factory=dict, init=False)
+    _unmined: dict[BatchId, Batch] = field(factory=dict, init=False)
     _room: Room = field(factory=Room, init=False)
     _log = Logger()
 
@@ -112,7 +120,7 @@ class Sender:
             del self._sent_at[gone]
         self._proven.intersection_update(known)
         ids = {batch.id for batch in live}
-        for each in (self._poisonous, self._told_at):
+        for each in (self._poisonous, self._told_at, self._unmined):
             for ended in each.keys() - ids:
                 each.pop(ended)
 
@@ -142,6 +150,7 @@ class Sender:
             if self._recent(earlier[-1]) and not harmful:
                 return True
             if await self._is_mined(earlier):
+                self._unmined.pop(batch.value.id, None)
                 return False
             self._tell_if_stuck(batch.value)
         if harmful and not mine and earlier:
@@ -186,7 +195,10 @@ class Sender:
         """Whatever else is tried, what nobody mines for so long is somebody's to look at (S7)."""
         now, waits = self.wall.now(), self.wall.now() - batch.attempts[0].recorded_at
         said_at = self._told_at.get(batch.id)
-        if waits < STUCK_SECONDS or (said_at is not None and now - said_at < SAY_AGAIN_SECONDS):
+        if waits < STUCK_SECONDS and len(batch.attempts) < STUCK_ATTEMPTS:
+            return
+        self._unmined[batch.id] = batch
+        if said_at is not None and now - said_at < SAY_AGAIN_SECONDS:
             return
         self._told_at[batch.id] = now
         self._log.critical(
@@ -195,6 +207,18 @@ class Sender:
             batch=batch.id,
             seconds=waits,
             count=len(batch.attempts),
+        )
+
+    def trouble(self) -> str | None:
+        """For readiness: that something is not mined, what waits longest; None for nothing."""
+        if not self._unmined:
+            return None
+        oldest = min(self._unmined.values(), key=lambda batch: batch.attempts[0].recorded_at)
+        waits = self.wall.now() - oldest.attempts[0].recorded_at
+        help_ = ": a human must look" if waits >= HUMAN_SECONDS else ""
+        return (
+            f"{len(self._unmined)} batches are not mined, batch {oldest.id} for {waits} s and after"
+            f" {len(oldest.attempts)} attempts{help_}"
         )
 
     async def _broadcast(self, batch: Stored[Batch]) -> None:

@@ -88,4 +88,5 @@ class Work:
                 periodic.trouble
             )
         readiness.asked["dead letters"] = self.letters.trouble
+        readiness.asked["transactions"] = self.settler.sender.trouble
         return work

@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sandbox_billing.adapters.memory.chain_faults import GoodDay, Swallowed
+from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.batch import Attempt
-from sandbox_billing.ledger.voucher import Paid, Signed
-from sandbox_billing.services.sending import BUMP_SECONDS_FLAWED
-from tests.fixtures import BOB, FEE, OTHER_SIGNER, SIGNER
+from sandbox_billing.ledger.voucher import Paid, Partial, Signed
+from sandbox_billing.services.sending import BUMP_SECONDS_FLAWED, RESEND_SECONDS
+from tests.fixtures import BOB, FEE, OTHER_SIGNER, SIGNER, World
 from tests.services.lives import Life
-from tests.services.test_flawed import RICH, FlawedCase
+from tests.services.test_flawed import RICH, FlawedCase, Forgetful
 
 
 class ResendTests(FlawedCase):
@@ -145,3 +146,26 @@ class ResendTests(FlawedCase):
         world.advance(120)
         self.assertEqual({SIGNER.address}, {a.sender for a in self.attempts()})
         self.untouched()
+
+
+class PlaceTests(FlawedCase):
+    """Where one transaction may be in flight."""
+
+    def setUp(self) -> None:
+        self.world = World(behaviour=Behaviour.FLAWED, max_in_flight=1).start()
+
+    def test_mined_and_unproven(self) -> None:
+        """What is mined and waits for its proof takes nobody's place."""
+        world = self.world
+        world.fund(RICH)
+        world.fund(RICH, BOB)
+        self.signed()
+        world.withdraw(RICH - 3_000)
+        node = Forgetful(world)
+        self.mined()
+        world.advance(RESEND_SECONDS)
+        world.create(BOB)
+        world.until(lambda: world.books(BOB).settled >= FEE, 60)
+        self.assertIsInstance(self.state(), Signed)
+        node.forgets = False
+        world.until(lambda: isinstance(self.state(), Partial), 400)

@@ -59,3 +59,28 @@ class StuckTests(WorldCase):
         self.assertEqual(1, self.alarms(120))
         self.patch(sending, "SAY_AGAIN_SECONDS", 60)
         self.assertEqual(2, self.alarms(121))
+
+    def test_readiness(self) -> None:
+        """Readiness is red as long as it lasts, says for how long, and calls a human in the end."""
+        world = self.world
+        self.assertNotIn("transactions", world.process.troubles())
+        world.advance(LIMIT + 30)
+        told = world.process.troubles()["transactions"]
+        self.assertIn(f"for {world.wall.now() - self.waiting()[0]} s", told)
+        self.assertNotIn("human", told)
+        self.patch(sending, "HUMAN_SECONDS", LIMIT)
+        self.assertIn("human", world.process.troubles()["transactions"])
+        world.net.withholds = lambda transaction: False
+        world.until(lambda: "transactions" not in world.process.troubles(), 30)
+
+    def test_many_attempts(self) -> None:
+        """After ten attempts it is told, however little time has passed (T-7)."""
+        self.assertEqual(10, sending.STUCK_ATTEMPTS)
+        self.patch(sending, "STUCK_SECONDS", 10**6)
+        self.patch(sending, "STUCK_ATTEMPTS", 3)
+        self.patch(sending, "BUMP_SECONDS", 20)
+        world = self.world
+        world.advance(30)
+        self.assertNotIn("transactions", world.process.troubles())
+        world.until(lambda: "transactions" in world.process.troubles(), 60)
+        self.assertIn("after 3 attempts", world.process.troubles()["transactions"])

@@ -1171,12 +1171,13 @@ class IChain(Interface):
             attempt that did.
         @param replacing: An earlier attempt of the same batch and of our own sender: same
             account nonce, fees at least a tenth higher.  Refused where a higher fee would not
-            help: above a multiple of today's, and while no block comes (T-3).
+            help: above a multiple of today's (T-3).
         @param account_nonce: One that was left unused, to be used up now (T-7).
         @param whole: It cannot be split any more: it may take a block, and not only half of one,
             as several vouchers otherwise do at most: what fills blocks waits long for one.
         @raise TooMuch: The batch is larger than that, or something in it makes it revert.
         @raise Refused: The gas wallet is below its floor, or no call would pass now.
+        @raise NodeBehind: No block came since C{replacing}: it does not wait for want of a price.
         """
 
     async def broadcast(attempt: Attempt) -> None:

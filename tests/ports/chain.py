@@ -664,7 +664,7 @@ def chain_suite(make: Callable[[ChainCase], IChain]) -> type[TestCase]:
             head = await self.newest()
             attempt = await self.chain.prepare(lines, None)
             attempt = evolve(attempt, recorded_at=UnixSeconds(head.timestamp + 1))
-            with self.assertRaises(Refused):
+            with self.assertRaises(NodeBehind):
                 await self.chain.prepare(lines, attempt)
             await self.chain.prepare([], attempt)
             await self.run_on_chain(self.stage.chain.mine)

@@ -39,7 +39,7 @@ from sandbox_billing.adapters.chain.nonces import NonceBook
 from sandbox_billing.adapters.chain.raw import read_raw
 from sandbox_billing.adapters.chain.settle import SETTLE_BATCH, batch_calldata, settle_calldata
 from sandbox_billing.errors import Refused, Transient, UnknownOutcome
-from sandbox_billing.interfaces import AccountNonces, ISigner, Line, TooMuch
+from sandbox_billing.interfaces import AccountNonces, ISigner, Line, NodeBehind, TooMuch
 from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
@@ -65,14 +65,12 @@ class _Market:
 
     @ivar gas: For this batch, with a margin.
     @ivar gas_limit: Of a block.
-    @ivar newest_at: When the newest block was made, unix seconds.
     @ivar base_fee: neuron per gas; None on a chain without.
     @ivar mined: How many of our transactions are in blocks.
     """
 
     balance: int
     mined: int
-    newest_at: UnixSeconds
     base_fee: int | None
     fees: Fees
     gas: int
@@ -160,7 +158,10 @@ class Transactions:
             data = read_raw(replacing).data
             batched = self._codec.is_call(SETTLE_BATCH, data)
         none = self._calldata([], batched=batched)
-        market = self._nodes.ask(lambda node: self._market(node, data, none, len(lines)))
+        since = UnixSeconds(0)
+        if replacing is not None and not _outbids(replacing, empty=not lines):
+            since = replacing.recorded_at
+        market = self._nodes.ask(lambda node: self._market(node, data, none, len(lines), since))
         fees, gas = market.fees, market.gas
         if replacing is not None:
             fees = self._bumped(replacing, market, empty=not lines)
@@ -187,17 +188,12 @@ class Transactions:
         Fees to replace an attempt.  Whatever settles stays so cheap that a call which settles
         nothing can outbid it once more, unless no block takes it at that.
 
-        @raise Refused: It would be too dear, or no block came since: then it is not the fee.
+        @raise Refused: It would be too dear.
         """
-        outbids = empty and not replacing.empty
-        if market.newest_at < replacing.recorded_at and not outbids:
-            raise Refused(
-                "no block came since the last attempt; the earlier attempt may be sent again"
-            )
         ceiling = self._policy.fee_cap
         if not empty and (market.base_fee or 0) <= replacing.fee_cap:
             ceiling = Neuron(room(ceiling))
-        multiple = None if outbids else MULTIPLE
+        multiple = None if _outbids(replacing, empty=empty) else MULTIPLE
         return bump(fees_of(replacing), market.fees, ceiling, multiple=multiple)
 
     def _calldata(self, lines: Sequence[Line], *, batched: bool) -> bytes:
@@ -207,9 +203,13 @@ class Transactions:
             self._codec, self._provider, lines, domain=self._domain, signer=self._signer
         )
 
-    def _market(self, node: Node, data: bytes, none: bytes, lines: int) -> _Market:
+    def _market(
+        self, node: Node, data: bytes, none: bytes, lines: int, since: UnixSeconds
+    ) -> _Market:
         """
         Block, purse, fees and gas, from one node.
+
+        @raise NodeBehind: It has no block since then: it is not the price that matters.
         """
         sender = self._signer.address.hex
         block, balance, count, tip, price, gas = node.batch(
@@ -226,6 +226,8 @@ class Transactions:
             if isinstance(answer, RpcRefusal):
                 raise answer
         head = found_header(block, "latest")
+        if head.ref.timestamp < since:
+            raise NodeBehind(f"{node.label} has no block since the last attempt")
         gas_price = quantity(price, "a gas price")
         fees = suggest(
             base_fee=head.base_fee,
@@ -237,7 +239,6 @@ class Transactions:
         return _Market(
             balance=quantity(balance, "a balance"),
             mined=quantity(count, "a transaction count"),
-            newest_at=head.ref.timestamp,
             base_fee=head.base_fee,
             fees=fees,
             # The margin alone must not lift it over what a block takes.
@@ -363,6 +364,11 @@ class Transactions:
     def _knows(self, node: Node, attempt: Attempt) -> bool:
         found = node.call("eth_getTransactionByHash", attempt.hash)
         return isinstance(found, dict) and str(found.get("hash")).lower() == attempt.hash
+
+
+def _outbids(replacing: Attempt, *, empty: bool) -> bool:
+    """Whether what replaces an attempt has to be mined in its stead, whatever it costs."""
+    return empty and not replacing.empty
 
 
 def _check_size(lines: int, gas: int, block: int, *, whole: bool) -> None:

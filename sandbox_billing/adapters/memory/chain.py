@@ -250,7 +250,7 @@ class MemoryChain:
         outbids = replacing is not None and not lines and not replacing.empty
         still = replacing is not None and self.net.head.ref.timestamp < replacing.recorded_at
         if still and not outbids:
-            raise Refused("no block came since the last attempt; it may be sent again")
+            raise NodeBehind("no node has a block since the last attempt")
         if cap > MULTIPLE * FEE_CAP and not outbids:
             raise Refused(f"a bump would offer {cap} neuron per gas, more than {MULTIPLE} times")
         if replacing is not None:

@@ -276,14 +276,16 @@ def _l7(world: World, books: StoredBooks) -> Iterator[str]:
             reference = heard.body["labels"].get(REFERENCE_LABEL)
             found = [a for a in world.admitted if a.intent.reference == reference]
         elif heard.route == "start":
-            found = [
+            before = [
                 a for a in world.admitted if a.intent.sandbox == heard.target and a.at <= heard.at
-            ][-1:]
+            ]
+            # Of two that ask in one moment, one is let in: the other's request goes nowhere.
+            found = [a for a in before if a.at == before[-1].at] if before else []
         else:
             continue
         if not found:
             yield f"L7: {heard.route} {heard.target} without a reservation"
-        elif found[0].exposed > found[0].funds:
+        elif all(a.exposed > a.funds for a in found):
             yield f"L7: {heard.route}: {found[0].exposed} against {found[0].funds}"
 
 

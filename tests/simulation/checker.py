@@ -74,6 +74,11 @@ def why_not_quiet(world: World, wish: Quiet) -> str | None:
     for daemon in world.living:
         if daemon.keeper is not None and daemon.keeper.work is not None:
             troubles = daemon.troubles()
+            dead = [r for r in books.charges.values() if isinstance(r.state, DeadLettered)]
+            told = all(world.is_expected(r.state.reason) for r in dead)
+            if dead and told and not values.get(KEYS.letters()):
+                # A human has them; nothing is on its way.
+                troubles.pop("dead letters", None)
             return f"{daemon.life.name}: {troubles}" if troubles else None
     return "nobody is the worker"
 

@@ -108,7 +108,8 @@ class Deployed:
             record=ChargeRecord(charge, Signed(seal)), settled=settled, last_nonce=Nonce(nonce)
         )
         tracer = Tracer(chain=self.chain, wall=StandingClock())
-        ((proof,), races) = await tracer.traced([evidence], head)
+        ((proof,), races, waiting) = await tracer.traced([evidence], head)
+        self.assertEqual({}, waiting)
         return proof.settled, [(race.lost, race.credit) for race in races]
 
     async def test_traced_partial(self: Any) -> None:

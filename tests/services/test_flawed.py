@@ -516,6 +516,30 @@ class ForgetfulTests(FlawedCase):
         (race,) = self.races
         self.assertEqual(RICH * 9 // 10 - (RICH // 10 - FEE), race.lost)
 
+    def test_gap_in_the_logs(self) -> None:
+        """A node that has lost the event we know of hides no race, and is no riddle."""
+        world = self.world
+        world.fund(RICH)
+        self.signed()
+        world.request_refund(RICH * 9 // 10)
+        inner = world.process.chain.inner
+
+        class Gap:
+            """Tells of settlements while it is asked for more than one block."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(inner, name)
+
+            async def happenings(self, first: int, last: int) -> Any:
+                told = await inner.happenings(first, last)
+                return evolve(told, settlements=()) if first == last else told
+
+        world.process.chain.inner = Gap()
+        self.mined()
+        world.until(lambda: isinstance(self.state(), Paid), 60)
+        (race,) = self.races
+        self.assertEqual(RICH * 9 // 10 - (RICH // 10 - FEE), race.lost)
+
     def test_nobody_waits_for_another(self) -> None:
         """What one wallet was paid cannot be told: the others of its batch are settled at once."""
         world = self.world

@@ -31,7 +31,7 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.ledger.account import Behaviour, Mirror
 from sandbox_billing.ledger.batch import Attempt, Batch
-from sandbox_billing.ledger.identity import BatchId
+from sandbox_billing.ledger.identity import Address, BatchId
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.services.planning import Outlook
 from sandbox_billing.services.sealing import voucher_lines
@@ -64,6 +64,10 @@ HUMAN_SECONDS = 8 * 3_600
 """From then on nothing that we do is likely to help (T-11); it is tried all the same."""
 
 
+APART_SECONDS = 3_600
+"""How long a wallet for which a transaction was outbid by nothing goes out by itself."""
+
+
 @define
 class Room:
     """
@@ -91,6 +95,8 @@ class Sender:
     @ivar _proven: Hashes of the attempts that this process has proven to be on disk.
     @ivar _poisonous: Since when a batch of one voucher reverts.
     @ivar _told_at: When an operator was last told that a batch is not mined.
+    @ivar _apart: Wallets that go out by themselves, and until when: whoever asks for a refund
+        whenever something of his is under way would have everybody else wait with him.
     @ivar _unmined: Batches that were not mined for so long, as they were last looked at.
     """
 
@@ -104,6 +110,7 @@ class Sender:
     _proven: set[str] = field(factory=set, init=False)
     _poisonous: dict[BatchId, UnixSeconds] = field(factory=dict, init=False)
     _told_at: dict[BatchId, UnixSeconds] = field(factory=dict, init=False)
+    _apart: dict[Address, UnixSeconds] = field(factory=dict, init=False)
     _unmined: dict[BatchId, Batch] = field(factory=dict, init=False)
     _room: Room = field(factory=Room, init=False)
     _log = Logger()
@@ -111,6 +118,10 @@ class Sender:
     def room(self) -> int:
         """How many vouchers a new batch may have, as far as is known."""
         return self._room.at(self.wall.now())
+
+    def apart(self, wallet: Address) -> bool:
+        """Whether a wallet's vouchers share no transaction with anybody else's."""
+        return self.wall.now() < self._apart.get(wallet, 0)
 
     def keep(self, batches: Iterable[Batch]) -> None:
         """Forget what was remembered of any other batch."""
@@ -244,7 +255,11 @@ class Sender:
         if not batch.value.charges:
             return 0
         records = await self.queue.batch_records(batch.value)
-        return await self.outlook.harmless([r.value for r in records], mirror)
+        harmless = await self.outlook.harmless([r.value for r in records], mirror)
+        if batch.value.attempts and harmless < len(records):
+            owner = records[harmless].value.charge.owner
+            self._apart[owner] = UnixSeconds(self.wall.now() + APART_SECONDS)
+        return harmless
 
     async def _held(self, batch: Stored[Batch], keep: int) -> Stored[Batch] | None:
         """

@@ -179,9 +179,13 @@ class Settler:
         self, queues: Sequence[StoredQueue], mirror: Mirror, now: UnixSeconds
     ) -> list[_Part]:
         """What of each wallet goes into the next batch."""
-        most, taken, parts = min(self.policy.batch_max, self.sender.room()), 0, []
+        parts: list[_Part] = []
+        most, taken = min(self.policy.batch_max, self.sender.room()), 0
         plannable = await self.outlook.plannable(queues, mirror) if queues else []
         for queue, planned in zip(queues, plannable, strict=True):
+            if parts and self.sender.apart(queue.wallet):
+                # It is taken with the next, by itself.
+                continue
             try:
                 room = most - taken
                 lines = plan([planned], room) if room > 0 else ()
@@ -198,7 +202,7 @@ class Settler:
                 await self._leave_out(queue.wallet, why, now)
                 continue
             if lines:
-                taken += len(lines)
+                taken = most if self.sender.apart(queue.wallet) else taken + len(lines)
                 parts.append(_Part(wallet=queue.wallet, lines=lines, promises=promises))
         return parts
 

@@ -12,8 +12,9 @@ from sandbox_billing.adapters.memory.chain_faults import GoodDay, Swallowed
 from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.voucher import Paid, Partial, Signed
+from sandbox_billing.services.resolver import RETRY_SECONDS
 from sandbox_billing.services.sending import BUMP_SECONDS_FLAWED, RESEND_SECONDS
-from tests.fixtures import BOB, FEE, OTHER_SIGNER, SIGNER, World
+from tests.fixtures import ALICE, BOB, FEE, OTHER_SIGNER, SIGNER, World
 from tests.services.lives import Life
 from tests.services.test_flawed import RICH, FlawedCase, Forgetful
 
@@ -115,6 +116,27 @@ class ResendTests(FlawedCase):
         world.until(lambda: world.books(BOB).settled >= FEE, 120)
         self.assertEqual(RICH - 1, world.slot().pending)
         self.assertEqual((), self.races)
+
+    def test_by_himself(self) -> None:
+        """Whoever did so once goes out by himself: doing it again has nobody wait with him."""
+        world = self.world
+        world.fund(RICH)
+        world.fund(RICH, BOB)
+        self.signed()
+        world.request_refund(RICH - 1)
+        world.advance(2)
+        self.mined()
+        world.until(lambda: self.attempts() == [], 60)
+        # Made smaller, so that it goes out again, beside somebody else's.
+        world.request_refund(10)
+        world.process.turns["settler"].stopService()
+        world.create(BOB)
+        world.advance(RETRY_SECONDS)
+        world.net.withholds = lambda transaction: transaction.sender is not None
+        world.process.turns["settler"].startService()
+        world.advance(4)
+        found = [batch.value.wallets for batch in world.now(world.eyes.queue.batches())]
+        self.assertEqual({(ALICE,), (BOB,)}, set(found))
 
     def test_mined_after_all(self) -> None:
         """The earlier bytes were mined before they could be outbid: booked as what they are."""

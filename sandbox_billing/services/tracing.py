@@ -71,10 +71,13 @@ class Tracer:
                 taken.update(await self._block(number, settlements))
             except Transient as why:
                 here = [s for s in unclear if s.block == number]
-                later = self._later(number, why, untold=any(s.paid is None for s in here))
-                if later is not None:
-                    # What is paid in full waits, too: a refund beside it may have been trimmed.
-                    waiting.update(dict.fromkeys([s.user for s in here], later))
+                untold = {s.user for s in here if s.paid is None}
+                # What is paid in full waits, too: a refund beside it may have been trimmed.
+                told = {s.user for s in here} - untold
+                for users, patience in ((untold, GIVE_UP_SECONDS), (told, PATIENCE_SECONDS)):
+                    later = self._later(number, why, patience) if users else None
+                    if later is not None:
+                        waiting.update(dict.fromkeys(users, later))
             else:
                 self._since.pop(number, None)
         found, races = [], []
@@ -90,12 +93,11 @@ class Tracer:
             found.append(proof)
         return found, tuple(races), waiting
 
-    def _later(self, number: int, why: Transient, *, untold: bool) -> NotYet | None:
+    def _later(self, number: int, why: Transient, patience: int) -> NotYet | None:
         """
-        @param untold: Whether the block's events do not say what was paid.
+        @param patience: For how long it is tried, seconds.
         @return: None when it has been tried for long enough.
         """
-        patience = GIVE_UP_SECONDS if untold else PATIENCE_SECONDS
         now = self.wall.now()
         for old in [n for n, since in self._since.items() if now - since > 2 * GIVE_UP_SECONDS]:
             del self._since[old]

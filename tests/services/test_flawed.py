@@ -573,6 +573,26 @@ class ForgetfulTests(FlawedCase):
         world.deposit(RICH)
         world.until(lambda: all(r.state != Open() for r in self.again(debts)), 120)
 
+    def test_in_one_transaction(self) -> None:
+        """Nor in the very transaction: what a wallet was paid in full is told by its event."""
+        world = self.world
+        world.fund(RICH)
+        world.fund(RICH, BOB)
+        world.net.withholds = lambda transaction: transaction.sender is not None
+        for who in (ALICE, BOB):
+            world.begin(world.process.intake.create(who, {}, auto_stop_minutes=None))
+        world.until(lambda: world.net.pool != [], 60)
+        self.assertEqual({ALICE, BOB}, {line.user for line in self.seen()})
+        world.withdraw(RICH - 3_000)
+        node = Forgetful(world)
+        node.only = {world.net.head.ref.number}
+        self.mined()
+        world.until(lambda: world.books(BOB).settled > 0, 4 * PATIENCE_SECONDS)
+        self.assertIsInstance(self.state(), Signed)
+        node.forgets = False
+        world.until(lambda: isinstance(self.state(), Partial), 400)
+        world.until(lambda: world.earned == sum(world.books(w).settled for w in (ALICE, BOB)), 60)
+
     def again(self, records: Sequence[ChargeRecord]) -> list[ChargeRecord]:
         """The same charges as they are now."""
         ids = {record.charge.id for record in records}

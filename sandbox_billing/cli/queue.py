@@ -139,7 +139,7 @@ def _decision(*, reason: bool) -> Callable[[Callable[..., None]], Callable[..., 
                 place=place,
                 provider=provider,
                 out=out,
-                by=by or getpass.getuser(),
+                by=by or _who(),
                 yes=kwargs.pop("yes", False),
             )
             command(counter=counter, **kwargs)
@@ -239,3 +239,15 @@ def release(counter: Counter, wallet: Address, reason: str) -> None:
         return await desk.release(wallet, reason)
 
     counter.tell(counter.work(decide))
+
+
+def _who() -> str:
+    """
+    Who is logged in.
+
+    @raise BadInput: Nobody that this machine knows by name.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as why:
+        raise BadInput("this user has no name here: say who decides with --by") from why

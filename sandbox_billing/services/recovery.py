@@ -27,7 +27,6 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.ledger.account import BlockRef, Mirror
 from sandbox_billing.ledger.batch import Batch
-from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.services.policy import Policy
@@ -175,8 +174,7 @@ class Recovery:
                     )
 
     async def _quarantine(self, wallet: Address, reason: str) -> None:
-        funds = await self.funds.funds(wallet)
-        if funds.blocked == QUARANTINED:
-            return
-        await self.loss.behind(BlockedWallet(funds, reason))
+        # One that waits for a human already needs the letter, too: without it he would release
+        # the wallet, and what is paid would be numbered anew.
+        await self.loss.behind(BlockedWallet(await self.funds.funds(wallet), reason))
         self._log.critical("{wallet} is quarantined: {why}", wallet=wallet.hex, why=reason)

@@ -206,6 +206,25 @@ class DeskCase(JournalCase):
 
         await self.same_books(scenario)
 
+    async def test_release_ends_its_stops(self) -> None:
+        """What was to be stopped for the quarantine runs on; other orders stand."""
+        await running(self.world)
+        journal = self.world.journal
+        await journal.funds.block(BlockedWallet(await journal.funds.funds(OWNER), QUARANTINED))
+        (order,) = await journal.stops.due(FAR, 9)
+        self.assertEqual(order.reason, QUARANTINED)
+        await self.world.other.desk.release(
+            await journal.funds.funds(OWNER), word("release", OWNER.hex)
+        )
+        self.assertEqual(await journal.stops.due(FAR, 9), ())
+        await journal.stops.order(order.sandbox, "insufficient_balance", self.world.wall.now())
+        await journal.funds.block(BlockedWallet(await journal.funds.funds(OWNER), QUARANTINED))
+        await journal.stops.order(order.sandbox, "insufficient_balance", self.world.wall.now())
+        await self.world.other.desk.release(
+            await journal.funds.funds(OWNER), word("release", OWNER.hex)
+        )
+        self.assertEqual(len(await journal.stops.due(FAR, 9)), 1)
+
     async def test_release_of_others(self) -> None:
         """Money's own flag is not lifted, nor a quarantine that says the books are behind."""
         await mirrored(self.world)

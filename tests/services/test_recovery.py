@@ -163,6 +163,20 @@ class RecoveryTests(LossCase):
         self.assertEqual(world.slot().last_nonce, settled)
         self.assertEqual(world.earned - earned, world.books(BOB).settled - FEE)
 
+    def test_behind_and_waiting(self) -> None:
+        """One that waited for a human already is told of, too: he must not release it so."""
+        world = self.world
+        world.create()
+        saved = self.saved()
+        keys = world.eyes.store.keys
+        saved[0][keys.blocked(ALICE)] = QUARANTINED.encode()
+        saved[0][keys.blocked_wallets()] = {ALICE.hex.encode()}
+        world.until(lambda: world.books().settled == world.books().charged > FEE, 2 * INTERVAL)
+        self.lose(saved)
+        world.until(lambda: bool(self.letters()), 60)
+        self.assertEqual(self.letters(), [("wallet", ALICE.hex)])
+        self.assertEqual(world.funds().blocked, QUARANTINED)
+
     def test_settled_before_it_was_known(self) -> None:
         """A wallet that used the provider before this journal began is not behind (wire.md §6)."""
         world = self.world

@@ -14,6 +14,7 @@ from sandbox_billing.adapters.redis.commit import (
     list_ends,
 )
 from sandbox_billing.adapters.redis.draft import NOW, Draft, stored_form
+from sandbox_billing.adapters.redis.stops import end_stops
 from sandbox_billing.adapters.redis.store import Store, mapping, raw, stored, text, texts
 from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.interfaces import (
@@ -158,6 +159,7 @@ class RedisDesk:
         draft.write("SREM", keys.blocked_wallets(), wallet.hex)
         draft.touch(wallet)
         draft.offer(wallet, self.store.wall.now())
+        await end_stops(self.store, draft, funds.exposure.sandboxes(), QUARANTINED)
         await self._decide(draft, entry)
 
     async def _decide(self, draft: Draft, entry: AuditEntry) -> None:

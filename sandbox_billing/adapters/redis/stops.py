@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Read, absent, field_is, holds
+from sandbox_billing.adapters.redis.draft import Draft
 from sandbox_billing.adapters.redis.letters import report
-from sandbox_billing.adapters.redis.store import Store, mapping, text, texts
+from sandbox_billing.adapters.redis.store import Store, mapping, raw, text, texts
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import IStopOrders, StopOrder
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.money import UnixSeconds
+
+
+async def end_stops(
+    store: Store, draft: Draft, sandboxes: Iterable[SandboxId], reason: str
+) -> None:
+    """Withdraw the orders for one reason, as a part of another fact."""
+    for sandbox in sandboxes:
+        key = store.keys.stop_reason(sandbox)
+        (found,) = await store.read(Read("GET", key))
+        if raw(found) == reason.encode():
+            draft.expect(holds(key, reason.encode()))
+            draft.end_stop(sandbox)
 
 
 @implementer(IStopOrders)

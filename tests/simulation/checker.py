@@ -99,12 +99,25 @@ def can_settle(world: World, who: Address) -> bool:
     if not state.acknowledged(PROVIDER, who):
         return False
     if state.behaviour is Behaviour.FIXED:
-        return slot.balance + slot.pending > 0
+        return slot.balance + slot.pending >= max(1, _smallest_step(world, who))
     if not slot.pending:
         return slot.balance > 0
     # D1: beside a refund only what leaves it whole.
     due = sum(r.charge.amount for r in StoredBooks.of(world).of_wallet(who) if unsettled(r))
     return slot.balance - due >= slot.pending
+
+
+def _smallest_step(world: World, who: Address) -> int:
+    """
+    What a wallet that is in debt must have at least: here a transaction costs more than any
+    debt, so none is collected in parts.
+    """
+    mine = [record for record in StoredBooks.of(world).of_wallet(who) if unsettled(record)]
+    debts = [record.charge for record in mine if record.charge.kind is ChargeKind.DEBT]
+    if not debts or any(record.seal is not None for record in mine):
+        return 0
+    oldest = min(debt.created_at for debt in debts)
+    return max(debt.amount for debt in debts if debt.created_at == oldest)
 
 
 def check(world: World) -> list[str]:

@@ -101,7 +101,7 @@ class Wide(Chance):
         for debt in await world.operator.forgiving.debts(who):
             word = Forgiven(seal=None, reason="a gift", by="operator", at=world.wall.now())
             try:
-                await world.operator.forgiving.forgive(debt, word)
+                await world.operator.forgiving.forgive(debt, word, fenced=False)
             except (Stale, BrokenLaw):
                 world.note(f"{debt.value.charge.id} cannot be forgiven")
 

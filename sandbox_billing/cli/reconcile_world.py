@@ -18,7 +18,7 @@ from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.rebuilding import Rebuilder, baselines
 from sandbox_billing.adapters.redis.store import Timing
 from sandbox_billing.configuration import Configuration
-from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
+from sandbox_billing.errors import BadInput, BrokenLaw, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import DaytonaRefused, IChain, IRuntime, Stale
 from sandbox_billing.ledger.account import Account, BlockRef, ServiceRecord, Settlement
 from sandbox_billing.ledger.balancing import compare
@@ -111,14 +111,13 @@ class Scales:
 
     async def look(self) -> Look:
         """Discover and compare once."""
-        mirror = await self.journal.doors.mirror()
-        block = await self._block(None if mirror is None else mirror.value.block.number)
+        block = await self._block(await self._mirrored())
         self.say(f"reading the chain up to block {block.number}")
         events = await self._settlements(block)
         self.say("reading Daytona's list")
         rows = await self._rows()
         self.say("reading Redis")
-        found = await self.inventory.take(await baselines(self.journal))
+        found = await self.inventory.take(*await baselines(self.journal))
         outside = await self._outside(found, block, events, rows)
         # Mirror and moments of the store are this machine's: one clock for all of it.
         differences = compare(found.store, outside, hashed, self.journal.store.wall.now())
@@ -128,6 +127,14 @@ class Scales:
             differences=differences,
             unknown_nonce=outside.unknown_nonce,
         )
+
+    async def _mirrored(self) -> int | None:
+        try:
+            mirror = await self.journal.doors.mirror()
+        except BadInput:
+            # The inventory names it.
+            return None
+        return None if mirror is None else mirror.value.block.number
 
     async def _block(self, mirrored: int | None) -> BlockRef:
         """The mirror's block while a worker follows the chain, else the newest confirmed one."""
@@ -285,7 +292,8 @@ class Scales:
                 self.say(f"{one.kind}: {one.subject}: {one.would}")
                 try:
                     await rebuilder.apply(one)
-                except Stale as why:
+                except (Stale, BadInput, BrokenLaw) as why:
+                    # What others need must not wait for this one.
                     self.say(f"left as it is: {why}")
                     continue
                 made += 1

@@ -168,6 +168,11 @@ def _waits(store: Store, wallet: Address) -> bool:
     return dead or told
 
 
+def _damaged_nonces(store: Store) -> set[Address]:
+    named = (name.partition(" ") for name in store.unreadable)
+    return {Address(wallet) for kind, _, wallet in named if kind == "nonce"}
+
+
 def nonce_differences(
     store: Store, outside: Outside, doubted: frozenset[Address]
 ) -> list[Difference]:
@@ -183,16 +188,21 @@ def nonce_differences(
             owner = record.charge.owner
             highest[owner] = max(highest.get(owner, 0), record.seal.nonce)
     found = []
-    for wallet in sorted(store.known | store.nonces.keys() | highest.keys()):
+    for wallet in sorted(
+        store.known | store.nonces.keys() | highest.keys() | _damaged_nonces(store)
+    ):
         stored = store.nonces.get(wallet)
         chain, sealed = outside.nonces.get(wallet, 0), highest.get(wallet, 0)
         to = Nonce(max(chain, sealed))
-        if to > (stored or 0):
+        # One that cannot be read is as good as none.
+        damaged = f"nonce {wallet}" in store.unreadable
+        if damaged or to > (stored or 0):
+            last = "none" if stored is None else str(stored)
             found.append(
                 Difference(
                     kind="nonce",
                     subject=wallet.hex,
-                    found=f"{'none' if stored is None else stored} is stored as the last;"
+                    found=f"{'what cannot be read' if damaged else last} is stored as the last;"
                     f" {chain} on chain, {sealed} sealed",
                     would="nothing before a human has looked"
                     if wallet in doubted

@@ -21,7 +21,7 @@ from sandbox_billing.ledger.comparison import (
 from sandbox_billing.ledger.hold import session_field
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import Session
-from sandbox_billing.ledger.money import NeuronPerMinute, UnixSeconds, neuron
+from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, neuron
 from sandbox_billing.ledger.reconciliation import REFERENCE_LABEL, Row, wished_minutes
 from sandbox_billing.ledger.shelves import Entry, Index
 
@@ -68,7 +68,8 @@ class Meters:
             proven = f"charged is up to {until}"
             if until == self.now:
                 proven = "nobody knows up to when it was"
-            if until > session.charged_until or recorded != session.charged_until:
+            damaged = f"sandbox {sandbox}" in self.store.unreadable
+            if until > session.charged_until or (recorded != session.charged_until and not damaged):
                 self.resumed.add(sandbox)
                 self.found.append(
                     Difference(
@@ -101,7 +102,12 @@ class Meters:
         for row in self.outside.rows:
             reference = row.labels.get(REFERENCE_LABEL)
             meant = row.sandbox in named or reference in self.store.shelf.intents
-            if row.running and not meant and row.sandbox not in self.store.shelf.sessions:
+            # What is there and cannot be read may be its session.
+            damaged = any(
+                f"{kind} {row.sandbox}" in self.store.unreadable for kind in ("compute", "sandbox")
+            )
+            metered = damaged or row.sandbox in self.store.shelf.sessions
+            if row.running and not meant and not metered:
                 self._unmetered(row)
 
     def _unmetered(self, row: Row) -> None:
@@ -175,9 +181,9 @@ class Meters:
             # Never before what was charged, whatever this machine's clock says (L2).
             since = max(since, self._charged(sandbox, owner, 0))
         rate, hold = price.rate, price.hold
-        if lost is not None and int(lost.split(":")[1]) > 0:
-            # What it was let in at.
-            hold, rate = neuron(int(lost.split(":")[0])), NeuronPerMinute(int(lost.split(":")[1]))
+        terms = None if lost is None else _terms(lost)
+        if terms is not None:
+            hold, rate = terms
         reference = record.reference if record else row.labels.get(REFERENCE_LABEL)
         return Session(
             sandbox=sandbox,
@@ -194,3 +200,12 @@ class Meters:
             hold=hold,
             auto_stop_minutes=wished_minutes(row.labels),
         )
+
+
+def _terms(value: str) -> tuple[Neuron, NeuronPerMinute] | None:
+    """What a session was let in at, by its exposure; None before it ran, or where that is junk."""
+    parts = value.split(":")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
+        return None
+    hold, rate = neuron(int(parts[0])), NeuronPerMinute(int(parts[1]))
+    return (hold, rate) if rate > 0 else None

@@ -337,6 +337,32 @@ class ComparisonTests(SynchronousTestCase):
         )
         self.assertEqual(kinds(look(damaged, story.outside(), story)), {"damaged"})
 
+    def test_unreadable_session(self) -> None:
+        """What runs while its session or record cannot be read is not opened a second time."""
+        story = Story(rate=60, steps=(60,), settled=())
+        store = without(story.store(1, 0), [SANDBOX])
+        for kind in ("compute", "sandbox"):
+            damaged = evolve(store, unreadable=(f"{kind} {SANDBOX}",))
+            self.assertEqual(kinds(look(damaged, story.outside(), story)), {"damaged"})
+
+    def test_unreadable_nonce(self) -> None:
+        """A last nonce that cannot be read is as good as none: it goes on above the chain's."""
+        story = Story(rate=60, steps=(60,), settled=(1,))
+        damaged = evolve(story.store(1, 1), nonces={}, unreadable=(f"nonce {ALICE}",))
+        (found,) = look(damaged, story.outside(), story)
+        self.assertEqual(found.repair, RaiseNonce(wallet=ALICE, stored=None, to=Nonce(1)))
+
+    def test_unreadable_exposure(self) -> None:
+        """A lost session of which the exposure is junk goes on, at today's rate."""
+        story = Story(rate=60, steps=(60,), settled=())
+        store = story.store(1, 0)
+        junk = {**store.exposure[ALICE], f"session:{SANDBOX}": "junk"}
+        damaged = evolve(without(store, [SANDBOX]), exposure={ALICE: junk})
+        differences = look(damaged, story.outside(), story)
+        after = repaired(damaged, differences, story.now)
+        self.assertEqual(after.sessions[SANDBOX].charged_until, T0 + 60)
+        self.assertEqual(after.sessions[SANDBOX].rate, 60)
+
     def test_under_way(self) -> None:
         """What an intent explains is not unmetered: its session is on its way."""
         story = Story(rate=60, steps=(60,), settled=())

@@ -23,9 +23,7 @@ from sandbox_billing.adapters.redis.store import (
 from sandbox_billing.adapters.redis.store import (
     mapping,
     sandbox_record,
-    stored,
     text,
-    texts,
 )
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import Stored
@@ -91,23 +89,29 @@ class Inventory:
     def _keys(self) -> Keys:
         return self._shelves.keys
 
-    async def take(self, baselines: Mapping[Address, Nonce]) -> Found:
+    async def take(
+        self, baselines: Mapping[Address, Nonce], unreadable: Iterable[str] = ()
+    ) -> Found:
         """
         Read everything; not at one moment, so that what is under way may look odd.
 
+        What cannot be read is named, and what else there is stands: one bad value must not keep
+        a whole store from being put right.
+
         @param baselines: Of earlier rebuilds.
+        @param unreadable: What of those could not be read.
         """
         self._raw.clear()
-        self._damaged.clear()
+        self._damaged[:] = unreadable
         keys = self._keys
         # First: what is read later may know more than this block, never less.
         (head,) = await self._shelves.read(Read("GET", keys.mirror()))
-        mirror = stored(Mirror, head)
+        mirror = self._decoded("mirror", lambda form: Stored(decode(Mirror, form), form), head)
         names = _by_kind(await self._keyspace.names("billing:*"))
         shelf = await self._shelf(names)
         wallets = {record.charge.owner for record in shelf.charges.values()}
         for kind in ("account", "charges", "events", "exposure", "first", "usage", "blocked"):
-            wallets |= {Address(name) for name in names[kind]}
+            wallets |= self._wallets(kind, names[kind]).keys()
         found = Store(
             shelf=shelf,
             records=await self._records(names["sandbox"]),
@@ -119,14 +123,46 @@ class Inventory:
             letters=await self._letters(),
             history=await self._history(sorted(wallets)),
             seen=frozenset(SandboxId(s) for s in await self._members("HKEYS", keys.seen())),
-            known=frozenset(Address(name) for name in names["account"]),
+            known=frozenset(self._wallets("account", names["account"])),
             baselines=baselines,
             mirrored_until=None if mirror is None else mirror.value.block.number,
-            unreadable=tuple(sorted(self._damaged)),
+            unreadable=tuple(sorted(set(self._damaged))),
         )
         return Found(store=found, mirror=mirror, raw=dict(self._raw))
 
     # -- values --------------------------------------------------------------------------
+
+    def _wallets(self, kind: str, names: Iterable[str]) -> dict[Address, str]:
+        """
+        The wallets that keys of a kind are of, with those names.
+
+        @param names: What follows the kind; a wallet, or a wallet and a provider.
+        """
+        found = {}
+        for name in names:
+            try:
+                found[Address(name.partition(":")[0])] = name
+            except BadInput:
+                self._damaged.append(f"key billing:{kind}:{name}")
+        return found
+
+    def _texts(self, name: str, reply: Reply) -> list[str]:
+        """Members, without those that are no text."""
+        found = []
+        for item in reply if isinstance(reply, list) else []:
+            try:
+                found.append(text(item))
+            except UnicodeDecodeError:
+                self._damaged.append(f"{name} {item!r}")
+        return found
+
+    def _mapping(self, name: str, reply: Reply) -> dict[str, str]:
+        """A hash; empty where something in it is no text."""
+        try:
+            return mapping(reply)
+        except UnicodeDecodeError:
+            self._damaged.append(name)
+            return {}
 
     async def _shelf(self, names: Mapping[str, Sequence[str]]) -> Shelf:
         charges = await self._values(ChargeRecord, "charge", names["charge"])
@@ -157,7 +193,7 @@ class Inventory:
             return None
         try:
             return read(reply)
-        except BadInput:
+        except (BadInput, UnicodeDecodeError):
             self._damaged.append(name)
             return None
 
@@ -169,7 +205,7 @@ class Inventory:
             sandbox = SandboxId(name)
             try:
                 record = sandbox_record(sandbox, mapping(reply))
-            except BadInput:
+            except (BadInput, UnicodeDecodeError):
                 self._damaged.append(f"sandbox {name}")
                 continue
             if record is not None:
@@ -182,24 +218,25 @@ class Inventory:
 
     async def _nonces(self, names: Sequence[str]) -> dict[Address, Nonce]:
         # <wallet>:<provider>
-        wallets = [
-            Address(name.partition(":")[0])
-            for name in names
-            if name.endswith(f":{self._keys.provider}")
-        ]
+        ours = [name for name in names if name.endswith(f":{self._keys.provider}")]
+        wallets = list(self._wallets("nonce", ours))
         keys = [self._keys.nonce(wallet) for wallet in wallets]
         found = {}
         replies = await self._shelves.read_many([Read("GET", key) for key in keys])
         for wallet, key, reply in zip(wallets, keys, replies, strict=True):
             if isinstance(reply, bytes):
                 self._raw[key] = reply
-                found[wallet] = Nonce(int(reply))
+                nonce = self._decoded(f"nonce {wallet}", _nonce, reply)
+                if nonce is not None:
+                    found[wallet] = nonce
         return found
 
     async def _exposure(self, wallets: Sequence[Address]) -> dict[Address, dict[str, str]]:
         keys = [self._keys.exposure(wallet) for wallet in wallets]
         replies = await self._shelves.read_many([Read("HGETALL", key) for key in keys])
-        fields = {w: mapping(r) for w, r in zip(wallets, replies, strict=True)}
+        fields = {
+            w: self._mapping(f"exposure {w}", r) for w, r in zip(wallets, replies, strict=True)
+        }
         for each in fields.values():
             each.pop(REVISION, None)
         return {w: f for w, f in fields.items() if f}
@@ -212,15 +249,20 @@ class Inventory:
         return Totals() if found is None else found
 
     async def _blocked(self, names: Sequence[str]) -> dict[Address, str]:
-        wallets = [Address(name) for name in names]
+        wallets = list(self._wallets("blocked", names))
         keys = [self._keys.blocked(wallet) for wallet in wallets]
         replies = await self._shelves.read_many([Read("GET", key) for key in keys])
-        return {w: text(r) for w, r in zip(wallets, replies, strict=True) if r is not None}
+        found = {}
+        for wallet, reply in zip(wallets, replies, strict=True):
+            why = self._decoded(f"blocked {wallet}", bytes.decode, reply)
+            if why is not None:
+                found[wallet] = why
+        return found
 
     async def _letters(self) -> tuple[DeadLetter, ...]:
         (reply,) = await self._shelves.read(Read("HGETALL", self._keys.letters()))
         found = []
-        for name, form in mapping(reply).items():
+        for name, form in self._mapping("letters", reply).items():
             letter = self._decoded(
                 f"letter {name}", lambda raw: decode(DeadLetter, raw), form.encode()
             )
@@ -231,10 +273,14 @@ class Inventory:
     async def _history(self, wallets: Sequence[Address]) -> frozenset[tuple[int, int]]:
         reads = [Read("ZRANGE", self._keys.events(wallet), (0, -1)) for wallet in wallets]
         found = set()
-        for reply in await self._shelves.read_many(reads):
-            for member in texts(reply):
-                block, index, _form = member.split(":", 2)
-                found.add((int(block), int(index)))
+        replies = await self._shelves.read_many(reads)
+        for wallet, reply in zip(wallets, replies, strict=True):
+            for member in self._texts(f"event of {wallet}:", reply):
+                try:
+                    block, index, _form = member.split(":", 2)
+                    found.add((int(block), int(index)))
+                except ValueError:
+                    self._damaged.append(f"event of {wallet}: {member}")
         return frozenset(found)
 
     # -- indices -------------------------------------------------------------------------
@@ -242,7 +288,7 @@ class Inventory:
     async def _members(self, command: str, key: str) -> list[str]:
         whole = (0, -1) if command in ("ZRANGE", "LRANGE") else ()
         (reply,) = await self._shelves.read(Read(command, key, whole))
-        return texts(reply)
+        return self._texts(f"member of {key}:", reply)
 
     async def _listed(self, wallets: Sequence[Address]) -> frozenset[Entry]:
         keys = self._keys
@@ -262,7 +308,8 @@ class Inventory:
         for index, command, key in plain:
             found.update(Entry(index, "", member) for member in await self._members(command, key))
         (flying,) = await self._shelves.read(Read("HGETALL", keys.in_flight()))
-        found.update(Entry(Index.IN_FLIGHT, w, b) for w, b in mapping(flying).items())
+        busy = self._mapping("in flight", flying)
+        found.update(Entry(Index.IN_FLIGHT, wallet, batch) for wallet, batch in busy.items())
         for index, name in (
             (Index.USAGE, keys.usage),
             (Index.CHARGES, keys.charges),
@@ -271,8 +318,16 @@ class Inventory:
             reads = [Read("ZRANGE", name(wallet), (0, -1)) for wallet in wallets]
             replies = await self._shelves.read_many(reads)
             for wallet, reply in zip(wallets, replies, strict=True):
-                found.update(Entry(index, wallet.hex, member) for member in texts(reply))
+                members = self._texts(f"member of {name(wallet)}:", reply)
+                found.update(Entry(index, wallet.hex, member) for member in members)
         return frozenset(found)
+
+
+def _nonce(form: bytes) -> Nonce:
+    """@raise BadInput: It is no number."""
+    if not form.isdigit():
+        raise BadInput(f"a nonce is digits, not {form!r}")
+    return Nonce(int(form))
 
 
 def _by_kind(names: Iterable[str]) -> dict[str, list[str]]:

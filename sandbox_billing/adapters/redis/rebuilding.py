@@ -21,7 +21,8 @@ from sandbox_billing.adapters.redis.inventory import Found
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.sessions import Sessions
 from sandbox_billing.adapters.redis.store import Timing, raw
-from sandbox_billing.errors import BrokenLaw
+from sandbox_billing.errors import BadInput, BrokenLaw
+from sandbox_billing.ledger._codec import decode
 from sandbox_billing.ledger.account import Account
 from sandbox_billing.ledger.audit import AuditEntry
 from sandbox_billing.ledger.comparison import (
@@ -342,11 +343,24 @@ class Rebuilder:
                 assert_never(entry.index)
 
 
-async def baselines(journal: Journal) -> dict[Address, Nonce]:
-    """Up to which nonces settled vouchers without a charge were accepted before."""
+async def baselines(journal: Journal) -> tuple[dict[Address, Nonce], tuple[str, ...]]:
+    """
+    Up to which nonces settled vouchers without a charge were accepted before.
+
+    @return: That, and the names of entries that cannot be read.
+    """
     found: dict[Address, Nonce] = {}
-    for entry in await journal.forgiving.audit(0, 2**31):
-        if entry.what == ACCEPTED:
-            wallet, _, nonce = entry.subject.partition(":")
-            found[Address(wallet)] = Nonce(max(found.get(Address(wallet), 0), int(nonce)))
-    return found
+    damaged = []
+    key = journal.store.keys.audit()
+    (lines,) = await journal.store.read(Read("LRANGE", key, (0, -1)))
+    for place, line in enumerate(lines if isinstance(lines, list) else []):
+        try:
+            entry = decode(AuditEntry, line if isinstance(line, bytes) else b"")
+            if entry.what != ACCEPTED:
+                continue
+            name, _, nonce = entry.subject.partition(":")
+            wallet = Address(name)
+            found[wallet] = Nonce(max(found.get(wallet, 0), int(nonce)))
+        except (BadInput, ValueError):
+            damaged.append(f"audit entry {place + 1}")
+    return found, tuple(damaged)

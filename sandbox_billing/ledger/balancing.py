@@ -26,13 +26,14 @@ from sandbox_billing.ledger.listing import (
     nonce_differences,
     release_differences,
     totals_differences,
+    unexplained,
 )
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.meters import Meters
 from sandbox_billing.ledger.money import UnixSeconds, add, neuron
-from sandbox_billing.ledger.proofs import advanced, by_hash, by_period, settled_as
+from sandbox_billing.ledger.proofs import Whole, advanced, by_hash, by_period, settled_as
 from sandbox_billing.ledger.shelves import is_final
-from sandbox_billing.ledger.voucher import ChargeRecord, Merged, Open
+from sandbox_billing.ledger.voucher import ChargeKind, ChargeRecord, Merged, Open
 
 
 SKEW_SECONDS = 300
@@ -50,14 +51,20 @@ def compare(
     look = _Look(store=store, outside=outside, hashed=hashed, now=now)
     look.transactions()
     look.vouchers()
-    look.found += nonce_differences(store, outside, frozenset(look.doubted))
+    strange = unexplained(store, outside)
+    look.doubted |= strange
     look.batches()
     meters = Meters(
         store=store,
         outside=outside,
         now=now,
         metered=look.metered,
-        forgotten=look.forgotten,
+        forgotten={
+            wallet: max(look.forgotten.get(wallet, UnixSeconds(0)), moment)
+            for wallet, moment in (*store.accepted.items(), *look.forgotten.items())
+        },
+        # To know a wallet is to go on above its nonce on chain: the daemon signs what is open.
+        waiting=strange | (look.doubted - store.known),
     )
     meters.sessions()
     meters.running()
@@ -69,6 +76,10 @@ def compare(
         for name in store.unreadable
         if not name.startswith("nonce ")
     ]
+    # At the very end, so that a rebuild that dies half-way finds the wallet as behind as it was:
+    # what says that nothing is forgotten, and what lets the daemon sign.
+    found += look.given_up
+    found += nonce_differences(store, outside, frozenset(look.doubted), strange)
     return (*found, *release_differences(store, frozenset(look.doubted)))
 
 
@@ -76,12 +87,16 @@ def compare(
 class _Look:
     """
     @ivar found: Differences so far.
+    @ivar given_up: Those about vouchers that nobody knows any more.
     @ivar settled: Charges as the repairs so far leave them.
     @ivar doubted: Wallets with something that nothing here puts right.
-    @ivar debts: What those leave owed.
+    @ivar debts: What those leave owed, and what they leave of open charges, by wallet.
     @ivar forgotten: Wallets with settled vouchers of which nobody knows what they were for, and
         a moment before which the periods of these end.
     @ivar metered: Sessions as the vouchers prove them.
+    @ivar _charges: By wallet, so that no wallet looks at another's.
+    @ivar _sessions: Likewise.
+    @ivar _held: Charges that are in a batch.
     """
 
     store: Store
@@ -89,14 +104,24 @@ class _Look:
     hashed: Hashed
     now: UnixSeconds
     found: list[Difference] = field(factory=list, init=False)
+    given_up: list[Difference] = field(factory=list, init=False)
     settled: dict[ChargeId, ChargeRecord] = field(factory=dict, init=False)
     doubted: set[Address] = field(factory=set, init=False)
-    debts: list[ChargeRecord] = field(factory=list, init=False)
+    debts: dict[Address, list[ChargeRecord]] = field(factory=dict, init=False)
     forgotten: dict[Address, UnixSeconds] = field(factory=dict, init=False)
     metered: dict[SandboxId, Session] = field(factory=dict, init=False)
+    _charges: dict[Address, list[ChargeRecord]] = field(factory=dict, init=False)
+    _sessions: dict[Address, list[SandboxId]] = field(factory=dict, init=False)
+    _held: set[ChargeId] = field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.metered = dict(self.store.shelf.sessions)
+        shelf = self.store.shelf
+        self.metered = dict(shelf.sessions)
+        for record in shelf.charges.values():
+            self._charges.setdefault(record.charge.owner, []).append(record)
+        for sandbox, session in shelf.sessions.items():
+            self._sessions.setdefault(session.owner, []).append(sandbox)
+        self._held = {charge for batch in shelf.batches.values() for charge in batch.charges}
 
     def transactions(self) -> None:
         """A transaction of ours that nobody has a record of."""
@@ -148,26 +173,27 @@ class _Look:
                 )
 
     def _of_wallet(self, wallet: Address, events: list[Settlement]) -> None:
-        mine = [r for r in self.store.shelf.charges.values() if r.charge.owner == wallet]
+        mine = self._charges.get(wallet, [])
         sealed = {r.seal.nonce: r for r in mine if r.seal is not None}
-        held = {c for batch in self.store.shelf.batches.values() for c in batch.charges}
         baseline = self.store.baselines.get(wallet, 0)
         lost = []
         for event in events:
             record = sealed.get(event.nonce)
             if record is not None:
-                self._known(event, record, in_batch=record.charge.id in held)
+                self._known(event, record, in_batch=record.charge.id in self._held)
             elif event.nonce > baseline and not self._explained(event, mine):
                 lost.append(event)
         if lost:
+            mined = max(e.timestamp for e in events)
             before = UnixSeconds(max(e.timestamp for e in lost) + SKEW_SECONDS)
             self.forgotten[wallet] = before
             # An open charge may be a part of what nobody knows any more: it must not be
-            # collected a second time.
-            left = [self.settled.get(r.charge.id, r) for r in mine]
-            unsure = sum(isinstance(r.state, Open) and r.charge.period_end <= before for r in left)
+            # collected a second time.  One that only begins before may hold all of it.
+            rests = [r for r in self.debts.get(wallet, []) if r.charge.kind is not ChargeKind.DEBT]
+            left = [self.settled.get(r.charge.id, r) for r in (*mine, *rests)]
+            unsure = sum(isinstance(r.state, Open) and r.charge.period_start < before for r in left)
             upto, amount = lost[-1].nonce, add(*(e.paid or neuron(0) for e in lost))
-            self.found.append(
+            self.given_up.append(
                 Difference(
                     kind="forgotten",
                     subject=wallet.hex,
@@ -177,7 +203,15 @@ class _Look:
                     " may be among them"
                     if unsure
                     else "go on after them; what the wallet runs is charged from now on",
-                    repair=None if unsure else Accept(wallet=wallet, upto=upto, amount=amount),
+                    repair=None
+                    if unsure
+                    else Accept(
+                        wallet=wallet,
+                        upto=upto,
+                        amount=amount,
+                        # What runs is charged from now on: no later look may ask for more.
+                        before=min(before, UnixSeconds(max(self.now, mined))),
+                    ),
                 )
             )
             if unsure:
@@ -206,35 +240,31 @@ class _Look:
             if in_batch:
                 self._tell_unsettled(subject, event, None)
             else:
-                self._settle(subject, event, record, ())
+                self._settle(subject, event, Whole(record))
 
     def _explained(self, event: Settlement, mine: list[ChargeRecord]) -> bool:
         """Whether the event is of a charge that is stored unsigned, or of a running session."""
-        left = [self.settled.get(r.charge.id, r) for r in (*mine, *self.debts)]
+        owed = self.debts.get(event.user, [])
+        left = [self.settled.get(r.charge.id, r) for r in (*mine, *owed)]
         whole = by_hash(event, left, self.hashed)
         if whole is not None:
             subject = f"charge {whole.record.charge.id}, nonce {event.nonce} of {event.user}"
-            self._settle(subject, event, whole.record, whole.parts)
+            self._settle(subject, event, whole)
             return True
-        running = [s for s in self.metered.values() if s.owner == event.user]
+        running = [self.metered[sandbox] for sandbox in self._sessions.get(event.user, [])]
         whole = by_period(event, running, left, self.hashed)
         if whole is None:
             return False
         charge = whole.record.charge
         subject = f"charge {charge.id}, nonce {event.nonce} of {event.user}"
-        self._settle(subject, event, whole.record, whole.parts)
+        self._settle(subject, event, whole)
         session = self.metered.get(charge.sandbox)
         if session is not None:
             self.metered[charge.sandbox] = advanced(session, charge.period_end)
         return True
 
-    def _settle(
-        self,
-        subject: str,
-        event: Settlement,
-        record: ChargeRecord,
-        parts: tuple[ChargeRecord, ...],
-    ) -> None:
+    def _settle(self, subject: str, event: Settlement, whole: Whole) -> None:
+        record, parts = whole.record, whole.parts
         cut = record.charge.amount != event.fee
         after = None if cut else settled_as(record, event, self.now)
         if after is None:
@@ -244,10 +274,13 @@ class _Look:
         self.settled[record.charge.id] = after[0]
         if after[1] is not None:
             # The next voucher may have collected it.
-            self.debts.append(ChargeRecord(after[1]))
+            self.debts.setdefault(event.user, []).append(ChargeRecord(after[1]))
+        if whole.rest is not None:
+            self.debts.setdefault(event.user, []).append(ChargeRecord(whole.rest))
         for part in parts:
             self.settled[part.charge.id] = part.become(Merged(record.charge.id))
-        self._tell_unsettled(subject, event, Settle(before=record, event=event, parts=parts))
+        repair = Settle(before=record, event=event, parts=parts, rest=whole.rest)
+        self._tell_unsettled(subject, event, repair)
 
     def _tell_unsettled(self, subject: str, event: Settlement, repair: Settle | None) -> None:
         self.found.append(

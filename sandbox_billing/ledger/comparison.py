@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 from sandbox_billing.ledger.account import Settlement
 from sandbox_billing.ledger.dead_letter import DeadLetter
@@ -43,6 +43,19 @@ class Remembered:
     charged_until: UnixSeconds
 
 
+@frozen
+class Baseline:
+    """
+    What an earlier rebuild has accepted of a wallet.
+
+    @ivar upto: The last nonce.
+    @ivar before: A moment before which nothing is charged any more; 0 where nobody wrote it down.
+    """
+
+    upto: Nonce
+    before: UnixSeconds
+
+
 @frozen(kw_only=True)
 class Store:
     """
@@ -58,6 +71,7 @@ class Store:
     @ivar baselines: Wallets with the nonce up to which an operator knows that no charge is
         stored (audit entries of an earlier rebuild).
     @ivar mirrored_until: The mirror's block; None when there is no mirror.
+    @ivar accepted: A moment before which the periods of those vouchers end, by wallet.
     @ivar unreadable: Names of what is stored and cannot be read.
     """
 
@@ -74,6 +88,7 @@ class Store:
     known: frozenset[Address]
     baselines: Mapping[Address, Nonce]
     mirrored_until: int | None
+    accepted: Mapping[Address, UnixSeconds] = field(factory=dict)
     unreadable: tuple[str, ...] = ()
 
 
@@ -129,11 +144,13 @@ class Settle:
     A charge is what its event says.
 
     @ivar parts: Open charges that it collects, where they are stored unmerged.
+    @ivar rest: A charge of its own for what an open one holds beyond the event.
     """
 
     before: ChargeRecord
     event: Settlement
     parts: tuple[ChargeRecord, ...] = ()
+    rest: Charge | None = None
 
 
 @frozen(kw_only=True)
@@ -160,11 +177,16 @@ class Mirror:
 
 @frozen(kw_only=True)
 class Accept:
-    """The vouchers up to a nonce are settled, and their charges are gone for good."""
+    """
+    The vouchers up to a nonce are settled, and their charges are gone for good.
+
+    @ivar before: A moment before which nothing of the wallet is charged any more.
+    """
 
     wallet: Address
     upto: Nonce
     amount: Neuron
+    before: UnixSeconds
 
 
 @frozen(kw_only=True)
@@ -232,6 +254,23 @@ Repair: TypeAlias = (
     | Remember
     | Release
 )
+
+
+def wallet_of(repair: Repair, store: Store) -> Address | None:
+    """Whose books a repair is about; None for what is nobody's, and for lines of indices."""
+    match repair:
+        case Settle(before=before):
+            return before.charge.owner
+        case Advance(sandbox=sandbox):
+            return store.shelf.sessions[sandbox].owner
+        case Restore(session=session):
+            return session.owner
+        case Remember(event=event):
+            return event.user
+        case RaiseNonce() | Mirror() | Accept() | Expose() | Release():
+            return repair.wallet
+        case Enter() | Strike() | Recount():
+            return None
 
 
 @frozen(kw_only=True)

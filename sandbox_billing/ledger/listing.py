@@ -30,6 +30,12 @@ from sandbox_billing.ledger.shelves import MAY_LINGER, Entry, Index, entries, ex
 from sandbox_billing.ledger.voucher import ChargeRecord, DeadLettered, Paid, Partial
 
 
+_NO_EVENT = (
+    "nothing: let START_BLOCK be before the wallet's first voucher, and the node have all logs"
+    " from there on"
+)
+
+
 def listing_differences(
     store: Store, settled: Mapping[ChargeId, ChargeRecord], resumed: Set[str]
 ) -> list[Difference]:
@@ -173,43 +179,68 @@ def _damaged_nonces(store: Store) -> set[Address]:
     return {Address(wallet) for kind, _, wallet in named if kind == "nonce"}
 
 
+def _sealed(store: Store) -> dict[Address, int]:
+    """The highest nonce that is bound to a stored charge."""
+    highest: dict[Address, int] = {}
+    for record in store.shelf.charges.values():
+        if record.seal is not None:
+            owner = record.charge.owner
+            highest[owner] = max(highest.get(owner, 0), record.seal.nonce)
+    return highest
+
+
+def unexplained(store: Store, outside: Outside) -> frozenset[Address]:
+    """
+    Wallets of which something is stored, and whose nonce on chain is above all that is known.
+
+    Somebody was charged, and nobody knows for what: the events were not read.
+    """
+    told = _sealed(store)
+    for event in outside.settlements:
+        told[event.user] = max(told.get(event.user, 0), event.nonce)
+    stored = {record.owner for record in store.records.values()}
+    stored |= {session.owner for session in store.shelf.sessions.values()}
+    stored |= {record.charge.owner for record in store.shelf.charges.values()}
+    found = set()
+    for wallet in stored | store.known | store.nonces.keys():
+        known = (store.nonces.get(wallet, 0), store.baselines.get(wallet, 0), told.get(wallet, 0))
+        if outside.nonces.get(wallet, 0) > max(known):
+            found.add(wallet)
+    return frozenset(found)
+
+
 def nonce_differences(
-    store: Store, outside: Outside, doubted: frozenset[Address]
+    store: Store, outside: Outside, doubted: frozenset[Address], strange: frozenset[Address]
 ) -> list[Difference]:
     """
     The last nonce given against the chain, and against what was sealed (B16).
 
     @param doubted: Wallets that a human must look at: they stay behind the chain, so that the
         daemon signs nothing for them.
+    @param strange: Those of them whose nonce no event explains.
     """
-    highest: dict[Address, int] = {}
-    for record in store.shelf.charges.values():
-        if record.seal is not None:
-            owner = record.charge.owner
-            highest[owner] = max(highest.get(owner, 0), record.seal.nonce)
+    highest = _sealed(store)
     found = []
-    for wallet in sorted(
-        store.known | store.nonces.keys() | highest.keys() | _damaged_nonces(store)
-    ):
+    for wallet in sorted(store.known | store.nonces.keys() | highest.keys() | strange):
         stored = store.nonces.get(wallet)
         chain, sealed = outside.nonces.get(wallet, 0), highest.get(wallet, 0)
         to = Nonce(max(chain, sealed))
-        # One that cannot be read is as good as none.
-        damaged = f"nonce {wallet}" in store.unreadable
-        if damaged or to > (stored or 0):
-            last = "none" if stored is None else str(stored)
-            found.append(
-                Difference(
-                    kind="nonce",
-                    subject=wallet.hex,
-                    found=f"{'what cannot be read' if damaged else last} is stored as the last;"
-                    f" {chain} on chain, {sealed} sealed",
-                    would="nothing before a human has looked"
-                    if wallet in doubted
-                    else f"go on above {to}",
-                    repair=None
-                    if wallet in doubted
-                    else RaiseNonce(wallet=wallet, stored=stored, to=to),
-                )
+        if to <= (stored or 0):
+            continue
+        would, repair = f"go on above {to}", RaiseNonce(wallet=wallet, stored=stored, to=to)
+        found.append(
+            Difference(
+                kind="nonce",
+                subject=wallet.hex,
+                found=f"{'none' if stored is None else stored} is stored as the last;"
+                f" {chain} on chain, {sealed} sealed"
+                + ("; no event explains the chain's" if wallet in strange else ""),
+                would=_NO_EVENT
+                if wallet in strange
+                else "nothing before a human has looked"
+                if wallet in doubted
+                else would,
+                repair=None if wallet in doubted else repair,
             )
+        )
     return found

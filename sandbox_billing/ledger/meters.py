@@ -6,7 +6,7 @@ Tests: L{tests.ledger.test_comparison}.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from attrs import define, field
 
@@ -32,9 +32,13 @@ class Meters:
     @ivar metered: Sessions as the vouchers prove them.
     @ivar forgotten: Wallets with settled vouchers of which nobody knows what they were for, and
         a moment before which their periods end.
+    @ivar waiting: Wallets for which nothing is opened before a human has looked.
     @ivar found: Differences so far.
     @ivar introduced: Wallets that a repair makes known.
     @ivar resumed: Sandboxes whose session a repair writes anew.
+    @ivar _ends: Until when stored charges go, by sandbox.
+    @ivar _owners: Whom they name.
+    @ivar _mined: When the newest voucher of a wallet was mined.
     """
 
     store: Store
@@ -42,9 +46,23 @@ class Meters:
     now: UnixSeconds
     metered: Mapping[SandboxId, Session]
     forgotten: Mapping[Address, UnixSeconds]
+    waiting: Set[Address]
     found: list[Difference] = field(factory=list, init=False)
     introduced: set[Address] = field(factory=set, init=False)
     resumed: set[str] = field(factory=set, init=False)
+    _ends: dict[SandboxId, int] = field(factory=dict, init=False)
+    _owners: dict[SandboxId, set[Address]] = field(factory=dict, init=False)
+    _mined: dict[Address, int] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        for record in self.store.shelf.charges.values():
+            charge = record.charge
+            self._owners.setdefault(charge.sandbox, set()).add(charge.owner)
+            if charge.units > 0:
+                until = max(self._ends.get(charge.sandbox, 0), charge.period_end)
+                self._ends[charge.sandbox] = until
+        for event in self.outside.settlements:
+            self._mined[event.user] = max(self._mined.get(event.user, 0), event.timestamp)
 
     def sessions(self) -> None:
         """Open sessions against what was charged, and against Daytona."""
@@ -61,12 +79,13 @@ class Meters:
                         would="left to the daemon: it closes it at its last observation",
                     )
                 )
-            until = self._charged(sandbox, session.owner, self.metered[sandbox].charged_until)
+            least = self.metered[sandbox].charged_until
+            until, known = self._charged(sandbox, session.owner, least)
             record = self.store.records.get(sandbox)
             recorded = None if record is None else record.charged_until
             # No moment of this look: a second one must find the same.
             proven = f"charged is up to {until}"
-            if until == self.now:
+            if not known:
                 proven = "nobody knows up to when it was"
             damaged = f"sandbox {sandbox}" in self.store.unreadable
             if until > session.charged_until or (recorded != session.charged_until and not damaged):
@@ -82,19 +101,22 @@ class Meters:
                     )
                 )
 
-    def _charged(self, sandbox: SandboxId, owner: Address, least: int) -> UnixSeconds:
-        """Until when a sandbox is charged by all that is known; now, where that is not enough."""
-        ends = [
-            r.charge.period_end
-            for r in self.store.shelf.charges.values()
-            if r.charge.sandbox == sandbox and r.charge.units > 0
-        ]
+    def _charged(self, sandbox: SandboxId, owner: Address, least: int) -> tuple[UnixSeconds, bool]:
+        """
+        Until when a sandbox is charged by all that is known; now, where that is not enough.
+
+        @return: The moment, and whether it is known.
+        """
         record = self.store.records.get(sandbox)
-        until = max([least, *ends, record.charged_until if record else 0])
+        until = max(least, self._ends.get(sandbox, 0), record.charged_until if record else 0)
         if until < self.forgotten.get(owner, 0):
             # Any of these seconds may be in a voucher that nobody knows any more.
-            return max(self.now, UnixSeconds(until))
-        return UnixSeconds(until)
+            return UnixSeconds(max(self._present(owner), until)), False
+        return UnixSeconds(until), True
+
+    def _present(self, owner: Address) -> UnixSeconds:
+        """Now; never before what the chain has seen, whatever this machine's clock says (L2)."""
+        return UnixSeconds(max(self.now, self._mined.get(owner, 0)))
 
     def running(self) -> None:
         """What runs and is not metered."""
@@ -120,6 +142,8 @@ class Meters:
             why = f"nothing: its label names {owner}, who never had anything here"
         elif price is None:
             why = "nothing: it has no price"
+        elif owner in self.waiting:
+            why = "nothing before a human has looked at its wallet"
         if why is not None or owner is None or price is None:
             self._tell_unmetered(row, why or "", None)
             return
@@ -156,12 +180,8 @@ class Meters:
         record = self.store.records.get(row.sandbox)
         if record is not None:
             return record.owner
-        owners = {
-            r.charge.owner
-            for r in self.store.shelf.charges.values()
-            if r.charge.sandbox == row.sandbox
-        }
-        return owners.pop() if len(owners) == 1 else row.owner
+        owners = self._owners.get(row.sandbox, set())
+        return next(iter(owners)) if len(owners) == 1 else row.owner
 
     def _session(self, row: Row, owner: Address) -> Session:
         """
@@ -174,12 +194,10 @@ class Meters:
         lost = self.store.exposure.get(owner, {}).get(session_field(sandbox))
         listed = Entry(Index.SESSIONS, "", sandbox) in self.store.listed
         record = self.store.records.get(sandbox)
-        since = self.now
-        if record is not None and (lost or listed or sandbox in self.store.seen):
-            since = min(self.now, self._charged(sandbox, owner, 0))
-        else:
-            # Never before what was charged, whatever this machine's clock says (L2).
-            since = max(since, self._charged(sandbox, owner, 0))
+        # Never before what was charged, whatever this machine's clock says (L2).
+        since, _known = self._charged(sandbox, owner, 0)
+        if record is None or not (lost or listed or sandbox in self.store.seen):
+            since = max(since, self._present(owner))
         rate, hold = price.rate, price.hold
         terms = None if lost is None else _terms(lost)
         if terms is not None:

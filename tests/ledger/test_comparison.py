@@ -4,7 +4,7 @@ Tests of C{sandbox_billing.ledger.comparison}, C{balancing} and C{listing}.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from attrs import evolve, frozen
 from hypothesis import assume, event, given
@@ -25,6 +25,7 @@ from sandbox_billing.ledger.comparison import (
     Recount,
     Release,
     Remember,
+    Remembered,
     Restore,
     Settle,
     Store,
@@ -32,7 +33,14 @@ from sandbox_billing.ledger.comparison import (
 )
 from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.hold import QUARANTINED, Intent
-from sandbox_billing.ledger.identity import BatchId, ChargeId, Nonce, Reference, SandboxId
+from sandbox_billing.ledger.identity import (
+    BatchId,
+    ChargeId,
+    Nonce,
+    Reference,
+    SandboxId,
+    compute_charge_id,
+)
 from sandbox_billing.ledger.laws import l2_disjoint, l6_books, standing
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds
@@ -69,12 +77,15 @@ def repaired(store: Store, differences: Iterable[Difference], now: UnixSeconds) 
     nonce: int = store.nonces.get(ALICE, Nonce(0))
     for difference in differences:
         match difference.repair:
-            case Settle(before=before, event=settled, parts=parts):
+            case Settle(before=before, event=settled, parts=parts, rest=rest):
                 outcome = settled_as(before, settled, now)
                 assert outcome is not None
                 charges[before.charge.id] = outcome[0]
                 for part in parts:
                     charges[part.charge.id] = part.become(Merged(before.charge.id))
+                if rest is not None:
+                    assert rest.id not in charges
+                    charges[rest.id] = ChargeRecord(rest)
             case Advance(sandbox=sandbox, until=until):
                 sessions[sandbox] = advanced(sessions[sandbox], until)
             case Restore(session=session):
@@ -92,6 +103,74 @@ def look(store: Store, outside: Outside, story: Story) -> tuple[Difference, ...]
 def kinds(differences: Iterable[Difference]) -> set[str]:
     """Their names."""
     return {difference.kind for difference in differences}
+
+
+def carried(store: Store, differences: Iterable[Difference], now: UnixSeconds) -> Store:
+    """What a rebuild that dies after some repairs leaves, as far as it says who owes what."""
+    differences = tuple(differences)
+    after = repaired(store, differences, now)
+    records, baselines, accepted = dict(store.records), dict(store.baselines), dict(store.accepted)
+    nonces, known = dict(store.nonces), set(store.known)
+    for difference in differences:
+        match difference.repair:
+            case Accept(wallet=wallet, upto=upto, before=before):
+                baselines[wallet], accepted[wallet] = upto, before
+            case RaiseNonce(wallet=wallet, to=to):
+                nonces[wallet] = to
+            case Mirror(wallet=wallet):
+                known.add(wallet)
+            case Advance(sandbox=sandbox) | Restore(session=Session(sandbox=sandbox)):
+                session = after.sessions[sandbox]
+                records[sandbox] = Remembered(
+                    owner=session.owner,
+                    reference=session.reference,
+                    charged_until=session.charged_until,
+                )
+    return evolve(
+        store,
+        shelf=evolve(store.shelf, charges=after.charges, sessions=after.sessions),
+        records=records,
+        nonces=nonces,
+        known=frozenset(known),
+        baselines=baselines,
+        accepted=accepted,
+    )
+
+
+def recharged(store: Store, story: Story, steps: Sequence[int]) -> Store:
+    """A store whose daemon went on after a loss, in periods of other lengths."""
+    session = store.shelf.sessions[SANDBOX]
+    again = Story(rate=story.rate, steps=tuple(steps), settled=())
+    shift = session.charged_until - T0
+    charges = dict(store.shelf.charges)
+    for place in range(len(steps)):
+        charge = again.charge(place)
+        start = UnixSeconds(charge.period_start + shift)
+        charge = evolve(
+            charge,
+            id=compute_charge_id(SANDBOX, start),
+            period_start=start,
+            period_end=UnixSeconds(charge.period_end + shift),
+            created_at=UnixSeconds(charge.created_at + shift),
+        )
+        charges[charge.id] = ChargeRecord(charge)
+    until = UnixSeconds(session.charged_until + sum(steps))
+    shelf = evolve(
+        store.shelf, charges=charges, sessions={SANDBOX: evolve(session, charged_until=until)}
+    )
+    (record,) = store.records.values()
+    return evolve(
+        store,
+        shelf=shelf,
+        records={SANDBOX: evolve(record, charged_until=until)},
+        exposure=exposures(shelf),
+        listed=entries(shelf) | {Entry(Index.ACCOUNTS, "", ALICE.hex)},
+    )
+
+
+def _relative(name: str) -> str:
+    """A charge's name with its moments as seconds of the story."""
+    return ":".join(str(int(p) - T0) if p.isdigit() else p for p in name.split(":"))
 
 
 class ComparisonTests(SynchronousTestCase):
@@ -142,6 +221,135 @@ class ComparisonTests(SynchronousTestCase):
         )
         self.assertEqual(paid_seconds, covered)
         self.assertGreaterEqual(sum(c.units for c in taken), covered)
+
+    @given(rolled_back(), st.integers(0, 30), st.integers(1, 10_000))
+    def test_dies(self, drawn: tuple[Story, Store], repairs: int, later: int) -> None:
+        """A rebuild that died after any repair and is run again charges nothing twice."""
+        story, store = drawn
+        # No hash is recognised: everything that was settled since is forgotten.
+        known = store.nonces[ALICE]
+        strange = tuple(
+            e if e.nonce <= known else evolve(e, usage_hash="0x" + "99" * 32)
+            for e in story.events()
+        )
+        outside = evolve(story.outside(), settlements=strange)
+        mended = [d for d in look(store, outside, story) if d.repair is not None][:repairs]
+        store = carried(store, mended, story.now)
+        session = store.shelf.sessions[SANDBOX]
+        last = max((e.timestamp for e in strange), default=0)
+        if strange[known:] and store.nonces[ALICE] == len(strange):
+            # The daemon may sign now.
+            self.assertGreaterEqual(session.charged_until, last)
+        now = UnixSeconds(story.now + later)
+        store = carried(store, compare(store, outside, hashed, now), now)
+        if strange[known:] and store.nonces[ALICE] == len(strange):
+            self.assertGreaterEqual(store.shelf.sessions[SANDBOX].charged_until, last)
+            self.assertNotIn("forgotten", kinds(compare(store, outside, hashed, now)))
+
+    def test_accepted(self) -> None:
+        """What is charged from before accepted vouchers were mined is pushed past them."""
+        story = Story(rate=60, steps=(60, 60), settled=(1, 1))
+        strange = evolve(story.events()[1], usage_hash="0x" + "99" * 32)
+        outside = evolve(story.outside(), settlements=(story.events()[0], strange))
+        store = evolve(
+            story.store(1, 1),
+            nonces={ALICE: Nonce(2)},
+            baselines={ALICE: Nonce(2)},
+            accepted={ALICE: UnixSeconds(T0 + 200)},
+        )
+        differences = look(store, outside, story)
+        self.assertEqual(
+            [d.repair for d in differences if d.kind == "charged"],
+            [Advance(sandbox=SANDBOX, until=story.now)],
+        )
+        # So is a session that is opened again.
+        lost = without(store, [SANDBOX])
+        (restored,) = (d.repair for d in look(lost, outside, story) if d.kind == "unmetered")
+        assert isinstance(restored, Restore)
+        self.assertEqual(restored.session.charged_until, story.now)
+
+    @given(rolled_back(), st.lists(st.integers(1, 5000), min_size=1, max_size=4))
+    def test_went_on(self, drawn: tuple[Story, Store], steps: list[int]) -> None:
+        """
+        Where a daemon went on after a loss in other periods, nothing is signed while one of its
+        open charges may hold a second that is paid.
+        """
+        story, store = drawn
+        went = recharged(store, story, steps)
+        differences = look(went, story.outside(), story)
+        after = repaired(went, differences, story.now)
+        if after.nonce < len(story.settled):
+            event("waits for a human")
+            return
+        l2_disjoint(standing(after.charges.values()))
+        event("goes on")
+        paid = [r.charge for r in after.charges.values() if isinstance(r.state, Paid)]
+        spans = [(whole.period_start, whole.period_end) for whole, _parts in story.wholes()]
+        for record in after.charges.values():
+            if isinstance(record.state, Open):
+                charge = record.charge
+                self.assertNotIn(charge, paid)
+                for start, end in spans:
+                    self.assertFalse(
+                        charge.period_start < end and start < charge.period_end, "paid already"
+                    )
+
+    def test_overlap(self) -> None:
+        """An open charge that only begins before a forgotten voucher may hold all of it."""
+        lost = evolve(Story(rate=60, steps=(60, 60), settled=(1, 1)).events()[1], nonce=Nonce(1))
+        story = Story(rate=60, steps=(1000,), settled=())
+        outside = evolve(story.outside(), settlements=(lost,), nonces={ALICE: Nonce(1)})
+        differences = look(story.store(1, 0), outside, story)
+        self.assertEqual([d.repair for d in differences], [None, None])
+        self.assertEqual(kinds(differences), {"forgotten", "nonce"})
+
+    def test_unexplained(self) -> None:
+        """A nonce that no event explains is not raised, nor is its wallet released or known."""
+        story = Story(rate=60, steps=(60, 60, 60), settled=(1, 1, 1))
+        letter = DeadLetter(
+            kind="wallet", name=ALICE.hex, reason="behind the chain: 3", since=UnixSeconds(1)
+        )
+        store = evolve(
+            story.store(1, 1),
+            letters=(letter,),
+            blocked={ALICE: QUARANTINED},
+        )
+        store = evolve(store, listed=store.listed | {Entry(Index.BLOCKED, "", ALICE.hex)})
+        outside = evolve(story.outside(), settlements=story.events()[:1])
+        differences = look(store, outside, story)
+        self.assertEqual(kinds(differences), {"nonce", "quarantine"})
+        self.assertEqual([d.repair for d in differences], [None, None])
+        self.assertIn("START_BLOCK", differences[0].would)
+        # To know a wallet is to take its nonce from the chain.
+        unknown = without(evolve(store, known=frozenset()), [SANDBOX])
+        self.assertFalse(
+            [d for d in look(unknown, outside, story) if isinstance(d.repair, Mirror | Restore)]
+        )
+        # Of an empty store nothing can be charged twice.
+        repairs = [d.repair for d in look(emptied(store), outside, story)]
+        self.assertTrue([r for r in repairs if isinstance(r, Restore)])
+
+    def test_unsure_unknown(self) -> None:
+        """A wallet whose open charges may be settled is not made known: that raises its nonce."""
+        story = Story(rate=60, steps=(60, 60), settled=(2,))
+        strange = evolve(story.events()[0], usage_hash="0x" + "99" * 32)
+        outside = evolve(story.outside(), settlements=(strange,))
+        store = without(story.store(1, 0), [SANDBOX])
+        store = evolve(store, known=frozenset(), nonces={})
+        repairs = [d.repair for d in look(store, outside, story)]
+        unsafe = Mirror | RaiseNonce | Accept | Restore
+        self.assertFalse([r for r in repairs if isinstance(r, unsafe)])
+
+    @given(stories(), st.integers(-5000, 5000))
+    def test_slow_clock(self, story: Story, late: int) -> None:
+        """What is charged from now on is charged from after the newest voucher (L2)."""
+        assume(story.settled)
+        newest = story.events()[-1].timestamp
+        differences = compare(
+            emptied(story.store(0, 0)), story.outside(), hashed, UnixSeconds(newest + late)
+        )
+        (restored,) = (d.repair for d in differences if isinstance(d.repair, Restore))
+        self.assertEqual(restored.session.charged_until, newest + max(0, late))
 
     @given(rolled_back())
     def test_session_lost(self, drawn: tuple[Story, Store]) -> None:
@@ -217,6 +425,61 @@ class ComparisonTests(SynchronousTestCase):
         differences = look(store, outside, story)
         self.assertIn("contradiction", kinds(differences))
         self.assertIsNone(differences[-1].repair)
+
+    @given(stories(), st.lists(st.integers(1, 5000), min_size=1, max_size=4))
+    def test_charged_again(self, story: Story, steps: list[int]) -> None:
+        """
+        What was charged anew after a loss, in other periods: nothing twice, and nothing lost.
+        """
+        again = Story(rate=story.rate, steps=tuple(steps), settled=())
+        store = again.store(len(steps), 0)
+        now = UnixSeconds(max(story.now, again.now))
+        differences = compare(store, story.outside(), hashed, now)
+        after = repaired(store, differences, now)
+        l2_disjoint(standing(after.charges.values()))
+        l6_books(after.charges.values())
+        found = {d.event.usage_hash for x in differences if isinstance(d := x.repair, Settle)}
+        every = {settled.usage_hash for settled in story.events()}
+        event(f"{'all' if found == every else 'not all'} found")
+        self.assertTrue(found == every or "forgotten" in kinds(differences))
+        owed = sum(c.units for c in standing(after.charges.values()))
+        covered = sum(story.steps[: sum(story.settled)])
+        if found == every:
+            self.assertEqual(owed, max(sum(steps), covered))
+        self.assertGreaterEqual(owed, sum(steps))
+
+    def test_longer(self) -> None:
+        """Of open charges that reach beyond a voucher the rest is still owed (L6)."""
+        again = Story(rate=60, steps=(60, 60), settled=())
+        for end, expected in (
+            (
+                90,
+                {
+                    ("0:m:90", 90, "paid"),
+                    ("0", 60, "merged"),
+                    ("60", 30, "merged"),
+                    ("90", 30, "open"),
+                },
+            ),
+            (45, {("0", 45, "paid"), ("45", 15, "open"), ("60", 60, "open")}),
+        ):
+            voucher = Story(rate=60, steps=(end,), settled=(1,))
+            outside = evolve(
+                again.outside(), settlements=voucher.events(), nonces={ALICE: Nonce(1)}
+            )
+            store = again.store(2, 0)
+            after = repaired(store, look(store, outside, again), again.now)
+            shown = {
+                (
+                    charge_id.replace(f"{SANDBOX}:", "").replace("merged", "m"),
+                    r.charge.units,
+                    type(r.state).__name__.lower(),
+                )
+                for charge_id, r in after.charges.items()
+            }
+            shown = {(_relative(name), units, state) for name, units, state in shown}
+            self.assertEqual(shown, expected)
+            l6_books(after.charges.values())
 
     def test_unsure(self) -> None:
         """While open charges may be among forgotten vouchers, nothing is accepted."""

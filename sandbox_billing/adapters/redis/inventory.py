@@ -30,7 +30,7 @@ from sandbox_billing.interfaces import Stored
 from sandbox_billing.ledger._codec import decode
 from sandbox_billing.ledger.account import Mirror
 from sandbox_billing.ledger.batch import Batch
-from sandbox_billing.ledger.comparison import Remembered, Store
+from sandbox_billing.ledger.comparison import Baseline, Remembered, Store
 from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Address, Nonce, SandboxId
@@ -90,7 +90,7 @@ class Inventory:
         return self._shelves.keys
 
     async def take(
-        self, baselines: Mapping[Address, Nonce], unreadable: Iterable[str] = ()
+        self, baselines: Mapping[Address, Baseline], unreadable: Iterable[str] = ()
     ) -> Found:
         """
         Read everything; not at one moment, so that what is under way may look odd.
@@ -124,7 +124,8 @@ class Inventory:
             history=await self._history(sorted(wallets)),
             seen=frozenset(SandboxId(s) for s in await self._members("HKEYS", keys.seen())),
             known=frozenset(self._wallets("account", names["account"])),
-            baselines=baselines,
+            baselines={wallet: known.upto for wallet, known in baselines.items()},
+            accepted={wallet: known.before for wallet, known in baselines.items()},
             mirrored_until=None if mirror is None else mirror.value.block.number,
             unreadable=tuple(sorted(set(self._damaged))),
         )

@@ -28,6 +28,7 @@ from sandbox_billing.ledger.audit import AuditEntry
 from sandbox_billing.ledger.comparison import (
     Accept,
     Advance,
+    Baseline,
     Difference,
     Enter,
     Expose,
@@ -149,10 +150,10 @@ class Rebuilder:
     def _entry(self, difference: Difference) -> AuditEntry:
         what, subject, amount = "rebuild", difference.subject, Neuron(0)
         match difference.repair:
-            case Accept(wallet=wallet, upto=upto, amount=amount):
-                what, subject = ACCEPTED, f"{wallet}:{upto}"
-            case Settle(before=before):
-                amount = before.charge.amount
+            case Accept(wallet=wallet, upto=upto, amount=amount, before=before):
+                what, subject = ACCEPTED, f"{wallet}:{upto}:{before}"
+            case Settle(before=charged):
+                amount = charged.charge.amount
         return AuditEntry(
             at=self.now,
             by=BY,
@@ -174,8 +175,12 @@ class Rebuilder:
             self._end(draft, part.become(Merged(after.charge.id)))
         if debt is not None:
             draft.append_charge(debt, self.now + DEBT_SECONDS, first=True)
-            # The next repair may settle it.
-            self._written[draft.keys.charge(debt.id)] = stored_form(ChargeRecord(debt))
+        if repair.rest is not None:
+            draft.append_charge(repair.rest, self.now)
+        for new in (debt, repair.rest):
+            if new is not None:
+                # The next repair may settle it.
+                self._written[draft.keys.charge(new.id)] = stored_form(ChargeRecord(new))
 
     def _end(self, draft: Draft, after: ChargeRecord) -> None:
         """A charge's last state, whether it was stored or not."""
@@ -343,13 +348,13 @@ class Rebuilder:
                 assert_never(entry.index)
 
 
-async def baselines(journal: Journal) -> tuple[dict[Address, Nonce], tuple[str, ...]]:
+async def baselines(journal: Journal) -> tuple[dict[Address, Baseline], tuple[str, ...]]:
     """
     Up to which nonces settled vouchers without a charge were accepted before.
 
     @return: That, and the names of entries that cannot be read.
     """
-    found: dict[Address, Nonce] = {}
+    found: dict[Address, Baseline] = {}
     damaged = []
     key = journal.store.keys.audit()
     (lines,) = await journal.store.read(Read("LRANGE", key, (0, -1)))
@@ -358,9 +363,13 @@ async def baselines(journal: Journal) -> tuple[dict[Address, Nonce], tuple[str, 
             entry = decode(AuditEntry, line if isinstance(line, bytes) else b"")
             if entry.what != ACCEPTED:
                 continue
-            name, _, nonce = entry.subject.partition(":")
-            wallet = Address(name)
-            found[wallet] = Nonce(max(found.get(wallet, 0), int(nonce)))
+            # Entries from before there was a moment end with the nonce.
+            name, nonce, *moment = entry.subject.split(":")
+            wallet, before = Address(name), int(moment[0]) if moment else 0
+            last = found.get(wallet, Baseline(Nonce(0), UnixSeconds(0)))
+            found[wallet] = Baseline(
+                Nonce(max(last.upto, int(nonce))), UnixSeconds(max(last.before, before))
+            )
         except (BadInput, ValueError):
             damaged.append(f"audit entry {place + 1}")
     return found, tuple(damaged)

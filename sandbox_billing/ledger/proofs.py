@@ -50,10 +50,12 @@ class Whole:
 
     @ivar record: Open or sealed, as it would be stored.
     @ivar parts: The open charges it collects; empty when it is stored itself.
+    @ivar rest: What is left of an open charge that goes on after it: a charge of its own.
     """
 
     record: ChargeRecord
     parts: tuple[ChargeRecord, ...] = ()
+    rest: Charge | None = None
 
 
 def by_hash(event: Settlement, records: Sequence[ChargeRecord], hashed: Hashed) -> Whole | None:
@@ -103,12 +105,17 @@ def by_period(
 
     @param sessions: The wallet's that run.
     @param records: Its charges.
-    @return: The charge it was; its parts are the open charges in it, and a new one for the
-        rest.
+    @return: The charge it was; its parts are the open charges in it, cut where it ends, and a
+        new one for what none of them was for.  None where it would take the name of a charge
+        that is final.
     """
+    final = {r.charge.id for r in records if not isinstance(r.state, Open)}
     for session in sessions:
         if session.started_at is not None and session.rate > 0:
-            found = _from(event, _first(session), (), hashed)
+            # What is stored and ends later is tried below: its name must not be taken.
+            ends = [r.charge.period_end for r in records if r.charge.sandbox == session.sandbox]
+            first = _first(session, max([session.charged_until, *ends]))
+            found = _from(event, first, (), hashed)
             if found is not None:
                 return found
     unsigned = [r for r in records if isinstance(r.state, Open) and mergeable(r)]
@@ -118,7 +125,9 @@ def by_period(
         if record.charge.rate > 0:
             found = _from(event, record.charge, mine, hashed)
             if found is not None:
-                return found
+                named = {found.record.charge.id, *(part.charge.id for part in found.parts)}
+                named |= {found.rest.id} if found.rest is not None else set()
+                return None if named & final else found
     return None
 
 
@@ -126,9 +135,8 @@ def _by_time(record: ChargeRecord) -> tuple[str, int]:
     return record.charge.sandbox, record.charge.period_start
 
 
-def _first(session: Session) -> Charge:
+def _first(session: Session, start: UnixSeconds) -> Charge:
     """The next charge of a session, without its end."""
-    start = session.charged_until
     return Charge(
         id=compute_charge_id(session.sandbox, start),
         sandbox=session.sandbox,
@@ -153,12 +161,26 @@ def _from(
     for until in range(max(start + 1, about - 1), about + 4):
         charge = evolve(first, period_end=UnixSeconds(until), units=until - start, amount=event.fee)
         if hashed(charge) == event.usage_hash:
-            return _with_rest(charge, [p for p in parts if p.charge.period_end <= until])
+            return _with_rest(charge, [p for p in parts if p.charge.period_start < until])
     return None
 
 
 def _with_rest(charge: Charge, parts: Sequence[ChargeRecord]) -> Whole | None:
-    """@return: None where the parts do not lie in it side by side."""
+    """
+    @param parts: Those that begin in it.
+    @return: None where they do not lie in it side by side.
+    """
+    rest = None
+    if parts and parts[-1].charge.period_end > charge.period_end:
+        *before, last = parts
+        cut = _cut(last.charge, charge, before)
+        if cut is None:
+            return None
+        head, rest = cut
+        parts = [*before, ChargeRecord(head)]
+        if not before:
+            # The voucher was of this charge, when it was shorter.
+            return Whole(ChargeRecord(head), (), rest) if head.id == charge.id else None
     if not parts:
         return Whole(ChargeRecord(charge))
     start = charge.period_start
@@ -169,17 +191,42 @@ def _with_rest(charge: Charge, parts: Sequence[ChargeRecord]) -> Whole | None:
     left = charge.amount - sum(part.charge.amount for part in parts)
     whole = evolve(charge, id=merged_charge_id(charge.id, charge.period_end))
     if left == 0 and start == charge.period_end:
-        return Whole(ChargeRecord(whole), tuple(parts))
+        return Whole(ChargeRecord(whole), tuple(parts), rest)
     if left <= 0 or start >= charge.period_end:
         return None
-    rest = evolve(
+    more = evolve(
         charge,
         id=compute_charge_id(charge.sandbox, start),
         period_start=start,
         units=charge.period_end - start,
         amount=neuron(left),
     )
-    return Whole(ChargeRecord(whole), (*parts, ChargeRecord(rest)))
+    return Whole(ChargeRecord(whole), (*parts, ChargeRecord(more)))
+
+
+def _cut(
+    last: Charge, whole: Charge, before: Sequence[ChargeRecord]
+) -> tuple[Charge, Charge] | None:
+    """
+    An open charge in two, where a voucher ends that collected its first part.
+
+    @param before: What else the voucher collected.
+    @return: None where one of them would cost nothing.
+    """
+    until = whole.period_end
+    first = whole.amount - sum(part.charge.amount for part in before)
+    if not 0 < first < last.amount:
+        return None
+    return (
+        evolve(last, period_end=until, units=until - last.period_start, amount=neuron(first)),
+        evolve(
+            last,
+            id=compute_charge_id(last.sandbox, until),
+            period_start=until,
+            units=last.period_end - until,
+            amount=neuron(last.amount - first),
+        ),
+    )
 
 
 def settled_as(

@@ -97,6 +97,7 @@ async def with_scales(
         return await work(
             Scales(
                 reactor=reactor,
+                pool=pools[0],
                 settings=settings,
                 provider=provider,
                 service=service,

@@ -11,15 +11,18 @@ from typing import Any
 
 from attrs import define, field, frozen
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
 
 from sandbox_billing.adapters.redis.commit import Read
 from sandbox_billing.adapters.redis.inventory import Found, Inventory
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.rebuilding import Rebuilder, baselines
 from sandbox_billing.adapters.redis.store import Timing
+from sandbox_billing.cli.reconcile_turns import Renewal, Turns
 from sandbox_billing.configuration import Configuration
-from sandbox_billing.errors import BadInput, BrokenLaw, Refused, Transient, UnknownOutcome
-from sandbox_billing.interfaces import DaytonaRefused, IChain, IRuntime, Stale
+from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
+from sandbox_billing.interfaces import DaytonaRefused, IChain, IRuntime
 from sandbox_billing.ledger.account import Account, BlockRef, ServiceRecord, Settlement
 from sandbox_billing.ledger.balancing import compare
 from sandbox_billing.ledger.comparison import Difference, Mirror, Outside, Price
@@ -36,7 +39,7 @@ from sandbox_billing.wiring import prices_of
 PAGE = 500
 
 LEASE_SECONDS = 30
-"""Renewed before each repair; a command that dies is in nobody's way for longer."""
+"""Renewed while it works; a command that dies is in nobody's way for longer."""
 
 HOW_TO_STOP = (
     "stop it first (systemctl stop sandbox-billing, or SIGTERM to it): sandboxes run on. A worker"
@@ -59,6 +62,7 @@ class Scales:
     """
     Everything that is compared.
 
+    @ivar pool: Where it is compared.
     @ivar settings: The daemon's.
     @ivar say: Told what is under way.
     @ivar _events: Of the chain, as far as they were read.
@@ -66,6 +70,7 @@ class Scales:
     """
 
     reactor: Any
+    pool: ThreadPool
     settings: Configuration
     provider: Address
     service: ServiceRecord
@@ -120,7 +125,11 @@ class Scales:
         found = await self.inventory.take(*await baselines(self.journal))
         outside = await self._outside(found, block, events, rows)
         # Mirror and moments of the store are this machine's: one clock for all of it.
-        differences = compare(found.store, outside, hashed, self.journal.store.wall.now())
+        now = self.journal.store.wall.now()
+        # Seconds of a large store's: the lease is renewed meanwhile.
+        differences = await deferToThreadPool(
+            self.reactor, self.pool, compare, found.store, outside, hashed, now
+        )
         return Look(
             found=found,
             block=block,
@@ -280,29 +289,31 @@ class Scales:
         if not await lease.acquire():
             raise Refused(f"a worker has taken the lease meanwhile: {HOW_TO_STOP}")
         made = 0
+        renewal = Renewal(lease, LEASE_SECONDS / 3, self.reactor)
+        renewal.start()
         try:
             look = await self.look()
             await self._require_known(look)
             wanted = {one.same for one in shown.differences if one.repair is not None}
-            repairs = [d for d in look.differences if d.repair is not None and d.same in wanted]
-            rebuilder = await self._rebuilder(look, repairs)
-            for one in repairs:
-                if not await lease.renew():
-                    raise Transient("the lease is lost")
-                self.say(f"{one.kind}: {one.subject}: {one.would}")
-                try:
-                    await rebuilder.apply(one)
-                except (Stale, BadInput, BrokenLaw) as why:
-                    # What others need must not wait for this one.
-                    self.say(f"left as it is: {why}")
-                    continue
-                made += 1
+            rebuilder = await self._rebuilder(look, [d for d in look.differences if d.repair])
+            turns = Turns(
+                store=look.found.store,
+                shown=frozenset(wanted),
+                lease=lease,
+                apply=rebuilder.apply,
+                say=self.say,
+            )
+            try:
+                await turns.carry_out(look.differences)
+            finally:
+                made = turns.made
             return made, await self.look()
         except (Transient, BadInput) as why:
             if not made:
                 raise
             raise UnknownOutcome(f"{made} repairs were made, then: {why}; run it again") from why
         finally:
+            await renewal.stop()
             await lease.give_up()
 
     async def _require_known(self, look: Look) -> None:

@@ -256,8 +256,8 @@ Repair: TypeAlias = (
 )
 
 
-def wallet_of(repair: Repair, store: Store) -> Address | None:
-    """Whose books a repair is about; None for what is nobody's, and for lines of indices."""
+def charged_wallet(repair: Repair, store: Store) -> Address | None:
+    """Whose charges a repair bears on; None where it cannot have anything charged twice."""
     match repair:
         case Settle(before=before):
             return before.charge.owner
@@ -265,11 +265,9 @@ def wallet_of(repair: Repair, store: Store) -> Address | None:
             return store.shelf.sessions[sandbox].owner
         case Restore(session=session):
             return session.owner
-        case Remember(event=event):
-            return event.user
-        case RaiseNonce() | Mirror() | Accept() | Expose() | Release():
+        case RaiseNonce() | Mirror() | Accept() | Release():
             return repair.wallet
-        case Enter() | Strike() | Recount():
+        case Expose() | Enter() | Strike() | Recount() | Remember():
             return None
 
 

@@ -6,6 +6,7 @@ Tests: L{tests.ledger.test_comparison}.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import groupby
 
 from attrs import define, field
@@ -30,7 +31,7 @@ from sandbox_billing.ledger.listing import (
 )
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.meters import Meters
-from sandbox_billing.ledger.money import UnixSeconds, add, neuron
+from sandbox_billing.ledger.money import Neuron, UnixSeconds, add, neuron
 from sandbox_billing.ledger.proofs import Whole, advanced, by_hash, by_period, settled_as
 from sandbox_billing.ledger.shelves import is_final
 from sandbox_billing.ledger.voucher import ChargeKind, ChargeRecord, Merged, Open
@@ -81,6 +82,27 @@ def compare(
     found += look.given_up
     found += nonce_differences(store, outside, frozenset(look.doubted), strange)
     return (*found, *release_differences(store, frozenset(look.doubted)))
+
+
+def _paid(event: Settlement) -> Neuron | None:
+    """What a voucher brought; None where the contract does not say."""
+    return event.fee if event.paid is None and event.status == 0 else event.paid
+
+
+def _unpaid(events: Iterable[Settlement]) -> str:
+    """What vouchers left owed, in words; a debt has the hash of what it is left of."""
+    owed: dict[str, int] = {}
+    unknown = 0
+    for event in events:
+        paid = _paid(event)
+        if paid is None:
+            unknown += event.fee
+            continue
+        # A debt's own voucher collects what the first one left.
+        owed[event.usage_hash] = owed.get(event.usage_hash, event.fee) - paid
+    left = sum(owed.values())
+    said = f", {left} owed" if left else ""
+    return said + (f", {unknown} of which nobody knows" if unknown else "")
 
 
 @define(kw_only=True, eq=False)
@@ -192,16 +214,19 @@ class _Look:
             rests = [r for r in self.debts.get(wallet, []) if r.charge.kind is not ChargeKind.DEBT]
             left = [self.settled.get(r.charge.id, r) for r in (*mine, *rests)]
             unsure = sum(isinstance(r.state, Open) and r.charge.period_start < before for r in left)
-            upto, amount = lost[-1].nonce, add(*(e.paid or neuron(0) for e in lost))
+            upto, amount = lost[-1].nonce, add(*(_paid(e) or neuron(0) for e in lost))
             self.given_up.append(
                 Difference(
                     kind="forgotten",
                     subject=wallet.hex,
                     found=f"{len(lost)} vouchers up to nonce {upto} are settled ({amount} neuron"
-                    " paid), and no charge of theirs is stored",
+                    f" paid{_unpaid(lost)}), and no charge of theirs is stored",
                     would=f"nothing: a human must drop those of its {unsure} open charges that"
                     " may be among them"
                     if unsure
+                    else "go on after them, and write off what they left owed; what the wallet"
+                    " runs is charged from now on"
+                    if _unpaid(lost)
                     else "go on after them; what the wallet runs is charged from now on",
                     repair=None
                     if unsure

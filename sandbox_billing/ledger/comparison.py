@@ -18,6 +18,7 @@ from attrs import field, frozen
 
 from sandbox_billing.ledger.account import Settlement
 from sandbox_billing.ledger.dead_letter import DeadLetter
+from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Address, Nonce, SandboxId
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds
@@ -163,9 +164,14 @@ class Advance:
 
 @frozen(kw_only=True)
 class Restore:
-    """A session of what runs."""
+    """
+    A session of what runs.
+
+    @ivar intent: The call that is over with it, and charges nothing any more.
+    """
 
     session: Session
+    intent: Intent | None = None
 
 
 @frozen(kw_only=True)

@@ -18,7 +18,7 @@ from sandbox_billing.ledger.comparison import (
     Restore,
     Store,
 )
-from sandbox_billing.ledger.hold import session_field
+from sandbox_billing.ledger.hold import UNDO, Intent, session_field
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, neuron
@@ -120,20 +120,30 @@ class Meters:
 
     def running(self) -> None:
         """What runs and is not metered."""
-        named = {i.sandbox for i in self.store.shelf.intents.values()}
+        intents = self.store.shelf.intents
+        named = {i.sandbox: i for i in intents.values() if i.sandbox is not None}
         for row in self.outside.rows:
-            reference = row.labels.get(REFERENCE_LABEL)
-            meant = row.sandbox in named or reference in self.store.shelf.intents
+            labelled = intents.get(Reference(row.labels.get(REFERENCE_LABEL, "")))
+            intent = named.get(row.sandbox, labelled)
             # What is there and cannot be read may be its session.
             damaged = any(
                 f"{kind} {row.sandbox}" in self.store.unreadable for kind in ("compute", "sandbox")
             )
             metered = damaged or row.sandbox in self.store.shelf.sessions
-            if row.running and not meant and not metered:
-                self._unmetered(row)
+            if row.running and not metered and (intent is None or self._over(intent)):
+                self._unmetered(row, intent)
 
-    def _unmetered(self, row: Row) -> None:
-        owner = self._owner(row)
+    def _over(self, intent: Intent) -> bool:
+        """
+        Whether what a call is for may be among vouchers that nobody knows any more.
+
+        The daemon would charge the fee of its create once more, and the time since.
+        """
+        since = self.forgotten.get(intent.owner, 0)
+        return intent.action != UNDO and intent.created_at < since
+
+    def _unmetered(self, row: Row, intent: Intent | None) -> None:
+        owner = self._owner(row) if intent is None else intent.owner
         price = self.outside.prices.get(row.sandbox)
         why = None
         if owner is None:
@@ -158,10 +168,13 @@ class Meters:
                     repair=Mirror(wallet=owner),
                 )
             )
-        session = self._session(row, owner)
+        session = self._session(row, owner, intent)
         self.resumed.add(row.sandbox)
+        fee = "" if intent is None else f", and end its {intent.action} without a fee"
         self._tell_unmetered(
-            row, f"meter it for {owner} from {session.charged_until} on", Restore(session=session)
+            row,
+            f"meter it for {owner} from {session.charged_until} on{fee}",
+            Restore(session=session, intent=intent),
         )
 
     def _tell_unmetered(self, row: Row, would: str, repair: Restore | None) -> None:
@@ -183,7 +196,7 @@ class Meters:
         owners = self._owners.get(row.sandbox, set())
         return next(iter(owners)) if len(owners) == 1 else row.owner
 
-    def _session(self, row: Row, owner: Address) -> Session:
+    def _session(self, row: Row, owner: Address, intent: Intent | None) -> Session:
         """
         The session of what runs.
 
@@ -202,6 +215,8 @@ class Meters:
         terms = None if lost is None else _terms(lost)
         if terms is not None:
             hold, rate = terms
+        if intent is not None:
+            hold, rate = intent.hold, intent.rate
         reference = record.reference if record else row.labels.get(REFERENCE_LABEL)
         return Session(
             sandbox=sandbox,

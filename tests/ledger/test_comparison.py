@@ -46,6 +46,7 @@ from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds
 from sandbox_billing.ledger.proofs import advanced, settled_as
 from sandbox_billing.ledger.rating import Prices
+from sandbox_billing.ledger.reconciliation import REFERENCE_LABEL
 from sandbox_billing.ledger.shelves import Entry, Index, entries, exposures
 from sandbox_billing.ledger.voucher import ChargeRecord, DeadLettered, Merged, Open, Paid
 from tests.ledger.books import (
@@ -648,6 +649,72 @@ class ComparisonTests(SynchronousTestCase):
         shelf = evolve(store.shelf, intents={intent.reference: intent})
         expected = evolve(store, shelf=shelf, listed=entries(shelf), exposure=exposures(shelf))
         self.assertEqual(look(expected, story.outside(), story), ())
+
+    def test_create_fee(self) -> None:
+        """Set back into a create of which the fee is settled: the fee is not charged again."""
+        story = Story(rate=60, steps=(60,), settled=(1,))
+        intent = Intent(
+            reference=Reference("ref-1"),
+            action="create",
+            owner=ALICE,
+            provider=PROVIDER,
+            sandbox=None,
+            hold=Neuron(5),
+            create_fee=Neuron(500),
+            rate=NeuronPerMinute(60),
+            prices=Prices(),
+            signer_version=1,
+            auto_stop_minutes=None,
+            created_at=UnixSeconds(T0 - 1),
+        )
+        empty = emptied(story.store(0, 0))
+        shelf = evolve(empty.shelf, intents={intent.reference: intent})
+        store = evolve(
+            empty,
+            shelf=shelf,
+            listed=entries(shelf) | {Entry(Index.ACCOUNTS, "", ALICE.hex)},
+            exposure=exposures(shelf),
+            known=frozenset({ALICE}),
+            nonces={ALICE: Nonce(0)},
+            mirrored_until=9,
+        )
+        (settled,) = story.events()
+        (row,) = story.outside().rows
+        row = evolve(row, labels={**row.labels, REFERENCE_LABEL: "ref-1"})
+        fee = evolve(settled, fee=Neuron(500), paid=Neuron(500), usage_hash="0x" + "99" * 32)
+        outside = evolve(story.outside(), settlements=(fee,), rows=(row,))
+        (restore,) = (
+            d.repair for d in look(store, outside, story) if isinstance(d.repair, Restore)
+        )
+        self.assertEqual(restore.intent, intent)
+        self.assertEqual(restore.session.charged_until, story.now)
+        # An undo is carried out all the same; a later call has nothing to do with it.
+        for other in (
+            evolve(intent, action="undo"),
+            evolve(intent, created_at=UnixSeconds(settled.timestamp + 400)),
+        ):
+            shelf = evolve(empty.shelf, intents={other.reference: other})
+            found = look(evolve(store, shelf=shelf), outside, story)
+            self.assertNotIn("unmetered", kinds(found))
+
+    def test_owed(self) -> None:
+        """What forgotten vouchers left owed is told before it is written off."""
+        story = Story(rate=60, steps=(60, 60), settled=(1, 1))
+        first, second = story.events()
+        part = evolve(first, status=1, paid=Neuron(10))
+        rest = evolve(part, nonce=Nonce(3), fee=Neuron(50), paid=Neuron(20))
+        silent = evolve(second, status=1, paid=None)
+        for events, said in (
+            ((part, second), "(70 neuron paid, 50 owed)"),
+            ((part, second, rest), "(90 neuron paid, 30 owed)"),
+            ((first, silent), "(60 neuron paid, 60 of which nobody knows)"),
+            ((first, second), "(120 neuron paid)"),
+        ):
+            outside = evolve(story.outside(), settlements=events)
+            found = look(emptied(story.store(0, 0)), outside, story)
+            (forgotten,) = (d for d in found if d.kind == "forgotten")
+            self.assertIn(said, forgotten.found)
+            self.assertEqual("owed" in forgotten.would, "paid)" not in said)
 
     def test_transaction(self) -> None:
         """A transaction that nobody has a record of is told, for it may settle anything."""

@@ -91,11 +91,11 @@ class Rebuilder:
         assert repair is not None
         draft = self.journal.store.draft(f"rebuild {difference.subject}")
         match repair:
-            case Restore(session=session):
+            case Restore(session=session, intent=intent):
                 sessions = Sessions(self.journal.store, self.timing)
                 token = self.journal.store.token.now()
                 await sessions.open(
-                    session, intent=None, create_charge=None, stop_reason=None, token=token
+                    session, intent=intent, create_charge=None, stop_reason=None, token=token
                 )
             case Mirror(wallet=wallet):
                 await self._mirror(draft, wallet)

@@ -166,9 +166,13 @@ class Scales:
             first = last + 1
         return tuple(event for event in self._events if event.block <= block.number)
 
-    async def _rows(self) -> tuple[Row, ...]:
+    async def _rows(self) -> tuple[Row, ...] | None:
+        """@return: None when Daytona does not answer: nonces and charges need no list."""
         try:
             pages = await self.runtime.sweep()
+        except (Transient, UnknownOutcome) as why:
+            self.say(f"Daytona does not answer: {why}")
+            return None
         except DaytonaRefused as why:
             raise BadInput(f"Daytona refuses the list of sandboxes: {why}") from why
         return tuple(
@@ -190,10 +194,10 @@ class Scales:
         found: Found,
         block: BlockRef,
         events: tuple[Settlement, ...],
-        rows: tuple[Row, ...],
+        rows: tuple[Row, ...] | None,
     ) -> Outside:
         store = found.store
-        owners = {row.owner for row in rows if row.running and row.owner is not None}
+        owners = {row.owner for row in rows or () if row.running and row.owner is not None}
         wallets = store.known | store.nonces.keys() | owners
         wallets |= {r.charge.owner for r in store.shelf.charges.values()}
         nonces = await self._nonces(sorted(wallets), block)
@@ -207,7 +211,7 @@ class Scales:
             ),
             unknown_nonce=await self._unknown(found, block),
             rows=rows,
-            prices=self._prices(rows),
+            prices=self._prices(rows or ()),
             provider=self.provider,
             signer_version=self.service.signer_version,
         )

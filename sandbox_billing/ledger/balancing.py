@@ -30,7 +30,7 @@ from sandbox_billing.ledger.listing import (
     unexplained,
 )
 from sandbox_billing.ledger.metering import Session
-from sandbox_billing.ledger.meters import Meters
+from sandbox_billing.ledger.meters import Meters, is_over
 from sandbox_billing.ledger.money import Neuron, UnixSeconds, add, neuron
 from sandbox_billing.ledger.proofs import Whole, advanced, by_hash, by_period, settled_as
 from sandbox_billing.ledger.shelves import is_final
@@ -39,6 +39,8 @@ from sandbox_billing.ledger.voucher import ChargeKind, ChargeRecord, Merged, Ope
 
 SKEW_SECONDS = 300
 """How far the chain's clock may be behind ours: a period ends before its voucher is mined."""
+
+FROM_NOW_ON = "what the wallet runs is charged from now on"
 
 
 def compare(
@@ -51,6 +53,7 @@ def compare(
     """
     look = _Look(store=store, outside=outside, hashed=hashed, now=now)
     look.transactions()
+    look.runtime()
     look.vouchers()
     strange = unexplained(store, outside)
     look.doubted |= strange
@@ -158,6 +161,18 @@ class _Look:
                 )
             )
 
+    def runtime(self) -> None:
+        """Nothing is known of what runs."""
+        if self.outside.rows is None:
+            self.found.append(
+                Difference(
+                    kind="daytona",
+                    subject="the list of sandboxes",
+                    found="is not answered: what runs is not compared",
+                    would="what does not need it; run this again when Daytona answers",
+                )
+            )
+
     def batches(self) -> None:
         """Batches that name what is gone."""
         charges = self.store.shelf.charges
@@ -214,6 +229,8 @@ class _Look:
             rests = [r for r in self.debts.get(wallet, []) if r.charge.kind is not ChargeKind.DEBT]
             left = [self.settled.get(r.charge.id, r) for r in (*mine, *rests)]
             unsure = sum(isinstance(r.state, Open) and r.charge.period_start < before for r in left)
+            writes_off = ", and write off what they left owed" if _unpaid(lost) else ""
+            why = self._in_doubt(wallet, unsure, before)
             upto, amount = lost[-1].nonce, add(*(_paid(e) or neuron(0) for e in lost))
             self.given_up.append(
                 Difference(
@@ -221,15 +238,9 @@ class _Look:
                     subject=wallet.hex,
                     found=f"{len(lost)} vouchers up to nonce {upto} are settled ({amount} neuron"
                     f" paid{_unpaid(lost)}), and no charge of theirs is stored",
-                    would=f"nothing: a human must drop those of its {unsure} open charges that"
-                    " may be among them"
-                    if unsure
-                    else "go on after them, and write off what they left owed; what the wallet"
-                    " runs is charged from now on"
-                    if _unpaid(lost)
-                    else "go on after them; what the wallet runs is charged from now on",
+                    would=why or f"go on after them{writes_off}; {FROM_NOW_ON}",
                     repair=None
-                    if unsure
+                    if why
                     else Accept(
                         wallet=wallet,
                         upto=upto,
@@ -239,8 +250,24 @@ class _Look:
                     ),
                 )
             )
-            if unsure:
+            if why:
                 self.doubted.add(wallet)
+
+    def _in_doubt(self, wallet: Address, unsure: int, before: UnixSeconds) -> str:
+        """
+        Why forgotten vouchers cannot be accepted; empty when they can.
+
+        @param unsure: Open charges that may be among them.
+        """
+        if unsure:
+            return (
+                f"nothing: a human must drop those of its {unsure} open charges that may be among"
+                " them"
+            )
+        calls = (i for i in self.store.shelf.intents.values() if i.owner == wallet)
+        if self.outside.rows is None and any(is_over(call, before) for call in calls):
+            return "nothing before Daytona's list is read: what its calls are for may be among them"
+        return ""
 
     def _known(self, event: Settlement, record: ChargeRecord, *, in_batch: bool) -> None:
         """The event of a charge that is stored under this nonce."""

@@ -112,7 +112,7 @@ class Outside:
     @ivar customers: Wallets that have a balance with us, or have paid.
     @ivar unknown_nonce: An account nonce of ours that is used by a transaction that is not
         stored and not final; None when there is none.
-    @ivar rows: One complete sweep of Daytona.
+    @ivar rows: One complete sweep of Daytona; None when it does not answer.
     @ivar prices: Of running rows, where they have one.
     """
 
@@ -121,7 +121,7 @@ class Outside:
     nonces: Mapping[Address, Nonce]
     customers: frozenset[Address]
     unknown_nonce: int | None
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...] | None
     prices: Mapping[SandboxId, Price]
     provider: Address
     signer_version: int

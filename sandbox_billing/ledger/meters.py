@@ -15,6 +15,7 @@ from sandbox_billing.ledger.comparison import (
     Difference,
     Mirror,
     Outside,
+    Price,
     Restore,
     Store,
 )
@@ -24,6 +25,9 @@ from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, neuron
 from sandbox_billing.ledger.reconciliation import REFERENCE_LABEL, Row, wished_minutes
 from sandbox_billing.ledger.shelves import Entry, Index
+
+
+_OF_SESSIONS = (Index.SESSIONS, Index.DUE)
 
 
 @define(kw_only=True, eq=False)
@@ -66,11 +70,12 @@ class Meters:
 
     def sessions(self) -> None:
         """Open sessions against what was charged, and against Daytona."""
-        rows = {row.sandbox: row for row in self.outside.rows}
+        listed = self.outside.rows
+        rows = {row.sandbox: row for row in listed or ()}
         for sandbox, session in sorted(self.store.shelf.sessions.items()):
             row = rows.get(sandbox)
             shown = "has none" if row is None else f"shows {row.state}"
-            if row is None or row.ended:
+            if listed is not None and (row is None or row.ended):
                 self.found.append(
                     Difference(
                         kind="not running",
@@ -122,7 +127,13 @@ class Meters:
         """What runs and is not metered."""
         intents = self.store.shelf.intents
         named = {i.sandbox: i for i in intents.values() if i.sandbox is not None}
-        for row in self.outside.rows:
+        if self.outside.rows is None:
+            # What is left of a lost session proves that it was lost: it stays until its sandbox
+            # is seen.
+            self.resumed |= {e.member for e in self.store.listed if e.index in _OF_SESSIONS}
+            for fields in self.store.exposure.values():
+                self.resumed |= {name.partition(":")[2] for name in fields if _of_session(name)}
+        for row in self.outside.rows or ():
             labelled = intents.get(Reference(row.labels.get(REFERENCE_LABEL, "")))
             intent = named.get(row.sandbox, labelled)
             # What is there and cannot be read may be its session.
@@ -130,21 +141,20 @@ class Meters:
                 f"{kind} {row.sandbox}" in self.store.unreadable for kind in ("compute", "sandbox")
             )
             metered = damaged or row.sandbox in self.store.shelf.sessions
-            if row.running and not metered and (intent is None or self._over(intent)):
+            if metered or row.ended:
+                continue
+            if row.running if intent is None else self._over(intent):
                 self._unmetered(row, intent)
 
     def _over(self, intent: Intent) -> bool:
-        """
-        Whether what a call is for may be among vouchers that nobody knows any more.
-
-        The daemon would charge the fee of its create once more, and the time since.
-        """
-        since = self.forgotten.get(intent.owner, 0)
-        return intent.action != UNDO and intent.created_at < since
+        return is_over(intent, self.forgotten.get(intent.owner, UnixSeconds(0)))
 
     def _unmetered(self, row: Row, intent: Intent | None) -> None:
         owner = self._owner(row) if intent is None else intent.owner
         price = self.outside.prices.get(row.sandbox)
+        if intent is not None:
+            # What it was let in at.
+            price = Price(intent.rate, intent.hold)
         why = None
         if owner is None:
             why = "nothing: it has no owner"
@@ -168,7 +178,7 @@ class Meters:
                     repair=Mirror(wallet=owner),
                 )
             )
-        session = self._session(row, owner, intent)
+        session = self._session(row, owner, price)
         self.resumed.add(row.sandbox)
         fee = "" if intent is None else f", and end its {intent.action} without a fee"
         self._tell_unmetered(
@@ -182,7 +192,7 @@ class Meters:
             Difference(
                 kind="unmetered",
                 subject=f"sandbox {row.sandbox}",
-                found="runs, and has no session",
+                found="runs, and has no session" if row.running else "has a call, and no session",
                 would=would,
                 repair=repair,
             )
@@ -196,14 +206,14 @@ class Meters:
         owners = self._owners.get(row.sandbox, set())
         return next(iter(owners)) if len(owners) == 1 else row.owner
 
-    def _session(self, row: Row, owner: Address, intent: Intent | None) -> Session:
+    def _session(self, row: Row, owner: Address, price: Price) -> Session:
         """
         The session of what runs.
 
         It goes on where it was charged to only if it is proven that its session was lost and
         not ended: then every second since was observed, or will be by the next sweep (L3).
         """
-        sandbox, price = row.sandbox, self.outside.prices[row.sandbox]
+        sandbox = row.sandbox
         lost = self.store.exposure.get(owner, {}).get(session_field(sandbox))
         listed = Entry(Index.SESSIONS, "", sandbox) in self.store.listed
         record = self.store.records.get(sandbox)
@@ -215,8 +225,6 @@ class Meters:
         terms = None if lost is None else _terms(lost)
         if terms is not None:
             hold, rate = terms
-        if intent is not None:
-            hold, rate = intent.hold, intent.rate
         reference = record.reference if record else row.labels.get(REFERENCE_LABEL)
         return Session(
             sandbox=sandbox,
@@ -227,12 +235,28 @@ class Meters:
             rate=rate,
             signer_version=self.outside.signer_version,
             opened_at=since,
-            started_at=since,
+            # With a call whose sandbox does not run, the daemon sees what becomes of it.
+            started_at=since if row.running else None,
             charged_until=since,
             changed_at=self.now,
             hold=hold,
             auto_stop_minutes=wished_minutes(row.labels),
         )
+
+
+def _of_session(name: str) -> bool:
+    return name.startswith(session_field(SandboxId("")))
+
+
+def is_over(intent: Intent, forgotten: UnixSeconds) -> bool:
+    """
+    Whether what a call is for may be among vouchers that nobody knows any more.
+
+    The daemon would charge the fee of its create once more, and the time since.
+
+    @param forgotten: A moment before which the periods of those end; 0 for none.
+    """
+    return intent.action != UNDO and intent.created_at < forgotten
 
 
 def _terms(value: str) -> tuple[Neuron, NeuronPerMinute] | None:

@@ -49,3 +49,24 @@ class DamageTests(ReconcileCase):
         ):
             self.redis(scene, *command)
         await self.go_on(scene, alice, sandbox)
+
+    async def test_without_daytona(self) -> None:
+        """While Daytona is away, what needs no list is put right all the same."""
+        scene, alice, sandbox, _base = await self.opened()
+        assert scene.daemon is not None
+        self.assertEqual(await scene.daemon.terminate(), 0)
+        wallet, provider = alice.address.hex, scene.world.provider.hex
+        self.redis(scene, "DEL", f"billing:nonce:{wallet}:{provider}")
+        self.redis(scene, "DEL", f"billing:compute:{sandbox}")
+        url = scene.settings.get("DAYTONA_API_URL")
+        scene.settings["DAYTONA_API_URL"] = "http://127.0.0.1:9"
+        document = await self.run_it(scene, "--rebuild", "--yes", status=6)
+        self.assertEqual(self.kinds(document), {"daytona"})
+        self.assertGreater(document["repaired"], 0)
+        self.assertGreater(int(self.redis(scene, "GET", f"billing:nonce:{wallet}:{provider}")), 0)
+        if url is None:
+            del scene.settings["DAYTONA_API_URL"]
+        else:
+            scene.settings["DAYTONA_API_URL"] = url
+        await self.repaired(scene)
+        await self.go_on(scene, alice, sandbox)

@@ -581,7 +581,7 @@ class ComparisonTests(SynchronousTestCase):
     def test_introduced_once(self) -> None:
         """A wallet becomes known once, whatever it runs."""
         story = Story(rate=60, steps=(60,), settled=())
-        (row,) = story.outside().rows
+        (row,) = story.outside().rows or ()
         other = evolve(row, sandbox=SandboxId("sb-2"))
         price = story.outside().prices[SANDBOX]
         outside = evolve(
@@ -653,6 +653,32 @@ class ComparisonTests(SynchronousTestCase):
     def test_create_fee(self) -> None:
         """Set back into a create of which the fee is settled: the fee is not charged again."""
         story = Story(rate=60, steps=(60,), settled=(1,))
+        store, intent = self.in_a_create(story)
+        (settled,) = story.events()
+        (row,) = story.outside().rows or ()
+        row = evolve(row, labels={**row.labels, REFERENCE_LABEL: "ref-1"})
+        fee = evolve(settled, fee=Neuron(500), paid=Neuron(500), usage_hash="0x" + "99" * 32)
+        for state in ("started", "starting"):
+            rows = (evolve(row, state=state),)
+            outside = evolve(story.outside(), settlements=(fee,), rows=rows, prices={})
+            (restore,) = (
+                d.repair for d in look(store, outside, story) if isinstance(d.repair, Restore)
+            )
+            self.assertEqual(restore.intent, intent)
+            self.assertEqual(restore.session.charged_until, story.now)
+            self.assertEqual(restore.session.rate, intent.rate)
+            self.assertEqual(restore.session.started_at is None, state == "starting")
+        # An undo is carried out all the same; a later call has nothing to do with it.
+        for other in (
+            evolve(intent, action="undo"),
+            evolve(intent, created_at=UnixSeconds(settled.timestamp + 400)),
+        ):
+            shelf = evolve(store.shelf, intents={other.reference: other})
+            found = look(evolve(store, shelf=shelf), outside, story)
+            self.assertNotIn("unmetered", kinds(found))
+
+    def in_a_create(self, story: Story) -> tuple[Store, Intent]:
+        """@return: Books set back into the moments of a create, with its call."""
         intent = Intent(
             reference=Reference("ref-1"),
             action="create",
@@ -678,24 +704,21 @@ class ComparisonTests(SynchronousTestCase):
             nonces={ALICE: Nonce(0)},
             mirrored_until=9,
         )
-        (settled,) = story.events()
-        (row,) = story.outside().rows
-        row = evolve(row, labels={**row.labels, REFERENCE_LABEL: "ref-1"})
-        fee = evolve(settled, fee=Neuron(500), paid=Neuron(500), usage_hash="0x" + "99" * 32)
-        outside = evolve(story.outside(), settlements=(fee,), rows=(row,))
-        (restore,) = (
-            d.repair for d in look(store, outside, story) if isinstance(d.repair, Restore)
-        )
-        self.assertEqual(restore.intent, intent)
-        self.assertEqual(restore.session.charged_until, story.now)
-        # An undo is carried out all the same; a later call has nothing to do with it.
-        for other in (
-            evolve(intent, action="undo"),
-            evolve(intent, created_at=UnixSeconds(settled.timestamp + 400)),
-        ):
-            shelf = evolve(empty.shelf, intents={other.reference: other})
-            found = look(evolve(store, shelf=shelf), outside, story)
-            self.assertNotIn("unmetered", kinds(found))
+        return store, intent
+
+    def test_without_daytona(self) -> None:
+        """What needs no list is put right without one; nothing is said of what runs."""
+        story = Story(rate=60, steps=(60, 60), settled=(1, 1))
+        outside = evolve(story.outside(), rows=None, prices={})
+        differences = look(story.store(2, 0), outside, story)
+        self.assertLessEqual({"daytona", "unsettled", "nonce"}, kinds(differences))
+        self.assertEqual(repaired(story.store(2, 0), differences, story.now).nonce, 2)
+        (only,) = look(without(story.store(2, 2), [SANDBOX]), outside, story)
+        self.assertEqual((only.kind, only.repair), ("daytona", None))
+        # A create among what is forgotten: its sandbox must be seen before anything is accepted.
+        store, _intent = self.in_a_create(story)
+        found = look(store, outside, story)
+        self.assertFalse([d for d in found if isinstance(d.repair, Accept | RaiseNonce)])
 
     def test_owed(self) -> None:
         """What forgotten vouchers left owed is told before it is written off."""

@@ -53,7 +53,7 @@ from sandbox_billing.ledger.identity import (
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.proofs import advanced, settled_as
 from sandbox_billing.ledger.shelves import Entry, Index
-from sandbox_billing.ledger.voucher import ChargeRecord, Merged, Open
+from sandbox_billing.ledger.voucher import ChargeKind, ChargeRecord, Merged, Open
 
 
 BY = "reconcile --rebuild"
@@ -62,7 +62,7 @@ ACCEPTED = "accept"
 """What the audit calls it that settled vouchers without a charge are known."""
 
 DEBT_SECONDS = 600
-"""When a debt is collected that a rebuild finds: many blocks stand on its event by then."""
+"""When a debt is collected that is found or listed again: many blocks stand on its event then."""
 
 
 @frozen(kw_only=True)
@@ -279,11 +279,11 @@ class Rebuilder:
                 made = self.found.store.shelf.charges[ChargeId(member)].charge.created_at
                 draft.write("ZADD", keys.usage(Address(entry.of)), made, member)
             case Index.CHARGES:
-                draft.write("ZADD", keys.charges(Address(entry.of)), self.now, member)
+                score = self._ripe_at(self.found.store.shelf.charges[ChargeId(member)])
+                draft.write("ZADD", keys.charges(Address(entry.of)), score, member)
                 draft.touch(Address(entry.of))
             case Index.FIRST:
-                state = self.found.store.shelf.charges[ChargeId(member)].state
-                score = self.now if isinstance(state, Open) else NOW
+                score = self._ripe_at(self.found.store.shelf.charges[ChargeId(member)])
                 draft.write("ZADD", keys.first(Address(entry.of)), score, member)
                 draft.touch(Address(entry.of))
             case Index.READY:
@@ -311,6 +311,20 @@ class Rebuilder:
                 draft.write("ZADD", keys.intents(), made, member)
             case _:
                 assert_never(entry.index)
+
+    def _ripe_at(self, record: ChargeRecord) -> int:
+        """When a charge may be signed that is listed again, unix seconds."""
+        charge = record.charge
+        if not isinstance(record.state, Open):
+            return NOW
+        if charge.kind is ChargeKind.DEBT:
+            # Whether the second look at what it is left of was taken nobody knows.
+            return self.now + DEBT_SECONDS
+        session = self.found.store.shelf.sessions.get(charge.sandbox)
+        if charge.kind is ChargeKind.CREATE and session and session.started_at is None:
+            # A create that never starts is not charged.
+            return max(self.now, session.opened_at + self.timing.ripen_seconds)
+        return self.now
 
     def _strike(self, draft: Draft, entry: Entry) -> None:
         keys, member = draft.keys, entry.member

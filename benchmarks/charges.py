@@ -139,7 +139,12 @@ def _generator(journal: Journal, clock: SetClock) -> Generator:
     """As the daemon has it; a sweep of Daytona is taken as done."""
     policy = policy_of(settings(INTERVAL_SECONDS), PROVIDER, LOCK_SECONDS)
     return Generator(
-        meter=journal.meter, doors=journal.doors, wall=clock, policy=policy, swept=lambda: True
+        meter=journal.meter,
+        funds=journal.funds,
+        doors=journal.doors,
+        wall=clock,
+        policy=policy,
+        swept=lambda: True,
     )
 
 

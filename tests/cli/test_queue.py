@@ -88,8 +88,11 @@ class QueueTests(DrainCase):
         again = await self.queue("release", wallet, "--reason", "mended", "--json")
         self.assertEqual(again["done"], "nothing")
         self.scene.start()
-        await self.scene.ready()
+        base = await self.scene.ready()
         await self.scene.until("the dead letters to be paid", lambda: self.paid(dead))
+        # What was released runs on, until its owner stops it.
+        self.assertFalse(await self.scene.stopped(self.sandbox))
+        await self.scene.client(base, self.alice).act("stop", self.sandbox)
         await self.scene.until("the sandbox to stop", lambda: self.scene.stopped(self.sandbox))
         await self.scene.until("all to be settled", lambda: self.scene.all_settled(self.alice))
         books = l6_books(await self.records())

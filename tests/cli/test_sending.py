@@ -9,12 +9,13 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from sandbox_billing.adapters.chain.fees import DynamicFees, LegacyFees
-from sandbox_billing.adapters.chain.node import METHOD_NOT_FOUND, RpcRefusal
+from sandbox_billing.adapters.chain.node import RpcRefusal
 from sandbox_billing.cli.options import ChainOptions, SendingOptions
 from sandbox_billing.cli.output import Output
 from sandbox_billing.cli.sending import Sender
 from sandbox_billing.cli.session import Pace, Session, connect
 from sandbox_billing.cli.transaction import Call, Draft, Signed
+from sandbox_billing.devnet.chain.errors import METHOD_NOT_FOUND
 from sandbox_billing.errors import Refused, Transient, UnknownOutcome
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip55 import checksum

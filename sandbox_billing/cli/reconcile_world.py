@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
@@ -28,6 +28,7 @@ from sandbox_billing.ledger.balancing import compare
 from sandbox_billing.ledger.comparison import Difference, Mirror, Outside, Price
 from sandbox_billing.ledger.hold import hold_for
 from sandbox_billing.ledger.identity import Address, Nonce, SandboxId
+from sandbox_billing.ledger.listing import unexplained
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.rating import card_in_force, rate_of
 from sandbox_billing.ledger.reconciliation import Row
@@ -37,6 +38,9 @@ from sandbox_billing.wiring import prices_of
 
 
 PAGE = 500
+
+ASKED = 20
+"""For so many wallets is every node asked in one look."""
 
 LEASE_SECONDS = 30
 """Renewed while it works; a command that dies is in nobody's way for longer."""
@@ -67,6 +71,7 @@ class Scales:
     @ivar say: Told what is under way.
     @ivar _events: Of the chain, as far as they were read.
     @ivar _read_until: Up to which block; -1 for none.
+    @ivar _begun: From which.
     """
 
     reactor: Any
@@ -81,6 +86,7 @@ class Scales:
     say: Callable[[str], None]
     _events: list[Settlement] = field(factory=list, init=False)
     _read_until: int | None = field(default=None, init=False)
+    _begun: int | None = field(default=None, init=False)
 
     # -- discover ------------------------------------------------------------------------
 
@@ -124,6 +130,10 @@ class Scales:
         self.say("reading Redis")
         found = await self.inventory.take(*await baselines(self.journal))
         outside = await self._outside(found, block, events, rows)
+        missing = unexplained(found.store, outside)
+        if missing:
+            events = await self._asked_again(sorted(missing)[:ASKED], block)
+            outside = evolve(outside, settlements=events)
         # Mirror and moments of the store are this machine's: one clock for all of it.
         now = self.journal.store.wall.now()
         # Seconds of a large store's: the lease is renewed meanwhile.
@@ -159,11 +169,29 @@ class Scales:
             first = self._read_until + 1
         elif first is None:
             first = await self.chain.first_block()
+        if self._begun is None:
+            self._begun = first
         while first <= block.number:
             last = min(block.number, first + self.settings.log_range - 1)
             self._events.extend((await self.chain.happenings(first, last)).settlements)
             self._read_until = last
             first = last + 1
+        return tuple(event for event in self._events if event.block <= block.number)
+
+    async def _asked_again(
+        self, wallets: Sequence[Address], block: BlockRef
+    ) -> tuple[Settlement, ...]:
+        """All events, after every node was asked for these wallets': one may leave some out."""
+        self.say(f"asking every node for the vouchers of {len(wallets)} wallets")
+        known = {(event.block, event.log_index): event for event in self._events}
+        for wallet in wallets:
+            first = self._begun or 0
+            while first <= block.number:
+                last = min(block.number, first + self.settings.log_range - 1)
+                moves = await self.chain.moves(wallet, first, last)
+                known.update({(e.block, e.log_index): e for e in moves.settlements})
+                first = last + 1
+        self._events[:] = [event for _place, event in sorted(known.items())]
         return tuple(event for event in self._events if event.block <= block.number)
 
     async def _rows(self) -> tuple[Row, ...] | None:

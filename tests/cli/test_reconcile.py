@@ -5,9 +5,11 @@ Tests of C{sandbox-billing reconcile}: a real server, chain and daemon, and what
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from typing import Any
 
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
@@ -16,12 +18,30 @@ from sandbox_billing.devnet.wallet import Wallet
 from sandbox_billing.devnet.world import ALICE, TOKEN
 from sandbox_billing.ledger.laws import l2_disjoint, l6_books, standing
 from sandbox_billing.ledger.voucher import ChargeKind
-from tests.blackbox.process import TREE, Child
+from tests.blackbox.process import TREE, Child, until
 from tests.blackbox.scene import PRICES, Scene, cost
 from tests.redis_server import Respite
 
 
 COMMAND = (sys.executable, "-m", "sandbox_billing.cli.main", "reconcile", "--json")
+
+DYING = """
+import os, signal
+from sandbox_billing.adapters.redis.rebuilding import Rebuilder
+from sandbox_billing.cli.main import main
+from sandbox_billing.ledger.comparison import Accept
+
+apply = Rebuilder.apply
+
+async def dying(self, difference):
+    if isinstance(difference.repair, Accept):
+        os.kill(os.getpid(), signal.SIGKILL)
+    await apply(self, difference)
+
+Rebuilder.apply = dying
+main()
+"""
+"""The command, killed before it writes that nothing is forgotten."""
 
 
 class ReconcileCase(TestCase):
@@ -221,6 +241,47 @@ class ReconcileTests(ReconcileCase):
         await self.repaired(scene)
         self.assertIsNone(self.redis(scene, "GET", flag))
         await self.go_on(scene, alice, sandbox, restart=True)
+
+    async def test_dies(self) -> None:
+        """Killed half-way and run again, it has nothing charged twice."""
+        scene, alice, sandbox, _base = await self.opened()
+        assert scene.daemon is not None
+        self.assertEqual(await scene.daemon.terminate(), 0)
+        before = self.saved(scene)
+        scene.start()
+        client = scene.client(await scene.ready(), alice)
+        # Another run of it: what that was charged for nobody can recognise.
+        status, _shown = await client.act("stop", sandbox)
+        self.assertEqual(status, 200)
+        await scene.until("the run to end", lambda: scene.stopped(sandbox))
+
+        async def started() -> bool:
+            status, _shown = await client.act("start", sandbox)
+            return status == 200
+
+        await scene.until("the sandbox to start", started)
+        count = len(await deferToThread(scene.settled, alice))
+        await scene.until("more vouchers", lambda: self.settled(scene, alice, count + 3))
+        self.assertEqual(await scene.daemon.terminate(), 0)
+        self.set_back(scene, before)
+        document = await self.run_it(scene, status=6)
+        self.assertLessEqual({"nonce", "forgotten", "charged"}, self.kinds(document))
+        child = Child.start(
+            self,
+            [sys.executable, "-c", DYING, *COMMAND[3:], "--rebuild", "--yes"],
+            {**scene.environment(), "PYTHONPATH": str(TREE)},
+        )
+        self.assertEqual(await child.end(), -signal.SIGKILL, child.said()[-4000:])
+        lease = f"billing:lease:{scene.world.provider.hex}"
+
+        async def lapsed() -> bool:
+            return self.redis(scene, "EXISTS", lease) == 0
+
+        await until(reactor, "the lease to lapse", lapsed, seconds=60)
+        document = await self.run_it(scene, status=6)
+        self.assertLessEqual({"nonce", "forgotten"}, self.kinds(document))
+        await self.repaired(scene)
+        await self.go_on(scene, alice, sandbox)
 
     def saved(self, scene: Scene) -> dict[bytes, tuple[bytes, int]]:
         """All keys as they are, with what is left of their lives in milliseconds."""

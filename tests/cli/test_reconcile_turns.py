@@ -5,6 +5,7 @@ Tests of C{sandbox_billing.cli.reconcile_turns}, on books in memory.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from copy import copy
 from typing import Any
 
 from attrs import define, evolve, field
@@ -12,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from sandbox_billing.adapters.memory.chain_faults import LogGap
 from sandbox_billing.adapters.memory.keyspace import MemoryKeyspace
 from sandbox_billing.adapters.redis.audit import append
 from sandbox_billing.adapters.redis.commit import Commit, Committed
@@ -21,13 +23,16 @@ from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.rebuilding import Rebuilder, baselines
 from sandbox_billing.adapters.redis.store import Timing
 from sandbox_billing.cli.reconcile_turns import Renewal, Turns
+from sandbox_billing.cli.reconcile_world import Scales
 from sandbox_billing.errors import Transient
 from sandbox_billing.ledger.audit import AuditEntry
 from sandbox_billing.ledger.balancing import compare
 from sandbox_billing.ledger.comparison import Advance, Baseline, Difference
 from sandbox_billing.ledger.identity import Nonce
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
+from tests import fixtures
 from tests.ledger.books import ALICE, PROVIDER, SANDBOX, Story, hashed
+from tests.test_startup import CONFIGURATION
 
 
 @define
@@ -210,3 +215,47 @@ class RenewalTests(TurnsCase):
         self.assertFalse(self.now(self.journal.lease.renew()))
         self.now(renewal.stop())
         self.assertTrue(self.now(other.lease.renew()))
+
+
+class GapTests(fixtures.WorldCase):
+    """A node that leaves out what another one knows."""
+
+    def test_asked_again(self) -> None:
+        """A voucher that the first node withholds is had from another one, once."""
+        world = self.world
+        world.fund(10**6)
+        world.create()
+        world.until(lambda: world.books().settled >= fixtures.FEE, 60)
+        whole, gap = world.process.chain, copy(world.process.node)
+        gap.fault = LogGap("VoucherSettled")
+
+        class Nodes:
+            """The first one has the gap."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(whole, name)
+
+            async def happenings(self, first: int, last: int) -> Any:
+                return await gap.happenings(first, last)
+
+        kept: Any = None
+        settings = evolve(CONFIGURATION, start_block=0, log_range=3)
+        nodes: Any = Nodes()
+        scales = Scales(
+            reactor=kept,
+            pool=kept,
+            settings=settings,
+            provider=fixtures.PROVIDER,
+            service=kept,
+            journal=kept,
+            inventory=kept,
+            chain=nodes,
+            runtime=kept,
+            say=lambda text: None,
+        )
+        head = world.now(whole.head())
+        self.assertEqual(world.now(scales._settlements(head)), ())
+        for _ in range(2):
+            (event,) = world.now(scales._asked_again([fixtures.ALICE], head))
+            self.assertEqual(event.fee, fixtures.FEE)
+        self.assertEqual(world.now(scales._settlements(head)), (event,))

@@ -4,7 +4,7 @@ Carrying out what a comparison says: each repair is one fact, with its entry in 
 A repair rests on what was read (L{inventory.Found}) and writes nothing if that has changed.
 Worker facts, all of them: whoever rebuilds holds the lease.
 
-Tests: L{tests.cli.test_reconcile}.
+Tests: L{tests.cli.test_reconcile} and L{tests.adapters.test_rebuilding}.
 """
 
 from __future__ import annotations

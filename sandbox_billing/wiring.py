@@ -53,6 +53,7 @@ from sandbox_billing.services.settler import Settler
 from sandbox_billing.services.stopper import Stopper
 from sandbox_billing.services.tracing import Tracer
 from sandbox_billing.services.treasurer import Treasurer
+from sandbox_billing.services.waiting import Waiting
 from sandbox_billing.services.watcher import Watcher
 from sandbox_billing.services.witness import Witness
 from sandbox_billing.services.work import Work
@@ -130,6 +131,7 @@ def make_work(parts: Parts) -> Work:
             domain=domain,
             policy=policy,
         ),
+        waiting=Waiting(wall=wall),
         signer=signer,
         wall=wall,
     )
@@ -185,7 +187,7 @@ def make_work(parts: Parts) -> Work:
             doors=journal.doors,
             wall=wall,
             policy=policy,
-            left_out=settler.left_out,
+            left_out=lambda: _left_out(settler, resolver.waiting),
         ),
         forgiver=Forgiver(forgiving=journal.forgiving, wall=wall, policy=policy),
         merger=Merger(merging=journal.merging, mirror=journal.mirror, wall=wall, policy=policy),
@@ -361,3 +363,12 @@ def terms_of(settings: Configuration, provider: Address, public_url: str) -> Ter
         auth_binding=settings.auth_binding,
         audience_required=settings.auth_audience == "required",
     )
+
+
+def _left_out(settler: Settler, waiting: Waiting) -> frozenset[Address]:
+    """
+    Wallets that close their own door only: what does not end is theirs alone, as long as
+    others' vouchers are paid.
+    """
+    theirs = waiting.for_long() | settler.setbacks.alone()
+    return settler.left_out() | (theirs if waiting.settles() else frozenset())

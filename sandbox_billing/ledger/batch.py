@@ -77,7 +77,7 @@ class Attempt:
     raw: str = field(repr=False)
     hash: str
     recorded_at: UnixSeconds
-    empty: bool = field(default=False, metadata={"added": True})
+    empty: bool = field(default=False, metadata={"added": True, "rare": True})
 
 
 @frozen(kw_only=True)

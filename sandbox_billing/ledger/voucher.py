@@ -259,11 +259,12 @@ def set_back(
 
     @param room: Vouchers in the next one, at most.
     @param jitter: From 0 to 255: what stretches the rest by up to a half.
-    @param fault: What is wrong with our configuration: then it rests no longer than that.
+    @param fault: What is wrong with our configuration: then it rests no longer than that,
+        unless it seemed mended before.
     """
     times = 1 if record.setback is None else record.setback.times + 1
     rest = min(SETBACK_SECONDS * 2 ** min(times - 1, 16), SETBACK_SECONDS_AT_MOST)
-    seconds = 0 if fault else rest + rest * jitter // 512
+    seconds = 0 if fault and times == 1 else rest + rest * jitter // 512
     setback = Setback(times=times, room=room, until=UnixSeconds(now + seconds), fault=fault)
     return evolve(record, setback=setback)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
-from attrs import field, frozen
+from attrs import frozen
 from twisted.logger import Logger
 
 from sandbox_billing.errors import BadInput, BrokenLaw, Transient
@@ -34,7 +34,7 @@ from sandbox_billing.ledger.account import Account, BlockRef
 from sandbox_billing.ledger.batch import Batch
 from sandbox_billing.ledger.deployed import Race
 from sandbox_billing.ledger.hold import QUARANTINED
-from sandbox_billing.ledger.identity import Address, BatchId, ChargeId
+from sandbox_billing.ledger.identity import Address, ChargeId
 from sandbox_billing.ledger.money import UnixSeconds, neuron
 from sandbox_billing.ledger.settlement import (
     INVALID_SIGNATURE,
@@ -59,14 +59,12 @@ from sandbox_billing.ledger.voucher import (
 )
 from sandbox_billing.services.evidence import NotYet
 from sandbox_billing.services.tracing import Tracer
+from sandbox_billing.services.waiting import Waiting
 from sandbox_billing.services.witness import Mined, Witness
 
 
 RETRY_SECONDS = 30
 """How long a voucher that failed without a reason of its own waits for the next batch."""
-
-PROOF_SECONDS, PROOF_SECONDS_AT_MOST = 5, 300
-"""How long a batch waits before more is read for its proof; doubled each time."""
 
 
 @frozen(kw_only=True)
@@ -110,7 +108,7 @@ class Resolver:
 
     @ivar witness: Gathers what is known of each voucher.
     @ivar tracer: Finds out what moved where the contract does not say (D7).
-    @ivar _waiting: Batches that wait for a proof: how often they did, and until when.
+    @ivar waiting: Batches that wait for a proof.
     """
 
     queue: IVoucherQueue
@@ -121,7 +119,7 @@ class Resolver:
     tracer: Tracer
     signer: ISigner
     wall: IWallClock
-    _waiting: dict[BatchId, tuple[int, UnixSeconds]] = field(factory=dict, init=False)
+    waiting: Waiting
     _log = Logger()
 
     async def resolve_up_to(self, block: BlockRef, happened: Happenings) -> tuple[BrokenLaw, ...]:
@@ -133,18 +131,16 @@ class Resolver:
         """
         broken = []
         batches = await self.queue.batches()
-        for ended in self._waiting.keys() - {batch.value.id for batch in batches}:
-            del self._waiting[ended]
+        self.waiting.keep({batch.value.id for batch in batches})
         for batch in batches:
-            _tries, until = self._waiting.get(batch.value.id, (0, 0))
-            if self.wall.now() < until:
+            if self.waiting.rests(batch.value.id):
                 continue
             try:
                 mined = await self._mined(batch.value)
                 if mined is not None and mined.receipt.block.number <= block.number:
                     await self._resolve(batch, mined, block, happened)
             except NotYet as why:
-                self._wait(batch.value, why)
+                self.waiting.add(batch.value, why)
             except BadInput as why:
                 # The rest of it is resolved on the next turn.
                 await self.queue.expel(batch)
@@ -156,21 +152,6 @@ class Resolver:
                 )
                 broken.append(why)
         return tuple(broken)
-
-    def _wait(self, batch: Batch, why: NotYet) -> None:
-        """Keep a batch until its proof can be had; nobody else waits for it."""
-        if why.goes_on:
-            self._log.debug("batch {batch} waits: {why}", batch=batch.id, why=str(why))
-            return
-        tries, _until = self._waiting.get(batch.id, (0, 0))
-        seconds = min(PROOF_SECONDS * 2**tries, PROOF_SECONDS_AT_MOST)
-        self._waiting[batch.id] = (tries + 1, UnixSeconds(self.wall.now() + seconds))
-        self._log.warn(
-            "batch {batch} waits {seconds} s for a proof: {why}",
-            batch=batch.id,
-            seconds=seconds,
-            why=str(why),
-        )
 
     async def _mined(self, batch: Batch) -> Mined | None:
         """
@@ -274,6 +255,8 @@ class Resolver:
         # What a waiting wallet owes stays counted, beside the balance that it counts against.
         accounts = [account for account in heard.accounts if account.wallet not in heard.waiting]
         await self.queue.resolve(batch, block, rulings, accounts, blocked, heard.races, gas=gas)
+        if any(isinstance(ruling.after.state, Paid | Partial) for ruling in rulings):
+            self.waiting.others_are_paid()
         totals = await self.history.totals()
         self._log.info(
             "batch {batch} settled in block {block}: {count} vouchers, {gas} gas; so far"

@@ -167,7 +167,8 @@ class Sender:
         if harmful and not mine and earlier:
             # Neither ours to outbid nor to send again.
             self._log.warn("batch {batch} waits: it would set off a flaw", batch=batch.value.id)
-            return True
+            # As long as a user likes: it takes nobody's place.
+            return False
         sendable = await self._sendable(batch, harmless, flawed, account_nonce)
         if sendable is not None:
             await self._broadcast(sendable)
@@ -312,7 +313,8 @@ class Sender:
                 if batch.value.attempts:
                     # Of an earlier key, with all of it in: what was sent cannot be split.
                     raise
-                too_large = not why.reverts
+                # A node that was out of breath says nothing of what a block takes.
+                too_large = why.fits is not None
                 keep = count // 2 if why.fits is None else min(why.fits, count - 1)
                 if keep == 0:
                     await self._give_up(batch, why)

@@ -28,6 +28,12 @@ from sandbox_billing.signing.eip712 import EIP712Domain
 TOLD_FROM = 2
 """After so many transactions in vain somebody is told."""
 
+ALONE_FROM = 3
+"""After so many, the last of them by itself, a voucher closes only its own wallet's door."""
+
+ASKED = 50
+"""Vouchers of as many wallets are asked about: whether a fault of ours lasts."""
+
 
 @frozen(kw_only=True)
 class Setbacks:
@@ -77,13 +83,26 @@ class Setbacks:
         """
         faulty = [r for r in self._worst.values() if r.setback is not None and r.setback.fault]
         # Where our key is another by now, the same three are signed again (design.md §4.6).
-        mine = [r for r in faulty if verifies(self.domain, r, self.signer.address)]
-        if not mine or mine[0].setback is None:
+        mine = [r for r in faulty if verifies(self.domain, r, self.signer.address)][:ASKED]
+        if not mine:
             return None
-        (refused,) = await self.chain.refusals(voucher_lines(mine[:1]), mirror.block)
-        if refused not in (PROVIDER_MISMATCH, INVALID_SIGNATURE):
-            return None
-        return f"nothing is settled: {mine[0].setback.fault}"
+        # One of each wallet: another reason of its own, a revoke, would hide the fault.
+        refused = await self.chain.refusals(voucher_lines(mine), mirror.block)
+        for record, reason in zip(mine, refused, strict=True):
+            if reason in (PROVIDER_MISMATCH, INVALID_SIGNATURE) and record.setback is not None:
+                return f"nothing is settled: {record.setback.fault}"
+        return None
+
+    def alone(self) -> frozenset[Address]:
+        """Wallets of which a voucher fails again and again by itself, for no fault of ours."""
+        return frozenset(
+            wallet
+            for wallet, record in self._worst.items()
+            if record.setback is not None
+            and record.setback.fault is None
+            and record.setback.room == 1
+            and record.setback.times >= ALONE_FROM
+        )
 
     def trouble(self) -> str | None:
         """That the same vouchers fail again and again."""

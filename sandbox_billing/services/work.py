@@ -89,4 +89,5 @@ class Work:
             )
         readiness.asked["dead letters"] = self.letters.trouble
         readiness.asked["transactions"] = self.settler.sender.trouble
+        readiness.asked["proofs"] = self.watcher.resolver.waiting.trouble
         return work

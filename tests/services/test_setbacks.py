@@ -8,10 +8,11 @@ from typing import Any
 
 from sandbox_billing.adapters.memory.blocks import MemoryBlocks, Transaction
 from sandbox_billing.adapters.memory.contract import Contract, Reverted
+from sandbox_billing.interfaces import NotReady
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.voucher import SETBACK_SECONDS, ChargeRecord, Signed
 from sandbox_billing.signing.eip712 import EIP712Domain
-from tests.fixtures import ALICE, BOB, FEE, SIGNER, WorldCase
+from tests.fixtures import ALICE, BOB, FEE, SIGNER, World, WorldCase
 
 
 CAROL = Address("0x" + "ca" * 20)
@@ -48,6 +49,7 @@ class RevertTests(SetbackCase):
     def setUp(self) -> None:
         super().setUp()
         self.sizes: list[int] = []
+        self.alices = False
         self.bad = lambda size: True
         submit = MemoryBlocks.submit
 
@@ -70,6 +72,7 @@ class RevertTests(SetbackCase):
             for stored in self.world.now(self.world.eyes.queue.batches())
             if any(attempt.hash == transaction.name for attempt in stored.value.attempts)
         ]
+        self.alices = ALICE in batch.wallets
         return len(batch.charges)
 
     def test_smaller_and_later(self) -> None:
@@ -93,6 +96,25 @@ class RevertTests(SetbackCase):
         world.until(lambda: world.books().settled >= FEE, 1_500)
         world.until(lambda: "settler" not in world.process.troubles(), 1_500)
         self.assertEqual([], self.records())
+
+    def test_closes_its_own_door(self) -> None:
+        """One wallet's voucher reverts alone, for ever: the others pay, and are let in (K13)."""
+        self.world.simulator.close()
+        world = self.world = World(lock_time=300).start()
+        for who in (ALICE, BOB, CAROL):
+            world.fund(RICH, who)
+        self.bad = lambda size: self.alices
+        self.begin()
+        world.until(lambda: world.books(BOB).settled >= FEE, 300)
+        world.advance(600)
+        self.assertEqual(world.books().settled, 0)
+        self.assertIn("did not settle", world.process.troubles()["settler"])
+        world.create(BOB)
+        self.bad = lambda size: True
+        # Nothing is paid at all any more: then nobody is let in.
+        world.advance(3_600 + 600)
+        with self.assertRaises(NotReady):
+            world.create(BOB)
 
     def test_once(self) -> None:
         """One revert is no trouble: it goes out again, and nothing is left of it."""
@@ -138,6 +160,20 @@ class FaultTests(SetbackCase):
         self.assertNotIn("settler", world.process.troubles())
         paid = [r.seal for r in world.charges() if r.charge.id == kept[0]]
         self.assertEqual([kept[1]], paid)
+
+    def test_not_hidden(self) -> None:
+        """One wallet's own reason to be refused, a revoke, does not hide the fault of all."""
+        world = self.world
+        self.begin()
+        world.until(lambda: world.earned >= 3 * FEE, 60)
+        world.net.domain = EIP712Domain(16603, world.net.domain.contract)
+        world.advance(200)
+        before = self.sent
+        for who in (ALICE, BOB):
+            world.acknowledge(who, acknowledged=False)
+            world.advance(300)
+            self.assertIn("another domain", world.process.troubles()["settler"])
+        self.assertEqual(before, self.sent, "it costs no gas")
 
     def seal_of_signed(self) -> tuple[str, Any]:
         """Of Alice's oldest signed charge."""

@@ -13,7 +13,7 @@ from sandbox_billing.adapters.memory.contract import Contract
 from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.voucher import ChargeRecord, DeadLettered, Paid, Signed
-from sandbox_billing.services.resolver import PROOF_SECONDS
+from sandbox_billing.services.waiting import PROOF_SECONDS
 from tests.fixtures import ALICE, BOB, FEE, PROVIDER, WorldCase
 
 

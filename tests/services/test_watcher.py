@@ -395,6 +395,28 @@ class OutcomeTests(WorldCase):
         pruned.keeps = 10**6
         world.until(lambda: world.books().settled >= FEE, 400)
 
+    def test_no_proof_for_long(self) -> None:
+        """It is told, and closes its own wallet's door alone while others' vouchers are paid."""
+        self.world.simulator.close()
+        world = self.world = World(lock_time=300).start()
+        world.fund(100_000)
+        world.fund(10**6, BOB)
+        line = self.held_back()
+        world.net.act(lambda c: c.settle(PROVIDER, PROVIDER, [line]))
+        world.advance(30)
+        pruned = Pruned(world)
+        world.net.withholds = lambda transaction: False
+        world.create(BOB)
+        world.advance(900)
+        self.assertEqual(world.books().settled, 0)
+        told = world.process.troubles()["proofs"]
+        self.assertIn("1 wallets wait for a proof", told)
+        self.assertIn("RPC_URL", told)
+        world.create(BOB)
+        pruned.keeps = 10**6
+        world.until(lambda: world.books().settled >= FEE, 400)
+        world.until(lambda: "proofs" not in world.process.troubles(), 60)
+
     def test_receipts_refused(self) -> None:
         """A receipt that a node refuses holds up one batch, and not the mirror."""
         world = self.world

@@ -33,6 +33,7 @@ from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.rating import card_in_force, rate_of
 from sandbox_billing.ledger.reconciliation import Row
 from sandbox_billing.ledger.voucher import Charge
+from sandbox_billing.services.reconciler import rows_of
 from sandbox_billing.signing.eip712 import usage_hash
 from sandbox_billing.wiring import prices_of
 
@@ -203,19 +204,7 @@ class Scales:
             return None
         except DaytonaRefused as why:
             raise BadInput(f"Daytona refuses the list of sandboxes: {why}") from why
-        return tuple(
-            Row(
-                sandbox=one.id,
-                state=one.state,
-                desired_state=one.desired_state,
-                labels=one.labels,
-                resources=one.resources,
-                seen_at=page.sent_at,
-                last_activity_at=one.last_activity_at,
-            )
-            for page in pages
-            for one in page.sandboxes
-        )
+        return rows_of(pages)
 
     async def _outside(
         self,

@@ -7,6 +7,8 @@ rests on and carries out what it says.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import define, field
 from twisted.logger import Logger
 
@@ -20,6 +22,7 @@ from sandbox_billing.interfaces import (
     IStopOrders,
     IWallClock,
     LeaseLost,
+    Listing,
     Stale,
 )
 from sandbox_billing.ledger.effects import (
@@ -115,19 +118,7 @@ class Reconciler:
         except DaytonaRefused as why:
             # Of our own key and query: nobody's fault but the operator's, and it may end.
             raise Transient(f"Daytona refuses the list of sandboxes: {why}") from why
-        rows = tuple(
-            Row(
-                sandbox=one.id,
-                state=one.state,
-                desired_state=one.desired_state,
-                labels=one.labels,
-                resources=one.resources,
-                seen_at=page.sent_at,
-                last_activity_at=one.last_activity_at,
-            )
-            for page in pages
-            for one in page.sandboxes
-        )
+        rows = rows_of(pages)
         records = await self.meter.records([row.sandbox for row in rows])
         return World(
             rows=rows,
@@ -227,3 +218,20 @@ class Reconciler:
             return
         if await self.runtime.get(sandbox) is None:
             await self.closer.not_running(sandbox, destroyed=True)
+
+
+def rows_of(pages: Iterable[Listing]) -> tuple[Row, ...]:
+    """A sweep as the plan reads it: each sandbox with the moment its page was asked for."""
+    return tuple(
+        Row(
+            sandbox=one.id,
+            state=one.state,
+            desired_state=one.desired_state,
+            labels=one.labels,
+            resources=one.resources,
+            seen_at=page.sent_at,
+            last_activity_at=one.last_activity_at,
+        )
+        for page in pages
+        for one in page.sandboxes
+    )

@@ -203,8 +203,8 @@ class ReconcileTests(ReconcileCase):
         await self.repaired(scene)
         await self.go_on(scene, alice, sandbox)
 
-    async def test_set_back(self) -> None:
-        """Set back by several vouchers, the books are what the chain says, to the neuron."""
+    async def behind(self) -> tuple[Scene, Wallet, str]:
+        """A world whose books were set back by several vouchers; nobody works on them."""
         scene, alice, sandbox, _base = await self.opened()
         assert scene.daemon is not None
         self.assertEqual(await scene.daemon.terminate(), 0)
@@ -215,6 +215,11 @@ class ReconcileTests(ReconcileCase):
         await scene.until("more vouchers", lambda: self.settled(scene, alice, count + 2))
         self.assertEqual(await scene.daemon.terminate(), 0)
         self.set_back(scene, before)
+        return scene, alice, sandbox
+
+    async def test_set_back(self) -> None:
+        """Set back by several vouchers, the books are what the chain says, to the neuron."""
+        scene, alice, sandbox = await self.behind()
         document = await self.run_it(scene, status=6)
         self.assertLessEqual({"nonce", "unsettled", "charged"}, self.kinds(document))
         await self.repaired(scene)
@@ -222,16 +227,7 @@ class ReconcileTests(ReconcileCase):
 
     async def test_quarantined(self) -> None:
         """A daemon on books that are behind quarantines the wallet; a rebuild releases it."""
-        scene, alice, sandbox, _base = await self.opened()
-        assert scene.daemon is not None
-        self.assertEqual(await scene.daemon.terminate(), 0)
-        before = self.saved(scene)
-        scene.start()
-        await scene.ready()
-        count = len(await deferToThread(scene.settled, alice))
-        await scene.until("more vouchers", lambda: self.settled(scene, alice, count + 2))
-        self.assertEqual(await scene.daemon.terminate(), 0)
-        self.set_back(scene, before)
+        scene, alice, sandbox = await self.behind()
         scene.start()
         flag = f"billing:blocked:{alice.address.hex}"
         await scene.until("a quarantine", lambda: self.redis(scene, "GET", flag) == b"quarantined")

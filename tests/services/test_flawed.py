@@ -540,8 +540,8 @@ class ForgetfulTests(FlawedCase):
         (race,) = self.races
         self.assertEqual(RICH * 9 // 10 - (RICH // 10 - FEE), race.lost)
 
-    def test_nobody_waits_for_another(self) -> None:
-        """What one wallet was paid cannot be told: the others of its batch are settled at once."""
+    def both_signed(self) -> None:
+        """Create fees of two wallets, in one transaction that nobody mines yet."""
         world = self.world
         world.fund(RICH)
         world.fund(RICH, BOB)
@@ -549,6 +549,11 @@ class ForgetfulTests(FlawedCase):
         for who in (ALICE, BOB):
             world.begin(world.process.intake.create(who, {}, auto_stop_minutes=None))
         world.until(lambda: world.net.pool != [], 60)
+
+    def test_nobody_waits_for_another(self) -> None:
+        """What one wallet was paid cannot be told: the others of its batch are settled at once."""
+        world = self.world
+        self.both_signed()
         (batch,) = world.now(world.eyes.queue.batches())
         self.assertEqual({ALICE, BOB}, set(batch.value.wallets))
         # Bob's was in an earlier block, of which everything is known.
@@ -576,12 +581,7 @@ class ForgetfulTests(FlawedCase):
     def test_in_one_transaction(self) -> None:
         """Nor in the very transaction: what a wallet was paid in full is told by its event."""
         world = self.world
-        world.fund(RICH)
-        world.fund(RICH, BOB)
-        world.net.withholds = lambda transaction: transaction.sender is not None
-        for who in (ALICE, BOB):
-            world.begin(world.process.intake.create(who, {}, auto_stop_minutes=None))
-        world.until(lambda: world.net.pool != [], 60)
+        self.both_signed()
         self.assertEqual({ALICE, BOB}, {line.user for line in self.seen()})
         world.withdraw(RICH - 3_000)
         node = Forgetful(world)

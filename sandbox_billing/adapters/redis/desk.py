@@ -14,7 +14,7 @@ from sandbox_billing.adapters.redis.commit import (
     list_ends,
 )
 from sandbox_billing.adapters.redis.draft import NOW, Draft, stored_form
-from sandbox_billing.adapters.redis.stops import end_stops
+from sandbox_billing.adapters.redis.stops import lift_quarantine
 from sandbox_billing.adapters.redis.store import Store, mapping, raw, stored, text, texts
 from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.interfaces import (
@@ -27,7 +27,7 @@ from sandbox_billing.interfaces import (
 from sandbox_billing.ledger._codec import decode
 from sandbox_billing.ledger.audit import AuditEntry
 from sandbox_billing.ledger.dead_letter import DeadLetter
-from sandbox_billing.ledger.hold import QUARANTINED, charge_field
+from sandbox_billing.ledger.hold import charge_field
 from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Reference, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds, parse_neuron
 from sandbox_billing.ledger.voucher import ChargeRecord, DeadLettered, Signed
@@ -152,14 +152,9 @@ class RedisDesk:
     async def release(self, funds: WalletFunds, entry: AuditEntry) -> None:
         keys, wallet = self.store.keys, funds.wallet
         draft = self.store.draft(f"release {wallet}")
-        draft.expect(holds(keys.blocked(wallet), QUARANTINED.encode()))
         draft.expect(field_absent(keys.letters(), f"wallet:{wallet.hex}"))
         draft.expect_revision(wallet, funds.revision)
-        draft.write("DEL", keys.blocked(wallet))
-        draft.write("SREM", keys.blocked_wallets(), wallet.hex)
-        draft.touch(wallet)
-        draft.offer(wallet, self.store.wall.now())
-        await end_stops(self.store, draft, funds.exposure.sandboxes(), QUARANTINED)
+        await lift_quarantine(self.store, draft, wallet, funds.exposure.sandboxes())
         await self._decide(draft, entry)
 
     async def _decide(self, draft: Draft, entry: AuditEntry) -> None:

@@ -20,7 +20,8 @@ from sandbox_billing.adapters.redis.draft import NOW, Draft, stored_form
 from sandbox_billing.adapters.redis.inventory import Found
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.sessions import Sessions
-from sandbox_billing.adapters.redis.store import Timing, raw
+from sandbox_billing.adapters.redis.stops import lift_quarantine
+from sandbox_billing.adapters.redis.store import Timing
 from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.ledger._codec import decode
 from sandbox_billing.ledger.account import Account
@@ -41,7 +42,7 @@ from sandbox_billing.ledger.comparison import (
     Settle,
     Strike,
 )
-from sandbox_billing.ledger.hold import QUARANTINED, session_field, session_value
+from sandbox_billing.ledger.hold import session_field, session_value
 from sandbox_billing.ledger.identity import (
     Address,
     BatchId,
@@ -237,18 +238,9 @@ class Rebuilder:
         draft.write("HDEL", keys.letters(), name)
         if not repair.lift:
             return
-        draft.expect(holds(keys.blocked(wallet), QUARANTINED.encode()))
-        draft.write("DEL", keys.blocked(wallet))
-        draft.write("SREM", keys.blocked_wallets(), wallet.hex)
-        draft.touch(wallet)
-        draft.offer_again([wallet], self.now)
-        for session in self.found.store.shelf.sessions.values():
-            if session.owner == wallet:
-                key = keys.stop_reason(session.sandbox)
-                (reason,) = await self.journal.store.read(Read("GET", key))
-                if raw(reason) == QUARANTINED.encode():
-                    draft.expect(holds(key, QUARANTINED.encode()))
-                    draft.end_stop(session.sandbox)
+        sessions = self.found.store.shelf.sessions.values()
+        mine = [session.sandbox for session in sessions if session.owner == wallet]
+        await lift_quarantine(self.journal.store, draft, wallet, mine)
 
     # -- indices ---------------------------------------------------------------------------
 

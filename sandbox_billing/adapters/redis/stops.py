@@ -13,19 +13,31 @@ from sandbox_billing.adapters.redis.letters import report
 from sandbox_billing.adapters.redis.store import Store, mapping, raw, text, texts
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import IStopOrders, StopOrder
-from sandbox_billing.ledger.identity import SandboxId
+from sandbox_billing.ledger.hold import QUARANTINED
+from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.money import UnixSeconds
 
 
-async def end_stops(
-    store: Store, draft: Draft, sandboxes: Iterable[SandboxId], reason: str
+async def lift_quarantine(
+    store: Store, draft: Draft, wallet: Address, sandboxes: Iterable[SandboxId]
 ) -> None:
-    """Withdraw the orders for one reason, as a part of another fact."""
+    """
+    Let a wallet run and settle again, as a part of another fact.
+
+    @param sandboxes: Those it has: they are not stopped for this any more.
+    """
+    keys = store.keys
+    draft.expect(holds(keys.blocked(wallet), QUARANTINED.encode()))
+    draft.write("DEL", keys.blocked(wallet))
+    draft.write("SREM", keys.blocked_wallets(), wallet.hex)
+    draft.touch(wallet)
+    draft.offer(wallet, store.wall.now())
     for sandbox in sandboxes:
-        key = store.keys.stop_reason(sandbox)
-        (found,) = await store.read(Read("GET", key))
-        if raw(found) == reason.encode():
-            draft.expect(holds(key, reason.encode()))
+        key = keys.stop_reason(sandbox)
+        (reason,) = await store.read(Read("GET", key))
+        # An order for anything else stands.
+        if raw(reason) == QUARANTINED.encode():
+            draft.expect(holds(key, QUARANTINED.encode()))
             draft.end_stop(sandbox)
 
 

@@ -1429,19 +1429,29 @@ class IIntake(Interface):
         """
 
     async def create(
-        owner: Address, body: Mapping[str, Any], *, auto_stop_minutes: int | None
+        owner: Address,
+        body: Mapping[str, Any],
+        *,
+        auto_stop_minutes: int | None,
+        reference: Reference | None = None,
     ) -> Sandbox:
         """
         @param body: Allowed fields only, the user's labels among them; owner label,
             reference and intervals are added here.
         @param auto_stop_minutes: The user's wish; None or 0 for never.
+        @param reference: The intent's, where somebody must find it again; None for a new one.
         @raise CannotPay: Before Daytona is asked, or after it allotted more than fits; then
             the sandbox was deleted and nothing is charged.
         @raise TooSlow: It may have been created; if so it will be metered or deleted.
         """
 
-    async def start(owner: Address, id_or_name: str) -> Sandbox:
-        """@raise CannotPay: Before Daytona is asked."""
+    async def start(
+        owner: Address, id_or_name: str, *, reference: Reference | None = None
+    ) -> Sandbox:
+        """
+        @param reference: As for C{create}.
+        @raise CannotPay: Before Daytona is asked.
+        """
 
     async def stop(owner: Address, id_or_name: str) -> Sandbox:
         """Charges up to the accepted stop."""

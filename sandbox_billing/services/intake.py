@@ -96,12 +96,20 @@ class Intake:
     # -- lifecycle ------------------------------------------------------------------
 
     async def create(
-        self, owner: Address, body: Mapping[str, Any], *, auto_stop_minutes: int | None
+        self,
+        owner: Address,
+        body: Mapping[str, Any],
+        *,
+        auto_stop_minutes: int | None,
+        reference: Reference | None = None,
     ) -> Sandbox:
-        return await self._kept("create", self._create(owner, dict(body), auto_stop_minutes))
+        work = self._create(owner, dict(body), auto_stop_minutes, reference)
+        return await self._kept("create", work)
 
-    async def start(self, owner: Address, id_or_name: str) -> Sandbox:
-        return await self._kept("start", self._start(owner, id_or_name))
+    async def start(
+        self, owner: Address, id_or_name: str, *, reference: Reference | None = None
+    ) -> Sandbox:
+        return await self._kept("start", self._start(owner, id_or_name, reference))
 
     async def stop(self, owner: Address, id_or_name: str) -> Sandbox:
         return await self._kept("stop", self._end(owner, id_or_name, delete=False))
@@ -130,12 +138,16 @@ class Intake:
         return await self.supervisor.detached(name, work)
 
     async def _create(
-        self, owner: Address, body: dict[str, Any], auto_stop_minutes: int | None
+        self,
+        owner: Address,
+        body: dict[str, Any],
+        auto_stop_minutes: int | None,
+        reference: Reference | None,
     ) -> Sandbox:
         wanted = await self._wanted(body)
         self._check_disk(wanted)
         quote = await self.admission.quote(owner, wanted, creating=True)
-        intent = self._intent("create", owner, None, quote, auto_stop_minutes or None)
+        intent = self._intent("create", owner, None, quote, auto_stop_minutes or None, reference)
         await self.admission.reserve(intent, quote)
         labels = {**body.get("labels", {})}
         labels[OWNER_LABEL], labels[REFERENCE_LABEL] = owner.hex, intent.reference
@@ -222,7 +234,7 @@ class Intake:
                         await self.runtime.delete(row.id)
         await self.doors.release(intent)
 
-    async def _start(self, owner: Address, id_or_name: str) -> Sandbox:
+    async def _start(self, owner: Address, id_or_name: str, reference: Reference | None) -> Sandbox:
         sent_at = self.wall.now()
         shown = await self.owned(owner, id_or_name)
         reason = await self.doors.stop_reason(shown.id)
@@ -242,7 +254,7 @@ class Intake:
         self._check_disk(shown.resources)
         quote = await self.admission.quote(owner, shown.resources, creating=False)
         wish = wished_minutes(shown.labels)
-        intent = self._intent("start", owner, shown.id, quote, wish)
+        intent = self._intent("start", owner, shown.id, quote, wish, reference)
         await self.admission.reserve(intent, quote)
         try:
             started = await self.runtime.start(shown.id)
@@ -376,9 +388,10 @@ class Intake:
         sandbox: SandboxId | None,
         quote: Quote,
         auto_stop_minutes: int | None,
+        reference: Reference | None = None,
     ) -> Intent:
         return Intent(
-            reference=self.ids.reference(),
+            reference=self.ids.reference() if reference is None else reference,
             action=action,
             owner=owner,
             provider=self.policy.provider,

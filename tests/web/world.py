@@ -33,7 +33,7 @@ from sandbox_billing.interfaces import (
     Stored,
 )
 from sandbox_billing.ledger.account import BlockRef, Mirror, ServiceRecord, Settlement
-from sandbox_billing.ledger.identity import Address, SandboxId
+from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.ledger.resources import Resources
@@ -163,7 +163,12 @@ class StandInIntake:
         return self._resolve(owner, id_or_name)
 
     async def create(
-        self, owner: Address, body: Mapping[str, Any], *, auto_stop_minutes: int | None
+        self,
+        owner: Address,
+        body: Mapping[str, Any],
+        *,
+        auto_stop_minutes: int | None,
+        reference: Reference | None = None,
     ) -> Sandbox:
         await self.calls.note("create", owner, dict(body), auto_stop_minutes)
         made = sandbox("created-1", owner, name=body.get("name", "created-1"))
@@ -174,7 +179,9 @@ class StandInIntake:
         await self.calls.note(name, owner, id_or_name)
         return self._resolve(owner, id_or_name)
 
-    async def start(self, owner: Address, id_or_name: str) -> Sandbox:
+    async def start(
+        self, owner: Address, id_or_name: str, *, reference: Reference | None = None
+    ) -> Sandbox:
         return await self._move("start", owner, id_or_name)
 
     async def stop(self, owner: Address, id_or_name: str) -> Sandbox:

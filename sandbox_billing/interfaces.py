@@ -49,6 +49,7 @@ from sandbox_billing.ledger.metering import Session, Tick
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.resources import Resources
 from sandbox_billing.ledger.second_look import Resolution
+from sandbox_billing.ledger.token import Token, TokenId
 from sandbox_billing.ledger.totals import Totals
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Forgiven, Seal
 
@@ -190,6 +191,42 @@ class IReplayGuard(Interface):
         Remember a nonce until sixty seconds after its request expires.
 
         @return: False when it was used before, whatever became of that request.
+        """
+
+
+class ITokens(Interface):
+    """
+    Session tokens, without their secrets: door facts.
+    """
+
+    async def issue(token: Token, *, most: int) -> None:
+        """
+        Keep a token until it expires; no other has its id.
+
+        @param most: So many of the wallet's may be live together.
+        @raise TooMany: They are; it says after how many seconds the first ends.
+        @raise Stale: Others of this wallet came between, again and again.
+        """
+
+    async def find(id: TokenId) -> Token | None:
+        """The token of that name, if it is kept; the caller compares digest and time."""
+
+    async def of(wallet: Address) -> tuple[Token, ...]:
+        """A wallet's live tokens, oldest first."""
+
+    async def revoke(wallet: Address, id: TokenId) -> bool:
+        """
+        End one; whoever reads after this does not find it.
+
+        @return: False when this wallet has no such token.
+        """
+
+    async def revoke_all(wallet: Address) -> int:
+        """
+        End every token of a wallet.
+
+        @return: How many were live.
+        @raise Stale: New ones came between, again and again.
         """
 
 
@@ -1214,10 +1251,13 @@ class DaytonaRefused(Refused):
     Daytona answered 4xx.  A 400 to create or start may still have left a row behind.
 
     @ivar text: Daytona's message.
-    @ivar status: Its code.
+    @ivar status: Its code; 409 for a transition under way in every dialect, though the one
+        before v0.160 answers 400.
+    @ivar retry_after: Seconds after which the same call may pass; 0 when waiting does not help.
     """
 
     status: int = 400
+    retry_after: int = 0
 
 
 @frozen(kw_only=True)
@@ -1272,8 +1312,19 @@ class IRuntime(Interface):
     async def sweep() -> tuple[Listing, ...]:
         """Every sandbox of the organization, page by page; never a part of them."""
 
-    async def page(query: Mapping[str, str], *, paginated: bool) -> Any:
-        """One page of a list in the shape of the Daytona behind, for a user's own query."""
+    async def lists_pages() -> bool:
+        """
+        Whether C{GET /sandbox} answers C{{items, nextCursor}}, as from v0.180, and not all of
+        them in one array.
+        """
+
+    async def page(query: Mapping[str, str | tuple[str, ...]], *, paginated: bool) -> Any:
+        """
+        One page of a list in the shape of the Daytona behind, for a user's own query.
+
+        @param query: Several values for one name are several pairs.
+        @raise Transient: It is too large to be held: 32 MiB.
+        """
 
     async def start(sandbox: SandboxId) -> Sandbox:
         """Waits up to 30 s for C{started}, then returns whatever is there."""
@@ -1298,6 +1349,35 @@ class IRuntime(Interface):
 
     async def ssh_access(sandbox: SandboxId, minutes: int) -> Mapping[str, Any]:
         """A new token; earlier ones end."""
+
+    async def revoke_ssh(sandbox: SandboxId, token: str | None) -> Sandbox:
+        """@param token: None for every token of this sandbox."""
+
+    async def signed_preview(sandbox: SandboxId, port: int, seconds: int) -> Mapping[str, Any]:
+        """A URL with a token in its host that opens this port alone, for so long."""
+
+    async def preview_holder(token: str, port: int) -> SandboxId | None:
+        """Whose sandbox a signed preview token opens; None when it opens nothing."""
+
+    async def expire_preview(sandbox: SandboxId, port: int, token: str) -> None:
+        """Ends any sandbox's token: whoever asks has looked who holds it."""
+
+    async def set_public(sandbox: SandboxId, public: bool) -> Sandbox:
+        """Whether preview ports ask for no token."""
+
+    async def set_network(sandbox: SandboxId, settings: Mapping[str, Any]) -> Sandbox:
+        """@param settings: At least one of Daytona's three; since v0.169."""
+
+    async def telemetry(
+        sandbox: SandboxId, kind: tuple[str, ...], query: Mapping[str, str | tuple[str, ...]]
+    ) -> Any:
+        """@param kind: C{("logs",)}, C{("metrics",)}, C{("traces",)} or C{("traces", id)}."""
+
+    async def config() -> Mapping[str, Any]:
+        """What Daytona tells anybody; it names its inside."""
+
+    async def regions() -> tuple[Mapping[str, Any], ...]:
+        """The shared ones."""
 
     async def snapshots() -> tuple[Mapping[str, Any], ...]:
         """All of the organization, every page."""

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import Sandbox
-from sandbox_billing.ledger.identity import sandbox_id
+from sandbox_billing.ledger.identity import SandboxId, sandbox_id
 from sandbox_billing.ledger.resources import read_resources
 
 
@@ -116,3 +116,27 @@ def read_snapshots(document: Any) -> tuple[tuple[Mapping[str, Any], ...], int]:
     if not isinstance(rows, list) or pages is None:
         raise Unreadable("neither an array nor {items, totalPages}")
     return tuple(read_object(row) for row in rows), pages
+
+
+def read_lists_pages(document: Any) -> bool:
+    """@raise Unreadable: It is none of the lists that are known."""
+    read_page(document)
+    return isinstance(document, dict)
+
+
+def read_objects(document: Any) -> tuple[Mapping[str, Any], ...]:
+    """@raise Unreadable: It is no array of objects."""
+    if not isinstance(document, list):
+        raise Unreadable("not a JSON array")
+    return tuple(read_object(row) for row in document)
+
+
+def read_id(body: bytes) -> SandboxId:
+    """
+    @param body: An id, bare or as a JSON string.
+    @raise Unreadable: It is none.
+    """
+    try:
+        return sandbox_id(body.decode("ascii").strip().strip('"'))
+    except (UnicodeDecodeError, BadInput):
+        raise Unreadable("not an id") from None

@@ -9,6 +9,7 @@ can simply be asked again.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -46,6 +47,10 @@ from sandbox_billing.interfaces import DaytonaRefused, TooSlow
 T = TypeVar("T")
 
 MAX_TEXT = 500
+
+# Before v0.160 the first of them was a 400; texts differ, so that only their core is compared.
+_PASSING = re.compile(r"state change in progress|modified by another operation", re.IGNORECASE)
+_PASSING_SECONDS = 2
 
 # Nothing was written to anybody.
 _NOT_REACHED = (ConnectError, ConnectingCancelledError, DNSLookupError, RequestNotSent)
@@ -139,7 +144,7 @@ class Request:
     method: str
     segments: tuple[str, ...]
     seconds: float
-    query: Mapping[str, str] = field(factory=dict)
+    query: Mapping[str, str | tuple[str, ...]] = field(factory=dict)
     body: Mapping[str, Any] | None = None
     limit: int = 4 * 1024 * 1024
 
@@ -224,6 +229,8 @@ class Exchange:
         message = _message(answer.body)
         if status == 408 or not 400 <= status < 500 or (status == 404 and message is None):
             raise Unreadable(f"answered {status}")
+        if message is not None and status in (400, 409) and _PASSING.search(message):
+            raise DaytonaRefused(message, 409, _PASSING_SECONDS)
         raise DaytonaRefused(message or f"Daytona answered {status}", status)
 
 

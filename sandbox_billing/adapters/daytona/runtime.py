@@ -14,7 +14,10 @@ from zope.interface import implementer
 
 from sandbox_billing.adapters.daytona.decoding import (
     parse_json,
+    read_id,
+    read_lists_pages,
     read_object,
+    read_objects,
     read_page,
     read_sandbox,
     read_snapshots,
@@ -26,14 +29,22 @@ from sandbox_billing.ledger.identity import SandboxId
 
 
 T = TypeVar("T")
+Query = Mapping[str, str | tuple[str, ...]]
 
 PAGE_SIZE = "200"
 MAX_PAGES = 10_000
 # An array dialect sends everything at once: ten thousand rows are some 15 MB.
 MAX_LIST_BYTES = 128 * 1024 * 1024
 
+# What one user's list may take of our memory: 200 rows are 300 kB, but for build files.
+MAX_PAGE_BYTES = 32 * 1024 * 1024
+
+# Matches no sandbox: references are random.
+_NOTHING = '{"daytona-billing-ref":"-"}'
+
 # What cannot be a name on C{GET /sandbox/<name>}: other routes, and steps of a path.
-_NO_NAMES = frozenset({"", ".", "..", "paginated", "for-runner"})
+_STEPS = frozenset({"", ".", ".."})
+_NO_NAMES = _STEPS | {"paginated", "for-runner"}
 
 
 @frozen(kw_only=True)
@@ -100,13 +111,20 @@ class DaytonaRuntime:
         request = Request(method="GET", segments=segments, seconds=self.seconds.read)
         return await self._exchange.ask(request, read)
 
-    async def _list(self, path: str, query: Mapping[str, str], read: Callable[[bytes], T]) -> T:
+    async def _list(
+        self,
+        path: str,
+        query: Query,
+        read: Callable[[bytes], T],
+        *,
+        limit: int = MAX_LIST_BYTES,
+    ) -> T:
         request = Request(
             method="GET",
             segments=tuple(path.split("/")),
             seconds=self.seconds.page,
             query=query,
-            limit=MAX_LIST_BYTES,
+            limit=limit,
         )
         return await self._exchange.ask(request, read)
 
@@ -117,7 +135,7 @@ class DaytonaRuntime:
         *segments: str,
         seconds: float | None = None,
         body: Mapping[str, Any] | None = None,
-        query: Mapping[str, str] | None = None,
+        query: Query | None = None,
     ) -> T:
         request = Request(
             method=method,
@@ -163,9 +181,13 @@ class DaytonaRuntime:
             query["cursor"] = cursor
         raise Transient(f"GET /sandbox: more than {MAX_PAGES} pages")
 
-    async def page(self, query: Mapping[str, str], *, paginated: bool) -> Any:
+    async def lists_pages(self) -> bool:
+        query = {"limit": "1", "labels": _NOTHING}
+        return await self._list("sandbox", query, _json(read_lists_pages), limit=MAX_PAGE_BYTES)
+
+    async def page(self, query: Query, *, paginated: bool) -> Any:
         path = "sandbox/paginated" if paginated else "sandbox"
-        return await self._list(path, query, parse_json)
+        return await self._list(path, query, parse_json, limit=MAX_PAGE_BYTES)
 
     async def start(self, sandbox: SandboxId) -> Sandbox:
         waiting = self.seconds.waiting
@@ -203,6 +225,60 @@ class DaytonaRuntime:
     async def ssh_access(self, sandbox: SandboxId, minutes: int) -> Mapping[str, Any]:
         query = {"expiresInMinutes": str(minutes)}
         return await self._change(_OBJECT, "POST", "sandbox", sandbox, "ssh-access", query=query)
+
+    async def revoke_ssh(self, sandbox: SandboxId, token: str | None) -> Sandbox:
+        query = {} if token is None else {"token": token}
+        return await self._change(_SANDBOX, "DELETE", "sandbox", sandbox, "ssh-access", query=query)
+
+    async def signed_preview(
+        self, sandbox: SandboxId, port: int, seconds: int
+    ) -> Mapping[str, Any]:
+        request = Request(
+            method="GET",
+            segments=("sandbox", sandbox, "ports", str(port), "signed-preview-url"),
+            seconds=self.seconds.read,
+            query={"expiresInSeconds": str(seconds)},
+        )
+        return await self._exchange.ask(request, _OBJECT)
+
+    async def preview_holder(self, token: str, port: int) -> SandboxId | None:
+        if token in _STEPS:
+            return None
+        try:
+            return await self._read(read_id, "preview", token, str(port), "sandbox-id")
+        except DaytonaRefused as reason:
+            if reason.status == 404:
+                return None
+            raise
+
+    async def expire_preview(self, sandbox: SandboxId, port: int, token: str) -> None:
+        at = ("ports", str(port), "signed-preview-url", token, "expire")
+        await self._change(_ignored, "POST", "sandbox", sandbox, *at)
+
+    async def set_public(self, sandbox: SandboxId, public: bool) -> Sandbox:
+        value = "true" if public else "false"
+        return await self._change(_SANDBOX, "POST", "sandbox", sandbox, "public", value)
+
+    async def set_network(self, sandbox: SandboxId, settings: Mapping[str, Any]) -> Sandbox:
+        return await self._change(
+            _SANDBOX, "POST", "sandbox", sandbox, "network-settings", body=settings
+        )
+
+    async def telemetry(self, sandbox: SandboxId, kind: tuple[str, ...], query: Query) -> Any:
+        request = Request(
+            method="GET",
+            segments=("sandbox", sandbox, "telemetry", *kind),
+            seconds=self.seconds.page,
+            query=query,
+            limit=MAX_PAGE_BYTES,
+        )
+        return await self._exchange.ask(request, parse_json)
+
+    async def config(self) -> Mapping[str, Any]:
+        return await self._read(_OBJECT, "config")
+
+    async def regions(self) -> tuple[Mapping[str, Any], ...]:
+        return await self._read(_json(read_objects), "shared-regions")
 
     async def snapshots(self) -> tuple[Mapping[str, Any], ...]:
         found: list[Mapping[str, Any]] = []

@@ -1,5 +1,5 @@
 """
-One table, matched on the path as it was spelt; what it does not name does not exist.
+From a raw request to a reply, by way of the table.
 
 Klein routes on the decoded path, redirects doubled slashes and fails on odd host names;
 Daytona's router ignores case and a trailing slash.  So neither of them sees a client's
@@ -12,10 +12,9 @@ Tests: C{tests.web.test_router}, C{tests.web.test_spellings}.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from enum import Enum
+from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from attrs import field, frozen
@@ -29,7 +28,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from sandbox_billing.errors import BadInput
+from sandbox_billing.errors import BadInput, Refused
 from sandbox_billing.interfaces import IWallClock
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.request import (
@@ -37,11 +36,11 @@ from sandbox_billing.signing.request import (
     JSONValue,
     Query,
     RequestFacts,
-    canonical_path,
     canonical_query,
     parse_strict_json,
 )
 from sandbox_billing.web._attrs_zope import provides
+from sandbox_billing.web._routes import Streamer, Table, Who, canonical_target
 from sandbox_billing.web.answers import (
     ACCESS,
     UNEXPECTED,
@@ -52,14 +51,12 @@ from sandbox_billing.web.answers import (
     refusal,
     standard_headers,
 )
-from sandbox_billing.web.caller import Callers
+from sandbox_billing.web.caller import Caller, Callers
 from sandbox_billing.web.policy import checked_name
 
 
 MAX_BODY_BYTES = 1024 * 1024
 TOO_LARGE = "request body too large"
-NO_ROUTE = "no such route"
-WRONG_METHOD = "method not allowed here"
 NOT_JSON = "the body must be application/json"
 NO_BODY = "this request takes no body"
 
@@ -67,111 +64,36 @@ CLIENT_GONE = 499
 """Only in the log: nobody was left to be told."""
 
 
-class Who(Enum):
-    """Whom a route is for."""
-
-    NOBODY = "nobody: refused before anything of the request is read"
-    PUBLIC = "anybody, unsigned"
-    WALLET = "any wallet that signs"
-    OWNER = "the wallet that owns the sandbox in the path; intake checks it"
-
-
 @frozen(kw_only=True)
 class Asked:
     """
     A request that passed the door.
 
-    @ivar signer: None on public routes.
+    @ivar caller: None on public routes.
     @ivar id: The id or name in the path, decoded; empty where there is none.
+    @ivar parts: The other named segments of the path, decoded.
     @ivar body: Parsed JSON; C{{}} when there was no body.
+    @ivar peer: The address that asks.
     """
 
-    signer: Address | None = None
+    caller: Caller | None = None
     id: str = ""
+    parts: Mapping[str, str] = field(factory=dict)
     query: Mapping[str, str] = field(factory=dict)
     body: JSONValue = field(factory=dict)
+    peer: str = ""
+
+    @property
+    def known(self) -> Caller:
+        """Who asks; a public route that wants to know is a mistake of ours."""
+        if self.caller is None:
+            raise LookupError("a public route has no caller")
+        return self.caller
 
     @property
     def wallet(self) -> Address:
-        """Who signed; a public route that asks for it is a mistake of ours."""
-        if self.signer is None:
-            raise LookupError("a public route has no wallet")
-        return self.signer
-
-
-Handler: TypeAlias = Callable[[Asked], Awaitable[Answer]]
-
-
-@frozen(kw_only=True)
-class Route:
-    """
-    One line of the table.
-
-    @ivar pattern: Segments; C{{id}} and the like stand for any one segment.
-    @ivar verb: What the older kind of client signs; None for C{METHOD:path} only.
-    @ivar query: The names that may be asked for.
-    @ivar takes_body: Whether a body may say anything.
-    """
-
-    method: str
-    pattern: str
-    who: Who
-    handler: Handler
-    verb: str | None = None
-    query: frozenset[str] = frozenset()
-    takes_body: bool = False
-
-    @property
-    def segments(self) -> tuple[str, ...]:
-        """The pattern, cut at its slashes."""
-        return tuple(self.pattern.split("/"))
-
-
-@frozen
-class Found:
-    """
-    @ivar spelt_id: The id as the path spells it: what signatures name.
-    """
-
-    route: Route
-    spelt_id: str = ""
-
-
-def _fits(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
-    return len(pattern) == len(path) and all(
-        want == have or want.startswith("{") for want, have in zip(pattern, path, strict=True)
-    )
-
-
-@frozen
-class Table:
-    """
-    Every route there is.
-    """
-
-    routes: tuple[Route, ...]
-
-    def find(self, method: str, path: str) -> Found:
-        """
-        The most literal pattern that fits decides: no method of a vaguer one may reach
-        C{/api/sandbox/paginated} as if that were somebody's sandbox.
-
-        @param method: As sent; C{HEAD} is served wherever C{GET} is.
-        @param path: Canonical.
-        @raise NotServed: 404 or 405.
-        """
-        spelt = tuple(path.split("/"))
-        fitting = [route for route in self.routes if _fits(route.segments, spelt)]
-        if not fitting:
-            raise NotServed(NO_ROUTE, status=404)
-        pattern = min((route.pattern for route in fitting), key=lambda text: text.count("{"))
-        served = {route.method: route for route in fitting if route.pattern == pattern}
-        route = served.get("GET" if method == "HEAD" else method)
-        if route is None:
-            allow = {*served, "HEAD"} if "GET" in served else set(served)
-            raise NotServed(WRONG_METHOD, status=405, allow=tuple(sorted(allow)))
-        parts = dict(zip(route.segments, spelt, strict=True))
-        return Found(route, parts.get("{id}", ""))
+        """Whose request it is."""
+        return self.known.wallet
 
 
 def read_body(raw: bytes, headers: Headers, *, takes_body: bool) -> JSONValue | Body:
@@ -211,6 +133,7 @@ class Router:
     """
     From a raw request to a reply.
 
+    @ivar streamer: Answers the routes that are streams.
     @ivar new_request_id: Makes what C{X-Request-Id} says; a client's own is not taken over.
     """
 
@@ -219,25 +142,29 @@ class Router:
 
     table: Table
     callers: Callers
+    streamer: Streamer
     wall: IWallClock = field(validator=provides(IWallClock))
     clock: IReactorTime = field(validator=provides(IReactorTime))
     new_request_id: Callable[[], str]
 
-    async def _ask(self, request: Request) -> Answer:
+    async def _ask(self, request: Request) -> Answer | None:
         method = request.method.decode("ascii")
         raw_path, _, raw_query = request.uri.partition(b"?")
-        path, query = canonical_path(raw_path), canonical_query(raw_query)
+        path, query = canonical_target(raw_path), canonical_query(raw_query)
         found = self.table.find(method, path)
         route, headers = found.route, request.requestHeaders
         if route.who is Who.NOBODY:
-            return await route.handler(Asked())
+            raise Refused(route.denial)
+        if route.stream:
+            return await self.streamer(request, found, path, query)
+        peer = str(getattr(request.client, "host", "-"))
         assert request.content is not None
         raw = request.content.read(MAX_BODY_BYTES + 1)
         if route.who is Who.PUBLIC:
-            body = read_body(raw, headers, takes_body=False)
-            signer = None
+            body = read_body(raw, headers, takes_body=route.takes_body)
+            caller = None
         else:
-            message = self.callers.recognise(headers)
+            claim = await self.callers.recognise(headers, peer)
             body = read_body(raw, headers, takes_body=route.takes_body)
             facts = RequestFacts(
                 method=route.method,
@@ -248,13 +175,18 @@ class Router:
                 body=body,
                 body_sha256=sha256(raw).hexdigest(),
             )
-            signer = await self.callers.admit(message, facts)
+            caller = await self.callers.admit(claim, facts, route.scope)
+            if not route.narrows:
+                caller.check_reach(unquote(found.spelt_id) or None)
         asked = Asked(
-            signer=signer,
+            caller=caller,
             id=checked_name(unquote(found.spelt_id)) if found.spelt_id else "",
+            parts=found.parts,
             query=allowed_query(query, route.query),
             body={} if isinstance(body, Body) else body,
+            peer=peer,
         )
+        assert route.handler is not None
         return await route.handler(asked)
 
     @app.route("/")
@@ -269,6 +201,10 @@ class Router:
         try:
             try:
                 answer = await self._ask(request)
+                if answer is None:
+                    # It was streamed, to its end.
+                    status = request.code
+                    return None
                 body = dump(answer.document)
             # The one place where everything becomes an answer (style.md §5).
             except Exception as error:
@@ -312,9 +248,10 @@ class Threshold(Resource):
 
     isLeaf = True
 
-    def __init__(self, inner: IResource) -> None:
+    def __init__(self, inner: IResource, table: Table) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._inner = inner
+        self.streams = table.streams
 
     def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
         """Below another resource, too, every path is ours."""

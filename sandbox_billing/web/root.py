@@ -19,11 +19,13 @@ from sandbox_billing.interfaces import (
     IReadiness,
     IReplayGuard,
     IRuntime,
+    ITokens,
     IWallClock,
 )
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._kept import Kept
 from sandbox_billing.web._router import Router, Threshold
+from sandbox_billing.web._routes import no_streams
 from sandbox_billing.web._table import build_table
 from sandbox_billing.web.account import Account
 from sandbox_billing.web.caller import Callers
@@ -52,6 +54,7 @@ class FrontDesk:
     doors: IDoors = field(validator=provides(IDoors))
     history: IHistory = field(validator=provides(IHistory))
     replay: IReplayGuard = field(validator=provides(IReplayGuard))
+    tokens: ITokens = field(validator=provides(ITokens))
     readiness: IReadiness = field(validator=provides(IReadiness))
     wall: IWallClock = field(validator=provides(IWallClock))
     clock: IReactorTime = field(validator=provides(IReactorTime))
@@ -77,9 +80,10 @@ def make_root(front: FrontDesk) -> IResource:
     )
     router = Router(
         table=table,
-        callers=Callers(replay=front.replay, wall=front.wall, terms=terms),
+        callers=Callers(replay=front.replay, tokens=front.tokens, wall=front.wall, terms=terms),
+        streamer=no_streams,
         wall=front.wall,
         clock=front.clock,
         new_request_id=front.new_request_id,
     )
-    return Threshold(router.app.resource())
+    return Threshold(router.app.resource(), table)

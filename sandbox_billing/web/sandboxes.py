@@ -14,7 +14,7 @@ from typing import ClassVar
 from attrs import field, frozen
 from twisted.logger import Logger
 
-from sandbox_billing.errors import BadInput, Refused
+from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import IIntake, IRuntime, Sandbox
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._router import Asked
@@ -24,7 +24,6 @@ from sandbox_billing.web.policy import own_page, owner_filter, shown, ssh_shown
 from sandbox_billing.web.terms import Terms
 
 
-MANAGED = "managed by billing proxy"
 IGNORED_HEADER = "X-Billing-Ignored"
 
 _MAX_PAGE = 200
@@ -71,7 +70,7 @@ class Sandboxes:
                 query[name] = str(whole(query, name, 1, least=1, most=most))
         query["labels"] = owner_filter(query.get("labels"), asked.wallet)
         page = await self.runtime.page(query, paginated=paginated)
-        own, foreign = own_page(page, asked.wallet, self.terms.public_url)
+        own, foreign = own_page(page, asked.wallet, self.terms.public_url, only=asked.known.only)
         if foreign:
             self._log.error(
                 "Daytona's label filter let {foreign} foreign sandboxes through", foreign=foreign
@@ -118,7 +117,3 @@ class Sandboxes:
         """One reconcile of this sandbox, now (B21: it opens nothing by itself)."""
         await self.intake.reconcile(asked.wallet, asked.id)
         return Answer(document={"ok": True})
-
-    async def managed(self, asked: Asked) -> Answer:
-        """Intervals: the lifecycle belongs to the proxy (P4)."""
-        raise Refused(MANAGED)

@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.signing import message
 from sandbox_billing.signing.request import sign_message
-from sandbox_billing.web import _router, sandboxes, site
-from sandbox_billing.web._router import Who
+from sandbox_billing.web import _denied, _router, _routes, site
+from sandbox_billing.web._routes import Who
 from tests.web.test_spellings import table_of
 from tests.web.world import OWNER, World
 
@@ -48,6 +48,13 @@ class PageTests(SynchronousTestCase):
         }
         self.assertEqual(set(_ROW.findall(self.page)), served)
 
+    def test_denials(self) -> None:
+        """Each row for nobody, and why."""
+        for route in table_of(World()).routes:
+            if route.who is Who.NOBODY:
+                row = f"``{route.method} {route.pattern}`` - nobody - - 403 ``{route.denial}``"
+                self.assertIn(row, self.flowing)
+
     def test_texts(self) -> None:
         """Each fixed text of a refusal stands on the page."""
         for text in (
@@ -59,12 +66,12 @@ class PageTests(SynchronousTestCase):
             message.INVALID_SIGNATURE,
             message.MISMATCH,
             message.NONCE_USED,
-            _router.NO_ROUTE,
-            _router.WRONG_METHOD,
+            _routes.NO_ROUTE,
+            _routes.WRONG_METHOD,
             _router.TOO_LARGE,
             _router.NOT_JSON,
             site.HEADERS_TOO_LARGE,
-            sandboxes.MANAGED,
+            _denied.MANAGED,
         ):
             self.assertIn(f"``{text}``", self.flowing)
 

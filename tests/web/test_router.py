@@ -19,8 +19,8 @@ from sandbox_billing.interfaces import (
     IRuntime,
     IWallClock,
 )
-from sandbox_billing.web._router import NotServed, Route, Table, Who
-from sandbox_billing.web.answers import Answer
+from sandbox_billing.web._routes import Route, Table, Who
+from sandbox_billing.web.answers import Answer, NotServed
 from sandbox_billing.web.health import Health
 from sandbox_billing.web.root import make_root
 from tests.web.asking import AskingTestCase

@@ -37,6 +37,7 @@ from sandbox_billing.ledger.batch import Attempt, Batch
 from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.deployed import Race
 from sandbox_billing.ledger.hold import Exposure, Intent
+from sandbox_billing.ledger.idempotency import Remembered
 from sandbox_billing.ledger.identity import (
     Address,
     BatchId,
@@ -228,6 +229,61 @@ class ITokens(Interface):
         @return: How many were live.
         @raise Stale: New ones came between, again and again.
         """
+
+
+class IIdempotency(Interface):
+    """
+    Requests with an Idempotency-Key: remembered for a day, in every process (A5).
+
+    A slot names a wallet's route and key.
+    """
+
+    async def begin(wallet: Address, slot: str, fresh: Remembered) -> Stored[Remembered]:
+        """
+        Remember a request before its work, unless one is remembered there.
+
+        @return: What stands there: C{fresh}, or the earlier one.
+        """
+
+    async def write(
+        wallet: Address, slot: str, stands: Stored[Remembered], after: Remembered
+    ) -> Stored[Remembered]:
+        """
+        Put another form in place of what stands; that does not lengthen its day.
+
+        @raise Stale: Something else stands there.
+        """
+
+    async def forget(wallet: Address, slot: str, stands: Stored[Remembered]) -> None:
+        """
+        As if it had never been asked; repeating it is success.
+
+        @raise Stale: Something else stands there.
+        """
+
+    async def spend(reference: Reference) -> SandboxId | None:
+        """
+        From now on nothing can be reserved under a reference, whoever still tries.
+
+        @return: The sandbox of which a session was opened under it, even if it is gone;
+            None when nothing ever came of it.
+        @raise Stale: An intent stands under it: ask again when that has ended.
+        """
+
+
+class ILifecycleCount(Interface):
+    """Creates, starts and recovers of each wallet in the last hour, over all processes."""
+
+    async def take(wallet: Address, mark: str, most: int) -> int:
+        """
+        Count one more, unless there are so many already.
+
+        @param mark: Names this call; taking it twice counts once.
+        @return: 0 when it was counted, else the seconds after which one may be.
+        """
+
+    async def give_back(wallet: Address, mark: str) -> None:
+        """It was not accepted, and counts no more; repeating it is success."""
 
 
 class IDoors(Interface):
@@ -1390,6 +1446,84 @@ class IRuntime(Interface):
 
     async def delete_snapshot(snapshot: str) -> None:
         """For operators."""
+
+
+# --- the relay: bytes that only pass through ----------------------------------------
+
+
+class Place(Enum):
+    """Where Daytona serves what is relayed (daytona.md §3)."""
+
+    TOOLBOX = "the toolbox of one sandbox, on the host its toolboxProxyUrl names"
+    LEGACY_TOOLBOX = "the same on the API host; gone in newer releases"
+    BUILD_LOGS = "on the host of the toolbox"
+    LEGACY_BUILD_LOGS = "on the API host"
+
+
+@frozen(kw_only=True)
+class RelayCall:
+    """
+    A request that goes on to Daytona; where exactly, the relay knows.
+
+    @ivar sandbox: Whose; its canonical id goes into the path.
+    @ivar tail: What stands below the toolbox, canonical and percent-encoded, without its
+        first slash; empty for build logs.
+    @ivar query: Encoded, without its question mark.
+    @ivar headers: Allow-listed; the relay adds its own credential, C{Host} and framing.
+    @ivar door: The path of ours that stands for the toolbox, for redirects.
+    """
+
+    method: str
+    place: Place
+    sandbox: Sandbox
+    tail: str = ""
+    query: str = ""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    door: str = ""
+
+
+class ITunnel(Interface):
+    """A connection to Daytona that has been upgraded: bytes, no longer HTTP."""
+
+    headers = Attribute("Of the 101, as L{Headers<twisted.web.http_headers.Headers>}.")
+
+    def join(protocol: Any) -> None:
+        """
+        Connect a protocol; what came right behind the 101 is its first data.
+
+        Until then nothing is read.  When it provides C{IHalfCloseableProtocol}, it is told
+        when Daytona stops writing.
+        """
+
+    def abort() -> None:
+        """End the connection, joined or not."""
+
+
+class IRelay(Interface):
+    """
+    Streams to Daytona.  Nothing is ever sent twice and no redirect is followed; only
+    connecting has a time-out.  Cancelling a call ends its connection.
+    """
+
+    async def send(call: RelayCall, body: Any) -> Any:
+        """
+        @param body: An C{IBodyProducer}, or None.  When its Deferred fails, the connection
+            is cut and the failure is this call's.
+        @return: An C{IResponse}, as soon as its headers are there, also while the body is
+            still on its way; it reads when its body is delivered, and back-pressure goes
+            both ways.  C{Location} leads through our door or is left out.
+        @raise Transient: It was not sent.
+        @raise UnknownOutcome: No readable answer came.
+        """
+
+    async def upgrade(call: RelayCall) -> Any:
+        """
+        Ask for a WebSocket.
+
+        @return: An L{ITunnel}, or an C{IResponse} when Daytona does not change protocols.
+        @raise Transient: It was not sent.
+        @raise UnknownOutcome: No readable answer came.
+        """
 
 
 # --- the enclave --------------------------------------------------------------------

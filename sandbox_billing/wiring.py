@@ -248,6 +248,7 @@ def make_front(parts: Parts, intake: Intake, readiness: Readiness, terms: Terms)
             doors=parts.journal.doors,
             history=parts.journal.history,
             replay=parts.journal.replay,
+            tokens=parts.journal.tokens,
             readiness=readiness,
             wall=parts.wall,
             clock=parts.clock,

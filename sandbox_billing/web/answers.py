@@ -75,6 +75,11 @@ class Answer:
 
 
 @frozen(auto_exc=False)
+class InvalidToken(AuthenticationError):
+    """401: unknown, expired, revoked or no token of ours; which of them is not told."""
+
+
+@frozen(auto_exc=False)
 class NotServed(BadInput):
     """
     The request is refused for its form alone.
@@ -152,6 +157,8 @@ def refusal(error: Exception) -> Answer | None:
         status = error.status
         if error.allow:
             headers["Allow"] = ", ".join(error.allow)
+    elif isinstance(error, InvalidToken):
+        headers["WWW-Authenticate"] = "Bearer"
     elif isinstance(error, TooMany | NotReady) and error.retry_after > 0:
         headers["Retry-After"] = str(error.retry_after)
     return Answer(status=status, document=document, headers=headers)

@@ -1,33 +1,136 @@
 """
-Who is asking: from three headers to a wallet that signed this request and no other.
+Who is asking: from headers to a wallet that signed this request and no other, or that
+signed what a token may do.
 
-Tests: C{tests.web.test_signing}.
+Tests: C{tests.web.test_signing}, C{tests.web.test_sessions}.
 """
 
 from __future__ import annotations
 
+import re
+from hashlib import sha256
+from hmac import compare_digest
+from typing import Protocol, TypeAlias
+
 from attrs import field, frozen
 from twisted.web.http_headers import Headers
 
-from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
-from sandbox_billing.interfaces import IReplayGuard, IWallClock, NotReady
-from sandbox_billing.ledger.identity import Address
-from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
+from sandbox_billing.interfaces import IReplayGuard, ITokens, IWallClock, NotReady
+from sandbox_billing.ledger.identity import Address, SandboxId
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
+from sandbox_billing.ledger.token import EVERY_SCOPE, Scope, Token, TokenId
 from sandbox_billing.signing.request import (
     NONCE_USED,
     AuthenticationError,
     RequestFacts,
+    SignedHeaders,
     SignedMessage,
-    authenticate,
     check_binding,
+    check_expiry,
+    verify_signature,
 )
 from sandbox_billing.web._attrs_zope import provides
+from sandbox_billing.web.answers import InvalidToken
 from sandbox_billing.web.terms import Terms
 
 
 WALLET = "X-Wallet-Address"
 MESSAGE = "X-Signed-Message"
 SIGNATURE = "X-Wallet-Signature"
+
+INVALID_TOKEN = "invalid or expired token"
+ONE_SANDBOX = "this token is for one sandbox only: {only}"
+NO_SPENDING_YET = "spend limits are not enforced yet: use a token without one"
+
+_SPARING = frozenset({"stop", "delete", "archive", "labels", "ensure-billing"})
+"""Verbs that cost nothing; whatever else manages a sandbox may make it run."""
+
+TOOLBOX_VERB = "toolbox"
+
+_SECRET = re.compile(r"sbt_[A-Za-z0-9_-]{43}\Z")
+_ID_DIGITS = 32
+
+
+def digest_of(secret: str) -> tuple[TokenId, str]:
+    """A token's name and the hash under which it is kept."""
+    digest = sha256(secret.encode("ascii")).hexdigest()
+    return TokenId(digest[:_ID_DIGITS]), digest
+
+
+@frozen(kw_only=True)
+class Caller:
+    """
+    A wallet, and what it may do with this request.
+
+    @ivar only: The one sandbox that a token is for; None for no such limit.
+    @ivar token: None for who signed the request itself.
+    @ivar spend_limit: neuron.
+    @ivar body_sha256: What a body that still streams must turn out to hash to, lower-case
+        hex, where its signer says so; whoever reads it to its end compares.
+    """
+
+    wallet: Address
+    scopes: frozenset[Scope] = EVERY_SCOPE
+    only: SandboxId | None = None
+    token: TokenId | None = None
+    spend_limit: Neuron | None = None
+    body_sha256: str | None = None
+
+    def check_scope(self, scope: Scope | None) -> None:
+        """
+        @param scope: What the route needs; None for any token.
+        @raise Refused: The token has not this scope.
+        """
+        if scope is not None and scope not in self.scopes:
+            raise Refused(f"this token has not the scope {scope.value}")
+
+    def check_reach(self, id: str | None) -> None:
+        """
+        @param id: The id in the path; None where a route is about the whole wallet.
+        @raise Refused: The token is for one sandbox, and this is not it.
+        """
+        if self.only is not None and id != self.only:
+            raise Refused(ONE_SANDBOX.format(only=self.only))
+
+    def check_spending(self, scope: Scope | None, verb: str | None) -> None:
+        """@raise Refused: This could cost something, and nobody would count it."""
+        if self.spend_limit is not None and scope is Scope.MANAGE and verb not in _SPARING:
+            raise Refused(NO_SPENDING_YET)
+
+
+Claim: TypeAlias = SignedMessage | Token
+"""Who says to be asking: proven, but not yet for this request."""
+
+
+class OtherProof(Protocol):
+    """Another way than ECDSA to find out whether a wallet signed: its contract's word."""
+
+    async def __call__(self, message: SignedMessage, peer: str) -> bool:
+        """
+        @param message: Well formed and fresh; its signature is not by the wallet's key.
+        @param peer: Who is asking, for limits.
+        @return: Whether its wallet signed it all the same.
+        """
+
+
+async def keys_only(message: SignedMessage, peer: str) -> bool:
+    """No other proof is taken."""
+    return False
+
+
+def bearer_of(headers: Headers) -> str | None:
+    """
+    What stands in C{Authorization: Bearer}.
+
+    @raise BadInput: The header stands twice.
+    """
+    given = headers.getRawHeaders(b"Authorization", [])
+    if not any(value[:7].lower() == b"bearer " for value in given):
+        return None
+    if len(given) > 1:
+        raise BadInput("Authorization stands twice")
+    return str(given[0][7:].strip().decode("latin-1"))
 
 
 def _only(headers: Headers, name: str) -> str | None:
@@ -43,50 +146,105 @@ def _only(headers: Headers, name: str) -> str | None:
 class Callers:
     """
     The door: the order of its checks is design.md §4.1's.
+
+    @ivar otherwise: Asked when a signature is not by the wallet's own key.
     """
 
     replay: IReplayGuard = field(validator=provides(IReplayGuard))
+    tokens: ITokens = field(validator=provides(ITokens))
     wall: IWallClock = field(validator=provides(IWallClock))
     terms: Terms
+    otherwise: OtherProof = keys_only
 
-    def recognise(self, headers: Headers) -> SignedMessage:
+    async def recognise(self, headers: Headers, peer: str) -> Claim:
         """
-        Form, age and author of the signed message; what it is for is L{admit}'s.
+        Form, age and author of the signed message, or the token; what it is for is
+        L{admit}'s.
 
+        @param peer: The address that asks.
         @raise AuthenticationError: It does not prove who sent it.
         @raise BadInput: A header stands twice, or a token stands beside a signature.
+        @raise NotReady: Whether there is such a token cannot be found out.
         """
         wallet, message, signature = (_only(headers, n) for n in (WALLET, MESSAGE, SIGNATURE))
-        bearer = any(
-            value[:7].lower() == b"bearer " for value in headers.getRawHeaders(b"Authorization", [])
-        )
-        if bearer and (wallet or message or signature):
-            raise BadInput("either a token or a signature, not both")
-        return authenticate(wallet, message, signature, self.wall.now())
+        bearer = bearer_of(headers)
+        if bearer is not None:
+            if wallet or message or signature:
+                raise BadInput("either a token or a signature, not both")
+            return await self._token(bearer)
+        claim = SignedHeaders.parse(wallet, message, signature)
+        check_expiry(claim, self.wall.now())
+        await self.prove(claim, peer)
+        return claim
 
-    async def admit(self, message: SignedMessage, facts: RequestFacts) -> Address:
+    async def _token(self, secret: str) -> Token:
+        if not _SECRET.match(secret):
+            raise InvalidToken(INVALID_TOKEN)
+        id, digest = digest_of(secret)
+        try:
+            token = await self.tokens.find(id)
+        except (Transient, UnknownOutcome) as problem:
+            raise NotReady("the token could not be checked; try again") from problem
+        if token is None or not compare_digest(token.digest, digest):
+            raise InvalidToken(INVALID_TOKEN)
+        if not token.is_live(self.wall.now()):
+            raise InvalidToken(INVALID_TOKEN)
+        return token
+
+    async def prove(self, message: SignedMessage, peer: str) -> None:
         """
-        Binding, then the nonce: a signature for something else must not use it up.
+        @raise AuthenticationError: Its wallet did not sign it.
+        """
+        try:
+            verify_signature(message)
+        except AuthenticationError:
+            # The one place where "ECDSA did not match" is decided.
+            if not await self.otherwise(message, peer):
+                raise
 
-        @raise AuthenticationError: Another request was signed, or this one was seen.
+    async def use_up(self, wallet: Address, nonce: str, until: int) -> None:
+        """
+        @param until: When what was signed expires, unix seconds.
+        @raise AuthenticationError: This nonce was seen.
         @raise NotReady: Whether it was seen cannot be found out.
         """
-        check_binding(
-            message,
-            facts,
-            binding=self.terms.auth_binding,
-            is_toolbox=False,
-            audience_required=self.terms.audience_required,
-            provider=self.terms.provider,
-            chain_id=self.terms.chain_id,
-        )
-        wallet = message.wallet
         try:
-            first = await self.replay.first_use(
-                wallet, message.nonce, UnixSeconds(message.expires_at)
-            )
+            first = await self.replay.first_use(wallet, nonce, UnixSeconds(until))
         except (Transient, UnknownOutcome) as problem:
             raise NotReady("the nonce could not be checked; sign again and retry") from problem
         if not first:
             raise AuthenticationError(NONCE_USED)
-        return wallet
+
+    async def admit(self, claim: Claim, facts: RequestFacts, scope: Scope | None) -> Caller:
+        """
+        Binding, then the nonce: a signature for something else must not use it up.  A
+        token has its scopes instead.
+
+        @param scope: What the route needs; None for any.
+        @raise AuthenticationError: Another request was signed, or this one was seen.
+        @raise Refused: The token is not for this.
+        @raise NotReady: Whether it was seen cannot be found out.
+        """
+        if isinstance(claim, Token):
+            caller = Caller(
+                wallet=claim.wallet,
+                scopes=frozenset(claim.scopes),
+                only=claim.only,
+                token=claim.id,
+                spend_limit=claim.spend_limit,
+            )
+            caller.check_scope(scope)
+            caller.check_spending(scope, facts.verb)
+            return caller
+        expected = check_binding(
+            claim,
+            facts,
+            binding=self.terms.auth_binding,
+            is_toolbox=facts.verb == TOOLBOX_VERB,
+            audience_required=self.terms.audience_required,
+            provider=self.terms.provider,
+            chain_id=self.terms.chain_id,
+        )
+        wallet = claim.wallet
+        await self.use_up(wallet, claim.nonce, claim.expires_at)
+        return Caller(wallet=wallet, body_sha256=expected)

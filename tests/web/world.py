@@ -26,17 +26,20 @@ from sandbox_billing.interfaces import (
     IReadiness,
     IReplayGuard,
     IRuntime,
+    ITokens,
     IWallClock,
     NoSuchSandbox,
     NotYours,
     Sandbox,
     Stored,
+    TooMany,
 )
 from sandbox_billing.ledger.account import BlockRef, Mirror, ServiceRecord, Settlement
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.ledger.resources import Resources
+from sandbox_billing.ledger.token import Token, TokenId
 from sandbox_billing.signing.key import SigningKey
 from sandbox_billing.signing.request import sign_message, sign_request
 from sandbox_billing.web.root import FrontDesk, make_root
@@ -280,6 +283,40 @@ class StandInGuard:
         return first
 
 
+@implementer(ITokens)
+@define
+class StandInTokens:
+    """A dictionary."""
+
+    calls: Recorder
+    kept: dict[TokenId, Token] = field(factory=dict)
+
+    async def issue(self, token: Token, *, most: int) -> None:
+        await self.calls.note("issue", token, most)
+        if len(await self.of(token.wallet)) >= most:
+            raise TooMany(f"this wallet has {most} tokens: revoke some", 7)
+        self.kept[token.id] = token
+
+    async def find(self, id: TokenId) -> Token | None:
+        await self.calls.note("find", id)
+        return self.kept.get(id)
+
+    async def of(self, wallet: Address) -> tuple[Token, ...]:
+        return tuple(token for token in self.kept.values() if token.wallet == wallet)
+
+    async def revoke(self, wallet: Address, id: TokenId) -> bool:
+        if id not in {token.id for token in await self.of(wallet)}:
+            return False
+        del self.kept[id]
+        return True
+
+    async def revoke_all(self, wallet: Address) -> int:
+        own = await self.of(wallet)
+        for token in own:
+            del self.kept[token.id]
+        return len(own)
+
+
 @implementer(IReadiness)
 @define
 class StandInReadiness:
@@ -326,6 +363,7 @@ class World:
     def __init__(self, terms: Terms = TERMS) -> None:
         self.calls = Recorder()
         self.guard = StandInGuard(Recorder())
+        self.tokens = StandInTokens(Recorder())
         self.intake = StandInIntake(self.calls)
         for id, key in ((SANDBOX, OWNER), (FOREIGN, STRANGER)):
             self.intake.sandboxes[id] = (key.address, sandbox(id, key.address))
@@ -344,6 +382,7 @@ class World:
             doors=self.doors,
             history=self.history,
             replay=self.guard,
+            tokens=self.tokens,
             readiness=self.readiness,
             wall=self.wall,
             clock=self.clock,

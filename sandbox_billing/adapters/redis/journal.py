@@ -11,9 +11,11 @@ from sandbox_billing.adapters.redis.desk import RedisDesk
 from sandbox_billing.adapters.redis.doors import RedisDoors
 from sandbox_billing.adapters.redis.forgiving import RedisForgiving
 from sandbox_billing.adapters.redis.history import RedisHistory
+from sandbox_billing.adapters.redis.idempotency import RedisIdempotency
 from sandbox_billing.adapters.redis.keys import Keys
 from sandbox_billing.adapters.redis.lease import RedisLease, RedisReplayGuard
 from sandbox_billing.adapters.redis.letters import RedisDeadLetters
+from sandbox_billing.adapters.redis.limits import RedisLifecycleCount
 from sandbox_billing.adapters.redis.loss import RedisLoss
 from sandbox_billing.adapters.redis.merging import RedisMerging
 from sandbox_billing.adapters.redis.meter import RedisMeter
@@ -24,6 +26,7 @@ from sandbox_billing.adapters.redis.second_look import RedisResolved
 from sandbox_billing.adapters.redis.sessions import Sessions
 from sandbox_billing.adapters.redis.stops import RedisStopOrders
 from sandbox_billing.adapters.redis.store import Store, Timing
+from sandbox_billing.adapters.redis.tokens import RedisTokens
 from sandbox_billing.interfaces import IWallClock
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip55 import checksum
@@ -39,6 +42,7 @@ class Journal:
 
     store: Store
     replay: RedisReplayGuard
+    tokens: RedisTokens
     doors: RedisDoors
     history: RedisHistory
     lease: RedisLease
@@ -55,6 +59,8 @@ class Journal:
     letters: RedisDeadLetters
     resolved: RedisResolved
     loss: RedisLoss
+    idempotency: RedisIdempotency
+    lifecycle: RedisLifecycleCount
 
     @classmethod
     def over(
@@ -80,6 +86,7 @@ class Journal:
         return cls(
             store=store,
             replay=RedisReplayGuard(store, owner),
+            tokens=RedisTokens(store),
             doors=RedisDoors(store, sessions),
             history=RedisHistory(store),
             lease=RedisLease(store, owner, lease_seconds),
@@ -96,4 +103,6 @@ class Journal:
             letters=RedisDeadLetters(store),
             resolved=RedisResolved(store),
             loss=RedisLoss(store),
+            idempotency=RedisIdempotency(store),
+            lifecycle=RedisLifecycleCount(store),
         )

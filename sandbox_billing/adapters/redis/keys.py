@@ -12,6 +12,7 @@ import inspect
 from attrs import frozen
 
 from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Reference, SandboxId
+from sandbox_billing.ledger.token import TokenId
 
 
 @frozen
@@ -64,6 +65,11 @@ class Keys:
     def intents_of(self, sandbox: SandboxId) -> str:
         """set: references of intents that name this sandbox."""
         return f"billing:intents-of:{sandbox}"
+
+    def spent(self, reference: Reference) -> str:
+        """string: what came of a reference, a sandbox or nothing (-), under which therefore
+        nothing more may be reserved; expires."""
+        return f"billing:spent:{reference}"
 
     # charges
 
@@ -218,6 +224,24 @@ class Keys:
     def request_nonce(self, wallet: Address, nonce: str) -> str:
         """string: this signed request was seen; expires."""
         return f"auth:nonce:{wallet}:{nonce}"
+
+    def token(self, token: TokenId) -> str:
+        """string: a session token without its secret, JSON; expires with it."""
+        return f"auth:token:{token}"
+
+    def tokens(self, wallet: Address) -> str:
+        """hash: a wallet's session tokens and when each ends, unix seconds; #rev names the
+        newest change; expires when all have ended."""
+        return f"auth:tokens:{wallet}"
+
+    def idempotency(self, wallet: Address, slot: str) -> str:
+        """string: a request with an Idempotency-Key and its answer, JSON; expires a day after
+        it was first asked."""
+        return f"billing:idempotency:{wallet}:{slot}"
+
+    def lifecycle(self, wallet: Address) -> str:
+        """zset: a wallet's creates, starts and recovers of the last hour by their time; expires."""
+        return f"billing:lifecycle:{wallet}"
 
     def lease(self) -> str:
         """string: who is the worker; expires."""

@@ -17,6 +17,7 @@ token and raise L{LeaseLost} under an old one; I{door} methods run in any proces
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from attrs import field, frozen
@@ -1368,6 +1369,9 @@ class IRuntime(Interface):
     async def sweep() -> tuple[Listing, ...]:
         """Every sandbox of the organization, page by page; never a part of them."""
 
+    async def labelled(label: str, value: str) -> tuple[Sandbox, ...]:
+        """Those of the organization with this label, and no others."""
+
     async def lists_pages() -> bool:
         """
         Whether C{GET /sandbox} answers C{{items, nextCursor}}, as from v0.180, and not all of
@@ -1393,6 +1397,12 @@ class IRuntime(Interface):
 
     async def archive(sandbox: SandboxId) -> Sandbox:
         """Only from C{stopped}."""
+
+    async def recover(sandbox: SandboxId, *, skip_start: bool) -> Sandbox:
+        """From C{error}; starts it too, and waits as C{start} does, unless told not to."""
+
+    async def resize(sandbox: SandboxId, sizes: Mapping[str, int]) -> Sandbox:
+        """@param sizes: Of C{cpu}, C{memory} and C{disk} those that change; GiB."""
 
     async def replace_labels(sandbox: SandboxId, labels: Mapping[str, str]) -> Sandbox:
         """All labels at once."""

@@ -4,6 +4,7 @@ L{IRuntime} over HTTP, for every dialect of Daytona since v0.149.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -181,6 +182,14 @@ class DaytonaRuntime:
             query["cursor"] = cursor
         raise Transient(f"GET /sandbox: more than {MAX_PAGES} pages")
 
+    async def labelled(self, label: str, value: str) -> tuple[Sandbox, ...]:
+        # An array dialect knows no limit and answers with all; newer ones with pages.
+        query = {"labels": json.dumps({label: value}), "limit": PAGE_SIZE}
+        rows, cursor = await self._list("sandbox", query, _json(read_page))
+        if cursor is not None:
+            raise Transient(f"GET /sandbox: too many with one {label}")
+        return tuple(row for row in rows if row.labels.get(label) == value)
+
     async def lists_pages(self) -> bool:
         query = {"limit": "1", "labels": _NOTHING}
         return await self._list("sandbox", query, _json(read_lists_pages), limit=MAX_PAGE_BYTES)
@@ -211,6 +220,20 @@ class DaytonaRuntime:
 
     async def archive(self, sandbox: SandboxId) -> Sandbox:
         return await self._change(_SANDBOX, "POST", "sandbox", sandbox, "archive")
+
+    async def recover(self, sandbox: SandboxId, *, skip_start: bool) -> Sandbox:
+        return await self._change(
+            _SANDBOX,
+            "POST",
+            "sandbox",
+            sandbox,
+            "recover",
+            seconds=self.seconds.waiting,
+            query={"skipStart": "true"} if skip_start else {},
+        )
+
+    async def resize(self, sandbox: SandboxId, sizes: Mapping[str, int]) -> Sandbox:
+        return await self._change(_SANDBOX, "POST", "sandbox", sandbox, "resize", body=sizes)
 
     async def replace_labels(self, sandbox: SandboxId, labels: Mapping[str, str]) -> Sandbox:
         body = {"labels": dict(labels)}

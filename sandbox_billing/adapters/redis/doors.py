@@ -56,7 +56,8 @@ class RedisDoors:
         keys, form = self.store.keys, stored_form(intent)
         key = keys.intent(intent.reference)
         draft = self.store.draft(f"reserve for {intent.reference}")
-        draft.expect(absent(key))
+        # The second: whoever asked for it again was told that nothing came of it (A5).
+        draft.expect(absent(key), absent(keys.spent(intent.reference)))
         account = funds.account
         draft.expect_stored(keys.account(intent.owner), None if account is None else account.raw)
         blocked = None if funds.blocked is None else funds.blocked.encode()

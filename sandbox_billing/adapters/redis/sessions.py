@@ -20,6 +20,7 @@ from sandbox_billing.adapters.redis.commit import (
     holds,
 )
 from sandbox_billing.adapters.redis.draft import Draft, digest, stored_form
+from sandbox_billing.adapters.redis.idempotency import mark_opened
 from sandbox_billing.adapters.redis.store import (
     Store,
     Timing,
@@ -93,6 +94,7 @@ class Sessions:
                 draft = self.store.draft("drop an intent that another session made needless")
                 draft.expect(holds(self.store.keys.session(session.sandbox), found.session.raw))
                 end_intent(draft, intent)
+                mark_opened(draft, intent.reference, session.sandbox)
                 done = await self.store.attempt(draft.commit(token=token))
                 if done.outcome is not Outcome.STALE:
                     return found.session.value
@@ -154,6 +156,7 @@ class Sessions:
         if reason:
             draft.order_stop(sandbox, reason, self.store.wall.now())
         write_record(draft, session, record, create_charged=charged)
+        mark_opened(draft, session.reference, sandbox)
         draft.write("SET", keys.session(sandbox), stored_form(session))
         draft.write("SADD", keys.sessions(), sandbox)
         draft.write("HDEL", keys.seen(), sandbox)

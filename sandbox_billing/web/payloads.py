@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from attrs import field, frozen
@@ -24,7 +25,22 @@ from sandbox_billing.web.policy import is_possible_name
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\Z")
 _WHOLE = re.compile(r"[0-9]{1,12}\Z")
 _MAX_SIZE = 4096
-_IGNORED_INTERVALS = ("autoArchiveInterval", "autoDeleteInterval")
+_IGNORED_INTERVALS = (
+    *("autoArchiveInterval", "autoDeleteInterval"),
+    # Of newer servers.
+    *("autoPauseInterval", "ttlMinutes"),
+)
+_AUTO_STOP = "autoStopInterval"
+_MOST_MINUTES = 100 * 366 * 24 * 60
+
+MAX_TEXT_BYTES = 4 * 1024
+MAX_ENV_BYTES = 32 * 1024
+MAX_LABEL_BYTES = 8 * 1024
+MAX_BUILD_BYTES = 64 * 1024
+"""
+Daytona shows all of this in its lists, which are read in pages of bounded size: what one
+user may store in a sandbox must not keep the daemon from seeing everybody's.
+"""
 
 
 @frozen(kw_only=True)
@@ -34,7 +50,8 @@ class CreateWish:
 
     @ivar body: For Daytona: allowed fields only.
     @ivar auto_stop_minutes: The user's wish; None when he has none.
-    @ivar ignored: Intervals that were given and are not his to set.
+    @ivar ignored: Intervals that were given and are not followed: they are not his to
+        set, or are none.
     """
 
     body: Mapping[str, Any] = field(converter=dict)
@@ -42,9 +59,18 @@ class CreateWish:
     ignored: tuple[str, ...]
 
 
-def _text(key: str, value: JSONValue) -> str:
+def _checked(key: str, *texts: str, most: int) -> None:
+    # Daytona's database takes no NUL: it would answer 500.
+    if any("\0" in text for text in texts):
+        raise BadInput(f"{key} contains a NUL character")
+    if sum(len(text.encode("utf-8")) for text in texts) > most:
+        raise BadInput(f"{key} is longer than {most} bytes")
+
+
+def _text(key: str, value: JSONValue, *, most: int = MAX_TEXT_BYTES) -> str:
     if not isinstance(value, str):
         raise BadInput(f"{key} must be a string")
+    _checked(key, value, most=most)
     return value
 
 
@@ -60,10 +86,19 @@ def _size(key: str, value: JSONValue) -> int:
     return value
 
 
-def _texts(key: str, value: JSONValue) -> dict[str, str]:
+def _texts(key: str, value: JSONValue, *, most: int) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
         raise BadInput(f"{key} must be an object of strings")
-    return {name: str(text) for name, text in value.items()}
+    texts = {name: str(text) for name, text in value.items()}
+    _checked(key, *texts.keys(), *texts.values(), most=most)
+    return texts
+
+
+def _environment(key: str, value: JSONValue) -> dict[str, str]:
+    variables = _texts(key, value, most=MAX_ENV_BYTES)
+    if any(not name or "=" in name for name in variables):
+        raise BadInput(f"{key} has a name that no variable can have")
+    return variables
 
 
 def _name(key: str, value: JSONValue) -> str:
@@ -79,7 +114,7 @@ def _name(key: str, value: JSONValue) -> str:
 
 
 def _labels(key: str, value: JSONValue) -> dict[str, str]:
-    labels = _texts(key, value)
+    labels = _texts(key, value, most=MAX_LABEL_BYTES)
     for reserved in sorted(RESERVED_LABELS & labels.keys()):
         raise BadInput(f"label {reserved} is reserved")
     return labels
@@ -96,13 +131,13 @@ def _build(key: str, value: JSONValue) -> dict[str, Any]:
         raise BadInput(f"{key} must be an object")
     allowed = ("dockerfileContent", "contextHashes")
     _drop_empty(value, allowed, prefix=f"{key}.")
-    built: dict[str, Any] = {
-        "dockerfileContent": _text(f"{key}.dockerfileContent", value.get("dockerfileContent"))
-    }
+    text = _text(f"{key}.dockerfileContent", value.get("dockerfileContent"), most=MAX_BUILD_BYTES)
+    built: dict[str, Any] = {"dockerfileContent": text}
     hashes = value.get("contextHashes")
     if hashes is not None:
         if not isinstance(hashes, list) or not all(isinstance(h, str) for h in hashes):
             raise BadInput(f"{key}.contextHashes must be a list of strings")
+        _checked(f"{key}.contextHashes", *map(str, hashes), most=MAX_TEXT_BYTES)
         built["contextHashes"] = hashes
     return built
 
@@ -122,11 +157,12 @@ _CREATE: Mapping[str, Callable[[str, JSONValue], Any]] = {
     "name": _name,
     "snapshot": _text,
     "user": _text,
-    "env": _texts,
+    "env": _environment,
     "labels": _labels,
     "public": _flag,
     "networkBlockAll": _flag,
     "networkAllowList": _text,
+    "domainAllowList": _text,
     "target": _text,
     "cpu": _size,
     "memory": _size,
@@ -134,6 +170,13 @@ _CREATE: Mapping[str, Callable[[str, JSONValue], Any]] = {
     "gpu": _no_gpu,
     "buildInfo": _build,
 }
+
+
+def _minutes(value: JSONValue) -> int | None:
+    """A wish for an auto-stop; None for what is none, which is no reason to refuse."""
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        value = int(value)
+    return value if type(value) is int and 0 <= value <= _MOST_MINUTES else None
 
 
 def read_create(body: JSONValue, *, max_disk_gb: int) -> CreateWish:
@@ -146,7 +189,7 @@ def read_create(body: JSONValue, *, max_disk_gb: int) -> CreateWish:
     """
     if not isinstance(body, dict):
         raise BadInput("the body must be a JSON object")
-    _drop_empty(body, {*_CREATE, *_IGNORED_INTERVALS, "autoStopInterval"})
+    _drop_empty(body, {*_CREATE, *_IGNORED_INTERVALS, _AUTO_STOP})
     rebuilt = {
         key: read(key, body[key]) for key, read in _CREATE.items() if body.get(key) is not None
     }
@@ -154,13 +197,12 @@ def read_create(body: JSONValue, *, max_disk_gb: int) -> CreateWish:
         raise BadInput(f"disk must be at most {max_disk_gb}")
     if "snapshot" in rebuilt and "buildInfo" in rebuilt:
         raise BadInput("snapshot and buildInfo exclude each other")
-    auto_stop = body.get("autoStopInterval")
-    if auto_stop is not None and (type(auto_stop) is not int or auto_stop < 0):
-        raise BadInput("autoStopInterval must be a whole number of minutes, 0 for never")
+    minutes = _minutes(body.get(_AUTO_STOP))
+    unusable = (_AUTO_STOP,) if minutes is None else ()
     return CreateWish(
         body=rebuilt,
-        auto_stop_minutes=auto_stop if type(auto_stop) is int else None,
-        ignored=tuple(key for key in _IGNORED_INTERVALS if body.get(key) is not None),
+        auto_stop_minutes=minutes,
+        ignored=tuple(key for key in (*unusable, *_IGNORED_INTERVALS) if body.get(key) is not None),
     )
 
 
@@ -176,7 +218,7 @@ def read_labels(body: JSONValue) -> dict[str, str]:
     if not isinstance(body, dict) or "labels" not in body:
         raise BadInput('the body must be {"labels": {...}}')
     _drop_empty(body, ("labels",))
-    labels = _texts("labels", body["labels"])
+    labels = _texts("labels", body["labels"], most=MAX_LABEL_BYTES)
     return {name: text for name, text in labels.items() if name not in RESERVED_LABELS}
 
 

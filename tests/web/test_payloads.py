@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.errors import BadInput
-from sandbox_billing.web.payloads import CreateWish, read_create, whole
+from sandbox_billing.web.payloads import CreateWish, read_create, read_labels, whole
 from tests.signing.strategies import json_objects
 
 
@@ -25,6 +25,7 @@ ALLOWED = {
     "public": True,
     "networkBlockAll": False,
     "networkAllowList": "10.0.0.0/8",
+    "domainAllowList": "example.com",
     "target": "eu",
     "cpu": 2,
     "memory": 4,
@@ -128,19 +129,46 @@ class CreateTests(SynchronousTestCase):
             self.refused({"labels": {label: "x"}}, f"label {label} is reserved")
 
     def test_intervals(self) -> None:
-        """A wish for an auto-stop; the others are not the user's and never refused."""
-        for given_minutes, minutes in ((None, None), (0, 0), (15, 15)):
-            self.assertEqual(read({"autoStopInterval": given_minutes}).auto_stop_minutes, minutes)
-        for odd in (-1, True, "5", Decimal("1.5")):
-            self.refused(
-                {"autoStopInterval": odd},
-                "autoStopInterval must be a whole number of minutes, 0 for never",
-            )
-        for odd in (-1, "never", {}):
-            wish = read({"autoArchiveInterval": odd, "autoDeleteInterval": odd})
-            self.assertEqual(
-                (dict(wish.body), wish.ignored), ({}, ("autoArchiveInterval", "autoDeleteInterval"))
-            )
+        """A wish for an auto-stop; the others are not the user's; none is ever refused."""
+        for given_minutes, minutes in ((None, None), (0, 0), (15, 15), (Decimal("15.0"), 15)):
+            wish = read({"autoStopInterval": given_minutes})
+            self.assertEqual((wish.auto_stop_minutes, wish.ignored), (minutes, ()))
+        for odd in (-1, True, "5", Decimal("1.5"), [], 10**30):
+            wish = read({"autoStopInterval": odd})
+            self.assertEqual((wish.auto_stop_minutes, wish.ignored), (None, ("autoStopInterval",)))
+        others = ("autoArchiveInterval", "autoDeleteInterval", "autoPauseInterval", "ttlMinutes")
+        for odd in (-1, 0, 60, "never", {}):
+            wish = read(dict.fromkeys(others, odd))
+            self.assertEqual((dict(wish.body), wish.ignored), ({}, others))
+
+    def test_sizes(self) -> None:
+        """What Daytona would show in every list is bounded, and nothing hides a NUL."""
+        for key, most in (("env", 32), ("labels", 8)):
+            full = {"a": "x" * (most * 1024 - 1)}
+            self.assertEqual(read({key: full}).body[key], full)
+            self.refused({key: {**full, "b": ""}}, f"{key} is longer than {most * 1024} bytes")
+            self.refused({key: {"a": "\0"}}, f"{key} contains a NUL character")
+            self.refused({key: {"\0": "a"}}, f"{key} contains a NUL character")
+        self.refused({"snapshot": "é" * 2049}, "snapshot is longer than 4096 bytes")
+        self.refused({"user": "a\0"}, "user contains a NUL character")
+        recipe = {"dockerfileContent": "x" * (64 * 1024 + 1)}
+        self.refused(
+            {"buildInfo": recipe}, "buildInfo.dockerfileContent is longer than 65536 bytes"
+        )
+        for name in ("", "A=B"):
+            self.refused({"env": {name: "x"}}, "env has a name that no variable can have")
+        problem = self.assertRaises(BadInput, read_labels, {"labels": {"a": "x" * 8192}})
+        self.assertEqual(problem.text, "labels is longer than 8192 bytes")
+
+    def test_labels_at_both_levels(self) -> None:
+        """Where the body ends and the labels begin is no way around the reserved ones (P3)."""
+        problem = self.assertRaises(
+            BadInput, read_labels, {"labels": {}, "daytona-owner": "0x" + "22" * 20}
+        )
+        self.assertEqual(problem.text, "unknown or forbidden field: daytona-owner")
+        self.assertEqual(read_labels({"labels": {"daytona-owner": "x", "a": "b"}}), {"a": "b"})
+        for bad in ({"labels": {"a": 1}}, {"labels": {"a": {"daytona-owner": "x"}}}):
+            self.assertRaises(BadInput, read_labels, bad)
 
     @given(json_objects())
     def test_whatever_comes(self, body: dict[str, Any]) -> None:
@@ -160,6 +188,75 @@ class CreateTests(SynchronousTestCase):
             return
         self.assertEqual(wish.body["name"], name)
         self.assertNotIn("/", name)
+
+
+class SDKTests(SynchronousTestCase):
+    """
+    The bodies that the official Python SDK was seen to send (daytona.md §10).
+    """
+
+    def test_bodies(self) -> None:
+        """Each is accepted, and of each only what means something goes on."""
+        language = {"code-toolbox-language": "python"}
+        resources = {"cpu": 1, "memory": 1, "disk": 3}
+        recipe = {"buildInfo": {"dockerfileContent": "FROM debian:12"}}
+        for sent, kept, minutes, ignored in (
+            # 0.149: create(), without labels.
+            ({"env": {}, "target": "eu", "volumes": []}, {"env": {}, "target": "eu"}, None, ()),
+            # 0.190: create().
+            (
+                {"env": {}, "labels": language, "target": "eu", "volumes": []},
+                {"env": {}, "labels": language, "target": "eu"},
+                None,
+                (),
+            ),
+            # 0.226: create(), with what its newer model may say of itself.
+            (
+                {
+                    "env": {},
+                    "labels": language,
+                    "target": "eu",
+                    "volumes": [],
+                    "spot": False,
+                    "kvm": None,
+                    "secrets": {},
+                    "gpuType": [],
+                    "linkedSandbox": "",
+                    "queueTimeout": 0,
+                    "outboundProxyUrl": None,
+                },
+                {"env": {}, "labels": language, "target": "eu"},
+                None,
+                (),
+            ),
+            # create(snapshot), with all intervals.
+            (
+                {
+                    "snapshot": "small",
+                    "env": {"A": "1"},
+                    "labels": language,
+                    "autoStopInterval": 15,
+                    "autoArchiveInterval": 60,
+                    "autoDeleteInterval": -1,
+                    "target": "eu",
+                    "volumes": [],
+                },
+                {"snapshot": "small", "env": {"A": "1"}, "labels": language, "target": "eu"},
+                15,
+                ("autoArchiveInterval", "autoDeleteInterval"),
+            ),
+            # create(image, resources).
+            (
+                {"env": {}, "labels": language, "volumes": [], **resources, **recipe},
+                {"env": {}, "labels": language, **resources, **recipe},
+                None,
+                (),
+            ),
+        ):
+            wish = read(sent)
+            self.assertEqual(
+                (dict(wish.body), wish.auto_stop_minutes, wish.ignored), (kept, minutes, ignored)
+            )
 
 
 class WholeTests(SynchronousTestCase):

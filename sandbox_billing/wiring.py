@@ -44,6 +44,7 @@ from sandbox_billing.services.purse import PurseWatch
 from sandbox_billing.services.readiness import LetterWatch, Readiness
 from sandbox_billing.services.reconciler import Reconciler
 from sandbox_billing.services.recovery import Recovery
+from sandbox_billing.services.refitting import Refitter
 from sandbox_billing.services.repricer import Repricer
 from sandbox_billing.services.resolver import Resolver
 from sandbox_billing.services.second_look import SecondLook
@@ -58,6 +59,7 @@ from sandbox_billing.services.watcher import Watcher
 from sandbox_billing.services.witness import Witness
 from sandbox_billing.services.work import Work
 from sandbox_billing.signing.eip712 import EIP712Domain
+from sandbox_billing.web.limits import Rates
 from sandbox_billing.web.root import FrontDesk, make_root
 from sandbox_billing.web.terms import Terms
 
@@ -103,7 +105,18 @@ def make_work(parts: Parts) -> Work:
         admission=parts.admission,
         closer=closer,
         deadman=DeadmansSwitch(
-            runtime=runtime, stops=journal.stops, admission=parts.admission, policy=policy
+            runtime=runtime,
+            stops=journal.stops,
+            admission=parts.admission,
+            wall=wall,
+            policy=policy,
+        ),
+        refitter=Refitter(
+            meter=journal.meter,
+            doors=journal.doors,
+            stops=journal.stops,
+            admission=parts.admission,
+            wall=wall,
         ),
         wall=wall,
         policy=policy,
@@ -252,7 +265,12 @@ def make_front(parts: Parts, intake: Intake, readiness: Readiness, terms: Terms)
             readiness=readiness,
             wall=parts.wall,
             clock=parts.clock,
+            idempotency=parts.journal.idempotency,
+            lifecycle=parts.journal.lifecycle,
+            ids=parts.ids,
+            detached=intake.supervisor.detached,
             new_request_id=request_id,
+            random_bytes=secrets.token_bytes,
         )
     )
 
@@ -359,8 +377,17 @@ def terms_of(settings: Configuration, provider: Address, public_url: str) -> Ter
         environment=prices_of(settings),
         ssh_gateway_host=settings.ssh_gateway_host or "",
         public_url=public_url,
+        # With a well-known key nobody is deceived who signs for a made-up address.
+        sign_in_url=settings.public_url or (public_url if settings.mock_tee else ""),
         max_disk_gb=settings.max_disk_gib,
         deadman_minutes=settings.deadman_minutes,
+        lifecycle_per_hour=settings.lifecycle_per_hour,
+        trusted_proxies=settings.trusted_proxies,
+        cors_origins=frozenset(settings.cors_origins),
+        rates=Rates.of(
+            peer_per_second=settings.peer_per_second,
+            wallet_per_second=settings.wallet_per_second,
+        ),
         auth_binding=settings.auth_binding,
         audience_required=settings.auth_audience == "required",
     )

@@ -33,6 +33,14 @@ class Close:
 
 
 @frozen
+class Refit:
+    """A running sandbox shows other sizes than are metered: its period is split here."""
+
+    sandbox: SandboxId
+    resources: Resources
+
+
+@frozen
 class OpenUnderIntent:
     """A sandbox runs whose intent is still stored: its reply was lost."""
 
@@ -83,5 +91,13 @@ class DeleteLeftover:
 
 
 Change: TypeAlias = (
-    Begin | Close | OpenUnderIntent | Adopt | AskById | ReleaseIntent | Report | DeleteLeftover
+    Begin
+    | Close
+    | Refit
+    | OpenUnderIntent
+    | Adopt
+    | AskById
+    | ReleaseIntent
+    | Report
+    | DeleteLeftover
 )

@@ -23,6 +23,9 @@ from sandbox_billing.ledger.voucher import Charge, ChargeKind
 UNDO = "undo"
 """What was created must not run: delete it, however often Daytona refuses, and charge nothing."""
 
+RESIZE = "resize"
+"""Money for a bigger size was set aside; the sweep that meters that size ends it."""
+
 QUARANTINED = "quarantined"
 """Why a wallet with a dead letter may run nothing until a human has looked (design.md §5)."""
 
@@ -33,7 +36,7 @@ class Intent:
     What was decided before Daytona was asked, so that it survives the asking.
 
     @ivar reference: Unique; on the sandbox as a label when it is created.
-    @ivar action: C{create}, C{start}, C{recover}; or L{UNDO}.
+    @ivar action: C{create}, C{start}, C{recover}; or L{RESIZE} or L{UNDO}.
     @ivar sandbox: Known beforehand except for a create.
     @ivar hold: neuron set aside under C{hold:<reference>}.
     @ivar create_fee: neuron, charged when a create succeeds.

@@ -59,19 +59,39 @@ NOT_RUNNING = frozenset(
 )
 """States that end a run."""
 
+KNOWN = NOT_YET | UNCHANGED | NOT_RUNNING | {RUNNING}
+"""Every other state is of a newer Daytona, and leaves the session as it is."""
+
+_ON_ITS_WAY = {
+    ("started", "stopped"): "stopping",
+    ("stopped", "archived"): "archiving",
+    # Daytona derives the ones above itself, and these only in part or not at all.
+    ("archived", "started"): "restoring",
+    ("archiving", "started"): "restoring",
+    ("paused", "started"): "resuming",
+}
+
+
+def seen_as(state: str, desired_state: str | None) -> str:
+    """
+    The state that a pair means, where Daytona shows the one it comes from (daytona.md, section 5).
+
+    @param state: As shown.
+    @param desired_state: Daytona's goal; None where a very old server shows none.
+    """
+    if desired_state == "destroyed":
+        return "destroyed" if state == "destroyed" else "destroying"
+    return _ON_ITS_WAY.get((state, desired_state or ""), state)
+
 
 def is_running(state: str, desired_state: str | None) -> bool:
-    """Whether Daytona shows it running, with no deletion under way."""
-    return state == RUNNING and desired_state != "destroyed"
+    """Whether Daytona shows it running, with no stop or deletion under way."""
+    return seen_as(state, desired_state) == RUNNING
 
 
 def has_ended(state: str, desired_state: str | None) -> bool:
-    """Whether Daytona shows a state that ends a run."""
-    if desired_state == "destroyed":
-        return True
-    # A Sandbox that is being restored is shown as archived (daytona.md, section 5).
-    restoring = state == "archived" and desired_state == RUNNING
-    return state in NOT_RUNNING and not restoring
+    """Whether Daytona shows a state that ends a run, and no way back from it."""
+    return seen_as(state, desired_state) in NOT_RUNNING
 
 
 @frozen(kw_only=True)
@@ -153,6 +173,12 @@ def rerated(session: Session, rate: NeuronPerMinute, hold: Neuron, signer_versio
         signer_version=signer_version,
         revision=session.revision + 1,
     )
+
+
+def resized(session: Session, resources: Resources, rate: NeuronPerMinute, hold: Neuron) -> Session:
+    """The same run in another size, from what is charged on."""
+    after = rerated(session, rate, hold, session.signer_version)
+    return evolve(after, resources=resources)
 
 
 def due_at(session: Session, interval_seconds: int) -> UnixSeconds:

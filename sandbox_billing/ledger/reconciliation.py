@@ -7,7 +7,7 @@ them.  The state decides; who called what is only a hint (B11).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from attrs import frozen
 
@@ -20,12 +20,14 @@ from sandbox_billing.ledger.effects import (
     Close,
     DeleteLeftover,
     OpenUnderIntent,
+    Refit,
     ReleaseIntent,
     Report,
 )
 from sandbox_billing.ledger.hold import UNDO, Intent
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import (
+    KNOWN,
     NEVER_STARTED,
     Session,
     counts,
@@ -56,6 +58,7 @@ class Row:
     @ivar desired_state: Daytona's goal; C{destroyed} is an end whatever the state.
     @ivar seen_at: When the request for that page was sent.
     @ivar last_activity_at: As Daytona spells it; also moved by our own touch.
+    @ivar auto_stop_minutes: Daytona's own interval; None where it is not shown.
     """
 
     sandbox: SandboxId
@@ -65,6 +68,7 @@ class Row:
     resources: Resources
     seen_at: UnixSeconds
     last_activity_at: str | None = None
+    auto_stop_minutes: int | None = None
 
     @property
     def running(self) -> bool:
@@ -149,13 +153,12 @@ def plan(world: World) -> tuple[Change, ...]:
         )
         undo = next((one for one in intents if one.action == UNDO), None)
         if undo is not None:
-            change: Change | None = DeleteLeftover(row.sandbox, undo)
+            changes.append(DeleteLeftover(row.sandbox, undo))
         elif session is None:
             change = _unmetered(world, row, intent)
+            changes.extend([] if change is None else [change])
         else:
-            change = _metered(row, session)
-        if change is not None:
-            changes.append(change)
+            changes.extend(_metered(row, session))
     listed = {row.sandbox for row in world.rows}
     changes.extend(AskById(sandbox) for sandbox in world.sessions if sandbox not in listed)
     changes.extend(
@@ -179,15 +182,21 @@ def unexplained(world: World) -> frozenset[Reference]:
     )
 
 
-def _metered(row: Row, session: Session) -> Change | None:
+def _metered(row: Row, session: Session) -> Iterator[Change]:
+    """At most one change."""
     if not counts(session, row.seen_at, by_id=False):
-        return None
+        return
     if row.running:
-        return Begin(row.sandbox, row.seen_at) if session.started_at is None else None
-    if row.ended:
+        if session.started_at is None:
+            yield Begin(row.sandbox, row.seen_at)
+        elif row.resources != session.resources:
+            yield Refit(row.sandbox, row.resources)
+    elif row.ended:
         never = session.started_at is None and row.state in NEVER_STARTED
-        return Close(row.sandbox, never_started=never)
-    return None
+        yield Close(row.sandbox, never_started=never)
+    elif row.state not in KNOWN:
+        # Whether it runs nobody here can say: it is charged only if it is seen running again.
+        yield Report(row.sandbox, f"is in a state that is not known here, {row.state[:50]!r}")
 
 
 def _intents_of(world: World, row: Row) -> list[Intent]:

@@ -33,6 +33,7 @@ from sandbox_billing.ledger.effects import (
     Close,
     DeleteLeftover,
     OpenUnderIntent,
+    Refit,
     ReleaseIntent,
     Report,
 )
@@ -42,7 +43,6 @@ from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.reconciliation import (
     Row,
     World,
-    interval_at_daytona,
     plan,
     seen,
     unexplained,
@@ -52,6 +52,7 @@ from sandbox_billing.services.admission import Admission, create_charge, opened
 from sandbox_billing.services.closing import Closer
 from sandbox_billing.services.deadman import DeadmansSwitch
 from sandbox_billing.services.policy import Policy
+from sandbox_billing.services.refitting import Refitter
 
 
 @define(kw_only=True, eq=False)
@@ -68,12 +69,13 @@ class Reconciler:
     admission: Admission
     closer: Closer
     deadman: DeadmansSwitch
+    refitter: Refitter
     wall: IWallClock
     policy: Policy
     sweeps: int = field(default=0, init=False)
     _missed: frozenset[Reference] = field(default=frozenset(), init=False)
     _missing_since: dict[SandboxId, UnixSeconds] = field(factory=dict, init=False)
-    _reported: set[SandboxId] = field(factory=set, init=False)
+    _reported: frozenset[Report] = field(default=frozenset(), init=False)
     _log = Logger()
 
     async def turn(self) -> None:
@@ -82,7 +84,8 @@ class Reconciler:
         world = await self._discover()
         await self.meter.seen(seen(world))
         broken: list[BrokenLaw] = []
-        for change in plan(world):
+        changes = plan(world)
+        for change in changes:
             try:
                 await self._apply(change, world)
             except LeaseLost:
@@ -96,11 +99,13 @@ class Reconciler:
                 # One sandbox's; the others are nobody's to hold up.
                 self._log.critical("could not do {change}: {why}", change=change, why=str(why))
                 broken.append(why)
+        self._reported = frozenset(one for one in changes if isinstance(one, Report))
         self._missed = unexplained(world)
+        listed = {row.sandbox for row in world.rows}
         self._missing_since = {
             sandbox: since
             for sandbox, since in self._missing_since.items()
-            if sandbox not in {row.sandbox for row in world.rows}
+            if sandbox not in listed
         }
         self.sweeps += 1
         for sandbox in asked:
@@ -114,11 +119,11 @@ class Reconciler:
         intents = await self.meter.intents()
         sessions = {s.value.sandbox: s.value for s in await self.meter.sessions()}
         try:
-            pages = await self.runtime.sweep()
+            # Rows only: what a page shows beside them is not kept while others come.
+            rows = rows_of(await self.runtime.sweep())
         except DaytonaRefused as why:
             # Of our own key and query: nobody's fault but the operator's, and it may end.
             raise Transient(f"Daytona refuses the list of sandboxes: {why}") from why
-        rows = rows_of(pages)
         records = await self.meter.records([row.sandbox for row in rows])
         return World(
             rows=rows,
@@ -147,6 +152,9 @@ class Reconciler:
                     forgive_create=never_started,
                     only=world.sessions[sandbox],
                 )
+            case Refit(sandbox):
+                metered = world.sessions[sandbox]
+                await self.refitter.refit(change, metered, world.intents)
             case OpenUnderIntent(sandbox, intent, resources):
                 try:
                     session = self.admission.session_for(intent, sandbox, resources)
@@ -168,8 +176,7 @@ class Reconciler:
                 await self.runtime.delete(sandbox)
                 await self.doors.release(intent)
             case Report(sandbox, text):
-                if sandbox not in self._reported:
-                    self._reported.add(sandbox)
+                if change not in self._reported:
                     self._log.error("{sandbox} {text}", sandbox=sandbox, text=text)
 
     async def _adopt(self, change: Adopt) -> None:
@@ -200,8 +207,6 @@ class Reconciler:
             unacknowledged = why_not.code == "not_acknowledged"
             reason = "not_acknowledged" if unacknowledged else "insufficient_balance"
         await self.meter.adopt(session, reason)
-        minutes = interval_at_daytona(change.auto_stop_minutes, self.policy.deadman_minutes)
-        await self.runtime.set_auto_stop(change.sandbox, minutes)
         self._log.warn(
             "adopted {sandbox}, which ran unmetered",
             sandbox=change.sandbox,
@@ -231,6 +236,7 @@ def rows_of(pages: Iterable[Listing]) -> tuple[Row, ...]:
             resources=one.resources,
             seen_at=page.sent_at,
             last_activity_at=one.last_activity_at,
+            auto_stop_minutes=one.auto_stop_minutes,
         )
         for page in pages
         for one in page.sandboxes

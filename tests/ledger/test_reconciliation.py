@@ -14,12 +14,20 @@ from sandbox_billing.ledger.effects import (
     Close,
     DeleteLeftover,
     OpenUnderIntent,
+    Refit,
     ReleaseIntent,
     Report,
 )
 from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
-from sandbox_billing.ledger.metering import NOT_RUNNING, NOT_YET, UNCHANGED, Session, begin
+from sandbox_billing.ledger.metering import (
+    KNOWN,
+    NOT_RUNNING,
+    NOT_YET,
+    UNCHANGED,
+    Session,
+    begin,
+)
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds
 from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.ledger.reconciliation import (
@@ -41,7 +49,8 @@ NOW = UnixSeconds(10_000)
 SANDBOX = SandboxId("sb-1")
 OWNER = Address("0x" + "11" * 20)
 STRANGER = Address("0x" + "99" * 20)
-SIZE = Resources(cpu=2, memory_gib=4)
+SIZE = Resources()
+BIGGER = Resources(cpu=2, memory_gib=4)
 
 
 def row(
@@ -134,6 +143,61 @@ class RowTests(SynchronousTestCase):
         self.assertIsNone(row(owner="somebody").owner)
 
 
+RUNS, ENDS, WAITS = "runs", "ends", "waits"
+
+METERED: dict[str, dict[str | None, str]] = {
+    # state: what it means; where the goal decides, by desired state.
+    "started": {None: RUNS, "started": RUNS, "resized": RUNS, "paused": RUNS, "stopped": ENDS},
+    "stopped": {None: ENDS, "stopped": ENDS, "archived": ENDS, "started": ENDS},
+    "stopping": {None: ENDS, "stopped": ENDS},
+    "pausing": {None: ENDS, "paused": ENDS, "started": ENDS},
+    "paused": {None: ENDS, "paused": ENDS, "stopped": ENDS, "started": WAITS},
+    "archiving": {None: ENDS, "archived": ENDS, "started": WAITS},
+    "archived": {None: ENDS, "archived": ENDS, "started": WAITS},
+    "destroying": {None: ENDS},
+    "destroyed": {None: ENDS},
+    "error": {None: ENDS, "started": ENDS, "stopped": ENDS, "archived": ENDS},
+    "build_failed": {None: ENDS, "started": ENDS},
+    "creating": {None: WAITS, "started": WAITS},
+    "pending_build": {None: WAITS, "started": WAITS},
+    "building_snapshot": {None: WAITS, "started": WAITS},
+    "pulling_snapshot": {None: WAITS, "started": WAITS},
+    "starting": {None: WAITS, "started": WAITS},
+    "restoring": {None: WAITS, "started": WAITS, "stopped": WAITS},
+    "resuming": {None: WAITS, "started": WAITS},
+    "unknown": {None: WAITS, "started": WAITS},
+    "resizing": {None: WAITS, "resized": WAITS, "started": WAITS, "stopped": WAITS},
+    "snapshotting": {None: WAITS, "started": WAITS},
+    "forking": {None: WAITS, "started": WAITS},
+}
+"""daytona.md, section 5: every state, and what it means for a session that was running."""
+
+
+class TableTests(SynchronousTestCase):
+    """The whole table of states, as shown in either kind of reply."""
+
+    def test_complete(self) -> None:
+        """No state that this version knows is missing."""
+        self.assertEqual(KNOWN, set(METERED))
+
+    def test_meaning(self) -> None:
+        """Every state with every goal it is met with is metered as the table says."""
+        for state, goals in METERED.items():
+            for desired, meaning in {**goals, "destroyed": ENDS}.items():
+                shown = world(row(state, desired=desired), session=running())
+                found = {(): WAITS, (Close(SANDBOX),): ENDS}[plan(shown)]
+                if found == WAITS and seen(shown):
+                    found = RUNS
+                self.assertEqual(meaning, found, (state, desired))
+
+    def test_without_a_session(self) -> None:
+        """Only what runs is adopted; nothing else costs anything."""
+        for state, goals in METERED.items():
+            for desired, meaning in {**goals, "destroyed": ENDS}.items():
+                kinds = [type(c) for c in plan(world(row(state, desired=desired)))]
+                self.assertEqual([Adopt] if meaning == RUNS else [], kinds, (state, desired))
+
+
 class SeenTests(SynchronousTestCase):
     """The observations to store."""
 
@@ -183,12 +247,28 @@ class MeteredTests(SynchronousTestCase):
         self.assertEqual((Close(SANDBOX),), plan(world(row("stopped"), session=pending())))
 
     def test_waits(self) -> None:
-        """Not yet, unchanged and unknown states leave the session as it is."""
-        for state in NOT_YET | UNCHANGED | {"of the future"}:
+        """Not yet and unchanged leave the session as it is."""
+        for state in NOT_YET | UNCHANGED:
             for session in (pending(), running()):
                 self.assertEqual((), plan(world(row(state), session=session)), state)
         restoring = world(row("archived", desired="started"), session=pending())
         self.assertEqual((), plan(restoring))
+
+    def test_states_of_the_future(self) -> None:
+        """A state that nobody here knows leaves the session, and somebody is told."""
+        for session in (pending(), running()):
+            (change,) = plan(world(row("of the future"), session=session))
+            self.assertIsInstance(change, Report)
+        self.assertEqual((), plan(world(row("of the future"))))
+
+    def test_other_sizes(self) -> None:
+        """P9: what Daytona really allotted decides, also when somebody resized behind our back."""
+        grown = evolve(row(), resources=BIGGER)
+        self.assertEqual((Refit(SANDBOX, BIGGER),), plan(world(grown, session=running())))
+        # Not before it is seen running in that size, nor by an old observation.
+        for state in UNCHANGED | NOT_YET:
+            self.assertEqual((), plan(world(evolve(grown, state=state), session=running())))
+        self.assertEqual((), plan(world(evolve(grown, seen_at=UnixSeconds(1)), session=running())))
 
     def test_stale(self) -> None:
         """An observation sent before the last change tells of before."""
@@ -323,11 +403,16 @@ def applied(change: Change, before: World) -> World:
             sessions[sandbox] = begin(sessions[sandbox], seen_at)
         case Close(sandbox):
             del sessions[sandbox]
-        case OpenUnderIntent(sandbox, done, _):
-            sessions[sandbox] = evolve(pending(at=0), sandbox=sandbox)
+        case Refit(sandbox, resources):
+            sessions[sandbox] = evolve(sessions[sandbox], resources=resources)
+        case OpenUnderIntent(sandbox, done, resources):
+            opened = evolve(pending(at=0), sandbox=sandbox, resources=resources)
+            sessions[sandbox] = opened
             return _without(done, evolve(before, sessions=sessions))
         case Adopt():
-            sessions[change.sandbox] = evolve(pending(at=0), sandbox=change.sandbox)
+            sessions[change.sandbox] = evolve(
+                pending(at=0), sandbox=change.sandbox, resources=change.resources
+            )
         case ReleaseIntent(done):
             return _without(done, before)
         case DeleteLeftover(sandbox, done):

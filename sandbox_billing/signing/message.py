@@ -91,18 +91,6 @@ class SignedMessage:
         except BadInput:
             raise AuthenticationError(INVALID_SIGNATURE) from None
 
-    @property
-    def signature(self) -> bytes:
-        """
-        Its 65 bytes.
-
-        @raise AuthenticationError: The header holds none.
-        """
-        match = _SIGNATURE.match(self.signature_text)
-        if match is None:
-            raise AuthenticationError(INVALID_SIGNATURE)
-        return bytes.fromhex(match[1])
-
 
 def _read_fields(raw: bytes) -> dict[str, JSONValue]:
     try:
@@ -209,17 +197,28 @@ def check_expiry(message: SignedMessage, now: int) -> None:
         raise AuthenticationError(TOO_FAR_AHEAD)
 
 
+def is_signed_by(wallet: Address, raw: bytes, signature_text: str) -> bool:
+    """
+    Whether the key of a wallet signed these bytes (EIP-191).
+
+    @param signature_text: C{0x} and 130 hex digits; whatever else it is, is no signature.
+    """
+    match = _SIGNATURE.match(signature_text)
+    if match is None:
+        return False
+    try:
+        return recover(personal_digest(raw), bytes.fromhex(match[1]), low_s=False) == wallet
+    except BadInput:
+        return False
+
+
 def verify_signature(message: SignedMessage) -> Address:
     """
     @return: The wallet, which did sign exactly these bytes.
     @raise AuthenticationError: It did not, or what should prove it is malformed.
     """
-    wallet, signature = message.wallet, message.signature
-    try:
-        signer = recover(personal_digest(message.raw), signature, low_s=False)
-    except BadInput:
-        raise AuthenticationError(INVALID_SIGNATURE) from None
-    if signer != wallet:
+    wallet = message.wallet
+    if not is_signed_by(wallet, message.raw, message.signature_text):
         raise AuthenticationError(INVALID_SIGNATURE)
     return wallet
 

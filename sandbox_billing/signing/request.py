@@ -21,6 +21,7 @@ from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip191 import personal_digest
 from sandbox_billing.signing.key import SigningKey
 from sandbox_billing.signing.message import (
+    INVALID_SIGNATURE,
     MAX_AHEAD_SECONDS,
     NONCE_USED,
     AuthenticationError,
@@ -28,6 +29,7 @@ from sandbox_billing.signing.message import (
     SignedMessage,
     authenticate,
     check_expiry,
+    is_signed_by,
     verify_signature,
 )
 from sandbox_billing.signing.strict_json import (
@@ -39,6 +41,7 @@ from sandbox_billing.signing.strict_json import (
 
 
 __all__ = [
+    "INVALID_SIGNATURE",
     "MAX_AHEAD_SECONDS",
     "NONCE_USED",
     "AuthenticationError",
@@ -55,6 +58,7 @@ __all__ = [
     "check_binding",
     "check_expiry",
     "dump_json",
+    "is_signed_by",
     "json_equal",
     "parse_strict_json",
     "sign_message",

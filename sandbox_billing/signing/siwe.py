@@ -11,7 +11,6 @@ Tests: C{tests.signing.test_siwe}.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import ClassVar
@@ -20,7 +19,7 @@ from abnf.grammars import rfc3339, rfc3986
 from abnf.grammars.misc import load_grammar_rules
 from abnf.parser import Node, ParseError
 from abnf.parser import Rule as _Rule
-from attrs import field, frozen
+from attrs import frozen
 
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import Address
@@ -52,8 +51,7 @@ class _Line(_Rule):
     """The lines of EIP-4361, in their order."""
 
     grammar: ClassVar[list[str] | str] = [
-        'head = [ scheme "://" ] domain '
-        '%s" wants you to sign in with your Ethereum account:"',
+        'head = [ scheme "://" ] domain %s" wants you to sign in with your Ethereum account:"',
         "domain = authority",
         'address = %s"0x" 40HEXDIG',
         'statement = 1*( reserved / unreserved / " " )',

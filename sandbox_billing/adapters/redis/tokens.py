@@ -32,7 +32,8 @@ class RedisTokens:
     async def issue(self, token: Token, *, most: int) -> None:
         for left in reversed(range(TRIES)):
             try:
-                return await self._issue(token, most)
+                await self._issue(token, most)
+                return
             except Stale:
                 if not left:
                     raise

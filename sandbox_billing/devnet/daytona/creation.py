@@ -4,11 +4,12 @@ From a create body to a row: defaults, the rules that refuse, the keys that are 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sandbox_billing.devnet.daytona.dialect import ApiError
-from sandbox_billing.devnet.daytona.records import Record, Snapshot, State
+from sandbox_billing.devnet.daytona.dialect import ApiError, Dialect
+from sandbox_billing.devnet.daytona.records import Record, Snapshot, State, iso
 
 
 if TYPE_CHECKING:
@@ -59,20 +60,78 @@ def new_record(
         memory=snapshot.memory if snapshot else sizes["memory"] or 1,
         disk=snapshot.disk if snapshot else sizes["disk"] or 3,
         gpu=snapshot.gpu if snapshot else sizes["gpu"],
+        gpu_type=snapshot.gpu_type if snapshot else None,
+        sandbox_class=snapshot.sandbox_class if snapshot else "container",
         snapshot=snapshot.name if snapshot else None,
-        build_info=build,
+        build_info=_build_info(build, now) if build else None,
         user=body.get("user") or "daytona",
         env=dict(body.get("env") or {}),
         labels=dict(body.get("labels") or {}),
         public=bool(body.get("public", False)),
         network_block_all=bool(body.get("networkBlockAll", False)),
         network_allow_list=body.get("networkAllowList"),
+        domain_allow_list=body.get("domainAllowList"),
+        volumes=_volumes(body, simulator),
+        linked_id=_linked(body, simulator),
         target=body.get("target") or "us",
         auto_stop=checked_interval("stop", _or(body.get("autoStopInterval"), 15)),
         auto_archive=checked_interval("archive", _or(body.get("autoArchiveInterval"), 10_080)),
         auto_delete=auto_delete,
         raw=State.PENDING_BUILD if build else State.CREATING,
     )
+
+
+def forked_record(parent: Record, *, id: str, name: str, now: float) -> Record:
+    """A child as its parent was made: size, labels and intervals are copied."""
+    return Record(
+        id=id,
+        name=name,
+        created_at=now,
+        updated_at=now,
+        last_activity_at=now,
+        cpu=parent.cpu,
+        memory=parent.memory,
+        disk=parent.disk,
+        snapshot=parent.snapshot,
+        user=parent.user,
+        env=dict(parent.env),
+        labels=dict(parent.labels),
+        target=parent.target,
+        auto_stop=parent.auto_stop,
+        auto_archive=parent.auto_archive,
+        auto_delete=parent.auto_delete,
+        sandbox_class=parent.sandbox_class,
+        parent_id=parent.id,
+    )
+
+
+def _build_info(build: Mapping[str, Any], now: float) -> dict[str, Any]:
+    dockerfile = str(build.get("dockerfileContent", ""))
+    digest = hashlib.sha256(dockerfile.encode()).hexdigest()
+    return {
+        "dockerfileContent": dockerfile,
+        "contextHashes": list(build.get("contextHashes") or []),
+        "createdAt": iso(now),
+        "updatedAt": iso(now),
+        "snapshotRef": f"daytona-{digest}:daytona",
+    }
+
+
+def _volumes(body: Mapping[str, Any], simulator: DaytonaSimulator) -> list[dict[str, Any]]:
+    """Any volume of the organization, by id or name: whoever may create may mount it."""
+    mounted = []
+    for wanted in body.get("volumes") or []:
+        volume = simulator.volumes.find(str(wanted.get("volumeId")))
+        mounted.append({**wanted, "volumeId": volume["id"]})
+    return mounted
+
+
+def _linked(body: Mapping[str, Any], simulator: DaytonaSimulator) -> str | None:
+    """Any sandbox of the organization, another tenant's too."""
+    wanted = body.get("linkedSandbox")
+    if not wanted or not simulator.dialect.knows(Dialect.MIDDLE):
+        return None
+    return simulator.find(str(wanted)).id
 
 
 def _or(value: Any, default: int) -> int:
@@ -84,9 +143,12 @@ def _snapshot_for(body: Mapping[str, Any], simulator: DaytonaSimulator) -> Snaps
     if not wanted:
         return next(iter(simulator.snapshots.values()))
     try:
-        return simulator.find_snapshot(wanted)
+        snapshot = simulator.find_snapshot(wanted)
     except ApiError:
         raise ApiError(400, f"Snapshot {wanted} not found") from None
+    if snapshot.state != "active":
+        raise ApiError(400, f"Snapshot {wanted} is {snapshot.state}")
+    return snapshot
 
 
 def _check_types(body: Mapping[str, Any]) -> None:
@@ -106,5 +168,8 @@ def _check_types(body: Mapping[str, Any]) -> None:
         for key in (*_SIZES, "autoStopInterval", "autoArchiveInterval", "autoDeleteInterval")
         if isinstance(body.get(key), bool) or not isinstance(body.get(key) or 0, (int, float))
     ]
+    volumes = body.get("volumes") or []
+    if not isinstance(volumes, list) or not all(isinstance(each, dict) for each in volumes):
+        problems.append("volumes must be an array of objects")
     if problems:
         raise ApiError(400, ", ".join(problems))

@@ -39,6 +39,11 @@ class Dialect(Enum):
     MIDDLE = "0.170.0"
     NEW = "0.190.0"
 
+    def knows(self, since: Dialect) -> bool:
+        """@param since: The first one that has a route."""
+        order = list(Dialect)
+        return order.index(self) >= order.index(since)
+
     @property
     def lists_pages(self) -> bool:
         """C{GET /sandbox} answers C{{items, nextCursor}} instead of an array."""

@@ -10,11 +10,22 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from sandbox_billing.devnet.daytona.records import FAILED, Record, State
+from sandbox_billing.devnet.daytona.records import FAILED, Record, State, shown_state
 
 
 # Exit codes that the runner's loop reports as stopped; v0.190 knows 255 too.
 CLEAN_EXITS = frozenset({0, 137, 143, 255})
+
+# After how many minutes a transition that does not end is an error.
+LIMITS = {
+    State.STARTING: 5,
+    State.RESUMING: 5,
+    State.CREATING: 15,
+    State.PULLING_SNAPSHOT: 30,
+    State.RESTORING: 30,
+    State.PENDING_BUILD: 60,
+    State.BUILDING_SNAPSHOT: 60,
+}
 
 
 @frozen(kw_only=True)
@@ -26,6 +37,7 @@ class Timings:
     @ivar wait_seconds: How long create and start hold the request open (Daytona: 30).
     @ivar sync_seconds: The period of the runners' comparison and of the idle timers (Daytona: 10).
     @ivar minute_seconds: What the intervals, which are minutes, count as.
+    @ivar limit_minute_seconds: What the limits of transitions, which are minutes, count as.
     @ivar lookup_cache_seconds: How stale a lookup by id or name may be (Daytona: up to 10).
     """
 
@@ -36,10 +48,14 @@ class Timings:
     stop_seconds: float = 1.0
     archive_seconds: float = 3.0
     delete_seconds: float = 1.0
+    pause_seconds: float = 1.0
+    resize_seconds: float = 1.0
+    snapshot_seconds: float = 3.0
     wait_seconds: float = 30.0
     sync_seconds: float = 10.0
     minute_seconds: float = 60.0
     lookup_cache_seconds: float = 0.0
+    limit_minute_seconds: float = 60.0
 
     @classmethod
     def scaled(cls, factor: float) -> Timings:
@@ -58,12 +74,14 @@ class Engine:
     @ivar clock: For delays.
     @ivar wall: Unix seconds, for what is shown and for the truth.
     @ivar forget_name: Called when a delete has been accepted and frees the name.
+    @ivar announce: Called whenever a record may have another state.
     """
 
     clock: IReactorTime
     wall: Callable[[], float]
     timings: Timings
     forget_name: Callable[[Record], None]
+    announce: Callable[[Record], None]
     records: dict[str, Record] = field(factory=dict)
     _tick: IDelayedCall | None = None
 
@@ -84,6 +102,11 @@ class Engine:
     def _schedule(
         self, record: Record, steps: tuple[tuple[float, State], ...], reason: str | None
     ) -> None:
+        waiting = shown_state(record.raw, record.desired)
+        limit = LIMITS.get(waiting, float("inf")) * self.timings.limit_minute_seconds
+        if steps[0][0] > limit:
+            steps = ((limit, State.ERROR),)
+            reason = f"Timeout while {waiting.replace('_', ' ')} the sandbox"
         record.timer = self.clock.callLater(steps[0][0], self._step, record, steps, reason)
 
     def _step(
@@ -97,9 +120,57 @@ class Engine:
             record.pending = False
         if record.raw in FAILED:
             record.error_reason = reason
+            if record.backup_state == "InProgress":
+                record.backup_state = "Error"
+        if record.raw is State.ARCHIVED:
+            self.backed_up(record)
         if record.raw is State.STARTED:
             record.exited, record.exit_code = False, None
+            record.starts += 1
         self.changed(record)
+
+    def occupy(self, record: Record, raw: State, seconds: float, then: Callable[[], None]) -> None:
+        """
+        Something is done to a sandbox that stays as it is: resized, snapshotted, forked.
+
+        @param raw: The state meanwhile; no other verb is accepted.
+        @param then: Called at the end, before it is back in its state.
+        """
+        record.resumes, record.raw, record.pending = record.raw, raw, True
+        record.desired = State.RESIZED if raw is State.RESIZING else record.desired
+        self.changed(record)
+
+        def end() -> None:
+            record.timer = None
+            then()
+            self.settle(record, record.resumes, record.resumes)
+
+        record.timer = self.clock.callLater(seconds, end)
+
+    def back_up(self, record: Record) -> None:
+        """Pending, in progress, completed; beside whatever else happens to the sandbox."""
+        record.backup_state = "Pending"
+        half = self.timings.archive_seconds / 2
+
+        def progress() -> None:
+            record.backup_state = "InProgress"
+            record.backup_timer = self.clock.callLater(half, complete)
+
+        def complete() -> None:
+            record.backup_timer = None
+            self.backed_up(record)
+
+        self._cancel_backup(record)
+        record.backup_timer = self.clock.callLater(half, progress)
+
+    def backed_up(self, record: Record) -> None:
+        """There is a backup from now."""
+        record.backup_state, record.backup_created_at = "Completed", self.wall()
+
+    def _cancel_backup(self, record: Record) -> None:
+        if record.backup_timer is not None:
+            record.backup_timer.cancel()
+            record.backup_timer = None
 
     def settle(self, record: Record, raw: State, desired: State) -> None:
         """Put a record into a state of rest at once."""
@@ -117,6 +188,7 @@ class Engine:
         now = self.wall()
         record.updated_at = record.last_activity_at = now
         self.note(record)
+        self.announce(record)
         waiters, record.waiters = record.waiters, []
         for waiter in waiters:
             waiter.callback(None)
@@ -133,16 +205,31 @@ class Engine:
         """Hold on until it has started or failed, at most C{wait_seconds}."""
         deadline = self.clock.seconds() + self.timings.wait_seconds
         while record.pending and record.raw is not State.STARTED:
-            left = deadline - self.clock.seconds()
-            if left <= 0:
+            if not await self._next_change(record, deadline):
                 return
-            changed: Deferred[None] = Deferred()
-            record.waiters.append(changed)
-            try:
-                await changed.addTimeout(left, self.clock)
-            except TimeoutError:
-                record.waiters.remove(changed)
-                return
+
+    async def wait_settled(self, record: Record) -> None:
+        """Hold on until nothing is under way, at most C{wait_seconds}."""
+        deadline = self.clock.seconds() + self.timings.wait_seconds
+        while record.pending and await self._next_change(record, deadline):
+            pass
+
+    async def next_step(self, record: Record) -> None:
+        """Hold on until its state has been set once more, at most C{wait_seconds}."""
+        await self._next_change(record, self.clock.seconds() + self.timings.wait_seconds)
+
+    async def _next_change(self, record: Record, deadline: float) -> bool:
+        left = deadline - self.clock.seconds()
+        if left <= 0:
+            return False
+        changed: Deferred[None] = Deferred()
+        record.waiters.append(changed)
+        try:
+            await changed.addTimeout(left, self.clock)
+        except TimeoutError:
+            record.waiters.remove(changed)
+            return False
+        return True
 
     def begin_stop(self, record: Record) -> None:
         """A stop was accepted, ours or Daytona's own; an ephemeral sandbox goes for good."""
@@ -154,6 +241,9 @@ class Engine:
 
     def begin_delete(self, record: Record) -> None:
         """A delete was accepted: the name is free from here."""
+        for follower in [self.records[id] for id in record.followers]:
+            if follower.visible and follower.desired is not State.DESTROYED:
+                self.begin_delete(follower)
         self.forget_name(record)
         record.name = f"DESTROYED_{record.name}_{int(self.wall() * 1000)}"
         record.desired = State.DESTROYED
@@ -193,8 +283,17 @@ class Engine:
             elif record.raw is State.STOPPED and 0 < record.auto_delete <= idle:
                 self.begin_delete(record)
             elif record.raw is State.STOPPED and 0 < record.auto_archive <= idle:
-                record.desired = State.ARCHIVED
-                self.transition(record, (self.timings.archive_seconds, State.ARCHIVED))
+                self.begin_archive(record)
+
+    def begin_archive(self, record: Record) -> None:
+        """First a backup, and if that fails three times an error."""
+        record.desired = State.ARCHIVED
+        end = State.ERROR if record.backup_fails else State.ARCHIVED
+        record.backup_fails = False
+        record.backup_state = "InProgress"
+        self.transition(
+            record, (self.timings.archive_seconds, end), reason="Failed to create a backup 3 times"
+        )
 
     def close(self) -> None:
         """Nothing moves any more; whoever waits is cancelled."""
@@ -203,6 +302,7 @@ class Engine:
             self._tick = None
         for record in self.records.values():
             self._halt(record)
+            self._cancel_backup(record)
             waiters, record.waiters = record.waiters, []
             for waiter in waiters:
                 waiter.cancel()

@@ -30,7 +30,7 @@ _NOT_LISTED = (
 
 
 class State(StrEnum):
-    """C{state} and C{desiredState} as spelt on the wire (those the simulator enters)."""
+    """C{state} and C{desiredState} as spelt on the wire; only the latter is ever C{resized}."""
 
     CREATING = "creating"
     RESTORING = "restoring"
@@ -48,10 +48,25 @@ class State(StrEnum):
     PULLING_SNAPSHOT = "pulling_snapshot"
     ARCHIVED = "archived"
     ARCHIVING = "archiving"
+    RESIZING = "resizing"
+    SNAPSHOTTING = "snapshotting"
+    FORKING = "forking"
+    PAUSING = "pausing"
     PAUSED = "paused"
+    RESUMING = "resuming"
+    RESIZED = "resized"
 
 
 FAILED = frozenset({State.ERROR, State.BUILD_FAILED})
+
+# While these last the container runs on, if it ran before.
+BUSY = frozenset({State.RESIZING, State.SNAPSHOTTING, State.FORKING})
+
+CONTAINER = "container"
+VIRTUAL_MACHINES = frozenset({"linux-vm", "android", "windows"})
+
+# What a Sandbox gained after v0.149, and a list item never had.
+_NOT_OLD = ("domainAllowList", "gpuType", "lastActivityAt", "sandboxClass", "linkedSandboxId")
 
 _DERIVED = {
     (State.STARTED, State.STOPPED): State.STOPPING,
@@ -86,6 +101,9 @@ class Snapshot:
 
     @ivar memory: GiB; the wire calls it C{mem}.
     @ivar disk: GiB.
+    @ivar sandbox_class: Of the sandboxes that start from it.
+    @ivar state: C{active}, or C{inactive} as deactivated.
+    @ivar built: It was built from a Dockerfile, so that there are logs.
     """
 
     id: str
@@ -94,8 +112,12 @@ class Snapshot:
     memory: int = 1
     disk: int = 3
     gpu: int = 0
+    gpu_type: str | None = None
     general: bool = True
     created_at: float = 0.0
+    sandbox_class: str = CONTAINER
+    state: str = "active"
+    built: bool = False
 
     def document(self) -> dict[str, Any]:
         """The SnapshotDto."""
@@ -105,7 +127,7 @@ class Snapshot:
             "general": self.general,
             "name": self.name,
             "imageName": f"daytonaio/{self.name}:devnet",
-            "state": "active",
+            "state": self.state,
             "size": None,
             "entrypoint": None,
             "cpu": self.cpu,
@@ -116,6 +138,9 @@ class Snapshot:
             "createdAt": iso(self.created_at),
             "updatedAt": iso(self.created_at),
             "lastUsedAt": None,
+            "regionIds": ["us"],
+            "sandboxClass": self.sandbox_class,
+            **({"gpuType": self.gpu_type} if self.gpu_type else {}),
         }
 
 
@@ -154,6 +179,13 @@ class Record:
     @ivar truth: When the container ran: from its start to our accepted stop or its own end.
     @ivar shown: When readers saw C{started}.
     @ivar waiters: Fired at the next change.
+    @ivar resumes: What a C{BUSY} one goes back to.
+    @ivar starts: How often it was started; each start makes a new preview token.
+    @ivar followers: Sandboxes linked to it, which die with it.
+    @ivar forks: Those forked from it.
+    @ivar backup_fails: The next archiving ends in error.
+    @ivar restored_at: When it was last recovered from its backup, in wall seconds.
+    @ivar announced: The raw and the desired state that subscribers were told of.
     """
 
     id: str
@@ -173,6 +205,12 @@ class Record:
     public: bool = False
     network_block_all: bool = False
     network_allow_list: str | None = None
+    domain_allow_list: str | None = None
+    volumes: list[dict[str, Any]] = field(factory=list)
+    sandbox_class: str = CONTAINER
+    gpu_type: str | None = None
+    linked_id: str | None = None
+    parent_id: str | None = None
     target: str = "us"
     auto_stop: int = 15
     auto_archive: int = 10_080
@@ -183,12 +221,21 @@ class Record:
     error_reason: str | None = None
     recoverable: bool = False
     backup_state: str = "None"
+    backup_created_at: float | None = None
+    restored_at: float | None = None
     exited: bool = False
     exit_code: int | None = None
     truth: Meter = field(factory=Meter)
     shown: Meter = field(factory=Meter)
     ssh_tokens: list[str] = field(factory=list)
+    resumes: State = State.STOPPED
+    starts: int = 0
+    followers: list[str] = field(factory=list)
+    forks: list[str] = field(factory=list)
+    announced: tuple[State, State] | None = None
     timer: IDelayedCall | None = None
+    backup_timer: IDelayedCall | None = None
+    backup_fails: bool = False
     waiters: list[Deferred[None]] = field(factory=list)
 
     @property
@@ -200,10 +247,28 @@ class Record:
     @property
     def runs(self) -> bool:
         """The container runs, and nobody who stops or deletes it was promised otherwise."""
-        return self.raw is State.STARTED and self.desired is State.STARTED and not self.exited
+        if self.exited:
+            return False
+        if self.raw in BUSY:
+            return self.resumes is State.STARTED
+        return self.raw is State.STARTED and self.desired is State.STARTED
 
-    def document(self, toolbox_base: str) -> dict[str, Any]:
-        """The Sandbox DTO."""
+    @property
+    def is_virtual_machine(self) -> bool:
+        """Only these can be paused, forked and snapshotted."""
+        return self.sandbox_class in VIRTUAL_MACHINES
+
+    @property
+    def preview_token(self) -> str:
+        """Opens every port, the toolbox's too, until the next start."""
+        return f"preview-{self.id}-{self.starts}"
+
+    def document(self, toolbox_base: str, *, old: bool = False) -> dict[str, Any]:
+        """
+        The Sandbox DTO.
+
+        @param old: As v0.149 shows it, without the fields that came later.
+        """
         document: dict[str, Any] = {
             "id": self.id,
             "organizationId": ORGANIZATION,
@@ -215,9 +280,11 @@ class Record:
             "public": self.public,
             "networkBlockAll": self.network_block_all,
             "networkAllowList": self.network_allow_list,
+            "domainAllowList": self.domain_allow_list,
             "target": self.target,
             "cpu": self.cpu,
             "gpu": self.gpu,
+            "gpuType": self.gpu_type,
             "memory": self.memory,
             "disk": self.disk,
             "state": str(shown_state(self.raw, self.desired)),
@@ -225,18 +292,27 @@ class Record:
             "errorReason": self.error_reason,
             "recoverable": self.recoverable,
             "backupState": self.backup_state,
+            "backupCreatedAt": None
+            if self.backup_created_at is None
+            else iso(self.backup_created_at),
             "autoStopInterval": self.auto_stop,
             "autoArchiveInterval": self.auto_archive,
             "autoDeleteInterval": self.auto_delete,
-            "volumes": [],
+            "volumes": list(self.volumes),
             "buildInfo": self.build_info,
             "createdAt": iso(self.created_at),
             "updatedAt": iso(self.updated_at),
             "lastActivityAt": iso(self.last_activity_at),
-            "sandboxClass": "container",
+            "sandboxClass": self.sandbox_class,
+            "daemonVersion": "devnet",
             "runnerId": "runner-1",
+            "linkedSandboxId": self.linked_id,
             "toolboxProxyUrl": toolbox_base,
         }
+        if old:
+            for key in _NOT_OLD:
+                del document[key]
+            document["class"] = "small"
         return {key: value for key, value in document.items() if value is not None}
 
     def list_item(self, toolbox_base: str) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from sandbox_billing.devnet.daytona.dialect import ApiError
+from sandbox_billing.devnet.daytona.dialect import ApiError, Dialect
 from sandbox_billing.devnet.daytona.faults import Fault, FaultKind
+from sandbox_billing.devnet.daytona.gateway import Gateway
 from sandbox_billing.devnet.daytona.records import iso
-from sandbox_billing.devnet.daytona.routes import ROUTES, Call, Route, parse_query
+from sandbox_billing.devnet.daytona.routes import ROUTES, Call, Route, Text, parse_query
 from sandbox_billing.devnet.daytona.simulator import DaytonaSimulator, Received
 
 
@@ -67,9 +68,15 @@ class _SimulatorResource(Resource):
         super().__init__()  # type: ignore[no-untyped-call]
         self.simulator = simulator
         self._admin_key = admin_key
+        self._gateway = Gateway(simulator, admin_key)
 
-    def render(self, request: Request) -> int:
+    def render(self, request: Request) -> bytes | int:
         """Record the request, then answer it whether or not its sender still waits."""
+        if self._gateway.serves(request):
+            self.simulator.received.append(
+                _received(cast(_Request, request), self.simulator.wall())
+            )
+            return self._gateway.render(request)
         return self._begin(cast(_Request, request))
 
     def _begin(self, request: _Request) -> int:
@@ -93,10 +100,10 @@ class _SimulatorResource(Resource):
         if segments[0].lower() != "api":
             _send(request, _Reply(200, _DASHBOARD, "text/html; charset=utf-8"), gone)
             return
-        request.setHeader("X-Daytona-Api-Version", self.simulator.dialect.value)
+        request.setHeader("X-Daytona-Api-Version", self.simulator.shown_version)
         fault: Fault | None = None
         try:
-            route, parameters = _match(received, segments[1:])
+            route, parameters = _match(received, segments[1:], self.simulator.dialect)
             fault = self.simulator.faults.take(route.name)
             self._authenticate(route, received)
             if fault is not None and not fault.effect and fault.kind is not FaultKind.CUT:
@@ -111,6 +118,9 @@ class _SimulatorResource(Resource):
             )
             self.simulator.before(route.name)
             value = await route.handler(call)
+            if isinstance(value, Text):
+                await _say(request, value, fault, gone)
+                return
             reply = _Reply(route.status, b"" if value is None else _json(value))
         except ApiError as error:
             reply = _error_reply(error, received)
@@ -121,7 +131,13 @@ class _SimulatorResource(Resource):
 
     def _authenticate(self, route: Route, received: Received) -> None:
         sent = received.headers.get("authorization", ("",))[-1].encode()
-        if not route.anonymous and not hmac.compare_digest(sent, b"Bearer %s" % self._key):
+        if route.anonymous:
+            return
+        limit = self.simulator.failed_key_limit
+        if limit is not None and self.simulator.failed_keys >= limit:
+            raise ApiError(429, "Too many failed authentication attempts")
+        if not hmac.compare_digest(sent, b"Bearer %s" % self._key):
+            self.simulator.failed_keys += 1
             raise ApiError(401, "Invalid credentials")
 
     @property
@@ -142,6 +158,9 @@ class _SimulatorResource(Resource):
                 error = ApiError(fault.status, fault.message)
                 if fault.status == 429:
                     request.setHeader("Retry-After", "1")
+                    request.setHeader("X-RateLimit-Limit-authenticated", "100")
+                    request.setHeader("X-RateLimit-Remaining-authenticated", "0")
+                    request.setHeader("X-RateLimit-Reset-authenticated", "1")
                 _send(request, _error_reply(error, received), gone)
             case FaultKind.GATEWAY:
                 _send(request, _Reply(fault.status, _GATEWAY, "text/html"), gone)
@@ -179,10 +198,23 @@ def _received(request: _Request, now: float) -> Received:
     )
 
 
-def _match(received: Received, segments: list[str]) -> tuple[Route, tuple[str, ...]]:
+def _by_shape() -> dict[tuple[str, int], list[Route]]:
+    shapes: dict[tuple[str, int], list[Route]] = {}
     for route in ROUTES:
+        shapes.setdefault((route.method, len(route.pattern.split("/"))), []).append(route)
+    return shapes
+
+
+# Most of the table cannot match, by its method and length alone.
+_SHAPES = _by_shape()
+
+
+def _match(
+    received: Received, segments: list[str], dialect: Dialect
+) -> tuple[Route, tuple[str, ...]]:
+    for route in _SHAPES.get((received.method, len(segments)), ()):
         parameters = route.match(received.method, segments)
-        if parameters is not None:
+        if parameters is not None and route.exists(dialect):
             return route, parameters
     path = received.target.partition("?")[0]
     raise ApiError(404, f"Cannot {received.method} {path}")
@@ -211,6 +243,25 @@ def _send(request: _Request, reply: _Reply, gone: list[Failure]) -> None:
     request.setHeader("Content-Length", str(len(reply.body)))
     request.write(reply.body)
     request.finish()
+
+
+async def _say(request: _Request, text: Text, fault: Fault | None, gone: list[Failure]) -> None:
+    """
+    Send in parts, chunked.
+
+    @param fault: Of those that strike a reply: it is cut after the first part.
+    """
+    request.setHeader("Content-Type", "text/plain; charset=utf-8")
+
+    def write(part: bytes) -> None:
+        if not gone:
+            request.write(part)
+            if fault is not None:
+                _hang_up(request, gone)
+
+    await text.write_to(write)
+    if not gone:
+        request.finish()
 
 
 def _hang_up(request: _Request, gone: list[Failure]) -> None:

@@ -7,20 +7,23 @@ dialect decides where releases differ.
 
 from __future__ import annotations
 
-import secrets
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
+from sandbox_billing.devnet.daytona.accidents import Accidents
 from sandbox_billing.devnet.daytona.creation import new_record
 from sandbox_billing.devnet.daytona.dialect import ApiError, Dialect
 from sandbox_billing.devnet.daytona.engine import Engine, Timings
-from sandbox_billing.devnet.daytona.faults import Fault, FaultKind, Faults
-from sandbox_billing.devnet.daytona.records import FAILED, Record, Snapshot, State, iso
+from sandbox_billing.devnet.daytona.events import Events
+from sandbox_billing.devnet.daytona.faults import Faults
+from sandbox_billing.devnet.daytona.records import FAILED, Record, Snapshot, State
+from sandbox_billing.devnet.daytona.volumes import Volumes
 
 
 __all__ = ["DaytonaSimulator", "Received", "Timings"]
@@ -67,7 +70,7 @@ class Received:
 
 
 @define(eq=False, kw_only=True)
-class DaytonaSimulator:
+class DaytonaSimulator(Accidents):
     """
     The state of one Daytona; give it to L{simulator_site} to talk to it.
 
@@ -75,6 +78,11 @@ class DaytonaSimulator:
     @ivar wall: Unix seconds.
     @ivar dialect: May be changed at any time, as an upgrade would.
     @ivar warm_pool: Creates from a snapshot are C{started} at once.
+    @ivar resizes: The flag behind which resize is.
+    @ivar suspended: The organization may neither create nor start.
+    @ivar version: What C{/config} and C{X-Daytona-Api-Version} say; None for the dialect's own.
+    @ivar failed_key_limit: After how many bad credentials everybody from there is refused.
+    @ivar pause_failures: How many of the next pauses the runner will not carry out.
     @ivar toolbox_base: What C{toolboxProxyUrl} says; the service sets it.
     @ivar received: The newest requests, whatever became of them.
     @ivar hanging: How many requests are held without an answer.
@@ -88,20 +96,33 @@ class DaytonaSimulator:
     dialect: Dialect = Dialect.NEW
     new_id: Callable[[], str] = lambda: str(uuid.uuid4())
     warm_pool: bool = False
+    resizes: bool = False
+    suspended: bool = False
+    version: str | None = None
+    failed_key_limit: int | None = None
+    failed_keys: int = 0
+    pause_failures: int = 0
     toolbox_base: str = "http://127.0.0.1/toolbox"
     ssh_host: str = "localhost"
+    proxy_base: str = "http://proxy.localhost:4000"
     snapshots: dict[str, Snapshot] = field(factory=_standard_snapshots)
     faults: Faults = field(factory=Faults)
     received: deque[Received] = field(factory=lambda: deque(maxlen=20_000))
     hanging: int = 0
     before: Callable[[str], None] = lambda route: None
     engine: Engine = field(init=False)
+    events: Events = field(init=False)
+    volumes: Volumes = field(init=False)
+    # Signed preview tokens: (sandbox, port, wall seconds of its end).
+    signed: dict[str, tuple[str, int, float]] = field(factory=dict, init=False)
     _names: dict[str, str] = field(factory=dict, init=False)
     _lookups: dict[str, tuple[float, dict[str, Any]]] = field(factory=dict, init=False)
     _failures: deque[tuple[State, str, bool]] = field(factory=deque, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.engine = Engine(self.clock, self.wall, self.timings, self._forget_name)
+        self.engine = Engine(self.clock, self.wall, self.timings, self._forget_name, self._announce)
+        self.events = Events(self.clock)
+        self.volumes = Volumes(self.wall, self.new_id)
 
     # -- lookups ---------------------------------------------------------------
 
@@ -125,7 +146,7 @@ class DaytonaSimulator:
 
     def document(self, record: Record) -> dict[str, Any]:
         """The Sandbox DTO as it is now."""
-        return record.document(self.toolbox_base)
+        return record.document(self.toolbox_base, old=self.dialect is Dialect.OLD)
 
     def lookup(self, id_or_name: str) -> dict[str, Any]:
         """
@@ -148,8 +169,35 @@ class DaytonaSimulator:
                 return snapshot
         raise ApiError(404, f"Snapshot with ID or name {id_or_name} not found")
 
+    def check_snapshot_name(self, name: str) -> None:
+        """@raise ApiError: 409 when it is taken."""
+        if any(name == snapshot.name for snapshot in self.snapshots.values()):
+            raise ApiError(409, f"Snapshot with name {name} already exists")
+
+    def _announce(self, record: Record) -> None:
+        """Tell what has changed since it was told of last."""
+        was, now = record.announced, (record.raw, record.desired)
+        record.announced = now
+        if was is None:
+            self.events.publish("sandbox.created", lambda: self.document(record))
+            return
+        for kind, old, new in zip(("State", "DesiredState"), was, now, strict=True):
+            if old is not new:
+                name = "sandbox.state.updated"
+                if kind == "DesiredState":
+                    name = "sandbox.desired-state.updated"
+                self.events.publish(name, partial(self._change, record, kind, old, new))
+
+    def _change(self, record: Record, kind: str, old: State, new: State) -> dict[str, Any]:
+        return {"sandbox": self.document(record), f"old{kind}": str(old), f"new{kind}": str(new)}
+
     def _forget_name(self, record: Record) -> None:
         self._names.pop(record.name, None)
+
+    @property
+    def shown_version(self) -> str:
+        """A hint, which a deployment may leave at C{0.0.0-dev}."""
+        return self.version or self.dialect.value
 
     # -- verbs -----------------------------------------------------------------
 
@@ -158,11 +206,9 @@ class DaytonaSimulator:
         @return: The DTO from before the wait, except from the warm pool.
         @raise ApiError: 400 or 409; after C{Sandbox failed to start} a row is left.
         """
+        self._check_suspension()
         record = new_record(body, id=self.new_id(), now=self.wall(), simulator=self)
-        if record.name in self._names:
-            raise ApiError(409, f"Sandbox with name {record.name} already exists")
-        self.engine.records[record.id] = record
-        self._names[record.name] = record.id
+        self.admit(record)
         failure = self._failures.popleft() if self._failures else None
         if self.warm_pool and record.build_info is None and failure is None:
             self.engine.settle(record, State.STARTED, State.STARTED)
@@ -173,6 +219,23 @@ class DaytonaSimulator:
             await self.engine.wait_started(record)
             self._raise_if_failed(record)
         return early
+
+    def admit(self, record: Record) -> None:
+        """
+        Give a new one its name.
+
+        @raise ApiError: 409 when it is taken, by whomever.
+        """
+        if record.name in self._names:
+            raise ApiError(409, f"Sandbox with name {record.name} already exists")
+        self.engine.records[record.id] = record
+        self._names[record.name] = record.id
+        if record.linked_id is not None:
+            self.records[record.linked_id].followers.append(record.id)
+
+    def _check_suspension(self) -> None:
+        if self.suspended:
+            raise ApiError(403, "Organization is suspended")
 
     def _begin_start(self, record: Record, failure: tuple[State, str, bool] | None) -> None:
         timings = self.timings
@@ -189,6 +252,9 @@ class DaytonaSimulator:
             case State.ARCHIVED:
                 half = timings.restore_seconds / 2
                 steps = [(half, State.RESTORING), (half, end)]
+            case State.PAUSED:
+                record.raw = State.RESUMING
+                steps = [(timings.start_seconds, end)]
             case _:
                 steps = [(timings.start_seconds, end)]
         self.engine.transition(record, *steps, reason=reason)
@@ -203,6 +269,7 @@ class DaytonaSimulator:
             return
         if record.raw in FAILED:
             raise ApiError(400, "Sandbox is not in valid state")
+        self._check_suspension()
         if record.pending:
             raise self.dialect.in_progress()
         if record.raw not in (State.STOPPED, State.ARCHIVED, State.PAUSED):
@@ -231,6 +298,8 @@ class DaytonaSimulator:
             raise self.dialect.in_progress()
         if record.pending and record.raw is not State.PENDING_BUILD:
             raise self.dialect.in_progress()
+        if any(self.records[id].visible for id in record.forks):
+            raise ApiError(400, "Sandbox has active fork children")
         self.engine.begin_delete(record)
 
     def archive(self, record: Record) -> None:
@@ -241,8 +310,7 @@ class DaytonaSimulator:
             raise ApiError(400, "Sandbox is not stopped")
         if record.auto_delete == 0:
             raise ApiError(400, "Ephemeral sandboxes cannot be archived")
-        record.desired = State.ARCHIVED
-        self.engine.transition(record, (self.timings.archive_seconds, State.ARCHIVED))
+        self.engine.begin_archive(record)
 
     async def recover(self, record: Record, *, skip_start: bool) -> None:
         """From error; starts it too unless told not to."""
@@ -250,6 +318,8 @@ class DaytonaSimulator:
             raise ApiError(400, "Sandbox must be in error state to recover")
         if not record.recoverable and self.dialect is Dialect.NEW:
             raise ApiError(400, "Sandbox is not recoverable")
+        if record.backup_state == "Completed":
+            self._restore(record)
         record.error_reason, record.recoverable = None, False
         record.raw = State.RESTORING
         if skip_start:
@@ -260,6 +330,12 @@ class DaytonaSimulator:
         await self.engine.wait_started(record)
         self._raise_if_failed(record)
 
+    def _restore(self, record: Record) -> None:
+        now, hour = self.wall(), 60 * self.timings.minute_seconds
+        if record.restored_at is not None and now - record.restored_at < hour:
+            raise ApiError(409, "Sandbox was restored from its backup less than an hour ago")
+        record.restored_at = now
+
     def touch(self, record: Record) -> None:
         """Activity: postpones auto-stop."""
         record.last_activity_at = self.wall()
@@ -269,21 +345,6 @@ class DaytonaSimulator:
         for name, value in columns.items():
             setattr(record, name, value)
         record.updated_at = self.wall()
-
-    def ssh_access(self, record: Record, minutes: float) -> dict[str, Any]:
-        """A new token; the older ones are void."""
-        token = secrets.token_urlsafe(24)
-        record.ssh_tokens[:] = [token]
-        now = self.wall()
-        return {
-            "id": self.new_id(),
-            "sandboxId": record.id,
-            "token": token,
-            "expiresAt": iso(now + minutes * self.timings.minute_seconds),
-            "createdAt": iso(now),
-            "updatedAt": iso(now),
-            "sshCommand": f"ssh -p 2222 {token}@{self.ssh_host}",
-        }
 
     # -- the truth -------------------------------------------------------------
 
@@ -300,70 +361,7 @@ class DaytonaSimulator:
         """How long readers were shown C{started}: what an honest bill may not exceed."""
         return self.records[id].shown.seconds(self.wall())
 
-    # -- accidents -------------------------------------------------------------
-
-    def fail_next(
-        self, status: int, *, route: str | None = None, count: int | None = 1, effect: bool = False
-    ) -> None:
-        """The next C{count} requests (None: all) answer C{status}; 5xx as a gateway would."""
-        kind = FaultKind.GATEWAY if status in (502, 504) else FaultKind.STATUS
-        fault = Fault(kind=kind, status=status, route=route, count=count, effect=effect)
-        self.faults.add(fault)
-
-    def hang_next(self, *, route: str | None = None, effect: bool = False) -> None:
-        """The next request gets no answer."""
-        self.faults.add(Fault(kind=FaultKind.HANG, route=route, effect=effect))
-
-    def lose_reply_next(self, *, route: str | None = None) -> None:
-        """The next request is carried out and its connection closed."""
-        self.faults.add(Fault(kind=FaultKind.LOSE_REPLY, route=route, effect=True))
-
-    def lose_race_next(self, *, route: str | None = None) -> None:
-        """The next request meets another operation on its row."""
-        text = "Sandbox was modified by another operation, please try again"
-        self.faults.add(Fault(kind=FaultKind.STATUS, status=409, message=text, route=route))
-
-    def fail_start_next(
-        self, reason: str = "no space left", *, build: bool = False, recoverable: bool = True
-    ) -> None:
-        """The next create, start or recover ends in error: 400, and the row stays."""
-        state = State.BUILD_FAILED if build else State.ERROR
-        self._failures.append((state, reason, recoverable))
-
-    def exit_container(self, id: str, code: int = 0) -> None:
-        """The container ends by itself; the row learns of it late, or never."""
-        record = self.records[id]
-        record.exited, record.exit_code = True, code
-        self.engine.note(record)
-
-    def vanish_container(self, id: str) -> None:
-        """The container is gone from its runner: the row stays C{started}."""
-        record = self.records[id]
-        record.exited, record.exit_code = True, None
-        self.engine.note(record)
-
-    def remove_behind(self, id: str) -> None:
-        """Someone deleted it past us: 404 from now on."""
-        record = self.records[id]
-        self._forget_name(record)
-        self.engine.settle(record, State.DESTROYED, State.DESTROYED)
-
-    def stop_behind(self, id: str) -> None:
-        """A draining runner or a suspended organization stops it at once."""
-        self.engine.settle(self.records[id], State.STOPPED, State.STOPPED)
-
-    def start_behind(self, id: str) -> None:
-        """Someone with Daytona's own key started it past us."""
-        self.engine.settle(self.records[id], State.STARTED, State.STARTED)
-
-    def break_sandbox(
-        self, id: str, reason: str = "runner lost", *, recoverable: bool = True
-    ) -> None:
-        """It fails while running."""
-        record = self.records[id]
-        record.error_reason, record.recoverable = reason, recoverable
-        self.engine.settle(record, State.ERROR, record.desired)
-
     def close(self) -> None:
         """Nothing moves any more."""
+        self.events.close()
         self.engine.close()

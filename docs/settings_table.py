@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sandbox_billing.configuration import LATER, REQUIRED, SETTINGS, Setting
+from sandbox_billing.configuration import REQUIRED, SETTINGS, Setting
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,8 +49,7 @@ def as_markdown() -> str:
     for name, default, text in rows():
         default = default if default in ("required", "none") else f"`{default}`"
         lines.append(f"| `{name}` | {default} | {text} |")
-    later = ", ".join(f"`{name}`" for name in sorted(LATER))
-    lines += ["", f"Not applied yet (the daemon warns when they are set): {later}.", "", END]
+    lines += ["", END]
     return "\n".join(lines)
 
 

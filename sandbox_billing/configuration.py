@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -78,6 +78,25 @@ def _addresses(given: str) -> tuple[Address, ...]:
 
 def _names(given: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in given.split(",") if part.strip())
+
+
+def _networks(given: str) -> tuple[str, ...]:
+    names = _names(given)
+    for name in names:
+        try:
+            ip_network(name)
+        except ValueError as why:
+            raise BadInput("must be addresses or networks, like 10.0.0.0/8, by comma") from why
+    return names
+
+
+def _origins(given: str) -> tuple[str, ...]:
+    names = _names(given)
+    for name in names:
+        # As a browser spells it: otherwise it would never be recognised.
+        if not re.fullmatch(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", name):
+            raise BadInput("must be origins like https://example.org: no path, lower case")
+    return names
 
 
 def _url(given: str) -> str:
@@ -211,6 +230,27 @@ SETTINGS: tuple[Setting, ...] = (
         "true writes off what a voucher left owed instead of collecting it after a deposit",
     ),
     Setting("MAX_SANDBOXES_PER_WALLET", "max_sandboxes", _whole(1), "20", ""),
+    Setting(
+        "LIFECYCLE_PER_HOUR",
+        "lifecycle_per_hour",
+        _whole(1),
+        "60",
+        "accepted creates, starts and recovers of a wallet; 429 beyond",
+    ),
+    Setting(
+        "PEER_PER_SECOND",
+        "peer_per_second",
+        _whole(1, 10**6),
+        "100",
+        "requests of an address in the long run; five seconds' worth at once",
+    ),
+    Setting(
+        "WALLET_PER_SECOND",
+        "wallet_per_second",
+        _whole(1, 10**6),
+        "50",
+        "signed requests of a wallet, likewise",
+    ),
     Setting("MAX_DISK_GB", "max_disk_gib", _whole(1), "10", "disk included in the price"),
     Setting("START_BLOCK", "start_block", _whole(0, 2**53), "", "default: found by bisecting"),
     Setting("LOG_RANGE", "log_range", _whole(1), "5000", "blocks per eth_getLogs"),
@@ -243,12 +283,19 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("PUBLIC_URL", "public_url", _base, "", "how users reach us"),
     Setting("PUBLIC_RPC_URL", "public_rpc_url", _open_url, "", "RPC shown to users"),
     Setting(
+        "TRUSTED_PROXIES",
+        "trusted_proxies",
+        _networks,
+        "",
+        "addresses and networks whose X-Forwarded-For is believed, by comma",
+    ),
+    Setting(
+        "CORS_ORIGINS", "cors_origins", _origins, "", "pages that may ask, by comma; default: none"
+    ),
+    Setting(
         "LEASE_SEC", "lease", _whole(2, 600), "15", "how long a silent worker stays the worker"
     ),
 )
-
-LATER = frozenset({"LIFECYCLE_PER_HOUR", "TRUSTED_PROXIES", "CORS_ORIGINS"})
-"""Named in wire.md §8 and not built yet: whoever sets one is told that it is not applied."""
 
 _COMMAND_LINE_ONLY = frozenset({"USER_KEY", "PROVIDER_KEY", "OWNER_KEY"})
 
@@ -258,7 +305,6 @@ class Configuration:
     """
     What the daemon was told; wire.md §8 has each variable.  Secrets are not in its repr.
 
-    @ivar ignored: Variables that were set and are not applied yet.
     """
 
     daytona_api_url: str
@@ -296,6 +342,9 @@ class Configuration:
     deadman_minutes: int
     forgive_debts: bool
     max_sandboxes: int
+    lifecycle_per_hour: int
+    peer_per_second: int
+    wallet_per_second: int
     max_disk_gib: int
     start_block: int | None
     log_range: int
@@ -307,8 +356,9 @@ class Configuration:
     refund_loss: Neuron
     public_url: str | None
     public_rpc_url: str | None
+    trusted_proxies: tuple[str, ...]
+    cors_origins: tuple[str, ...]
     lease: int
-    ignored: tuple[str, ...] = ()
 
 
 def read_configuration(
@@ -334,7 +384,6 @@ def read_configuration(
     problems.extend(_together(values))
     if problems:
         raise ConfigurationError.of(WRONG, problems)
-    values["ignored"] = tuple(name for name in sorted(LATER) if environment.get(name, "").strip())
     if values["reconcile_interval"] is None:
         values["reconcile_interval"] = min(15, values["voucher_interval"])
     return Configuration(**values)
@@ -343,7 +392,7 @@ def read_configuration(
 def _absent(setting: Setting) -> Any:
     if setting.parse is _switch:
         return False
-    return () if setting.parse in (_addresses, _names) else None
+    return () if setting.parse in (_addresses, _names, _networks, _origins) else None
 
 
 def _together(values: Mapping[str, Any]) -> list[str]:
@@ -391,7 +440,7 @@ def read_env_file(text: str) -> dict[str, str]:
 
     @raise WrongEnvFile: A line is no assignment, or names a variable nobody reads.
     """
-    known = {setting.name for setting in SETTINGS} | LATER | _COMMAND_LINE_ONLY
+    known = {setting.name for setting in SETTINGS} | _COMMAND_LINE_ONLY
     found: dict[str, str] = {}
     problems = []
     for number, line in enumerate(text.splitlines(), 1):

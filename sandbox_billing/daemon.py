@@ -137,11 +137,6 @@ class Daemon(MultiService):
     def startService(self) -> None:
         """Listen, then look for everything else."""
         MultiService.startService(self)
-        if self._configuration.ignored:
-            self._log.warn(
-                "set, and not applied by this version: {names}",
-                names=", ".join(self._configuration.ignored),
-            )
         self._read_pool.start()
         self._submission_pool.start()
         self._supervisor.startService()  # type: ignore[no-untyped-call]

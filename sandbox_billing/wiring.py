@@ -7,6 +7,7 @@ stopped, and when, is C{daemon}'s.
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 from urllib.parse import urlsplit
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.configuration import (
-    LATER,
     REQUIRED,
     SETTINGS,
     TEST_CHAINS,
@@ -172,6 +171,26 @@ CASES: tuple[tuple[str, Any, tuple[tuple[str, Any], ...], tuple[str, ...], str],
     ("REFUND_LOSS_NEURON", 0, (("5", 5),), NOT_WHOLE, NEURON),
     ("PUBLIC_URL", None, (("https://b.test/", "https://b.test"),), ("b.test",), URL),
     ("PUBLIC_RPC_URL", None, (("https://r.test", "https://r.test"),), ("r.test",), URL),
+    ("LIFECYCLE_PER_HOUR", 60, (("1", 1),), ("0", *NOT_WHOLE), WHOLE.format(1, MOST)),
+    ("PEER_PER_SECOND", 100, (("1", 1),), ("0", *NOT_WHOLE), WHOLE.format(1, 10**6)),
+    ("WALLET_PER_SECOND", 50, (("1", 1),), ("0", *NOT_WHOLE), WHOLE.format(1, 10**6)),
+    (
+        "TRUSTED_PROXIES",
+        (),
+        (("10.0.0.1, fd00::/8", ("10.0.0.1", "fd00::/8")), ("10.0.0.0/8", ("10.0.0.0/8",))),
+        ("proxy.test", "10.0.0.1/8", "10.0.0", "10.0.0.1:80"),
+        "must be addresses or networks, like 10.0.0.0/8, by comma",
+    ),
+    (
+        "CORS_ORIGINS",
+        (),
+        (
+            ("https://a.test, http://localhost:3000", ("https://a.test", "http://localhost:3000")),
+            ("http://[::1]:3000", ("http://[::1]:3000",)),
+        ),
+        ("*", "null", "a.test", "https://a.test/", "https://A.test", "https://*.a.test"),
+        "must be origins like https://example.org: no path, lower case",
+    ),
     ("LEASE_SEC", 15, (("2", 2),), ("1", "601", *NOT_WHOLE), WHOLE.format(2, 600)),
 )
 
@@ -266,7 +285,7 @@ class SettingTests(ReadCase):
     def test_attributes(self) -> None:
         """Every setting is one attribute and every attribute one setting."""
         attributes = [setting.attribute for setting in SETTINGS]
-        of_class = {a.name for a in fields(Configuration)} - {"ignored"}
+        of_class = {a.name for a in fields(Configuration)}
         self.assertEqual(sorted(of_class), sorted(attributes))
 
     @given(st.sampled_from(sorted(set(BY_NAME) - {"MOCK_TEE"})), st.text(max_size=12))
@@ -297,6 +316,7 @@ class TogetherTests(ReadCase):
             "DAYTONA_API_URL must be an http:// or https:// address",
             "CHAIN_ID is required: 16602 is 0G Galileo",
             "PORT must be a whole number from 0 to 65535",
+            "CORS_ORIGINS must be origins like https://example.org: no path, lower case",
             "BACKEND_APP_NAME is required unless MOCK_TEE is true",
             "BACKEND_TAPP_IP is not on this machine and the key would travel unencrypted: if the"
             " way there is safe, name that host in TAPP_TRUSTED_HOSTS",
@@ -320,13 +340,6 @@ class TogetherTests(ReadCase):
             ],
             [problem.split()[0] for problem in why.problems],
         )
-
-    def test_not_built(self) -> None:
-        """What is not applied yet ends nobody's daemon; it is named, so that it can be told."""
-        self.assertEqual((), self.read(**dict.fromkeys(LATER, " ")).ignored)
-        for name in LATER:
-            self.assertEqual((name,), self.read(**{name: "1"}).ignored)
-        self.assertEqual(tuple(sorted(LATER)), self.read(**dict.fromkeys(LATER, "x")).ignored)
 
     def test_trusted_key_service(self) -> None:
         """T3: a key travels from another machine only where the operator says so."""
@@ -598,9 +611,8 @@ class DocumentedTests(SynchronousTestCase):
     """T7: the table is what the documents are made from."""
 
     def test_names(self) -> None:
-        """Upper case, once each, and none of those that are not built."""
+        """Upper case, once each."""
         names = [setting.name for setting in SETTINGS]
         self.assertEqual(len(names), len(set(names)))
-        self.assertEqual(set(), set(names) & LATER)
         for name in names:
             self.assertTrue(re.fullmatch(r"[A-Z][A-Z_]+", name), name)

@@ -17,7 +17,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from docs import contract_tables, settlement_diagrams, traps_table
 from sandbox_billing.adapters.chain.artifacts import load
 from sandbox_billing.configuration import (
-    LATER,
     REQUIRED,
     SETTINGS,
     read_configuration,
@@ -145,8 +144,6 @@ class SettingsTests(SynchronousTestCase):
         rst = "\n".join(self.table.as_rst())
         self.assertEqual(names, re.findall(r"\* - ``(\w+)``", rst))
         self.assertEqual(names, re.findall(r"^\| `(\w+)` \|", self.table.as_markdown(), re.M))
-        for name in LATER:
-            self.assertIn(name, self.table.as_markdown())
 
     def test_example(self) -> None:
         """The example environment is the code's, and lacks only what has no default."""

@@ -30,7 +30,7 @@ from zope.interface import implementer
 
 from sandbox_billing.errors import BadInput, Refused
 from sandbox_billing.interfaces import IWallClock
-from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.identity import Address, Reference
 from sandbox_billing.signing.request import (
     Body,
     JSONValue,
@@ -52,12 +52,21 @@ from sandbox_billing.web.answers import (
     standard_headers,
 )
 from sandbox_billing.web.caller import Caller, Callers
+from sandbox_billing.web.cors import Cors
+from sandbox_billing.web.limits import RequestLimits
+from sandbox_billing.web.peers import Peers
 from sandbox_billing.web.policy import checked_name
+from sandbox_billing.web.pouring import pour
 
 
 MAX_BODY_BYTES = 1024 * 1024
 TOO_LARGE = "request body too large"
 NOT_JSON = "the body must be application/json"
+PROBES = frozenset({b"/healthz", b"/readyz"})
+"""Never limited: what asks them decides whether we live."""
+
+IDEMPOTENCY_KEY = b"Idempotency-Key"
+
 NO_BODY = "this request takes no body"
 
 CLIENT_GONE = 499
@@ -72,16 +81,22 @@ class Asked:
     @ivar caller: None on public routes.
     @ivar id: The id or name in the path, decoded; empty where there is none.
     @ivar parts: The other named segments of the path, decoded.
+    @ivar several: What the query says under names that may stand several times.
     @ivar body: Parsed JSON; C{{}} when there was no body.
     @ivar peer: The address that asks.
+    @ivar idempotency_keys: As the header says, unchecked.
+    @ivar reference: Under which a create or start is to be found again; None: any.
     """
 
     caller: Caller | None = None
     id: str = ""
     parts: Mapping[str, str] = field(factory=dict)
     query: Mapping[str, str] = field(factory=dict)
+    several: Mapping[str, tuple[str, ...]] = field(factory=dict)
     body: JSONValue = field(factory=dict)
     peer: str = ""
+    idempotency_keys: tuple[str, ...] = ()
+    reference: Reference | None = None
 
     @property
     def known(self) -> Caller:
@@ -115,16 +130,26 @@ def read_body(raw: bytes, headers: Headers, *, takes_body: bool) -> JSONValue | 
     return body
 
 
-def allowed_query(query: Query, allowed: frozenset[str]) -> dict[str, str]:
-    """@raise BadInput: A name is unknown here, or stands twice."""
+def allowed_query(
+    query: Query, allowed: frozenset[str], several: frozenset[str] = frozenset()
+) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    """
+    @param several: Names that may stand more than once, beside those in C{allowed}.
+    @return: What stands once, and what may stand several times.
+    @raise BadInput: A name is unknown here, or stands twice.
+    """
     found: dict[str, str] = {}
+    repeated: dict[str, tuple[str, ...]] = {}
     for name, value in query:
+        if name in several:
+            repeated[name] = (*repeated.get(name, ()), value)
+            continue
         if name not in allowed:
             raise BadInput(f"unknown query parameter: {name[:64]}")
         if name in found:
             raise BadInput(f"query parameter given twice: {name}")
         found[name] = value
-    return found
+    return found, repeated
 
 
 # The source of each log event, which therefore tells nothing.
@@ -143,12 +168,19 @@ class Router:
     table: Table
     callers: Callers
     streamer: Streamer
+    limits: RequestLimits
+    peers: Peers
+    cors: Cors
     wall: IWallClock = field(validator=provides(IWallClock))
     clock: IReactorTime = field(validator=provides(IReactorTime))
     new_request_id: Callable[[], str]
 
-    async def _ask(self, request: Request) -> Answer | None:
+    async def _ask(self, request: Request, peer: str) -> Answer | None:
         method = request.method.decode("ascii")
+        if request.uri not in PROBES:
+            self.limits.arrived(peer)
+        if (allowed := self.cors.preflight(method, request.requestHeaders)) is not None:
+            return Answer(status=204, document=None, headers=allowed)
         raw_path, _, raw_query = request.uri.partition(b"?")
         path, query = canonical_target(raw_path), canonical_query(raw_query)
         found = self.table.find(method, path)
@@ -157,7 +189,6 @@ class Router:
             raise Refused(route.denial)
         if route.stream:
             return await self.streamer(request, found, path, query)
-        peer = str(getattr(request.client, "host", "-"))
         assert request.content is not None
         raw = request.content.read(MAX_BODY_BYTES + 1)
         if route.who is Who.PUBLIC:
@@ -178,13 +209,18 @@ class Router:
             caller = await self.callers.admit(claim, facts, route.scope)
             if not route.narrows:
                 caller.check_reach(unquote(found.spelt_id) or None)
+        single, several = allowed_query(query, route.query, route.several)
         asked = Asked(
             caller=caller,
             id=checked_name(unquote(found.spelt_id)) if found.spelt_id else "",
             parts=found.parts,
-            query=allowed_query(query, route.query),
+            query=single,
+            several=several,
             body={} if isinstance(body, Body) else body,
             peer=peer,
+            idempotency_keys=tuple(
+                key.decode("latin-1") for key in headers.getRawHeaders(IDEMPOTENCY_KEY, [])
+            ),
         )
         assert route.handler is not None
         return await route.handler(asked)
@@ -194,22 +230,36 @@ class Router:
         """Answer one request; nothing leaves here but JSON."""
         began, request_id = self.clock.seconds(), self.new_request_id()
         path = request.uri.partition(b"?")[0].decode("latin-1")
+        peer = self.peers.of_request(request)
+        for name, value in self.cors.answer_headers(request.requestHeaders).items():
+            # Here, so that streams have them too.
+            request.setHeader(name.encode("ascii"), value.encode("latin-1"))
         gone: list[Failure] = []
         request.notifyFinish().addErrback(gone.append)
         status, body = CLIENT_GONE, b""
         answer: Answer | None
         try:
             try:
-                answer = await self._ask(request)
+                answer = await self._ask(request, peer)
+                if answer is not None and answer.chunks is not None:
+                    sent = {**standard_headers(None, request_id), **answer.headers}
+                    await pour(request, answer.status, sent, answer.chunks)
+                    answer = None
                 if answer is None:
                     # It was streamed, to its end.
                     status = request.code
                     return None
-                body = dump(answer.document)
+                body = b"" if answer.status == 204 else dump(answer.document)
             # The one place where everything becomes an answer (style.md §5).
             except Exception as error:
                 if gone and isinstance(error, CancelledError):
                     raise
+                if request.startedWriting:
+                    # A reply that broke off must not look like a whole one.
+                    self._log.failure("request {request_id} broke off", request_id=request_id)
+                    transport: Any = request.transport
+                    transport.abortConnection()
+                    return None
                 answer = refusal(error)
                 if answer is None:
                     self._log.failure("request {request_id} failed", request_id=request_id)
@@ -235,7 +285,7 @@ class Router:
                 path=path,
                 status=status,
                 milliseconds=round((self.clock.seconds() - began) * 1000),
-                peer=getattr(request.client, "host", "-"),
+                peer=peer,
                 request_id=request_id,
             )
 

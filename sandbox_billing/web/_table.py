@@ -12,23 +12,29 @@ from functools import partial
 from sandbox_billing.ledger.token import Scope
 from sandbox_billing.web._denied import denied_routes
 from sandbox_billing.web._routes import ANY, Handler, Policy, Route, Table, Who
+from sandbox_billing.web.access import Access
 from sandbox_billing.web.account import Account
+from sandbox_billing.web.catalogue import Catalogue
 from sandbox_billing.web.health import Health
 from sandbox_billing.web.info import Info
+from sandbox_billing.web.lifecycle import Lifecycle
+from sandbox_billing.web.listing import Lists
 from sandbox_billing.web.sandboxes import Sandboxes
+from sandbox_billing.web.sessions import Sessions
 
 
 _RANGES = ("Cpu", "MemoryGiB", "DiskGiB")
 _FILTERS = frozenset(
-    {"labels", "includeErroredDeleted", "id", "name", "states", "snapshots", "limit"}
+    {"labels", "includeErroredDeleted", "id", "name", "limit"}
     | {"lastEventAfter", "lastEventBefore", "sort", "order"}
     | {f"{end}{quantity}" for end in ("min", "max") for quantity in _RANGES}
 )
 LIST_QUERY = _FILTERS | {
-    *("verbose", "cursor", "regionIds", "sandboxClasses", "isPublic", "isRecoverable"),
-    *("createdAtAfter", "createdAtBefore"),
+    *("verbose", "cursor", "isPublic", "isRecoverable", "createdAtAfter", "createdAtBefore")
 }
-PAGINATED_QUERY = _FILTERS | {"verbose", "page", "regions"}
+LIST_SEVERAL = frozenset({"states", "snapshots", "regionIds", "sandboxClasses"})
+PAGINATED_QUERY = _FILTERS | {"verbose", "page"}
+PAGINATED_SEVERAL = frozenset({"states", "snapshots", "regions"})
 
 LISTS = "/api/sandbox"
 ONE = "/api/sandbox/{id}"
@@ -44,6 +50,7 @@ def _row(
     verb: str | None = None,
     *,
     query: Iterable[str] = (),
+    several: Iterable[str] = (),
     takes_body: bool = False,
     narrows: bool = False,
 ) -> Route:
@@ -56,6 +63,7 @@ def _row(
         scope=scope,
         verb=verb,
         query=frozenset(query),
+        several=frozenset(several),
         takes_body=takes_body,
         narrows=narrows,
     )
@@ -89,46 +97,96 @@ _list = partial(_row, Who.WALLET, narrows=True)
 _owner = partial(_row, Who.OWNER)
 
 
-def _public_routes(info: Info, health: Health) -> tuple[Route, ...]:
+def _public_routes(info: Info, catalogue: Catalogue, health: Health) -> tuple[Route, ...]:
     own, public, read = Policy.OURS, Policy.PUBLIC, Scope.READ
-    pages = {"page", "limit"}
+    pages = {"page", "limit", "name", "sort", "order"}
     return (
         _everybody("GET", "/healthz", own, read, health.alive),
         _everybody("GET", "/readyz", own, read, health.ready),
         _everybody("GET", "/info", own, read, info.info),
         _everybody("GET", "/api/providers", own, read, info.providers),
-        _everybody("GET", "/api/snapshots", public, read, info.snapshots, query=pages),
+        _everybody("GET", "/api/snapshots", public, read, catalogue.snapshots, query=pages),
+        _everybody("GET", "/api/snapshots/{snapshot}", public, read, catalogue.snapshot),
+        _everybody("GET", "/api/shared-regions", public, read, catalogue.regions),
+        _everybody("GET", "/api/config", public, read, catalogue.config),
     )
 
 
-def _wallet_routes(sandboxes: Sandboxes, account: Account) -> tuple[Route, ...]:
+def _wallet_routes(lifecycle: Lifecycle, lists: Lists, account: Account) -> tuple[Route, ...]:
     own, intercept = Policy.OURS, Policy.INTERCEPT
     read, manage = Scope.READ, Scope.MANAGE
     events = {"since", "page", "page_size"}
-    create, pages = sandboxes.create, sandboxes.list_paginated
+    create, listed, paged = lifecycle.create, lists.list, lists.list_paginated
     return (
         _wallet("GET", "/api/events", own, read, account.events, "list", query=events),
         _wallet("POST", LISTS, intercept, manage, create, "create", takes_body=True),
-        _list("GET", LISTS, intercept, read, sandboxes.list, "list", query=LIST_QUERY),
-        _list("GET", f"{LISTS}/paginated", intercept, read, pages, "list", query=PAGINATED_QUERY),
+        _list(
+            *("GET", LISTS, intercept, read, listed, "list"),
+            query=LIST_QUERY,
+            several=LIST_SEVERAL,
+        ),
+        _list(
+            *("GET", f"{LISTS}/paginated", intercept, read, paged, "list"),
+            query=PAGINATED_QUERY,
+            several=PAGINATED_SEVERAL,
+        ),
     )
 
 
-def _owner_routes(sandboxes: Sandboxes) -> tuple[Route, ...]:
+def _session_routes(sessions: Sessions) -> tuple[Route, ...]:
+    """Any token may end itself; which others are seen or ended is theirs to say."""
+    path, own, any_token = "/api/auth/session", Policy.OURS, None
+    return (
+        _everybody("POST", path, own, any_token, sessions.open, takes_body=True),
+        _list("GET", path, own, Scope.READ, sessions.list),
+        _list("DELETE", path, own, any_token, sessions.revoke_all),
+        _list("DELETE", f"{path}/{{token}}", own, any_token, sessions.revoke),
+    )
+
+
+def _owner_routes(sandboxes: Sandboxes, lifecycle: Lifecycle) -> tuple[Route, ...]:
     intercept, rewrite, own = Policy.INTERCEPT, Policy.REWRITE, Policy.OURS
-    read, manage, inside = Scope.READ, Scope.MANAGE, Scope.TOOLBOX
-    labels, ssh, billing = sandboxes.replace_labels, sandboxes.ssh_access, sandboxes.ensure_billing
-    minutes = {"expiresInMinutes"}
+    read, manage = Scope.READ, Scope.MANAGE
+    labels, billing = sandboxes.replace_labels, sandboxes.ensure_billing
     return (
         _owner("GET", ONE, rewrite, read, sandboxes.show, "list", query={"verbose"}),
-        _owner("DELETE", ONE, intercept, manage, sandboxes.delete, "delete"),
-        _owner("POST", f"{ONE}/start", intercept, manage, sandboxes.start, "start"),
-        _owner("POST", f"{ONE}/stop", intercept, manage, sandboxes.stop, "stop", query={"force"}),
+        _owner("DELETE", ONE, intercept, manage, lifecycle.delete, "delete"),
+        _owner("POST", f"{ONE}/start", intercept, manage, lifecycle.start, "start"),
+        _owner("POST", f"{ONE}/stop", intercept, manage, lifecycle.stop, "stop", query={"force"}),
         _owner("POST", f"{ONE}/archive", intercept, manage, sandboxes.archive, "archive"),
         _owner("PUT", f"{ONE}/labels", intercept, manage, labels, "labels", takes_body=True),
-        # It leads inside, as the toolbox does.
-        _owner("POST", f"{ONE}/ssh-access", rewrite, inside, ssh, "ssh-access", query=minutes),
         _owner("POST", f"{ONE}/ensure-billing", own, manage, billing, "ensure-billing"),
+    )
+
+
+def _access_routes(access: Access) -> tuple[Route, ...]:
+    """What leads inside past us asks for what the toolbox asks for."""
+    own, rewrite = Policy.OWN, Policy.REWRITE
+    read, manage, inside = Scope.READ, Scope.MANAGE, Scope.TOOLBOX
+    ssh, signed = f"{ONE}/ssh-access", f"{ONE}/ports/{{port}}/signed-preview-url"
+    preview, expire = access.signed_preview_url, access.expire_preview
+    minutes, seconds = {"expiresInMinutes"}, {"expiresInSeconds"}
+    network = access.set_network
+    span, pages = {"from", "to"}, {"page", "limit"}
+    words, names = {"severities"}, {"metricNames"}
+    seen = f"{ONE}/telemetry"
+    return (
+        _owner("POST", ssh, rewrite, inside, access.ssh_access, "ssh-access", query=minutes),
+        _owner("DELETE", ssh, own, inside, access.revoke_ssh, query={"token"}),
+        _owner("GET", signed, rewrite, inside, preview, query=seconds),
+        _owner("POST", f"{signed}/{{token}}/expire", own, inside, expire),
+        _owner("POST", f"{ONE}/public/{{flag}}", own, manage, access.set_public),
+        _owner("POST", f"{ONE}/network-settings", own, manage, network, takes_body=True),
+        _owner(
+            *("GET", f"{seen}/logs", own, read, access.logs),
+            query=span | pages | {"search"},
+            several=words,
+        ),
+        _owner("GET", f"{seen}/traces", own, read, access.traces, query=span | pages),
+        _owner("GET", f"{seen}/traces/{{trace}}", own, read, access.trace),
+        _owner("GET", f"{seen}/metrics", own, read, access.metrics, query=span, several=names),
+        _owner("GET", f"{ONE}/toolbox-proxy-url", rewrite, read, access.toolbox_proxy_url),
+        _owner("GET", f"{ONE}/build-logs-url", rewrite, read, access.build_logs_url),
     )
 
 
@@ -141,13 +199,26 @@ def _stream_routes() -> tuple[Route, ...]:
     )
 
 
-def build_table(*, sandboxes: Sandboxes, account: Account, info: Info, health: Health) -> Table:
+def build_table(
+    *,
+    sandboxes: Sandboxes,
+    lifecycle: Lifecycle,
+    lists: Lists,
+    access: Access,
+    account: Account,
+    info: Info,
+    catalogue: Catalogue,
+    health: Health,
+    sessions: Sessions,
+) -> Table:
     """Name every route there is."""
     return Table(
         (
-            *_public_routes(info, health),
-            *_wallet_routes(sandboxes, account),
-            *_owner_routes(sandboxes),
+            *_public_routes(info, catalogue, health),
+            *_wallet_routes(lifecycle, lists, account),
+            *_session_routes(sessions),
+            *_owner_routes(sandboxes, lifecycle),
+            *_access_routes(access),
             *_stream_routes(),
             *denied_routes(),
         )

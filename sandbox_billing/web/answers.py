@@ -9,7 +9,7 @@ Tests: C{tests.web.test_router}.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -67,11 +67,14 @@ class Answer:
     A reply.
 
     @ivar document: What becomes its JSON.
+    @ivar chunks: The JSON itself, in pieces, where it is too long to be held; in place of
+        the document.
     """
 
     document: Any
     status: int = 200
     headers: Mapping[str, str] = field(factory=dict)
+    chunks: AsyncGenerator[bytes, None] | None = field(default=None, eq=False, repr=False)
 
 
 @frozen(auto_exc=False)
@@ -92,11 +95,34 @@ class NotServed(BadInput):
     allow: tuple[str, ...] = ()
 
 
+@frozen(auto_exc=False)
+class Conflict(Refused):
+    """
+    409: the key of this request is in use.
+
+    @ivar retry_after: Seconds; 0 when waiting does not help.
+    """
+
+    retry_after: int = 0
+
+
+@frozen(auto_exc=False)
+class Told(Refused):
+    """
+    A refusal that was told before, and is told again.
+
+    @ivar answer: As it was.
+    """
+
+    answer: Answer = field(kw_only=True)
+
+
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     # A subclass stands before its family.
     (AuthenticationError, 401),
     (BadInput, 400),
     (CannotPay, 402),
+    (Conflict, 409),
     (StopPending, 409),
     (NotYours, 403),
     (NoSuchSandbox, 404),
@@ -136,10 +162,17 @@ def refusal(error: Exception) -> Answer | None:
     @return: An answer whose document has C{error} and what belongs to this error; None
         for an error that nobody foresaw.
     """
+    if isinstance(error, Told):
+        return error.answer
     if isinstance(error, DaytonaRefused):
         passed_on = 400 <= error.status < 500 and error.status not in _ABOUT_OUR_KEY
         text = error.text[:_MAX_TEXT] if passed_on else UPSTREAM_FAILED
-        return Answer(status=error.status if passed_on else 502, document={"error": text})
+        wait = {"Retry-After": str(error.retry_after)} if error.retry_after > 0 else {}
+        return Answer(
+            status=error.status if passed_on else 502,
+            document={"error": text},
+            headers=wait if passed_on else {},
+        )
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), None)
     if status is None:
         return None
@@ -159,7 +192,7 @@ def refusal(error: Exception) -> Answer | None:
             headers["Allow"] = ", ".join(error.allow)
     elif isinstance(error, InvalidToken):
         headers["WWW-Authenticate"] = "Bearer"
-    elif isinstance(error, TooMany | NotReady) and error.retry_after > 0:
+    elif isinstance(error, TooMany | NotReady | Conflict) and error.retry_after > 0:
         headers["Retry-After"] = str(error.retry_after)
     return Answer(status=status, document=document, headers=headers)
 
@@ -197,12 +230,16 @@ def dump(document: Any) -> bytes:
     ).encode("utf-8")
 
 
-def standard_headers(body: bytes, request_id: str) -> dict[str, str]:
-    """What every reply carries."""
+def standard_headers(body: bytes | None, request_id: str) -> dict[str, str]:
+    """
+    What every reply carries.
+
+    @param body: None for one of which nobody knows the length yet.
+    """
     return {
         "Server": SERVER_NAME,
         "Content-Type": "application/json; charset=utf-8",
-        "Content-Length": str(len(body)),
+        **({} if body is None else {"Content-Length": str(len(body))}),
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-store",
         "X-Request-Id": request_id,

@@ -21,6 +21,7 @@ from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.token import EVERY_SCOPE, Scope, Token, TokenId
 from sandbox_billing.signing.request import (
+    INVALID_SIGNATURE,
     NONCE_USED,
     AuthenticationError,
     RequestFacts,
@@ -28,10 +29,11 @@ from sandbox_billing.signing.request import (
     SignedMessage,
     check_binding,
     check_expiry,
-    verify_signature,
+    is_signed_by,
 )
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web.answers import InvalidToken
+from sandbox_billing.web.limits import RequestLimits
 from sandbox_billing.web.terms import Terms
 
 
@@ -106,15 +108,16 @@ Claim: TypeAlias = SignedMessage | Token
 class OtherProof(Protocol):
     """Another way than ECDSA to find out whether a wallet signed: its contract's word."""
 
-    async def __call__(self, message: SignedMessage, peer: str) -> bool:
+    async def __call__(self, wallet: Address, raw: bytes, signature: str, peer: str) -> bool:
         """
-        @param message: Well formed and fresh; its signature is not by the wallet's key.
+        @param raw: Well formed and fresh; not signed by the wallet's own key.
+        @param signature: As it was sent, of any form.
         @param peer: Who is asking, for limits.
-        @return: Whether its wallet signed it all the same.
+        @return: Whether the wallet signed it all the same.
         """
 
 
-async def keys_only(message: SignedMessage, peer: str) -> bool:
+async def keys_only(wallet: Address, raw: bytes, signature: str, peer: str) -> bool:
     """No other proof is taken."""
     return False
 
@@ -147,6 +150,7 @@ class Callers:
     """
     The door: the order of its checks is design.md §4.1's.
 
+    @ivar limits: Who proves nothing too often is not looked at, who proves something is counted.
     @ivar otherwise: Asked when a signature is not by the wallet's own key.
     """
 
@@ -154,6 +158,7 @@ class Callers:
     tokens: ITokens = field(validator=provides(ITokens))
     wall: IWallClock = field(validator=provides(IWallClock))
     terms: Terms
+    limits: RequestLimits
     otherwise: OtherProof = keys_only
 
     async def recognise(self, headers: Headers, peer: str) -> Claim:
@@ -171,10 +176,15 @@ class Callers:
         if bearer is not None:
             if wallet or message or signature:
                 raise BadInput("either a token or a signature, not both")
-            return await self._token(bearer)
+            self.limits.may_prove(peer)
+            try:
+                return await self._token(bearer)
+            except InvalidToken:
+                self.limits.forged(peer)
+                raise
         claim = SignedHeaders.parse(wallet, message, signature)
         check_expiry(claim, self.wall.now())
-        await self.prove(claim, peer)
+        await self.prove(claim.wallet, claim.raw, claim.signature_text, peer)
         return claim
 
     async def _token(self, secret: str) -> Token:
@@ -191,16 +201,21 @@ class Callers:
             raise InvalidToken(INVALID_TOKEN)
         return token
 
-    async def prove(self, message: SignedMessage, peer: str) -> None:
+    async def prove(self, wallet: Address, raw: bytes, signature: str, peer: str) -> bool:
         """
-        @raise AuthenticationError: Its wallet did not sign it.
+        The one place where "ECDSA did not match" is decided.
+
+        @return: Whether the wallet's own key signed it, rather than its contract.
+        @raise AuthenticationError: The wallet did not sign it.
+        @raise TooMany: Too much from there was not signed by whom it claims.
         """
-        try:
-            verify_signature(message)
-        except AuthenticationError:
-            # The one place where "ECDSA did not match" is decided.
-            if not await self.otherwise(message, peer):
-                raise
+        self.limits.may_prove(peer)
+        if is_signed_by(wallet, raw, signature):
+            return True
+        if not await self.otherwise(wallet, raw, signature, peer):
+            self.limits.forged(peer)
+            raise AuthenticationError(INVALID_SIGNATURE)
+        return False
 
     async def use_up(self, wallet: Address, nonce: str, until: int) -> None:
         """
@@ -214,6 +229,8 @@ class Callers:
             raise NotReady("the nonce could not be checked; sign again and retry") from problem
         if not first:
             raise AuthenticationError(NONCE_USED)
+        # Not before: or whoever sees a request go by could use up its wallet's share.
+        self.limits.admitted(wallet)
 
     async def admit(self, claim: Claim, facts: RequestFacts, scope: Scope | None) -> Caller:
         """
@@ -235,6 +252,7 @@ class Callers:
             )
             caller.check_scope(scope)
             caller.check_spending(scope, facts.verb)
+            self.limits.admitted(caller.wallet)
             return caller
         expected = check_binding(
             claim,

@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 from twisted.web.http_headers import Headers
+from twisted.web.server import Request
 
 
 FORWARDED_FOR = b"X-Forwarded-For"
@@ -98,6 +99,11 @@ class Peers:
             if not self._trusts(heard):
                 break
         return counted(heard)
+
+    def of_request(self, request: Request) -> str:
+        """Who sent it."""
+        host = getattr(request.client, "host", None)
+        return self.of(host if isinstance(host, str) else None, request.requestHeaders)
 
     def _trusts(self, address: IPAddress) -> bool:
         return any(address in network for network in self.trusted)

@@ -15,7 +15,10 @@ from twisted.web.resource import IResource
 from sandbox_billing.interfaces import (
     IDoors,
     IHistory,
+    IIdempotency,
+    IIds,
     IIntake,
+    ILifecycleCount,
     IReadiness,
     IReplayGuard,
     IRuntime,
@@ -25,17 +28,27 @@ from sandbox_billing.interfaces import (
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._kept import Kept
 from sandbox_billing.web._router import Router, Threshold
-from sandbox_billing.web._routes import no_streams
+from sandbox_billing.web._routes import Table, no_streams
 from sandbox_billing.web._table import build_table
+from sandbox_billing.web.access import Access
 from sandbox_billing.web.account import Account
 from sandbox_billing.web.caller import Callers
+from sandbox_billing.web.catalogue import Catalogue
+from sandbox_billing.web.cors import Cors
 from sandbox_billing.web.health import Health
+from sandbox_billing.web.idempotency import Detached, Idempotency
 from sandbox_billing.web.info import Info
+from sandbox_billing.web.lifecycle import Lifecycle
+from sandbox_billing.web.limits import RequestLimits
+from sandbox_billing.web.listing import Lists
+from sandbox_billing.web.peers import Peers
 from sandbox_billing.web.sandboxes import Sandboxes
+from sandbox_billing.web.sessions import Sessions
 from sandbox_billing.web.terms import Terms
 
 
 SNAPSHOTS_KEPT_SECONDS = 30.0
+DIALECT_KEPT_SECONDS = 60.0
 
 
 @frozen(kw_only=True)
@@ -43,8 +56,10 @@ class FrontDesk:
     """
     Everything the web room needs, and nothing more.
 
+    @ivar detached: Keeps work that its client may leave.
     @ivar clock: For durations and what is kept for a while.
     @ivar wall: For expiries and stamps.
+    @ivar random_bytes: So many bytes that nobody can guess: the secrets of tokens.
     @ivar new_request_id: Makes what C{X-Request-Id} says; printable ASCII.
     """
 
@@ -58,7 +73,12 @@ class FrontDesk:
     readiness: IReadiness = field(validator=provides(IReadiness))
     wall: IWallClock = field(validator=provides(IWallClock))
     clock: IReactorTime = field(validator=provides(IReactorTime))
+    idempotency: IIdempotency = field(validator=provides(IIdempotency))
+    lifecycle: ILifecycleCount = field(validator=provides(ILifecycleCount))
+    ids: IIds = field(validator=provides(IIds))
+    detached: Detached
     new_request_id: Callable[[], str]
+    random_bytes: Callable[[int], bytes]
 
 
 def make_root(front: FrontDesk) -> IResource:
@@ -67,23 +87,67 @@ def make_root(front: FrontDesk) -> IResource:
     <sandbox_billing.web.site.BillingSite>}, which bounds what reaches it.
     """
     terms = front.terms
-    table = build_table(
-        sandboxes=Sandboxes(intake=front.intake, runtime=front.runtime, terms=terms),
-        account=Account(history=front.history, doors=front.doors),
-        info=Info(
-            doors=front.doors,
-            history=front.history,
-            snapshots_kept=Kept(front.runtime.snapshots, front.clock, SNAPSHOTS_KEPT_SECONDS),
-            terms=terms,
-        ),
-        health=Health(readiness=front.readiness),
+    limits = RequestLimits.of(terms.rates, front.clock)
+    callers = Callers(
+        replay=front.replay, tokens=front.tokens, wall=front.wall, terms=terms, limits=limits
     )
+    table = make_table(front, callers)
     router = Router(
         table=table,
-        callers=Callers(replay=front.replay, tokens=front.tokens, wall=front.wall, terms=terms),
+        callers=callers,
+        limits=limits,
+        peers=Peers(terms.trusted_proxies),
+        cors=Cors(terms.cors_origins),
         streamer=no_streams,
         wall=front.wall,
         clock=front.clock,
         new_request_id=front.new_request_id,
     )
     return Threshold(router.app.resource(), table)
+
+
+def make_table(front: FrontDesk, callers: Callers) -> Table:
+    """Every route there is, with what answers it."""
+    terms = front.terms
+    sandboxes = Sandboxes(intake=front.intake, runtime=front.runtime, terms=terms)
+    return build_table(
+        sandboxes=sandboxes,
+        lifecycle=Lifecycle(
+            sandboxes=sandboxes,
+            idempotency=Idempotency(
+                records=front.idempotency,
+                ids=front.ids,
+                wall=front.wall,
+                detached=front.detached,
+            ),
+            count=front.lifecycle,
+            ids=front.ids,
+            most=terms.lifecycle_per_hour,
+        ),
+        lists=Lists(
+            runtime=front.runtime,
+            pages_kept=Kept(front.runtime.lists_pages, front.clock, DIALECT_KEPT_SECONDS),
+            terms=terms,
+        ),
+        access=Access(intake=front.intake, runtime=front.runtime, terms=terms),
+        account=Account(history=front.history, doors=front.doors),
+        info=Info(
+            doors=front.doors,
+            history=front.history,
+            terms=terms,
+        ),
+        catalogue=Catalogue(
+            snapshots_kept=Kept(front.runtime.snapshots, front.clock, SNAPSHOTS_KEPT_SECONDS),
+            regions_kept=Kept(front.runtime.regions, front.clock, DIALECT_KEPT_SECONDS),
+            config_kept=Kept(front.runtime.config, front.clock, DIALECT_KEPT_SECONDS),
+            terms=terms,
+        ),
+        health=Health(readiness=front.readiness),
+        sessions=Sessions(
+            callers=callers,
+            tokens=front.tokens,
+            wall=front.wall,
+            terms=terms,
+            random_bytes=front.random_bytes,
+        ),
+    )

@@ -9,26 +9,19 @@ Tests: C{tests.web.test_sandboxes}.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from attrs import field, frozen
-from twisted.logger import Logger
 
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import IIntake, IRuntime, Sandbox
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._router import Asked
 from sandbox_billing.web.answers import Answer
-from sandbox_billing.web.payloads import read_create, read_labels, whole
-from sandbox_billing.web.policy import own_page, owner_filter, shown, ssh_shown
+from sandbox_billing.web.payloads import read_create, read_labels
+from sandbox_billing.web.policy import shown
 from sandbox_billing.web.terms import Terms
 
 
 IGNORED_HEADER = "X-Billing-Ignored"
-
-_MAX_PAGE = 200
-_MAX_MINUTES = 10**6
-_DEFAULT_SSH_MINUTES = 60
 
 
 @frozen(kw_only=True)
@@ -36,8 +29,6 @@ class Sandboxes:
     """
     The routes below C{/api/sandbox}.
     """
-
-    _log: ClassVar[Logger] = Logger()
 
     intake: IIntake = field(validator=provides(IIntake))
     runtime: IRuntime = field(validator=provides(IRuntime))
@@ -50,32 +41,13 @@ class Sandboxes:
         """Admitted, created, metered: all of it intake's."""
         wish = read_create(asked.body, max_disk_gb=self.terms.max_disk_gb)
         sandbox = await self.intake.create(
-            asked.wallet, wish.body, auto_stop_minutes=wish.auto_stop_minutes
+            asked.wallet,
+            wish.body,
+            auto_stop_minutes=wish.auto_stop_minutes,
+            reference=asked.reference,
         )
         headers = {IGNORED_HEADER: ", ".join(wish.ignored)} if wish.ignored else {}
         return Answer(document=self._shown(sandbox).document, headers=headers)
-
-    async def list(self, asked: Asked) -> Answer:
-        """Own ones, in the shape of the Daytona behind."""
-        return await self._page(asked, paginated=False)
-
-    async def list_paginated(self, asked: Asked) -> Answer:
-        """Own ones, C{{items, total, page, totalPages}}."""
-        return await self._page(asked, paginated=True)
-
-    async def _page(self, asked: Asked, *, paginated: bool) -> Answer:
-        query = {name: text for name, text in asked.query.items() if name != "verbose"}
-        for name, most in (("limit", _MAX_PAGE), ("page", 10**9)):
-            if name in query:
-                query[name] = str(whole(query, name, 1, least=1, most=most))
-        query["labels"] = owner_filter(query.get("labels"), asked.wallet)
-        page = await self.runtime.page(query, paginated=paginated)
-        own, foreign = own_page(page, asked.wallet, self.terms.public_url, only=asked.known.only)
-        if foreign:
-            self._log.error(
-                "Daytona's label filter let {foreign} foreign sandboxes through", foreign=foreign
-            )
-        return Answer(document=own)
 
     async def show(self, asked: Asked) -> Answer:
         """One of them."""
@@ -83,7 +55,9 @@ class Sandboxes:
 
     async def start(self, asked: Asked) -> Answer:
         """Admitted again, like a create."""
-        return self._shown(await self.intake.start(asked.wallet, asked.id))
+        return self._shown(
+            await self.intake.start(asked.wallet, asked.id, reference=asked.reference)
+        )
 
     async def stop(self, asked: Asked) -> Answer:
         """SDKs always say C{force=false}; a forced stop is not offered."""
@@ -103,15 +77,6 @@ class Sandboxes:
         """The user's labels; ours stay (P3)."""
         labels = read_labels(asked.body)
         return self._shown(await self.intake.replace_labels(asked.wallet, asked.id, labels))
-
-    async def ssh_access(self, asked: Asked) -> Answer:
-        """A token that ends before an unwatched sandbox would."""
-        wanted = whole(
-            asked.query, "expiresInMinutes", _DEFAULT_SSH_MINUTES, least=1, most=_MAX_MINUTES
-        )
-        sandbox = await self.intake.owned(asked.wallet, asked.id)
-        access = await self.runtime.ssh_access(sandbox.id, min(wanted, self.terms.deadman_minutes))
-        return Answer(document=ssh_shown(access, self.terms.ssh_gateway_host))
 
     async def ensure_billing(self, asked: Asked) -> Answer:
         """One reconcile of this sandbox, now (B21: it opens nothing by itself)."""

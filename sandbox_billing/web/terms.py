@@ -7,6 +7,7 @@ from attrs import field, frozen
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.signing.request import BindingMode
+from sandbox_billing.web.limits import Rates
 
 
 def _no_slash(url: str) -> str:
@@ -25,10 +26,17 @@ class Terms:
     @ivar stop_delay_seconds: STOP_DELAY_SEC.
     @ivar environment: The prices used while the chain carries none.
     @ivar ssh_gateway_host: Put into C{sshCommand}; empty leaves Daytona's.
+    @ivar proxy_domain: PROXY_DOMAIN, of preview URLs; empty leaves Daytona's.
     @ivar public_url: Where users reach us, without a trailing slash; never taken from
         a C{Host} header, which any client may write.
+    @ivar sign_in_url: The same, where an operator said so: what wallets sign a login for;
+        empty where nobody did, and then there are no session tokens.
     @ivar max_disk_gb: The largest disk that may be asked for, GiB.
     @ivar deadman_minutes: No ssh access lives longer: it outlives this daemon.
+    @ivar lifecycle_per_hour: LIFECYCLE_PER_HOUR.
+    @ivar trusted_proxies: TRUSTED_PROXIES: addresses and networks.
+    @ivar cors_origins: CORS_ORIGINS, as browsers spell them.
+    @ivar rates: How often a peer and a wallet may ask.
     @ivar auth_binding: AUTH_BINDING.
     @ivar audience_required: AUTH_AUDIENCE=required.
     """
@@ -41,8 +49,14 @@ class Terms:
     stop_delay_seconds: int
     environment: Prices
     ssh_gateway_host: str = ""
+    proxy_domain: str = ""
     public_url: str = field(converter=_no_slash)
+    sign_in_url: str = field(default="", converter=_no_slash)
     max_disk_gb: int = 10
     deadman_minutes: int = 60
+    lifecycle_per_hour: int = 60
+    trusted_proxies: tuple[str, ...] = ()
+    cors_origins: frozenset[str] = frozenset()
+    rates: Rates = field(factory=Rates)
     auth_binding: BindingMode = "toolbox-compat"
     audience_required: bool = False

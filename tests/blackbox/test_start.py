@@ -250,8 +250,6 @@ class StartTests(TestCase):
             REDIS_ADDR=f"127.0.0.1:{redis.port}",
             RPC_URL=f"http://127.0.0.1:{chain.port}",
             DAYTONA_API_URL=f"http://127.0.0.1:{daytona.port}",
-            LIFECYCLE_PER_HOUR="5",
-            CORS_ORIGINS="*",
         )
         port = await scene.until("the daemon to listen", child.port)
         base = f"http://127.0.0.1:{port}"
@@ -282,8 +280,6 @@ class StartTests(TestCase):
         self.assertEqual(child.err, b"")
         waited = [line["part"] for line in child.lines() if "waiting for" in line["message"]]
         self.assertEqual(list(dict.fromkeys(waited)), ["key service", "redis", "chain", "daytona"])
-        names = [line["names"] for line in child.lines() if "not applied" in line["message"]]
-        self.assertEqual(names, ["CORS_ORIGINS, LIFECYCLE_PER_HOUR"])
 
     async def lease_unknown(self, scene: Scene, base: str) -> None:
         """The lease is lost, and not to another process."""

@@ -13,11 +13,9 @@ from attrs import frozen
 
 from sandbox_billing.signing.key import SigningKey
 from sandbox_billing.web._routes import ANY, Route, Table, Who
-from sandbox_billing.web._table import build_table
-from sandbox_billing.web.account import Account
-from sandbox_billing.web.health import Health
-from sandbox_billing.web.info import Info
-from sandbox_billing.web.sandboxes import Sandboxes
+from sandbox_billing.web.caller import Callers
+from sandbox_billing.web.limits import RequestLimits
+from sandbox_billing.web.root import make_table
 from tests.web.asking import AskingTestCase, Reply
 from tests.web.world import FOREIGN, OWNER, SANDBOX, STRANGER, World
 
@@ -25,12 +23,11 @@ from tests.web.world import FOREIGN, OWNER, SANDBOX, STRANGER, World
 def table_of(world: World) -> Table:
     """The routes, for their shapes."""
     desk = world.desk
-    return build_table(
-        sandboxes=Sandboxes(intake=desk.intake, runtime=desk.runtime, terms=desk.terms),
-        account=Account(history=desk.history, doors=desk.doors),
-        info=Info(doors=desk.doors, history=desk.history, snapshots_kept=None, terms=desk.terms),
-        health=Health(readiness=desk.readiness),
+    limits = RequestLimits.of(desk.terms.rates, desk.clock)
+    callers = Callers(
+        replay=desk.replay, tokens=desk.tokens, wall=desk.wall, terms=desk.terms, limits=limits
     )
+    return make_table(desk, callers)
 
 
 def path_of(route: Route, id: str = SANDBOX) -> str:

@@ -19,6 +19,8 @@ from twisted.internet.task import Clock
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
+from sandbox_billing.adapters.memory import MemoryKeyspace
+from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.interfaces import (
     IDoors,
     IHistory,
@@ -39,11 +41,15 @@ from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.ledger.resources import Resources
-from sandbox_billing.ledger.token import Token, TokenId
+from sandbox_billing.ledger.token import Scope, Token, TokenId
+from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.signing.key import SigningKey
 from sandbox_billing.signing.request import sign_message, sign_request
+from sandbox_billing.web.caller import digest_of
+from sandbox_billing.web.limits import Rate, Rates
 from sandbox_billing.web.root import FrontDesk, make_root
 from sandbox_billing.web.terms import Terms
+from tests.fixtures import CountedIds
 
 
 # Published test keys, for tests only.
@@ -70,6 +76,9 @@ TERMS = Terms(
     environment=Prices(flat_per_second=Neuron(16667), create_fee=Neuron(5_000_000)),
     ssh_gateway_host="ssh.example",
     public_url="https://sandboxes.example/",
+    sign_in_url="https://sandboxes.example/",
+    # Time stands still in most of these tests, and some ask thousands of things.
+    rates=Rates(peer=Rate(1.0, 10**6), wallet=Rate(1.0, 10**6), forged=Rate(1.0, 10**6)),
 )
 
 SERVICE = ServiceRecord(
@@ -187,6 +196,21 @@ class StandInIntake:
     ) -> Sandbox:
         return await self._move("start", owner, id_or_name)
 
+    async def recover(
+        self,
+        owner: Address,
+        id_or_name: str,
+        *,
+        skip_start: bool = False,
+        reference: Reference | None = None,
+    ) -> Sandbox:
+        await self.calls.note("recover", owner, id_or_name, skip_start)
+        return self._resolve(owner, id_or_name)
+
+    async def resize(self, owner: Address, id_or_name: str, sizes: Mapping[str, int]) -> Sandbox:
+        await self.calls.note("resize", owner, id_or_name, dict(sizes))
+        return self._resolve(owner, id_or_name)
+
     async def stop(self, owner: Address, id_or_name: str) -> Sandbox:
         return await self._move("stop", owner, id_or_name)
 
@@ -219,20 +243,96 @@ class Unused:
 
 @implementer(IRuntime)
 class StandInRuntime(Unused):
-    """One page and a few snapshots."""
+    """
+    A Daytona with lists, a catalogue and doors, and nothing that lives.
+
+    @ivar rows: Every tenant's sandboxes, oldest first: filtered by labels and by id, and paged.
+    @ivar pages: Which dialect's C{GET /sandbox} there is.
+    @ivar page_document: In place of what it would answer, when there is one.
+    """
 
     def __init__(self, calls: Recorder) -> None:
         self.calls = calls
-        self.page_document: Any = []
+        self.pages = True
+        self.rows: list[dict[str, Any]] = []
+        self.page_document: Any = None
         self.snapshot_documents: tuple[dict[str, Any], ...] = ()
+        self.region_documents: tuple[dict[str, Any], ...] = ()
+        self.config_document: dict[str, Any] = {}
+        self.held: dict[tuple[str, int], str] = {}
+        self.largest = 0
 
-    async def page(self, query: Mapping[str, str], *, paginated: bool) -> Any:
+    async def lists_pages(self) -> bool:
+        await self.calls.note("lists_pages")
+        return self.pages
+
+    async def page(self, query: Mapping[str, str | tuple[str, ...]], *, paginated: bool) -> Any:
         await self.calls.note("page", dict(query), paginated)
-        return self.page_document
+        if self.page_document is not None:
+            return self.page_document
+        wanted = json.loads(str(query.get("labels", "{}"))).items()
+        found = [
+            row
+            for row in self.rows
+            if wanted <= row["labels"].items() and row["id"].startswith(query.get("id", ""))
+        ]
+        limit, begin = int(str(query.get("limit", 100))), int(str(query.get("cursor", 0)))
+        if paginated:
+            begin = (int(str(query.get("page", 1))) - 1) * limit
+        items = found[begin : begin + limit]
+        self.largest = max(self.largest, len(items))
+        if paginated:
+            pages = -(-len(found) // limit)
+            return {"items": items, "total": len(found), "page": 1, "totalPages": pages}
+        more = begin + limit < len(found)
+        return {"items": items, "nextCursor": str(begin + limit) if more else None}
 
     async def ssh_access(self, sandbox: SandboxId, minutes: int) -> Mapping[str, Any]:
         await self.calls.note("ssh_access", sandbox, minutes)
         return {"token": "t0ken", "sshCommand": "ssh -p 2222 t0ken@daytona.internal"}
+
+    async def _done(self, name: str, id: SandboxId, *arguments: Any) -> Sandbox:
+        await self.calls.note(name, id, *arguments)
+        return sandbox(id, OWNER.address)
+
+    async def revoke_ssh(self, sandbox: SandboxId, token: str | None) -> Sandbox:
+        return await self._done("revoke_ssh", sandbox, token)
+
+    async def signed_preview(
+        self, sandbox: SandboxId, port: int, seconds: int
+    ) -> Mapping[str, Any]:
+        await self.calls.note("signed_preview", sandbox, port, seconds)
+        self.held["t0ken", port] = sandbox
+        url = f"http://{port}-t0ken.proxy.internal:4000"
+        return {"sandboxId": sandbox, "port": port, "token": "t0ken", "url": url}
+
+    async def preview_holder(self, token: str, port: int) -> SandboxId | None:
+        await self.calls.note("preview_holder", token, port)
+        held = self.held.get((token, port))
+        return None if held is None else SandboxId(held)
+
+    async def expire_preview(self, sandbox: SandboxId, port: int, token: str) -> None:
+        await self.calls.note("expire_preview", sandbox, port, token)
+
+    async def set_public(self, sandbox: SandboxId, public: bool) -> Sandbox:
+        return await self._done("set_public", sandbox, public)
+
+    async def set_network(self, sandbox: SandboxId, settings: Mapping[str, Any]) -> Sandbox:
+        return await self._done("set_network", sandbox, dict(settings))
+
+    async def telemetry(
+        self, sandbox: SandboxId, kind: tuple[str, ...], query: Mapping[str, Any]
+    ) -> Any:
+        await self.calls.note("telemetry", sandbox, kind, dict(query))
+        return {"items": []}
+
+    async def config(self) -> Mapping[str, Any]:
+        await self.calls.note("config")
+        return self.config_document
+
+    async def regions(self) -> tuple[Mapping[str, Any], ...]:
+        await self.calls.note("regions")
+        return self.region_documents
 
     async def snapshots(self) -> tuple[Mapping[str, Any], ...]:
         await self.calls.note("snapshots")
@@ -373,8 +473,12 @@ class World:
         self.readiness = StandInReadiness()
         self.wall = FixedWall()
         self.clock = Clock()
+        self.keyspace = MemoryKeyspace(self.clock)
+        self.journal = Journal.over(self.keyspace, PROVIDER, self.wall, interval_seconds=3600)
+        self.supervisor = Supervisor()
         self._request_ids = itertools.count(1)
         self._nonces = itertools.count(1)
+        self._secrets = itertools.count(1)
         self.desk = FrontDesk(
             terms=terms,
             intake=self.intake,
@@ -386,10 +490,19 @@ class World:
             readiness=self.readiness,
             wall=self.wall,
             clock=self.clock,
+            idempotency=self.journal.idempotency,
+            lifecycle=self.journal.lifecycle,
+            ids=CountedIds(),
+            detached=self.supervisor.detached,
             new_request_id=self.new_request_id,
+            random_bytes=self.random_bytes,
         )
         self.root: IResource = make_root(self.desk)
         self.agent = RequestTraversalAgent(self.root)
+
+    def random_bytes(self, count: int) -> bytes:
+        """Other ones each time."""
+        return next(self._secrets).to_bytes(count, "big")
 
     def new_request_id(self) -> str:
         """C{req-1}, C{req-2}, ..."""
@@ -445,3 +558,21 @@ def signed_json(message: Any, key: SigningKey = OWNER) -> dict[str, str]:
 
 
 Sign = Callable[..., dict[str, str]]
+
+
+def token_for(
+    world: World, wallet: Address, *, expires_at: int, only: str | None = None
+) -> dict[str, str]:
+    """Headers with a token that may do everything, perhaps with one sandbox only."""
+    secret = f"sbt_{'x' * 43}"
+    id, digest = digest_of(secret)
+    world.tokens.kept[id] = Token(
+        id=id,
+        digest=digest,
+        wallet=wallet,
+        scopes=tuple(Scope),
+        only=None if only is None else SandboxId(only),
+        issued_at=UnixSeconds(NOW),
+        expires_at=UnixSeconds(expires_at),
+    )
+    return {"Authorization": f"Bearer {secret}"}

@@ -1677,6 +1677,31 @@ class IIntake(Interface):
         @raise CannotPay: Before Daytona is asked.
         """
 
+    async def recover(
+        owner: Address,
+        id_or_name: str,
+        *,
+        skip_start: bool = False,
+        reference: Reference | None = None,
+    ) -> Sandbox:
+        """
+        From an error; it is started, too, and admitted as a start is.
+
+        @param skip_start: Leave it stopped.  It is admitted all the same: an older Daytona
+            knows no such wish, and starts it.
+        @param reference: As for C{create}.
+        @raise CannotPay: Before Daytona is asked.
+        """
+
+    async def resize(owner: Address, id_or_name: str, sizes: Mapping[str, int]) -> Sandbox:
+        """
+        The new size is charged from when a sweep has seen it running.
+
+        @param sizes: Of C{cpu}, C{memory} and C{disk} those that change; GiB.
+        @raise Refused: It is not offered.
+        @raise CannotPay: Before Daytona is asked.
+        """
+
     async def stop(owner: Address, id_or_name: str) -> Sandbox:
         """Charges up to the accepted stop."""
 

@@ -111,6 +111,11 @@ class World:
     now: UnixSeconds
 
 
+def without_ours(labels: Mapping[str, str]) -> dict[str, str]:
+    """A user's labels: none of those that are ours is his to set, nor to remove (P3, P4)."""
+    return {name: text for name, text in labels.items() if name not in RESERVED_LABELS}
+
+
 def wished_minutes(labels: Mapping[str, str]) -> int | None:
     """The user's auto-stop wish, as it was written at create; None for never."""
     text = labels.get(IDLE_LABEL, "")

@@ -47,4 +47,5 @@ class Policy:
     settle_max_age: int
     gas_floor: Neuron = _NOTHING
     forgive_debts: bool = False
+    allow_resize: bool = False
     refund_loss: Neuron = NO_LOSS

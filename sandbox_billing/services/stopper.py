@@ -25,10 +25,17 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.identity import SandboxId
-from sandbox_billing.ledger.metering import NEVER_STARTED, counts, has_ended, is_running
+from sandbox_billing.ledger.metering import (
+    NEVER_STARTED,
+    counts,
+    has_ended,
+    is_running,
+    seen_as,
+)
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.closing import Closer
+from sandbox_billing.services.lifecycle import is_deleted
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.treasurer import covered_again
 
@@ -120,7 +127,7 @@ class Stopper:
         stopped = await self.runtime.stop(order.sandbox)
         self._log.info("stopping {sandbox}: {reason}", sandbox=order.sandbox, reason=order.reason)
         if stopped is not None and is_running(shown.state, shown.desired_state):
-            await self.closer.accepted(order.sandbox, sent_at, destroyed=False)
+            await self.closer.accepted(order.sandbox, sent_at, destroyed=is_deleted(stopped))
         else:
             await self.closer.not_running(order.sandbox, destroyed=stopped is None)
 
@@ -139,4 +146,4 @@ class Stopper:
 def _ended(shown: Sandbox) -> bool:
     """In a state that it will not leave by itself towards running, nor stop from."""
     ended = has_ended(shown.state, shown.desired_state)
-    return ended and shown.state not in ("stopping", "pausing")
+    return ended and seen_as(shown.state, shown.desired_state) not in ("stopping", "pausing")

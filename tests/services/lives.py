@@ -142,7 +142,10 @@ class Mortal:
 
 
 CHAIN_CHANGES = ("prepare", "broadcast")
-RUNTIME_CHANGES = ("create", "start", "stop", "delete", "archive", "set_auto_stop", "touch")
+RUNTIME_CHANGES = (
+    *("create", "start", "recover", "stop", "delete", "archive"),
+    *("resize", "set_auto_stop", "touch"),
+)
 
 
 class Process:

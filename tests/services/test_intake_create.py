@@ -166,9 +166,9 @@ class CreateTests(WorldCase):
         admission, intake = world.process.parts.admission, world.process.intake
         quote = world.run(admission.quote(ALICE, Resources(cpu=1, memory_gib=1), creating=True))
         for _ in range(2):
-            intent = intake._intent("create", ALICE, None, quote, None)
+            intent = intake.lifecycle.intent("create", ALICE, None, quote)
             world.run(admission.reserve(intent, quote))
-        intent = intake._intent("create", ALICE, None, quote, None)
+        intent = intake.lifecycle.intent("create", ALICE, None, quote)
         with self.assertRaises(TooMany):
             world.run(admission.reserve(intent, quote))
         self.assertEqual(world.funds().exposure.pending(), 2)

@@ -16,6 +16,7 @@ from sandbox_billing.interfaces import BlockedWallet, CannotPay
 from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.resources import Resources
+from sandbox_billing.services.creating import Creating
 from sandbox_billing.services.watcher import Watcher
 from tests.fixtures import ALICE, BOB, FEE, HOLD, World, WorldCase
 from tests.services.test_traps import DEARER
@@ -148,9 +149,9 @@ class WatchingTests(WorldCase):
         world.advance(5)
         admission, intake = world.process.parts.admission, world.process.intake
         quote = world.run(admission.quote(ALICE, Resources(cpu=1, memory_gib=1), creating=True))
-        intent = intake._intent("create", ALICE, None, quote, None)
+        intent = intake.lifecycle.intent("create", ALICE, None, quote)
         world.simulator.lose_reply_next(route="delete")
-        world.run(intake._undo(intent, sandbox))
+        world.run(Creating(intake.lifecycle)._undo(intent, sandbox))
         world.kill()
         world.advance(3)
         world.restart()

@@ -1,0 +1,179 @@
+"""What the stories of L{sandbox_billing.services.intake} have in common."""
+
+from __future__ import annotations
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from sandbox_billing.errors import BadInput, Refused, Transient
+from sandbox_billing.interfaces import (
+    IDoors,
+    IIds,
+    IRuntime,
+    IWallClock,
+    NoSuchSandbox,
+    NotReady,
+    NotYours,
+    Sandbox,
+    Stale,
+)
+from sandbox_billing.ledger.hold import Intent
+from sandbox_billing.ledger.identity import Address, Reference, SandboxId
+from sandbox_billing.ledger.metering import NEVER_STARTED, Session, close, counts, has_ended
+from sandbox_billing.ledger.reconciliation import OWNER_LABEL
+from sandbox_billing.ledger.resources import Resources
+from sandbox_billing.ledger.voucher import Charge
+from sandbox_billing.services.admission import Admission, Quote
+from sandbox_billing.services.policy import Policy
+
+
+TRIES = 5
+
+
+@frozen(kw_only=True)
+class Lifecycle:
+    """
+    Doors, Daytona and admission, and what each request does with them.
+    """
+
+    doors: IDoors
+    runtime: IRuntime
+    admission: Admission
+    ids: IIds
+    wall: IWallClock
+    policy: Policy
+    _log = Logger()
+
+    async def owned(self, owner: Address, id_or_name: str) -> Sandbox:
+        """As L{sandbox_billing.interfaces.IIntake.owned}."""
+        shown = await self.runtime.get(id_or_name)
+        if shown is None:
+            raise NoSuchSandbox(f"there is no sandbox {id_or_name}")
+        record = await self.doors.record(shown.id)
+        if record is not None:
+            mine = record.owner == owner
+        else:
+            mine = shown.labels.get(OWNER_LABEL, "").lower() == owner.hex
+        if mine:
+            return shown
+        if shown.id != id_or_name:
+            # Names resolve among a wallet's own: a stranger's must not even be confirmed.
+            raise NoSuchSandbox(f"there is no sandbox {id_or_name}")
+        raise NotYours("this sandbox belongs to another wallet")
+
+    def check_disk(self, resources: Resources) -> None:
+        """@raise BadInput: It is larger than any that is offered."""
+        if resources.disk_gib > self.policy.max_disk_gib:
+            raise BadInput(
+                f"a disk of {resources.disk_gib} GiB is not offered; the largest is"
+                f" {self.policy.max_disk_gib}"
+            )
+
+    def intent(
+        self,
+        action: str,
+        owner: Address,
+        sandbox: SandboxId | None,
+        quote: Quote,
+        *,
+        auto_stop_minutes: int | None = None,
+        reference: Reference | None = None,
+    ) -> Intent:
+        """
+        What is about to be asked of Daytona, on the terms of a quote.
+
+        @param reference: None for a new one.
+        """
+        return Intent(
+            reference=self.ids.reference() if reference is None else reference,
+            action=action,
+            owner=owner,
+            provider=self.policy.provider,
+            sandbox=sandbox,
+            hold=quote.hold,
+            create_fee=quote.create_fee,
+            rate=quote.rate,
+            prices=quote.card.prices,
+            signer_version=quote.card.signer_version,
+            auto_stop_minutes=auto_stop_minutes,
+            created_at=self.wall.now(),
+        )
+
+    async def open(self, intent: Intent, session: Session, fee: Charge | None) -> None:
+        """
+        End an intent by its session, unless the reconciler did so meanwhile.
+
+        @raise NotReady: The intent is gone and nothing was ever metered under it.
+        """
+        try:
+            await self.doors.open_session(intent, session, fee)
+        except Stale as why:
+            # A sweep may have opened it under this intent before Daytona's reply came, and
+            # a stop may have closed it since: then all is metered that ran.
+            if await self.doors.record(session.sandbox) is None:
+                raise NotReady("the request was overtaken; look at your sandboxes") from why
+
+    async def close(
+        self,
+        sandbox: SandboxId,
+        until: int | None,
+        *,
+        destroyed: bool,
+        forgive_create: bool = False,
+        failed: bool = False,
+    ) -> None:
+        """
+        End the session, if one is open.
+
+        @param until: The accepted call's time; None for the last observation.
+        @param failed: It is shown in a state that nothing starts from: then creating it is free
+            if it was never seen running.
+        """
+        for _ in range(TRIES):
+            session = await self.doors.session(sandbox)
+            if session is None:
+                if destroyed:
+                    await self.doors.destroyed(sandbox)
+                return
+            moment = until
+            if moment is None:
+                moment = await self.doors.seen_at(sandbox) or session.value.charged_until
+            closing = close(session.value, until=moment, now=self.wall.now())
+            forgiven = forgive_create or (failed and session.value.started_at is None)
+            try:
+                await self.doors.close_session(
+                    session, closing, destroyed=destroyed, forgive_create=forgiven
+                )
+            except Stale:
+                continue
+            return
+        raise NotReady("the meter of this sandbox is busy; ask again")
+
+    async def look_again(self, sandbox: SandboxId) -> Sandbox | None:
+        """
+        After a refusal the state decides, never the code (daytona.md, section 5): a session of
+        what has ended is closed at the last observation; everything else is left to the sweep.
+
+        @return: What is shown now; None when there is nothing, or nobody can tell.
+        """
+        sent_at = self.wall.now()
+        try:
+            shown = await self.runtime.get(sandbox)
+        except (Refused, Transient) as why:
+            self._log.info("cannot look at {sandbox} again: {why}", sandbox=sandbox, why=str(why))
+            return None
+        session = await self.doors.session(sandbox)
+        if session is None or not counts(session.value, sent_at, by_id=True):
+            return shown
+        if shown is None:
+            await self.close(sandbox, None, destroyed=True)
+        elif has_ended(shown.state, shown.desired_state):
+            await self.close(
+                sandbox, None, destroyed=is_deleted(shown), failed=shown.state in NEVER_STARTED
+            )
+        return shown
+
+
+def is_deleted(shown: Sandbox) -> bool:
+    """Its deletion was accepted, or done: also by a stop, where C{autoDeleteInterval} is 0."""
+    return shown.desired_state == "destroyed" or shown.state in ("destroying", "destroyed")

@@ -1,0 +1,114 @@
+"""A start or a recovery, admitted like a create: a story of L{sandbox_billing.services.intake}."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from sandbox_billing.errors import NoAnswerInTime, Transient
+from sandbox_billing.interfaces import DaytonaRefused, Sandbox, StopPending, TooSlow
+from sandbox_billing.ledger.identity import Address, Reference, SandboxId
+from sandbox_billing.ledger.metering import NEVER_STARTED, begin, counts, has_ended, is_running
+from sandbox_billing.ledger.reconciliation import wished_minutes
+from sandbox_billing.services.lifecycle import Lifecycle
+
+
+@frozen
+class Starting:
+    """Runs what did not run: from stopped, archived, paused, or an error that can be mended."""
+
+    at: Lifecycle
+    _log = Logger()
+
+    async def start(self, owner: Address, id_or_name: str, reference: Reference | None) -> Sandbox:
+        """As L{sandbox_billing.interfaces.IIntake.start}."""
+        return await self._run("start", self.at.runtime.start, owner, id_or_name, reference)
+
+    async def recover(
+        self, owner: Address, id_or_name: str, reference: Reference | None, *, skip_start: bool
+    ) -> Sandbox:
+        """As L{sandbox_billing.interfaces.IIntake.recover}."""
+
+        async def call(sandbox: SandboxId) -> Sandbox:
+            return await self.at.runtime.recover(sandbox, skip_start=skip_start)
+
+        return await self._run("recover", call, owner, id_or_name, reference)
+
+    async def _run(
+        self,
+        action: str,
+        call: Callable[[SandboxId], Awaitable[Sandbox]],
+        owner: Address,
+        id_or_name: str,
+        reference: Reference | None,
+    ) -> Sandbox:
+        at = self.at
+        sent_at = at.wall.now()
+        shown = await at.owned(owner, id_or_name)
+        reason = await at.doors.stop_reason(shown.id)
+        if reason is not None:
+            raise StopPending("stop pending", reason)
+        if is_running(shown.state, shown.desired_state):
+            # An observation only: nothing is forwarded, and what runs unmetered is
+            # adopted by the reconciler on its own terms (B21).
+            return shown
+        await self._end_last_run(shown, sent_at)
+        at.check_disk(shown.resources)
+        quote = await at.admission.quote(owner, shown.resources, creating=False)
+        intent = at.intent(
+            action,
+            owner,
+            shown.id,
+            quote,
+            auto_stop_minutes=wished_minutes(shown.labels),
+            reference=reference,
+        )
+        await at.admission.reserve(intent, quote)
+        try:
+            started = await call(shown.id)
+        except NoAnswerInTime as why:
+            raise TooSlow("Daytona has not answered in time; look at your sandbox") from why
+        except DaytonaRefused:
+            await at.doors.release(intent)
+            found = await at.look_again(shown.id)
+            if found is not None and is_running(found.state, found.desired_state):
+                # Somebody else's start came first: as if this one had been asked after it.
+                return found
+            raise
+        except Transient:
+            await at.doors.release(intent)
+            raise
+        if action == "recover" and _rests(started):
+            await at.doors.release(intent)
+            return started
+        session = at.admission.session_for(intent, shown.id, shown.resources)
+        if is_running(started.state, started.desired_state):
+            # Seen running by this very answer: otherwise a start and stop between two
+            # sweeps would be free, again and again.
+            session = begin(session, at.wall.now())
+        await at.open(intent, session, None)
+        self._log.info("started {sandbox}", sandbox=shown.id, wallet=owner.hex)
+        return started
+
+    async def _end_last_run(self, shown: Sandbox, sent_at: int) -> None:
+        """
+        It stopped by itself, or failed, and no sweep has seen that yet.
+
+        @raise StopPending: Another call is under way.
+        """
+        session = await self.at.doors.session(shown.id)
+        if session is None:
+            return
+        ended = has_ended(shown.state, shown.desired_state)
+        if not ended or not counts(session.value, sent_at, by_id=True):
+            raise StopPending("in progress: ask again when the last call has ended")
+        failed = shown.state in NEVER_STARTED
+        await self.at.close(shown.id, None, destroyed=False, failed=failed)
+
+
+def _rests(shown: Sandbox) -> bool:
+    """Whether it was recovered without being started; servers that know no such wish start it."""
+    ended = has_ended(shown.state, shown.desired_state)
+    return ended or (shown.desired_state == "stopped" and shown.state != "started")

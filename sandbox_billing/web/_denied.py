@@ -26,6 +26,7 @@ OTHERS = "not offered: it could show sandboxes of others"
 UNDECIDED = "not offered yet"
 NO_EVENTS = "events are not offered: poll"
 OLD_NAME = "this old name is not served: use /api/sandbox"
+UNSIGNED = "it would open every port until the next start: ask for a signed-preview-url"
 NO_PAGE = "there is no page here: this is an API"
 
 _ONE = "/api/sandbox/{id}"
@@ -51,6 +52,7 @@ _DENIED: tuple[tuple[str, str, str], ...] = (
     (ANY, f"{_ONE}/forks", OTHERS),
     (ANY, f"{_ONE}/parent", OTHERS),
     (ANY, f"{_ONE}/ancestors", OTHERS),
+    (ANY, f"{_ONE}/ports/{{port}}/preview-url", UNSIGNED),
     (ANY, f"{_ONE}/secrets/**", UNDECIDED),
     (ANY, f"{_ONE}/signing-key/**", UNDECIDED),
     (ANY, "/api/workspace/**", OLD_NAME),

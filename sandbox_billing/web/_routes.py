@@ -79,6 +79,7 @@ class Route:
         sandbox's, and a route without one refuses such a token.
     @ivar verb: What the older kind of client signs; None for C{METHOD:path} only.
     @ivar query: The names that may be asked for; of a stream, the sandbox decides.
+    @ivar several: Names of the query that may stand more than once.
     @ivar takes_body: Whether a body may say anything.
     @ivar stream: Body and reply flow: the streamer authenticates and answers.
     @ivar denial: Why nobody is served, in few words.
@@ -93,6 +94,7 @@ class Route:
     narrows: bool = False
     verb: str | None = None
     query: frozenset[str] = frozenset()
+    several: frozenset[str] = frozenset()
     takes_body: bool = False
     stream: bool = False
     denial: str = ""

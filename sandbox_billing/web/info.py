@@ -1,12 +1,11 @@
 """
-What anybody may know: prices, providers, snapshots to start from.
+What anybody may know of this provider: prices, and who else there is.
 
 Tests: C{tests.web.test_info}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from attrs import field, frozen
@@ -19,19 +18,15 @@ from sandbox_billing.ledger.rating import Prices, card_in_force, rate_of
 from sandbox_billing.ledger.resources import Resources
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.web._attrs_zope import provides
-from sandbox_billing.web._kept import Kept
 from sandbox_billing.web._router import Asked
 from sandbox_billing.web.account import NO_MIRROR
 from sandbox_billing.web.answers import Answer
-from sandbox_billing.web.payloads import whole
-from sandbox_billing.web.policy import is_offered
 from sandbox_billing.web.terms import Terms
 
 
 NO_PRICE = "this provider has no price yet"
 
 _SMALLEST = Resources(cpu=1, memory_gib=1)
-_MAX_PAGE = 200
 
 
 def _provider(record: ServiceRecord) -> dict[str, Any]:
@@ -53,14 +48,11 @@ def _provider(record: ServiceRecord) -> dict[str, Any]:
 @frozen(kw_only=True)
 class Info:
     """
-    The public routes.
-
-    @ivar snapshots_kept: All snapshots of the organization.
+    Prices and providers.
     """
 
     doors: IDoors = field(validator=provides(IDoors))
     history: IHistory = field(validator=provides(IHistory))
-    snapshots_kept: Kept[tuple[Mapping[str, Any], ...]]
     terms: Terms
 
     async def info(self, asked: Asked) -> Answer:
@@ -103,20 +95,3 @@ class Info:
     async def providers(self, asked: Asked) -> Answer:
         """Everybody who ever registered with this contract."""
         return Answer(document=[_provider(one) for one in await self.history.providers()])
-
-    async def snapshots(self, asked: Asked) -> Answer:
-        """Those that may be started from, in Daytona's own shape of a page."""
-        size = whole(asked.query, "limit", 100, least=1, most=_MAX_PAGE)
-        page = whole(asked.query, "page", 1, least=1, most=10**9)
-        offered = [
-            one
-            for one in await self.snapshots_kept.get()
-            if is_offered(one, max_disk_gb=self.terms.max_disk_gb)
-        ]
-        document = {
-            "items": offered[(page - 1) * size : page * size],
-            "total": len(offered),
-            "page": page,
-            "totalPages": -(-len(offered) // size),
-        }
-        return Answer(document=document)

@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from decimal import Decimal
+from math import isfinite
 from typing import Any
 
-from sandbox_billing.errors import BadInput, Transient
+from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import NoSuchSandbox
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL
 from sandbox_billing.ledger.resources import read_resources
+from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.request import parse_strict_json
 
 
@@ -26,6 +29,11 @@ case, so that C{GET /sandbox/Paginated} lists every tenant's.
 """
 
 NO_SANDBOX = "no such sandbox"
+
+_SIZES = ("cpu", "gpu", "memory", "disk")
+_FLAGS = ("kvm", "networkBlockAll")
+_INSIDE = frozenset({"authToken", "runnerDomain", "providerMetadata"})
+"""Fields of old and odd servers that a user has no use for and that name what is behind."""
 
 _MAX_NAME = 128
 _ODD = re.compile(r"[\x00-\x1f\x7f/\\?#%]")
@@ -50,11 +58,11 @@ def checked_name(text: str) -> str:
     return text
 
 
-def owner_filter(given: str | None, wallet: Address) -> str:
+def wanted_labels(given: str | None) -> dict[str, str]:
     """
-    The label filter that goes upstream: the user's, narrowed to his own.
+    The label filter of a user's query.
 
-    @param given: The C{labels} of his query; SDK 0.149 sends C{null}.
+    @param given: SDK 0.149 sends C{null}, which is none.
     @raise BadInput: It is no JSON object of strings.
     """
     wanted = parse_strict_json(given.encode("utf-8")) if given else None
@@ -62,10 +70,29 @@ def owner_filter(given: str | None, wallet: Address) -> str:
         wanted = {}
     if not isinstance(wanted, dict) or not all(isinstance(v, str) for v in wanted.values()):
         raise BadInput("labels must be a JSON object of strings")
-    return json.dumps({**wanted, OWNER_LABEL: wallet.hex}, separators=(",", ":"))
+    return {name: str(text) for name, text in wanted.items()}
 
 
-def _is_of(document: Any, wallet: Address) -> bool:
+def spellings(wallet: Address) -> tuple[str, ...]:
+    """
+    How a wallet stands in owner labels: ours in lower case, the Go implementation's in
+    checksum case.  Daytona compares exactly.
+    """
+    ours, theirs = wallet.hex, checksum(wallet)
+    return (ours,) if ours == theirs else (ours, theirs)
+
+
+def owner_filter(wanted: Mapping[str, str], spelt: str) -> str:
+    """
+    The label filter that goes upstream: the user's, narrowed to his own.
+
+    @param spelt: Of L{spellings}.
+    """
+    return json.dumps({**wanted, OWNER_LABEL: spelt}, separators=(",", ":"))
+
+
+def is_of(document: Any, wallet: Address) -> bool:
+    """Whether an item of a list names this wallet, in any case, as its owner."""
     try:
         return Address(document["labels"][OWNER_LABEL]) == wallet
     except (TypeError, KeyError, BadInput):
@@ -83,33 +110,37 @@ def is_offered(snapshot: Mapping[str, Any], *, max_disk_gb: int) -> bool:
     )
 
 
+def _whole(value: Any) -> Any:
+    """SDKs refuse 1.0 where an integer belongs."""
+    is_whole = isinstance(value, float | Decimal) and isfinite(value) and value == int(value)
+    return int(value) if is_whole else value
+
+
+def _label(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
 def shown(document: Mapping[str, Any], public_url: str) -> dict[str, Any]:
     """
-    A Sandbox as a user gets it: the toolbox behind our door, and the fields that
-    newer SDKs insist on.
+    A Sandbox as a user gets it: the toolbox behind our door, the fields that newer SDKs
+    insist on, in the types that they insist on, and nothing of Daytona's inside.
     """
+    labels = document.get("labels")
     return {
-        "kvm": False,
-        "networkBlockAll": False,
-        **document,
-        "toolboxProxyUrl": f"{public_url}/toolbox",
+        **{name: value for name, value in document.items() if name not in _INSIDE},
+        **{name: _whole(document[name]) for name in _SIZES if name in document},
+        **{name: document.get(name) is True for name in _FLAGS},
+        # Daytona stores any JSON as a label's value, and SDKs cannot read such a sandbox.
+        "labels": {name: _label(value) for name, value in labels.items()}
+        if isinstance(labels, Mapping)
+        else {},
+        "toolboxProxyUrl": toolbox_url(public_url),
     }
 
 
-def own_page(page: Any, wallet: Address, public_url: str) -> tuple[Any, int]:
-    """
-    A page of a list in its own shape, with nothing of others in it.
-
-    @param page: An array, or an object with C{items}.
-    @return: The page, and how many items were somebody else's.
-    @raise Transient: It has neither shape.
-    """
-    items = page.get("items") if isinstance(page, Mapping) else page
-    if not isinstance(items, list | tuple):
-        raise Transient("Daytona answered a list in a shape that is not known")
-    own = [shown(item, public_url) for item in items if _is_of(item, wallet)]
-    kept = {**page, "items": own} if isinstance(page, Mapping) else own
-    return kept, len(items) - len(own)
+def toolbox_url(public_url: str) -> str:
+    """No slash at its end: SDKs add C{/<id>/process/...}."""
+    return f"{public_url}/toolbox"
 
 
 def ssh_shown(access: Mapping[str, Any], gateway: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from sandbox_billing.errors import StoreDown, Transient
+from sandbox_billing.errors import StoreDown
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.rating import Prices
 from tests.web.asking import AskingTestCase
@@ -106,57 +106,6 @@ class StoreTests(AskingTestCase):
                 self.ask("GET", path).error,
                 (503, "the store of this proxy does not answer; try again later"),
             )
-
-
-class SnapshotTests(AskingTestCase):
-    """
-    Snapshots a user may start from.
-    """
-
-    def setUp(self) -> None:
-        """Three for everybody; one of a tenant's own, and others that no create is let from."""
-        super().setUp()
-        self.world.runtime.snapshot_documents = (
-            *({"id": f"s{n}", "general": True, "mem": 1, "disk": 8 + n} for n in range(3)),
-            {"id": "own", "general": False},
-            {"id": "mute"},
-            {"id": "gpu", "general": True, "gpu": 1},
-            {"id": "large", "general": True, "disk": 11},
-            {"id": "odd", "general": True, "cpu": "two"},
-        )
-
-    def test_general_ones(self) -> None:
-        """In Daytona's shape, page by page, for anybody."""
-        page = self.ask("GET", "/api/snapshots?page=2&limit=2").json
-        self.assertEqual([one["id"] for one in page.pop("items")], ["s2"])
-        self.assertEqual(page, {"total": 3, "page": 2, "totalPages": 2})
-
-    def test_asked_for_once(self) -> None:
-        """However often anybody asks, Daytona is asked once in thirty seconds (V2)."""
-        for _ in range(5):
-            self.assertEqual(self.ask("GET", "/api/snapshots").json["total"], 3)
-        self.assertEqual(self.world.calls.asked, [("snapshots",)])
-        self.world.clock.advance(30)
-        self.ask("GET", "/api/snapshots")
-        self.assertEqual(len(self.world.calls.asked), 2)
-
-    def test_failure(self) -> None:
-        """A failure is 502 and is not kept."""
-        self.world.calls.failing["snapshots"] = Transient("Daytona is away")
-        self.assertEqual(self.ask("GET", "/api/snapshots").status, 502)
-        self.world.calls.failing.clear()
-        self.assertEqual(self.ask("GET", "/api/snapshots").status, 200)
-
-    def test_larger_disks(self) -> None:
-        """Where larger disks are offered, so are snapshots with them."""
-        self.world = self.world.with_terms(max_disk_gb=11)
-        self.world.runtime.snapshot_documents = ({"id": "large", "general": True, "disk": 11},)
-        self.assertEqual(self.ask("GET", "/api/snapshots").json["total"], 1)
-
-    def test_bounds(self) -> None:
-        """Pages are bounded on both ends."""
-        for query in ("limit=0", "limit=201", "page=0", "page=-1", "page=x"):
-            self.assertEqual(self.ask("GET", f"/api/snapshots?{query}").status, 400)
 
 
 class HealthTests(AskingTestCase):

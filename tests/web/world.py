@@ -136,11 +136,13 @@ class Recorder:
     @ivar asked: Name and arguments of each call, in order.
     @ivar failing: Raised by the next calls of that name.
     @ivar waiting: The next calls of that name wait for this.
+    @ivar references: Under which sandboxes were to be created, in order.
     """
 
     asked: list[tuple[Any, ...]] = field(factory=list)
     failing: dict[str, Exception] = field(factory=dict)
     waiting: dict[str, Deferred[None]] = field(factory=dict)
+    references: list[Reference | None] = field(factory=list)
 
     async def note(self, name: str, *arguments: Any) -> None:
         """Keep a call, then wait or fail if told so."""
@@ -182,6 +184,7 @@ class StandInIntake:
         auto_stop_minutes: int | None,
         reference: Reference | None = None,
     ) -> Sandbox:
+        self.calls.references.append(reference)
         await self.calls.note("create", owner, dict(body), auto_stop_minutes)
         made = sandbox("created-1", owner, name=body.get("name", "created-1"))
         self.sandboxes[made.id] = (owner, made)

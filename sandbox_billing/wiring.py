@@ -359,6 +359,7 @@ def policy_of(settings: Configuration, provider: Address, lock_time: int) -> Pol
         settle_max_age=settings.settle_max_age,
         gas_floor=settings.gas_floor,
         forgive_debts=settings.forgive_debts,
+        allow_resize=settings.allow_resize,
         refund_loss=settings.refund_loss,
     )
 
@@ -377,6 +378,7 @@ def terms_of(settings: Configuration, provider: Address, public_url: str) -> Ter
         stop_delay_seconds=settings.stop_delay,
         environment=prices_of(settings),
         ssh_gateway_host=settings.ssh_gateway_host or "",
+        proxy_domain=settings.proxy_domain or "",
         public_url=public_url,
         # With a well-known key nobody is deceived who signs for a made-up address.
         sign_in_url=settings.public_url or (public_url if settings.mock_tee else ""),

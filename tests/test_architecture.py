@@ -57,7 +57,7 @@ CHAIN = (*KEYS, "hexbytes", "requests", "rlp", "urllib3", "web3")
 ROOMS = (
     room("ledger"),
     room("errors"),
-    room("signing", *KEYS, rooms=["ledger.identity"]),
+    room("signing", *KEYS, "abnf", rooms=["ledger.identity"]),
     room("interfaces", *FRAMEWORK, rooms=["ledger"]),
     room("adapters", *FRAMEWORK, rooms=BELOW_ADAPTERS),
     room("adapters.redis", *FRAMEWORK, "txredisapi", rooms=BELOW_ADAPTERS),

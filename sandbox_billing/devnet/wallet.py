@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from attrs import define, field
@@ -20,10 +20,13 @@ from web3.types import RPCEndpoint, TxReceipt
 
 from sandbox_billing.adapters.chain.artifacts import load
 from sandbox_billing.errors import Refused
-from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.identity import Address, SandboxId
+from sandbox_billing.ledger.money import Neuron
+from sandbox_billing.ledger.token import DEFAULT_LIFE_SECONDS, Grant, Scope
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.key import SigningKey
 from sandbox_billing.signing.request import sign_request
+from sandbox_billing.signing.siwe import sign_login
 
 
 RECEIPT_SECONDS = 60
@@ -176,6 +179,39 @@ class Wallet:
             chain_id=self.chain_id,
         )
 
+    def login(
+        self,
+        url: str,
+        *,
+        scopes: Iterable[Scope] = Scope,
+        life_seconds: int = DEFAULT_LIFE_SECONDS,
+        spend_limit: int | None = None,
+        only: str | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> dict[str, str]:
+        """
+        The signed body that asks for a session token.
+
+        @param url: The proxy's, as users reach it.
+        @param spend_limit: neuron.
+        @param only: The one sandbox it is for.
+        """
+        grant = Grant(
+            provider=self.provider,
+            scopes=tuple(scopes),
+            life_seconds=life_seconds,
+            spend_limit=None if spend_limit is None else Neuron(spend_limit),
+            only=None if only is None else SandboxId(only),
+        )
+        return sign_login(
+            self.key,
+            url=url,
+            chain_id=self.chain_id,
+            resources=grant.resources(),
+            nonce=secrets.token_hex(16),
+            issued_at=int(now()),
+        )
+
 
 @define(eq=False)
 class Client:
@@ -212,6 +248,26 @@ class Client:
             method, self.base + path, headers=headers, data=raw or None, timeout=60
         )
         return response.code, json.loads(await response.content())
+
+    async def login(self, **grant: Any) -> str:
+        """
+        Sign in.
+
+        @param grant: As L{Wallet.login} takes it.
+        @return: The token.
+        @raise Refused: None is given.
+        """
+        response = await self.http.request(
+            "POST",
+            f"{self.base}/api/auth/session",
+            headers={"Content-Type": "application/json"},
+            data=json.dumps(self.wallet.login(self.base, **grant)).encode(),
+            timeout=60,
+        )
+        answer = json.loads(await response.content())
+        if response.code != 200:
+            raise Refused(f"no token: {response.code} {answer.get('error')}")
+        return str(answer["token"])
 
     async def create(self, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
         """Create a sandbox."""

@@ -11,9 +11,10 @@ Tests: C{tests.signing.test_siwe}.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from abnf.grammars import rfc3339, rfc3986
 from abnf.grammars.misc import load_grammar_rules
@@ -24,6 +25,8 @@ from attrs import frozen
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip55 import checksum
+from sandbox_billing.signing.eip191 import personal_digest
+from sandbox_billing.signing.key import SigningKey
 
 
 MAX_MESSAGE_BYTES = 2048
@@ -258,3 +261,37 @@ def parse_siwe(text: str) -> SiweMessage:
     if lines.left:
         raise BadInput(_NOT_SIWE.format(why="more stands where it should end"))
     return message
+
+
+def sign_login(
+    key: SigningKey,
+    *,
+    url: str,
+    chain_id: int,
+    resources: Iterable[str],
+    nonce: str,
+    issued_at: int,
+    statement: str = "Let a program rent sandboxes in my name.",
+) -> dict[str, str]:
+    """
+    Sign a login as our own client does.
+
+    @param url: The proxy's, as users reach it (PUBLIC_URL).
+    @param resources: What the token may do: L{sandbox_billing.ledger.token.Grant.resources}.
+    @param nonce: 8 to 64 letters and digits, never used before.
+    @param issued_at: Now, unix seconds.
+    @return: The body of C{POST /api/auth/session}.
+    """
+    message = SiweMessage(
+        domain=urlsplit(url).netloc,
+        address=key.address,
+        statement=statement,
+        uri=url,
+        chain_id=chain_id,
+        nonce=nonce,
+        issued_at=datetime.fromtimestamp(issued_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        resources=tuple(resources),
+    )
+    text = str(message)
+    signature = key.sign_digest(personal_digest(text.encode("ascii")))
+    return {"message": text, "signature": "0x" + signature.hex()}

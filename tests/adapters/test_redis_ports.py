@@ -11,6 +11,7 @@ from tests.ports.journal_pause import pause_suites
 from tests.ports.journal_queue import queue_suite
 from tests.ports.journal_resolved import resolved_suite
 from tests.ports.journal_split import split_suite
+from tests.ports.journal_tokens import tokens_suite
 from tests.ports.journal_worker import worker_suites
 from tests.ports.journal_worlds import redis_world
 
@@ -23,6 +24,7 @@ globals().update(pause_suites("Redis", redis_world))
 globals().update(merging_suites("Redis", redis_world))
 RedisSplitTests = split_suite("Redis", redis_world)
 RedisResolvedTests = resolved_suite("Redis", redis_world)
+RedisTokensTests = tokens_suite("Redis", redis_world)
 RedisDeskTests = desk_suite("Redis", redis_world)
 
 at_home(globals())

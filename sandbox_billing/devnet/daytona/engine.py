@@ -102,7 +102,7 @@ class Engine:
     def _schedule(
         self, record: Record, steps: tuple[tuple[float, State], ...], reason: str | None
     ) -> None:
-        waiting = shown_state(record.raw, record.desired)
+        waiting = shown_state(record.raw, record.desired, listed=True)
         limit = LIMITS.get(waiting, float("inf")) * self.timings.limit_minute_seconds
         if steps[0][0] > limit:
             steps = ((limit, State.ERROR),)

@@ -99,6 +99,9 @@ class _Subscriber:
 
     def _on_packet(self, encoded: str) -> None:
         try:
+            # An empty text makes the packet's class an event of its own.
+            if not encoded:
+                raise ValueError("an empty packet")
             packet = socketio.packet.Packet(encoded_packet=encoded)
         except (ValueError, IndexError):
             self.cut()

@@ -229,6 +229,7 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "true writes off what a voucher left owed instead of collecting it after a deposit",
     ),
+    Setting("ALLOW_RESIZE", "allow_resize", _switch, "", "true lets owners resize a sandbox"),
     Setting("MAX_SANDBOXES_PER_WALLET", "max_sandboxes", _whole(1), "20", ""),
     Setting(
         "LIFECYCLE_PER_HOUR",
@@ -341,6 +342,7 @@ class Configuration:
     ack_grace: int
     deadman_minutes: int
     forgive_debts: bool
+    allow_resize: bool
     max_sandboxes: int
     lifecycle_per_hour: int
     peer_per_second: int

@@ -18,12 +18,13 @@ from twisted.web.resource import IResource
 
 from sandbox_billing.adapters.chain.adapter import ChainSettings, Web3Chain
 from sandbox_billing.adapters.chain.transactions import GasPolicy
+from sandbox_billing.adapters.daytona.relay import NoRelay
 from sandbox_billing.adapters.enclave.mock import MockEnclave
 from sandbox_billing.adapters.enclave.tapp import TappKeyService
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.system import request_id
 from sandbox_billing.configuration import Configuration
-from sandbox_billing.interfaces import IChain, IEnclave, IIds, IRuntime, ISigner, IWallClock
+from sandbox_billing.interfaces import IChain, IEnclave, IIds, IRelay, IRuntime, ISigner, IWallClock
 from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.rating import Prices
@@ -61,6 +62,7 @@ from sandbox_billing.services.witness import Witness
 from sandbox_billing.services.work import Work
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web.limits import Rates
+from sandbox_billing.web.open_streams import OpenStreams
 from sandbox_billing.web.root import FrontDesk, make_root
 from sandbox_billing.web.terms import Terms
 
@@ -252,11 +254,31 @@ def make_intake(parts: Parts, supervisor: Supervisor) -> Intake:
     )
 
 
-def make_front(parts: Parts, intake: Intake, readiness: Readiness, terms: Terms) -> IResource:
-    """The web's half of the daemon."""
+def make_streams(parts: Parts) -> OpenStreams:
+    """The streams of this process."""
+    return OpenStreams(doors=parts.journal.doors, wall=parts.wall)
+
+
+def make_front(
+    parts: Parts,
+    intake: Intake,
+    readiness: Readiness,
+    terms: Terms,
+    *,
+    relay: IRelay | None = None,
+    streams: OpenStreams | None = None,
+) -> IResource:
+    """
+    The web's half of the daemon.
+
+    @param relay: None where nothing can be streamed to.
+    @param streams: Of L{make_streams}, where somebody takes their turns.
+    """
     return make_root(
         FrontDesk(
             terms=terms,
+            relay=NoRelay() if relay is None else relay,
+            streams=make_streams(parts) if streams is None else streams,
             intake=intake,
             runtime=parts.runtime,
             doors=parts.journal.doors,

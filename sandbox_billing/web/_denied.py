@@ -19,8 +19,8 @@ INTERNAL = "between the parts of Daytona only"
 OF_ALL = "it belongs to all users of this provider together"
 CONTROL = "the provider's control plane"
 SIGN_UP = "users are wallets here: there are no accounts, keys or organizations"
-REPRICES = "not offered: it would change what the sandbox costs"
 COPIES = "not offered: it would make a sandbox that nobody pays for"
+KEEPS = "not offered: the memory that it keeps has no price"
 STORES = "not offered: what it stores has no price"
 OTHERS = "not offered: it could show sandboxes of others"
 UNDECIDED = "not offered yet"
@@ -43,9 +43,7 @@ _DENIED: tuple[tuple[str, str, str], ...] = (
     (ANY, f"{_ONE}/autopause/**", MANAGED),
     (ANY, f"{_ONE}/ttl/**", MANAGED),
     (ANY, f"{_ONE}/last-activity", MANAGED),
-    (ANY, f"{_ONE}/recover", UNDECIDED),
-    (ANY, f"{_ONE}/pause", UNDECIDED),
-    (ANY, f"{_ONE}/resize", REPRICES),
+    (ANY, f"{_ONE}/pause", KEEPS),
     (ANY, f"{_ONE}/fork", COPIES),
     (ANY, f"{_ONE}/snapshot", STORES),
     (ANY, f"{_ONE}/backup", STORES),

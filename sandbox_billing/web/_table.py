@@ -152,6 +152,11 @@ def _owner_routes(sandboxes: Sandboxes, lifecycle: Lifecycle) -> tuple[Route, ..
         _owner("GET", ONE, rewrite, read, sandboxes.show, "list", query={"verbose"}),
         _owner("DELETE", ONE, intercept, manage, lifecycle.delete, "delete"),
         _owner("POST", f"{ONE}/start", intercept, manage, lifecycle.start, "start"),
+        _owner(
+            *("POST", f"{ONE}/recover", intercept, manage, lifecycle.recover),
+            query={"skipStart"},
+        ),
+        _owner("POST", f"{ONE}/resize", intercept, manage, sandboxes.resize, takes_body=True),
         _owner("POST", f"{ONE}/stop", intercept, manage, lifecycle.stop, "stop", query={"force"}),
         _owner("POST", f"{ONE}/archive", intercept, manage, sandboxes.archive, "archive"),
         _owner("PUT", f"{ONE}/labels", intercept, manage, labels, "labels", takes_body=True),

@@ -24,7 +24,7 @@ TOO_MANY_CALLS = "too many creates, starts and recovers of this wallet within an
 @frozen(kw_only=True)
 class Lifecycle:
     """
-    Create, start, stop and delete, as the table serves them.
+    Create, start, recover, stop and delete, as the table serves them.
 
     @ivar most: LIFECYCLE_PER_HOUR: accepted creates, starts and recovers of a wallet;
         stop and delete are never limited.
@@ -43,6 +43,10 @@ class Lifecycle:
     async def start(self, asked: Asked) -> Answer:
         """Counted; with a key, once."""
         return await self._once("start", self.counted(self.sandboxes.start), asked)
+
+    async def recover(self, asked: Asked) -> Answer:
+        """Counted."""
+        return await self.counted(self.sandboxes.recover)(asked)
 
     async def stop(self, asked: Asked) -> Answer:
         """With a key, once."""

@@ -222,6 +222,24 @@ def read_labels(body: JSONValue) -> dict[str, str]:
     return {name: text for name, text in labels.items() if name not in RESERVED_LABELS}
 
 
+def read_sizes(body: JSONValue) -> dict[str, int]:
+    """
+    Read C{{"cpu": n, "memory": n, "disk": n}}, one of them at least; GiB.
+
+    @return: Those that are named; 0 and null count as omitted, as in a create.
+    @raise BadInput: It has another shape (P9).
+    """
+    names = ("cpu", "memory", "disk")
+    if not isinstance(body, dict):
+        raise BadInput("the body must be an object")
+    _drop_empty(body, names)
+    given = {name: _size(name, body[name]) for name in names if body.get(name) is not None}
+    sizes = {name: size for name, size in given.items() if size > 0}
+    if not sizes:
+        raise BadInput("name a new size: cpu, memory or disk")
+    return sizes
+
+
 def whole(query: Mapping[str, str], name: str, default: int, *, least: int, most: int) -> int:
     """
     A number in a query.

@@ -16,7 +16,7 @@ from sandbox_billing.interfaces import IIntake, IRuntime, Sandbox
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._router import Asked
 from sandbox_billing.web.answers import Answer
-from sandbox_billing.web.payloads import read_create, read_labels
+from sandbox_billing.web.payloads import read_create, read_labels, read_sizes
 from sandbox_billing.web.policy import shown
 from sandbox_billing.web.terms import Terms
 
@@ -58,6 +58,22 @@ class Sandboxes:
         return self._shown(
             await self.intake.start(asked.wallet, asked.id, reference=asked.reference)
         )
+
+    async def recover(self, asked: Asked) -> Answer:
+        """Admitted like a start; C{skipStart} leaves it stopped."""
+        wish = asked.query.get("skipStart", "false")
+        if wish not in ("true", "false"):
+            raise BadInput("skipStart must be true or false")
+        return self._shown(
+            await self.intake.recover(
+                asked.wallet, asked.id, skip_start=wish == "true", reference=asked.reference
+            )
+        )
+
+    async def resize(self, asked: Asked) -> Answer:
+        """Where the provider offers it: charged by the new size from when that is seen."""
+        sizes = read_sizes(asked.body)
+        return self._shown(await self.intake.resize(asked.wallet, asked.id, sizes))
 
     async def stop(self, asked: Asked) -> Answer:
         """SDKs always say C{force=false}; a forced stop is not offered."""

@@ -163,8 +163,6 @@ class SpellingTests(AskingTestCase):
         """Routes of Daytona that the table does not name do not exist here (P6, P8)."""
         one = f"/api/sandbox/{SANDBOX}"
         for method, path in (
-            ("POST", f"{one}/recover"),
-            ("POST", f"{one}/resize"),
             ("POST", f"{one}/fork"),
             ("POST", f"{one}/pause"),
             ("POST", f"{one}/backup"),

@@ -21,6 +21,7 @@ from sandbox_billing.services.intake import Intake
 from sandbox_billing.services.lease_keeper import LeaseKeeper
 from sandbox_billing.services.readiness import Readiness
 from sandbox_billing.services.work import Work
+from sandbox_billing.web.idempotency import Idempotency
 from sandbox_billing.wiring import Parts, make_intake, make_work
 from tests.services.lives import DOMAIN, PROVIDER
 from tests.simulation.clock import Life, LifeClock, Wall
@@ -46,6 +47,7 @@ JOURNAL_PORTS = {
     "backlog": interfaces.IBacklog,
     "merging": interfaces.IMerging,
     "forgiving": interfaces.IForgiving,
+    "idempotency": interfaces.IIdempotency,
 }
 
 
@@ -53,6 +55,7 @@ class Daemon:
     """
     @ivar life: Ends when it dies.
     @ivar intake: What users reach; None before the enclave has given the key.
+    @ivar keys: What heeds users' keys, before intake.
     @ivar work: The turns, while it is or was the worker.
     @ivar web: Whether it only lets people in.
     @ivar node: Its way to the chain.
@@ -60,6 +63,7 @@ class Daemon:
     """
 
     intake: Intake | None = None
+    keys: Idempotency | None = None
     keeper: LeaseKeeper | None = None
     work: Work | None = None
 
@@ -94,6 +98,12 @@ class Daemon:
                 await deferLater(self.clock, 1)
         parts = self.world.planted(self._parts(signer))
         self.intake = make_intake(parts, self.supervisor)
+        self.keys = Idempotency(
+            records=parts.journal.idempotency,
+            ids=parts.ids,
+            wall=self.wall,
+            detached=self.supervisor.detached,
+        )
         self.supervisor.startService()
         if self.web:
             return

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from sandbox_billing.devnet.daytona import Timings
 from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.reconciliation import OWNER_LABEL
 from tests.fixtures import ALICE, BOB, FEE, PER_SECOND
 from tests.services.lives import PROVIDER
 from tests.simulation.checker import Quiet
@@ -217,6 +218,27 @@ async def create_twice_at_once(story: Story) -> None:
     await story.quiet(Quiet())
 
 
+async def retry_create(story: Story) -> None:
+    """One create under a key, asked again until it is answered: one sandbox, one fee (A5)."""
+    world = story.world
+    await story.fund(ALICE, PLENTY)
+    sandbox = await story.create_once(ALICE, "key")
+    again = await story.create_once(ALICE, "key")
+    await world.sleep(SWEEP + 2)
+    made = {
+        record.id
+        for record in world.simulator.records.values()
+        if record.labels.get(OWNER_LABEL) == ALICE.hex
+    }
+    # A store that forgets, forgets the key as well.
+    if not world.rollbacks and (again != sandbox or made != {sandbox}):
+        raise AssertionError(f"one key made {sorted(made)} and was told {sandbox}, then {again}")
+    await story.end(ALICE)
+    if not world.rollbacks and await story.create_once(ALICE, "key") != sandbox:
+        raise AssertionError("what has ended was made again")
+    await story.quiet(Quiet())
+
+
 SCENARIOS = (
     Scenario("create-tick-stop", create_tick_stop),
     Scenario("create-broke-stop", create_broke_stop),
@@ -229,5 +251,6 @@ SCENARIOS = (
     Scenario("again-and-delete", again_and_delete),
     Scenario("by-itself", by_itself),
     Scenario("create-twice-at-once", create_twice_at_once),
+    Scenario("retry-create", retry_create),
 )
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

@@ -10,10 +10,13 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
-from sandbox_billing.ledger.identity import Address, SandboxId
+from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL
 from sandbox_billing.services.intake import Intake
+from sandbox_billing.web.answers import Answer
+from sandbox_billing.web.idempotency import slot_of
 from tests.simulation.checker import Quiet, why_not_quiet
+from tests.simulation.lives import Daemon
 from tests.simulation.world import World
 
 
@@ -33,8 +36,17 @@ class Story:
     asked: int = field(default=0)
 
     async def ask(self, call: Callable[[Intake], Awaitable[Any]]) -> Any:
+        """A request of a user, as L{ask_daemon} has it."""
+
+        async def asking(daemon: Daemon) -> Any:
+            assert daemon.intake is not None
+            return await call(daemon.intake)
+
+        return await self.ask_daemon(asking)
+
+    async def ask_daemon(self, call: Callable[[Daemon], Awaitable[Any]]) -> Any:
         """
-        A request of a user.
+        A request of a user to one that lives.
 
         @return: Its answer; the exception it was refused with; None when none came.
         """
@@ -46,14 +58,13 @@ class Story:
                 raise AssertionError("nobody lives")
         living = world.living
         daemon = living[0] if world.random is None else world.random.choice(living)
-        assert daemon.intake is not None
         answers: list[Any] = []
         self.asked += 1
 
-        async def asking(intake: Intake) -> Any:
-            return await call(intake)
+        async def asking() -> Any:
+            return await call(daemon)
 
-        Deferred.fromCoroutine(asking(daemon.intake)).addBoth(answers.append)
+        Deferred.fromCoroutine(asking()).addBoth(answers.append)
         waited = 0.0
         while not answers and not daemon.life.dead and waited < PATIENCE:
             await world.sleep(0.5)
@@ -88,6 +99,29 @@ class Story:
                 await self.world.sleep(1)
             await self.world.sleep(3)
         return None
+
+    async def create_once(self, who: Address, key: str, tries: int = 250) -> SandboxId:
+        """Ask for one sandbox under a key until it is named."""
+
+        async def asking(daemon: Daemon) -> Any:
+            intake = daemon.intake
+            assert intake is not None and daemon.keys is not None
+
+            async def create(reference: Reference) -> Answer:
+                made = await intake.create(who, {}, auto_stop_minutes=None, reference=reference)
+                return Answer(document={"id": made.id})
+
+            async def found(sandbox: SandboxId) -> Answer:
+                return Answer(document={"id": (await intake.owned(who, sandbox)).id})
+
+            return await daemon.keys.run(who, slot_of("create", key), "digest", create, found)
+
+        for _ in range(tries):
+            answer = await self.ask_daemon(asking)
+            if isinstance(answer, Answer):
+                return SandboxId(answer.document["id"])
+            await self.world.sleep(3)
+        raise AssertionError(f"the key {key} leads nowhere: {answer!r}")
 
     async def start(self, who: Address, sandbox: SandboxId, tries: int = 6) -> bool:
         """Until it runs."""

@@ -53,6 +53,15 @@ async def _expire(call: Call) -> None:
     call.simulator.signed.pop(call.parameters[2], None)
 
 
+async def _holder(call: Call) -> Any:
+    """Which sandbox a signed token opens at a port: what Daytona's proxy asks."""
+    token, port = call.parameters
+    id, held, until = call.simulator.signed.get(token, ("", 0, 0.0))
+    if str(held) != port or until < call.simulator.wall():
+        raise ApiError(404, "Signed preview URL token not found")
+    return id
+
+
 async def _ssh_access(call: Call) -> Any:
     """A new token; the older ones are void; nobody limits how long it lives."""
     record, simulator = call.record(), call.simulator
@@ -154,6 +163,7 @@ ACCESS = (
     Route("GET", "sandbox/:/ports/:/preview-url", "preview-url", _preview_url),
     Route("GET", "sandbox/:/ports/:/signed-preview-url", "signed-preview-url", _signed_preview_url),
     Route("POST", "sandbox/:/ports/:/signed-preview-url/:/expire", "expire", _expire, 201),
+    Route("GET", "preview/:/:/sandbox-id", "preview-holder", _holder),
     Route("GET", "sandbox/:/toolbox-proxy-url", "toolbox-url", _toolbox_url),
     Route("GET", "sandbox/:/build-logs", "build-logs", _build_logs),
     Route("GET", "sandbox/:/build-logs-url", "build-logs-url", _build_logs_url),

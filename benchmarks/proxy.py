@@ -127,7 +127,8 @@ async def _figures(
 ) -> list[Figure]:
     twistd = [str(TWISTD), "-n", "--pidfile=", "sandbox-billing"]
     endpoint = ["--endpoint", "tcp:0:interface=127.0.0.1"]
-    daemon = Server(folder, [*twistd, *endpoint], world.environment())
+    unlimited = {"PEER_PER_SECOND": "1000000", "WALLET_PER_SECOND": "1000000"}
+    daemon = Server(folder, [*twistd, *endpoint], {**world.environment(), **unlimited})
     forward = [sys.executable, "-m", "benchmarks.forwarder", world.daytona.url, ADMIN_KEY]
     bare = Server(folder, forward, {})
     servers += [daemon, bare]

@@ -17,9 +17,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sandbox_billing.errors import BadInput, Refused
+from sandbox_billing.interfaces import NotReady
 
 
 T = TypeVar("T")
+
+RETRY_SECONDS = 5
 
 
 async def gather(*work: Coroutine[Any, Any, T]) -> list[T]:
@@ -51,9 +54,12 @@ class Supervisor(Service):
     """
     The keeper of detached work.
 
+    @ivar most: How much may be under way at once: whoever sends requests and hangs up would
+        else fill our memory (V1).
     @ivar under_way: What is under way, with its name.
     """
 
+    most: int = 1_000
     under_way: dict[Deferred[Any], str] = field(factory=dict, init=False)
     _log = Logger()
 
@@ -62,7 +68,11 @@ class Supervisor(Service):
         Start work that outlives its caller.
 
         @return: Fires with the work's result; cancelling it ends the waiting alone.
+        @raise NotReady: There is too much under way; this was not begun.
         """
+        if len(self.under_way) >= self.most:
+            work.close()
+            raise NotReady("too much is under way here; ask again", RETRY_SECONDS)
         waiting: Deferred[T] = Deferred()
         running = Deferred.fromCoroutine(work)
         self.under_way[running] = name

@@ -38,6 +38,9 @@ TRIES = 5
 PAUSED_SECONDS = 30
 """When to ask again under a pause: it lasts until a batch or two are final."""
 
+RETRY_SECONDS = 60
+"""When to ask again for a slot: nobody knows when one of the wallet's sandboxes ends."""
+
 
 @frozen(kw_only=True)
 class Quote:
@@ -261,7 +264,9 @@ class Admission:
         """On what the reservation returned: two at once may both be refused, never both let in."""
         most = self.policy.max_sandboxes
         if exposure.count() > most:
-            raise TooMany(f"a wallet may run {most} sandboxes at once: stop one first")
+            raise TooMany(
+                f"a wallet may run {most} sandboxes at once: stop one first", RETRY_SECONDS
+            )
 
     def _check_money(
         self,

@@ -27,6 +27,7 @@ from sandbox_billing.interfaces import (
     IIdempotency,
     IIds,
     IWallClock,
+    NotReady,
     Stale,
     Stored,
 )
@@ -138,20 +139,31 @@ class Idempotency:
             except Stale as why:
                 # Its intent stands, or somebody else asked again first.
                 raise Conflict(UNDER_WAY, retry_after=RETRY_SECONDS) from why
-        doing = work(fresh.reference) if sandbox is None else found(sandbox)
-        joined = sandbox is not None
-        return await self.detached("idempotent", self._kept(wallet, slot, stands, doing, joined))
+        kept = self._kept(
+            wallet,
+            slot,
+            stands,
+            (lambda: work(fresh.reference)) if sandbox is None else (lambda: found(sandbox)),
+            joined=sandbox is not None,
+        )
+        try:
+            waiting = self.detached("idempotent", kept)
+        except NotReady:
+            await self._after(self.records.write(wallet, slot, stands, stands.value.left()))
+            raise
+        return await waiting
 
     async def _kept(
         self,
         wallet: Address,
         slot: str,
         stands: Stored[Remembered],
-        doing: Awaitable[Answer],
+        doing: Callable[[], Awaitable[Answer]],
+        *,
         joined: bool,
     ) -> Answer:
         try:
-            answer = await doing
+            answer = await doing()
         except Exception as error:
             if isinstance(error, BadInput | Refused):
                 await self._refused(wallet, slot, stands, error, joined)

@@ -155,8 +155,9 @@ class CreateTests(WorldCase):
         world.fund(10**6)
         world.create()
         world.create()
-        with self.assertRaises(TooMany):
+        with self.assertRaises(TooMany) as refused:
             world.run(world.process.intake.create(ALICE, {}, auto_stop_minutes=None))
+        self.assertEqual(refused.exception.retry_after, 60)
 
     def test_too_many_side_by_side(self) -> None:
         """The limit holds on what is stored, not on what was read before (P13)."""

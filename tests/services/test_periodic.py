@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.errors import BadInput, BrokenLaw, Transient, UnknownOutcome
-from sandbox_billing.interfaces import LeaseLost
+from sandbox_billing.interfaces import LeaseLost, NotReady
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor, gather
 from sandbox_billing.services.readiness import Readiness
@@ -160,6 +160,21 @@ class SupervisorTests(SynchronousTestCase):
         self.going.errback(Transient("away"))
         self.successResultOf(stopped)
         self.failureResultOf(waiting, Transient)
+
+    def test_too_much(self) -> None:
+        """Beyond a bound nothing is begun, and it is told when to ask again (V1)."""
+        supervisor = Supervisor(most=2)
+        for _ in range(2):
+            supervisor.detached("work", self.work()).addErrback(lambda _: None).cancel()
+        problem = self.assertRaises(NotReady, supervisor.detached, "work", self.work())
+        self.assertEqual(problem.retry_after, 5)
+        self.going.callback("x")
+        self.assertEqual(len(self.done), 2)
+        self.assertEqual(self.successResultOf(supervisor.detached("work", self.quick())), "y")
+
+    async def quick(self) -> str:
+        """Done at once."""
+        return "y"
 
     def test_nothing_to_wait_for(self) -> None:
         """Without work it stops at once."""

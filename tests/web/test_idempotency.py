@@ -246,6 +246,20 @@ class UnderWayTests(IdempotencyCase):
         self.assertEqual(self.create().header("Idempotency-Replayed"), "true")
         self.assertEqual(self.works(), 1)
 
+    def test_too_much(self) -> None:
+        """What was not begun because too much is under way is not taken to run."""
+        self.world.supervisor.most = 1
+        gate: Deferred[None] = Deferred()
+        self.world.calls.waiting["create"] = gate
+        first = self.begin()
+        reply = self.create("another")
+        self.assertEqual((reply.status, reply.header("Retry-After")), (503, "5"))
+        del self.world.calls.waiting["create"]
+        gate.callback(None)
+        self.world.agent.flush()
+        self.assertEqual(self.successResultOf(first).code, 200)
+        self.assertEqual(self.create("another").status, 200)
+
     def test_client_gone(self) -> None:
         """The client hangs up: the work goes on, and its reply waits for the next request."""
         gate: Deferred[None] = Deferred()

@@ -258,7 +258,7 @@ def list_snapshots(simulator: DaytonaSimulator, query: Query) -> Any:
     found = list(simulator.snapshots.values())
     chosen = found[(page - 1) * limit : page * limit]
     return {
-        "items": [snapshot.document() for snapshot in chosen],
+        "items": [simulator.snapshot_document(snapshot) for snapshot in chosen],
         "total": len(found),
         "page": page,
         "totalPages": -(-len(found) // limit),

@@ -119,9 +119,13 @@ class Snapshot:
     state: str = "active"
     built: bool = False
 
-    def document(self) -> dict[str, Any]:
-        """The SnapshotDto."""
-        return {
+    def document(self, *, old: bool = False) -> dict[str, Any]:
+        """
+        The SnapshotDto.
+
+        @param old: As v0.149 shows it, without the fields that came later.
+        """
+        document: dict[str, Any] = {
             "id": self.id,
             "organizationId": ORGANIZATION,
             "general": self.general,
@@ -139,9 +143,12 @@ class Snapshot:
             "updatedAt": iso(self.created_at),
             "lastUsedAt": None,
             "regionIds": ["us"],
-            "sandboxClass": self.sandbox_class,
-            **({"gpuType": self.gpu_type} if self.gpu_type else {}),
         }
+        if not old:
+            document["sandboxClass"] = self.sandbox_class
+            if self.gpu_type is not None:
+                document["gpuType"] = self.gpu_type
+        return document
 
 
 @define

@@ -148,6 +148,10 @@ class DaytonaSimulator(Accidents):
         """The Sandbox DTO as it is now."""
         return record.document(self.toolbox_base, old=self.dialect is Dialect.OLD)
 
+    def snapshot_document(self, snapshot: Snapshot) -> dict[str, Any]:
+        """The SnapshotDto."""
+        return snapshot.document(old=self.dialect is Dialect.OLD)
+
     def lookup(self, id_or_name: str) -> dict[str, Any]:
         """
         The DTO as C{GET} answers it: up to C{lookup_cache_seconds} old.

@@ -27,7 +27,7 @@ async def _list(call: Call) -> Any:
 
 
 async def _get(call: Call) -> Any:
-    return _named(call).document()
+    return call.simulator.snapshot_document(_named(call))
 
 
 async def _create(call: Call) -> Any:
@@ -49,7 +49,7 @@ async def _create(call: Call) -> Any:
         **sizes,
     )
     simulator.snapshots[snapshot.id] = snapshot
-    return snapshot.document()
+    return simulator.snapshot_document(snapshot)
 
 
 async def _delete(call: Call) -> None:
@@ -66,7 +66,7 @@ def _turn(call: Call, state: str) -> Snapshot:
 
 
 async def _activate(call: Call) -> Any:
-    return _turn(call, "active").document()
+    return call.simulator.snapshot_document(_turn(call, "active"))
 
 
 async def _deactivate(call: Call) -> None:

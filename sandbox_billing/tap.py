@@ -49,6 +49,12 @@ class Options(usage.Options):
     )
     optFlags = (
         ("devnet", "d", "Start an embedded world (chain, Redis, Daytona) and bill in it."),
+        (
+            "allow-exec",
+            None,
+            "DANGEROUS, --devnet only: run what users of its sandboxes send as processes of"
+            " this machine, as this user, without isolation.",
+        ),
         ("verbose", "v", "Log debug events too."),
     )
 
@@ -71,6 +77,8 @@ class Options(usage.Options):
             found.append("--port and --endpoint exclude each other")
         if self["devnet-data"] is not None and not self["devnet"]:
             found.append("--devnet-data needs --devnet")
+        if self["allow-exec"] and not self["devnet"]:
+            found.append("--allow-exec needs --devnet")
         return found
 
 

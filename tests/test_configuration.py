@@ -561,6 +561,7 @@ class CommandLineTests(SynchronousTestCase):
             (("--port", "\u0661"), "--port must be a whole number from 0 to 65535"),
             (("--port", "1", "--endpoint", "tcp:1"), "--port and --endpoint exclude each other"),
             (("--devnet-data", "x"), "--devnet-data needs --devnet"),
+            (("--allow-exec",), "--allow-exec needs --devnet"),
         ):
             self.assertEqual((problem,), self.wrong(*options, **LEAST))
 

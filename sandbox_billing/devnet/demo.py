@@ -7,6 +7,7 @@ held.
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
 import tempfile
@@ -74,13 +75,14 @@ class Screen:
         self.out.flush()
 
 
-async def play(reactor: Any, screen: Screen, log: Path) -> bool:
+async def play(reactor: Any, screen: Screen, log: Path, *, allow_exec: bool = False) -> bool:
     """
     Build the world, play the story, print the books.
 
+    @param allow_exec: Of its sandboxes, whose commands then run on this machine.
     @return: Whether everything came true.
     """
-    world = World(reactor)
+    world = World(reactor, allow_exec=allow_exec)
     pool: Any = HTTPConnectionPool(reactor, persistent=True)
     screen.say("starting Redis, a chain and a Daytona on 127.0.0.1")
     world.startService()  # type: ignore[no-untyped-call]
@@ -293,6 +295,13 @@ def verdict(folder: Path, log: Path, *, good: bool) -> str:
 
 def main() -> None:
     """The command."""
+    parser = argparse.ArgumentParser(description="The main job, once, on an embedded world.")
+    parser.add_argument(
+        "--allow-exec",
+        action="store_true",
+        help="DANGEROUS: run what is sent to its sandboxes on this machine, without isolation",
+    )
+    allow_exec = bool(parser.parse_args().allow_exec)
     folder = Path(tempfile.mkdtemp(prefix="sandbox-billing-demo-"))
     log = folder / "daemon.log"
     screen = Screen(sys.stdout)
@@ -301,7 +310,7 @@ def main() -> None:
     def run(reactor: Any) -> Deferred[None]:
         async def story() -> None:
             try:
-                came_true.append(await play(reactor, screen, log))
+                came_true.append(await play(reactor, screen, log, allow_exec=allow_exec))
             except NotTrue as why:
                 screen.say(f"the story did not come true: {why}")
             except Exception as why:

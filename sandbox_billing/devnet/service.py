@@ -44,6 +44,11 @@ BANNER = """
     {python} -m sandbox_billing.devnet.sign {proxy} POST /api/sandbox '{{}}'
 """
 
+EXEC_WARNING = """
+  WARNING: --allow-exec is on.  Commands and files that users of a sandbox send become
+  processes and files of THIS machine, of the user who started this, without isolation.
+"""
+
 
 class DevnetService(MultiService):
     """World first, then the daemon in it, then the banner."""
@@ -62,7 +67,9 @@ class DevnetService(MultiService):
         self._options = options
         self._fatal = fatal
         data = options["devnet-data"]
-        self.world = World(reactor, data=Path(data) if data else None)
+        self.world = World(
+            reactor, data=Path(data) if data else None, allow_exec=bool(options["allow-exec"])
+        )
         self.world.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.daemon: Daemon | None = None
         self._up: Deferred[None] | None = None
@@ -129,5 +136,6 @@ class DevnetService(MultiService):
                 bob=checksum(SigningKey.from_bytes(BOB).address),
                 bob_key="0x" + BOB.hex(),
             )
+            + (EXEC_WARNING if options["allow-exec"] else "")
         )
         sys.__stderr__.flush()

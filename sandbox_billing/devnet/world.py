@@ -62,12 +62,14 @@ class World(MultiService):
         timings: Timings | None = None,
         prices: DevnetPrices | None = None,
         ports: tuple[int, int] = (0, 0),
+        allow_exec: bool = False,
     ) -> None:
         """
         @param data: Where Redis keeps its files; a temporary folder when None.
         @param block_seconds: Between blocks.
         @param timings: Of the simulated Daytona.
         @param ports: Of the chain and of Daytona; 0 for any free one.
+        @param allow_exec: What users of a sandbox send really runs here: B{no isolation}.
         """
         MultiService.__init__(self)
         self.prices = prices or DevnetPrices()
@@ -82,7 +84,9 @@ class World(MultiService):
         self.simulator = DaytonaSimulator(
             clock=reactor, wall=time.time, timings=timings or Timings(sync_seconds=2.0)
         )
-        self.daytona = DaytonaSimulatorService(reactor, self.simulator, ADMIN_KEY, port=ports[1])
+        self.daytona = DaytonaSimulatorService(
+            reactor, self.simulator, ADMIN_KEY, port=ports[1], allow_exec=allow_exec
+        )
         for part in (self.redis, self.chain, self.daytona):
             part.setServiceParent(self)  # type: ignore[no-untyped-call]
         self.deployment: Deployment | None = None

@@ -34,7 +34,9 @@ class ServiceTests(TestCase):
         self.addCleanup(self.service.stopService)
         self.assertTrue(url.startswith("http://127.0.0.1:"))
         response = await self.http.get(f"{url}/api/config")
-        self.assertEqual((await response.json())["proxyToolboxUrl"], f"{url}/toolbox")
+        proxy = self.service.proxy_url
+        self.assertNotEqual(proxy, url)
+        self.assertEqual((await response.json())["proxyToolboxUrl"], f"{proxy}/toolbox")
 
     async def test_stop_with_requests_in_flight(self) -> None:
         """Stopping ends a request that hangs and a create that waits; nothing is left."""

@@ -22,6 +22,7 @@ from sandbox_billing.devnet.daytona.gateway import Gateway
 from sandbox_billing.devnet.daytona.records import iso
 from sandbox_billing.devnet.daytona.routes import ROUTES, Call, Route, Text, parse_query
 from sandbox_billing.devnet.daytona.simulator import DaytonaSimulator, Received
+from sandbox_billing.devnet.daytona.toolbox import Toolbox, is_legacy
 
 
 _DASHBOARD = b"<!doctype html><title>Daytona</title><div id=root></div>"
@@ -64,14 +65,19 @@ class _SimulatorResource(Resource):
     isLeaf = True
     log = Logger()
 
-    def __init__(self, simulator: DaytonaSimulator, admin_key: str) -> None:
+    def __init__(
+        self, simulator: DaytonaSimulator, admin_key: str, toolbox: Toolbox | None
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.simulator = simulator
+        self._toolbox = toolbox
         self._admin_key = admin_key
         self._gateway = Gateway(simulator, admin_key)
 
     def render(self, request: Request) -> bytes | int:
         """Record the request, then answer it whether or not its sender still waits."""
+        if self._toolbox is not None and is_legacy(request.uri):
+            return self._toolbox.begin(request, legacy=True)
         if self._gateway.serves(request):
             self.simulator.received.append(
                 _received(cast(_Request, request), self.simulator.wall())
@@ -269,9 +275,14 @@ def _hang_up(request: _Request, gone: list[Failure]) -> None:
         request.loseConnection()
 
 
-def simulator_resource(simulator: DaytonaSimulator, admin_key: str) -> Resource:
-    """@param admin_key: The one bearer token it accepts."""
-    return _SimulatorResource(simulator, admin_key)
+def simulator_resource(
+    simulator: DaytonaSimulator, admin_key: str, toolbox: Toolbox | None = None
+) -> Resource:
+    """
+    @param admin_key: The one bearer token it accepts.
+    @param toolbox: Served below C{/api/toolbox} too, the legacy way.
+    """
+    return _SimulatorResource(simulator, admin_key, toolbox)
 
 
 class _QuietSite(Site):
@@ -283,8 +294,11 @@ class _QuietSite(Site):
         """Nothing."""
 
 
-def simulator_site(simulator: DaytonaSimulator, admin_key: str) -> Site:
-    """@param admin_key: The one bearer token it accepts."""
+def simulator_site(
+    simulator: DaytonaSimulator, admin_key: str, toolbox: Toolbox | None = None
+) -> Site:
+    """As L{simulator_resource} says."""
     build: Any = _QuietSite  # untyped
-    site: Site = build(simulator_resource(simulator, admin_key), parsePOSTFormSubmission=False)
+    resource = simulator_resource(simulator, admin_key, toolbox)
+    site: Site = build(resource, parsePOSTFormSubmission=False)
     return site

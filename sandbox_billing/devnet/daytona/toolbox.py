@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -33,6 +33,8 @@ from sandbox_billing.devnet.daytona.toolbox_memory import MemoryFiles
 from sandbox_billing.devnet.daytona.toolbox_routes import ROUTES
 from sandbox_billing.devnet.daytona.toolbox_spawn import SpawnHost
 
+
+_UNAUTHORIZED = ToolboxError(401, "authentication failed: Bearer token is invalid")
 
 SKIP_ACTIVITY = "x-daytona-skip-last-activity-update"
 PREVIEW_TOKEN = "x-daytona-preview-token"
@@ -55,6 +57,7 @@ class Toolbox:
     admin_key: str
     allow_exec: bool = False
     _boxes: dict[str, Box] = field(factory=dict)
+    _ending: list[Deferred[None]] = field(factory=list)
     _closed: bool = False
 
     log = Logger()
@@ -91,7 +94,7 @@ class Toolbox:
         def changed(_: None) -> None:
             if record.raw is State.DESTROYED or not record.visible:
                 self._boxes.pop(record.id, None)
-                box.destroy()
+                self._end(box)
                 return
             if not record.runs:
                 box.halt()
@@ -99,14 +102,23 @@ class Toolbox:
 
         change: Deferred[None] = Deferred()
         record.waiters.append(change)
-        change.addCallbacks(changed, lambda failure: failure.trap(CancelledError))
+        change.addCallbacks(changed, lambda failure: failure.trap(CancelledError) and None)
+        change.addErrback(self._report)
 
-    def close(self) -> None:
+    def _end(self, box: Box) -> None:
+        """Its files go when its processes, which might write more, are gone."""
+        ending = Deferred.fromCoroutine(box.destroy())
+        self._ending.append(ending)
+        ending.addErrback(self._report)
+        ending.addBoth(lambda _: self._ending.remove(ending))
+
+    async def close(self) -> None:
         """Nothing is left: no process, no file, no connection."""
         self._closed = True
         boxes, self._boxes = self._boxes, {}
         for box in boxes.values():
-            box.destroy()
+            self._end(box)
+        await gatherResults(list(self._ending))
 
     # -- requests --------------------------------------------------------------
 
@@ -144,7 +156,7 @@ class Toolbox:
                 return
             id, rest = _target(steps, legacy=legacy)
             self._authenticate(call, id)
-            record = self._started(id)
+            record = self._started(id, legacy=legacy)
             call.box = self.box(record)
             for route in ROUTES:
                 found = route.match(request.method.decode("latin-1"), rest)
@@ -170,24 +182,30 @@ class Toolbox:
         bearer = f"Bearer {self.admin_key}".encode()
         if hmac.compare_digest(call.header("authorization").encode(), bearer):
             return
+        record = self.simulator.records.get(id)
         leaked = call.header(PREVIEW_TOKEN) or call.text(QUERY_TOKEN)
-        if id and leaked == f"preview-{id}":
-            return
-        raise ToolboxError(401, "authentication failed: Bearer token is invalid")
+        if record is None or leaked != record.preview_token:
+            raise _UNAUTHORIZED
 
-    def _started(self, id: str) -> Record:
+    def _started(self, id: str, *, legacy: bool) -> Record:
         """
-        Daytona's proxy takes ids only.
+        Only ids are taken.
 
-        @raise ToolboxError: 401 for no sandbox, since nobody has access to it; 400 for
-            one that has no address, as its runner says.
+        @raise ToolboxError: 401 for no sandbox, since nobody has access to it (404 on the
+            API's host); 400 for one that has no address, as its runner says.
         """
         record = self.simulator.records.get(id)
         if record is None or not record.visible:
-            raise ToolboxError(401, "authentication failed: Bearer token is invalid")
+            raise missing(f"sandbox with ID {id}") if legacy else _UNAUTHORIZED
         if not record.runs:
             raise bad("no IP address found. Is the Sandbox started?")
         return record
+
+
+def is_legacy(target: bytes) -> bool:
+    """Whether a path of the API's host is the toolbox's; case does not matter there."""
+    steps = target.partition(b"?")[0].lower().split(b"/")
+    return len(steps) > 5 and steps[1:3] == [b"api", b"toolbox"] and steps[4] == b"toolbox"
 
 
 def _target(steps: tuple[str, ...], *, legacy: bool) -> tuple[str, tuple[str, ...]]:

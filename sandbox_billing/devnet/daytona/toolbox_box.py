@@ -296,21 +296,26 @@ class Box:
         """Not yet among C{contexts}."""
         return Context(id, cwd or HOME, now, self.host.interpreter(cwd))
 
-    def halt(self) -> None:
-        """It is stopped: nothing runs, nobody is connected, the files stay."""
+    def halt(self) -> Deferred[None]:
+        """
+        It is stopped: nothing runs, nobody is connected, the files stay.
+
+        @return: Fires when the last process is gone.
+        """
         for cut in list(self.connections):
             cut()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.host.kill()
+        gone = self.host.kill()
         self.connections.clear()
         self.sessions.clear()
         self.terminals.clear()
         self.contexts.clear()
         self.default_context = None
+        return gone
 
-    def destroy(self) -> None:
+    async def destroy(self) -> None:
         """It is deleted."""
-        self.halt()
+        await self.halt()
         self.files.destroy()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from sandbox_billing.devnet.daytona.toolbox_errors import ToolboxError
@@ -284,8 +284,9 @@ class CannedHost:
         """For a context."""
         return _PretendedInterpreter(self.clock, self.files)
 
-    def kill(self) -> None:
+    def kill(self) -> Deferred[None]:
         """Everything ends."""
         for one in list(self._running):
             one.kill()
         self._running.clear()
+        return succeed(None)

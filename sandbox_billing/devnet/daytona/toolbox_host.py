@@ -102,5 +102,9 @@ class Host(Protocol):
     def interpreter(self, cwd: str | None) -> Interpreter:
         """For a context of code."""
 
-    def kill(self) -> None:
-        """Everything that runs here."""
+    def kill(self) -> Deferred[None]:
+        """
+        Everything that runs here.
+
+        @return: Fires when it is gone.
+        """

@@ -12,6 +12,7 @@ from attrs import frozen
 from sandbox_billing.devnet.daytona import toolbox_file_routes as files
 from sandbox_billing.devnet.daytona import toolbox_process_routes as process
 from sandbox_billing.devnet.daytona import toolbox_tables as canned
+from sandbox_billing.devnet.daytona import toolbox_terminal_routes as terminal
 from sandbox_billing.devnet.daytona.toolbox_call import Call
 
 
@@ -61,17 +62,17 @@ ROUTES = (
     Route("GET", _COMMAND, process.session_command),
     Route("GET", f"{_COMMAND}/logs", process.session_logs),
     Route("POST", f"{_COMMAND}/input", process.session_input, 204),
-    Route("GET", "process/pty", process.list_ptys),
-    Route("POST", "process/pty", process.create_pty, 201),
-    Route("GET", "process/pty/create-connect", process.create_connect_pty),
-    Route("GET", "process/pty/:", process.get_pty),
-    Route("DELETE", "process/pty/:", process.delete_pty),
-    Route("GET", "process/pty/:/connect", process.connect_pty),
-    Route("POST", "process/pty/:/resize", process.resize_pty),
-    Route("GET", "process/interpreter/execute", process.interpret),
-    Route("GET", "process/interpreter/context", process.list_contexts),
-    Route("POST", "process/interpreter/context", process.create_context),
-    Route("DELETE", "process/interpreter/context/:", process.delete_context),
+    Route("GET", "process/pty", terminal.list_ptys),
+    Route("POST", "process/pty", terminal.create_pty, 201),
+    Route("GET", "process/pty/create-connect", terminal.create_connect_pty),
+    Route("GET", "process/pty/:", terminal.get_pty),
+    Route("DELETE", "process/pty/:", terminal.delete_pty),
+    Route("GET", "process/pty/:/connect", terminal.connect_pty),
+    Route("POST", "process/pty/:/resize", terminal.resize_pty),
+    Route("GET", "process/interpreter/execute", terminal.interpret),
+    Route("GET", "process/interpreter/context", terminal.list_contexts),
+    Route("POST", "process/interpreter/context", terminal.create_context),
+    Route("DELETE", "process/interpreter/context/:", terminal.delete_context),
     Route("GET", "files", files.list_files),
     Route("DELETE", "files", files.delete_file, 204),
     Route("GET", "files/info", files.file_info),

@@ -7,31 +7,23 @@ and its bare environment keep honest scripts apart, nobody else.
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import re
 import secrets
-import signal
-import struct
 import sys
-import termios
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.protocol import ProcessProtocol
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred, gatherResults
 
 from sandbox_billing.devnet.daytona.toolbox_disk import DiskFiles
 from sandbox_billing.devnet.daytona.toolbox_errors import bad
-from sandbox_billing.devnet.daytona.toolbox_host import STDERR, STDOUT, OnOutput, Spec
+from sandbox_billing.devnet.daytona.toolbox_host import OnOutput, Spec
 from sandbox_billing.devnet.daytona.toolbox_paths import HOME
+from sandbox_billing.devnet.daytona.toolbox_process import Process, sweep
+from sandbox_billing.devnet.daytona.toolbox_shells import MarkedShell, WorkerInterpreter
 from sandbox_billing.devnet.daytona.toolbox_worker import WORKER
 
 
@@ -60,249 +52,6 @@ def localised(command: str, home: Path) -> str:
         return found[1] + b64encode(again).decode() + found[3]
 
     return _WRAPPED.sub(inside, command).replace(HOME, str(home))
-
-
-def exit_code(failure: Failure) -> int:
-    """As a shell counts it."""
-    reason: Any = failure.value
-    if getattr(reason, "signal", None) is not None:
-        return 128 + int(reason.signal)
-    return int(getattr(reason, "exitCode", None) or 0)
-
-
-@define(eq=False)
-class Process(ProcessProtocol):
-    """
-    One process and its group.
-
-    @ivar ended: Fires with the exit code, when its output has been read too, except that
-        of what it left in the background.
-    """
-
-    on_output: OnOutput
-    ended: Deferred[int] = field(factory=Deferred)
-    _killed: bool = False
-    _held: bool = False
-    # A process that leaves children with its pipes has still ended.
-    _grace: Callable[[Callable[[], object]], object] = lambda call: call()
-
-    @property
-    def _plumbing(self) -> Any:
-        return self.transport
-
-    def outReceived(self, data: bytes) -> None:
-        """STDOUT, or a terminal."""
-        self.on_output(STDOUT, data)
-
-    def errReceived(self, data: bytes) -> None:
-        """STDERR."""
-        self.on_output(STDERR, data)
-
-    def processExited(self, reason: Failure) -> None:
-        """Its output may still be on the way, or be held open by what it has left behind."""
-        self._grace(lambda: self.processExited(reason) if self._held else self._over(reason))
-
-    def processEnded(self, reason: Failure) -> None:
-        """All is read."""
-        self._over(reason)
-
-    def _over(self, reason: Failure) -> None:
-        if not self.ended.called:
-            self.ended.callback(137 if self._killed else exit_code(reason))
-
-    def write(self, data: bytes) -> None:
-        """To its input, or to its terminal."""
-        if not self.ended.called:
-            self._plumbing.write(data)
-
-    def hold(self, held: bool) -> None:
-        """The kernel then holds the process too."""
-        self._held = held
-        if self.ended.called:
-            return
-        if held:
-            self._plumbing.pauseProducing()
-        else:
-            self._plumbing.resumeProducing()
-
-    def resize(self, *, columns: int, rows: int) -> None:
-        """Of a terminal."""
-        if not self.ended.called:
-            size = struct.pack("HHHH", rows, columns, 0, 0)
-            fcntl.ioctl(self._plumbing.fd, termios.TIOCSWINSZ, size)
-
-    def kill(self) -> None:
-        """
-        Its whole group.
-
-        Only while it has not been waited for: later its number may be another's.
-        """
-        transport: Any = self.transport
-        if transport.pid is None:
-            transport.loseConnection()
-            return
-        self._killed = True
-        with suppress(ProcessLookupError):
-            os.killpg(transport.pid, signal.SIGKILL)
-        with suppress(ProcessExitedAlready):
-            transport.signalProcess("KILL")
-        transport.loseConnection()
-
-
-def sweep(label: str) -> int:
-    """
-    End what has left its group: whatever has C{label} in its environment.
-
-    @return: How many processes were ended; none where there is no C{/proc}.
-    """
-    ended = 0
-    for place in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if label.encode() in place.read_bytes().split(b"\0"):
-                os.kill(int(place.parent.name), signal.SIGKILL)
-                ended += 1
-    return ended
-
-
-@define(eq=False)
-class MarkedShell:
-    """
-    A shell that reads commands from a pipe and marks on both outputs where each one ends.
-
-    @ivar mark: Not to be guessed by what the commands print.
-    """
-
-    _process: Process
-    _input: int
-    _mark: bytes
-    _on_output: OnOutput = lambda number, data: None
-    _rest: dict[int, bytes] = field(factory=lambda: {STDOUT: b"", STDERR: b""})
-    _seen: dict[int, int] = field(factory=dict)
-    _done: Deferred[int] | None = None
-
-    def start(self) -> None:
-        """Listen to it."""
-        self._process.on_output = self._received
-        self._process.ended.addCallback(self._lost)
-
-    def run(self, command: str, on_output: OnOutput) -> Deferred[int]:
-        """One at a time; C{eval} keeps the shell alive when the command is no command."""
-        self._on_output, self._done, self._seen = on_output, Deferred(), {}
-        mark = self._mark.decode()
-        script = (
-            f"eval {_quoted(command)} <&{self._input}\n"
-            f"__code=$?; printf '%s %d\\n' {mark} $__code; printf '%s %d\\n' {mark} $__code >&2\n"
-        )
-        done = self._done
-        if self._process.ended.called:
-            self._lost(137)
-        else:
-            self._process.write(script.encode())
-        return done
-
-    def _received(self, number: int, data: bytes) -> None:
-        rest = self._rest[number] + data
-        while True:
-            at = rest.find(self._mark)
-            if at < 0:
-                keep = _tail(rest, self._mark)
-                self._emit(number, rest[: len(rest) - keep])
-                self._rest[number] = rest[len(rest) - keep :]
-                return
-            line, newline, after = rest[at:].partition(b"\n")
-            self._emit(number, rest[:at])
-            if not newline:
-                self._rest[number] = rest[at:]
-                return
-            self._seen[number] = int(line.split(b" ")[1])
-            rest = after
-            self._rest[number] = rest
-            if len(self._seen) == 2:
-                self._finish(self._seen[STDOUT])
-
-    def _emit(self, number: int, data: bytes) -> None:
-        if data:
-            self._on_output(number, data)
-
-    def _lost(self, code: int) -> int:
-        for number, rest in self._rest.items():
-            self._emit(number, rest)
-            self._rest[number] = b""
-        self._finish(code)
-        return code
-
-    def _finish(self, code: int) -> None:
-        done, self._done = self._done, None
-        if done is not None:
-            done.callback(code)
-
-    def write(self, data: bytes) -> None:
-        """To the command that runs; the shell itself reads another pipe."""
-        if not self._process.ended.called:
-            transport: Any = self._process.transport
-            transport.writeToChild(self._input, data)
-
-    def kill(self) -> None:
-        """With all that it started."""
-        self._process.kill()
-
-
-def _tail(data: bytes, mark: bytes) -> int:
-    """How many of the last bytes may be the beginning of a mark."""
-    return next(
-        (n for n in range(min(len(mark), len(data)), 0, -1) if mark.startswith(data[-n:])), 0
-    )
-
-
-def _quoted(command: str) -> str:
-    return "'" + command.replace("'", "'\\''") + "'"
-
-
-@define(eq=False)
-class WorkerInterpreter:
-    """A Python that reads requests and answers in lines."""
-
-    _process: Process
-    _on_line: Callable[[str], object] = lambda line: None
-    _rest: bytes = b""
-    _done: Deferred[None] | None = None
-
-    def start(self) -> None:
-        """Listen to it."""
-        self._process.on_output = self._received
-        self._process.ended.addCallback(self._lost)
-
-    def run(
-        self, code: str, envs: Mapping[str, str], on_line: Callable[[str], object]
-    ) -> Deferred[None]:
-        """One at a time."""
-        self._on_line, self._done = on_line, Deferred()
-        done = self._done
-        if self._process.ended.called:
-            self._lost(137)
-        else:
-            self._process.write(json.dumps({"code": code, "envs": dict(envs)}).encode() + b"\n")
-        return done
-
-    def _received(self, number: int, data: bytes) -> None:
-        if number != STDOUT:
-            return
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            if line == b"done":
-                self._lost(0)
-            else:
-                self._on_line(line.decode())
-
-    def _lost(self, code: int) -> int:
-        done, self._done = self._done, None
-        if done is not None:
-            done.callback(None)
-        return code
-
-    def kill(self) -> None:
-        """With all that it started."""
-        self._process.kill()
 
 
 @define(eq=False)
@@ -394,8 +143,12 @@ class SpawnHost:
         worker.start()
         return worker
 
-    def kill(self) -> None:
-        """Everything that was ever started here, and what it left in the background."""
+    def kill(self) -> Deferred[None]:
+        """
+        Everything that was ever started here, and what it left in the background.
+
+        @return: Fires when all that were started here have been waited for.
+        """
         running, self._running = self._running, []
         for process in running:
             process.kill()
@@ -403,3 +156,4 @@ class SpawnHost:
         passes = 5
         while running and passes and sweep(self._label):
             passes -= 1
+        return gatherResults([process.reaped for process in running]).addCallback(lambda _: None)

@@ -23,6 +23,7 @@ from twisted.python.threadpool import ThreadPool
 
 from sandbox_billing import startup
 from sandbox_billing.adapters.daytona.connection import daytona_client, daytona_pool
+from sandbox_billing.adapters.daytona.relay import relay_at
 from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
 from sandbox_billing.adapters.enclave.backoff import fetch_with_backoff
 from sandbox_billing.adapters.redis.journal import Journal
@@ -41,6 +42,7 @@ from sandbox_billing.services.work import TURN_SECONDS
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web.gate import Gate
+from sandbox_billing.web.open_streams import LOOK_SECONDS
 from sandbox_billing.web.site import BillingSite
 from sandbox_billing.wiring import (
     Parts,
@@ -48,6 +50,7 @@ from sandbox_billing.wiring import (
     make_enclave,
     make_front,
     make_intake,
+    make_streams,
     make_work,
     policy_of,
     prices_of,
@@ -112,7 +115,11 @@ class Daemon(MultiService):
         self.address: Any = None
         self._gate = Gate(readiness=self.readiness, wall=self._wall, new_request_id=request_id)
         self._site: Any = BillingSite(
-            self._gate, reactor=reactor, wall=self._wall, new_request_id=request_id
+            self._gate,
+            reactor=reactor,
+            wall=self._wall,
+            new_request_id=request_id,
+            streams=self._gate.streams,
         )
         self._port: Any = None
         self._supervisor = Supervisor()
@@ -130,6 +137,7 @@ class Daemon(MultiService):
         self._keeper: LeaseKeeper | None = None
         self._watch: Periodic | None = None
         self._doors: Periodic | None = None
+        self._streams: Periodic | None = None
         self._boot: Deferred[None] | None = None
 
     # -- life -------------------------------------------------------------------------
@@ -180,7 +188,7 @@ class Daemon(MultiService):
 
     async def _end_work(self) -> None:
         waiting: list[Deferred[Any]] = [self._supervisor.stopService()]
-        for turns in (self._keeper, self._watch, self._doors):
+        for turns in (self._keeper, self._watch, self._doors, self._streams):
             if turns is not None:
                 waiting.append(maybeDeferred(turns.stopService))
         done = DeferredList(waiting, consumeErrors=True)
@@ -216,7 +224,18 @@ class Daemon(MultiService):
         if self._role != "worker":
             terms = terms_of(self._configuration, parts.policy.provider, self._public_url())
             intake = make_intake(parts, self._supervisor)
-            self._gate.front = make_front(parts, intake, self.readiness, terms)
+            streams = make_streams(parts)
+            self._streams = Periodic("streams", streams.turn, LOOK_SECONDS, self._reactor)
+            self._streams.startService()
+            relay = relay_at(
+                self._configuration.daytona_api_url,
+                admin_key=self._configuration.daytona_admin_key,
+                own_url=terms.public_url,
+                reactor=self._reactor,
+            )
+            self._gate.front = make_front(
+                parts, intake, self.readiness, terms, relay=relay, streams=streams
+            )
 
     async def _listen(self) -> None:
         try:

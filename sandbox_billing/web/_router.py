@@ -231,7 +231,8 @@ class Router:
         began, request_id = self.clock.seconds(), self.new_request_id()
         path = request.uri.partition(b"?")[0].decode("latin-1")
         peer = self.peers.of_request(request)
-        for name, value in self.cors.answer_headers(request.requestHeaders).items():
+        told = {"X-Request-Id": request_id, **self.cors.answer_headers(request.requestHeaders)}
+        for name, value in told.items():
             # Here, so that streams have them too.
             request.setHeader(name.encode("ascii"), value.encode("latin-1"))
         gone: list[Failure] = []

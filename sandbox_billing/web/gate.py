@@ -67,6 +67,11 @@ class Gate:
     front: IResource | None = None
     isLeaf: bool = field(default=False, init=False)
 
+    def streams(self, method: bytes, target: bytes) -> bool:
+        """Whether the body of such a request shall flow; never before there is a front."""
+        asked = getattr(self.front, "streams", None)
+        return asked is not None and bool(asked(method, target))
+
     def answer(self, path: str) -> Answer:
         """
         What there is to say meanwhile.

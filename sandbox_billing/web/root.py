@@ -20,6 +20,7 @@ from sandbox_billing.interfaces import (
     IIntake,
     ILifecycleCount,
     IReadiness,
+    IRelay,
     IReplayGuard,
     IRuntime,
     ITokens,
@@ -28,11 +29,11 @@ from sandbox_billing.interfaces import (
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._kept import Kept
 from sandbox_billing.web._router import Router, Threshold
-from sandbox_billing.web._routes import Table, no_streams
+from sandbox_billing.web._routes import Table
 from sandbox_billing.web._table import build_table
 from sandbox_billing.web.access import Access
 from sandbox_billing.web.account import Account
-from sandbox_billing.web.caller import Callers
+from sandbox_billing.web.caller import Callers, OtherProof, keys_only
 from sandbox_billing.web.catalogue import Catalogue
 from sandbox_billing.web.cors import Cors
 from sandbox_billing.web.health import Health
@@ -41,10 +42,12 @@ from sandbox_billing.web.info import Info
 from sandbox_billing.web.lifecycle import Lifecycle
 from sandbox_billing.web.limits import RequestLimits
 from sandbox_billing.web.listing import Lists
+from sandbox_billing.web.open_streams import OpenStreams
 from sandbox_billing.web.peers import Peers
 from sandbox_billing.web.sandboxes import Sandboxes
 from sandbox_billing.web.sessions import Sessions
 from sandbox_billing.web.terms import Terms
+from sandbox_billing.web.toolbox import Toolbox
 
 
 SNAPSHOTS_KEPT_SECONDS = 30.0
@@ -56,9 +59,11 @@ class FrontDesk:
     """
     Everything the web room needs, and nothing more.
 
+    @ivar streams: Those that are open in this process; somebody takes its turns.
     @ivar detached: Keeps work that its client may leave.
     @ivar clock: For durations and what is kept for a while.
     @ivar wall: For expiries and stamps.
+    @ivar otherwise: Asked when a signature is not by the wallet's own key.
     @ivar random_bytes: So many bytes that nobody can guess: the secrets of tokens.
     @ivar new_request_id: Makes what C{X-Request-Id} says; printable ASCII.
     """
@@ -68,6 +73,7 @@ class FrontDesk:
     runtime: IRuntime = field(validator=provides(IRuntime))
     doors: IDoors = field(validator=provides(IDoors))
     history: IHistory = field(validator=provides(IHistory))
+    relay: IRelay = field(validator=provides(IRelay))
     replay: IReplayGuard = field(validator=provides(IReplayGuard))
     tokens: ITokens = field(validator=provides(ITokens))
     readiness: IReadiness = field(validator=provides(IReadiness))
@@ -76,9 +82,11 @@ class FrontDesk:
     idempotency: IIdempotency = field(validator=provides(IIdempotency))
     lifecycle: ILifecycleCount = field(validator=provides(ILifecycleCount))
     ids: IIds = field(validator=provides(IIds))
+    streams: OpenStreams
     detached: Detached
     new_request_id: Callable[[], str]
     random_bytes: Callable[[int], bytes]
+    otherwise: OtherProof = keys_only
 
 
 def make_root(front: FrontDesk) -> IResource:
@@ -92,13 +100,21 @@ def make_root(front: FrontDesk) -> IResource:
         replay=front.replay, tokens=front.tokens, wall=front.wall, terms=terms, limits=limits
     )
     table = make_table(front, callers)
+    peers = Peers(terms.trusted_proxies)
     router = Router(
         table=table,
         callers=callers,
         limits=limits,
-        peers=Peers(terms.trusted_proxies),
+        peers=peers,
         cors=Cors(terms.cors_origins),
-        streamer=no_streams,
+        streamer=Toolbox(
+            callers=callers,
+            peers=peers,
+            streams=front.streams,
+            intake=front.intake,
+            relay=front.relay,
+            clock=front.clock,
+        ),
         wall=front.wall,
         clock=front.clock,
         new_request_id=front.new_request_id,

@@ -2,7 +2,8 @@
 HTTP/1.1 with limits: sizes, deadlines, connections, and an end that loses no reply.
 
 All private names of Twisted that the web room leans on are in this module and in
-C{tests.web.test_tripwire}, which fails when Twisted renames one.
+L{streaming<sandbox_billing.web.streaming>}, and in C{tests.web.test_tripwire}, which fails
+when Twisted renames one.
 
 Tests: C{tests.web.test_site}.
 """
@@ -15,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
     IAddress,
@@ -29,7 +29,7 @@ from twisted.web import http, server
 from twisted.web.resource import IResource
 
 from sandbox_billing.interfaces import IWallClock
-from sandbox_billing.web._router import MAX_BODY_BYTES, TOO_LARGE
+from sandbox_billing.web._router import TOO_LARGE
 from sandbox_billing.web.answers import (
     ACCESS,
     SERVER_NAME,
@@ -38,7 +38,11 @@ from sandbox_billing.web.answers import (
     dump,
     standard_headers,
 )
+from sandbox_billing.web.bounds import Limits
+from sandbox_billing.web.streaming import StreamingChannel, StreamingRequest
 
+
+__all__ = ["BillingSite", "Limits"]
 
 HEADERS_TOO_LARGE = "request headers too large"
 HEADERS_TOO_SLOW = "request headers did not arrive in time"
@@ -50,34 +54,10 @@ ODD_TRANSFER = "unsupported transfer encoding"
 NOT_A_PATH = "the request target must be a path"
 
 
-@frozen(kw_only=True)
-class Limits:
+class BillingRequest(StreamingRequest):
     """
-    How much a client may take.
-
-    @ivar header_line_bytes: A signed message travels in a line (wire.md §4).
-    @ivar header_total_bytes: More than one such line, for all the others.
-    @ivar headers_seconds: From the first byte of a request to the end of its headers; the
-        idle timer alone is reset by each byte.
-    @ivar body_seconds: From there to the end of its body.
-    @ivar idle_seconds: Between requests.
-    @ivar linger_bytes: Thrown away after a refusal, that the client may read it.
-    """
-
-    header_line_bytes: int = 64 * 1024
-    header_total_bytes: int = 80 * 1024
-    body_bytes: int = MAX_BODY_BYTES
-    headers_seconds: float = 15.0
-    body_seconds: float = 30.0
-    idle_seconds: float = 60.0
-    connections: int = 10_000
-    linger_bytes: int = 8 * 1024 * 1024
-    linger_seconds: float = 5.0
-
-
-class BillingRequest(server.Request):
-    """
-    A request whose body is counted while it comes: otherwise the limit is the disk.
+    A request whose body is counted while it comes, otherwise the limit is the disk; or
+    flows, where its route is a stream.
     """
 
     channel: BillingChannel
@@ -85,6 +65,9 @@ class BillingRequest(server.Request):
 
     def gotLength(self, length: int | None) -> None:
         """Headers are complete; None is a chunked body."""
+        if length != 0 and self.channel.is_stream():
+            self.begin_stream(length)
+            return
         super().gotLength(length)
         if length is not None and length > self.channel.limits.body_bytes:
             # Or the channel would invite it before refusing it.
@@ -93,10 +76,11 @@ class BillingRequest(server.Request):
 
     def handleContentChunk(self, data: bytes) -> None:
         """Some of the body."""
-        self._taken += len(data)
-        if self._taken > self.channel.limits.body_bytes:
-            self.channel.refuse(413, TOO_LARGE)
-            return
+        if self.streamed is None:
+            self._taken += len(data)
+            if self._taken > self.channel.limits.body_bytes:
+                self.channel.refuse(413, TOO_LARGE)
+                return
         super().handleContentChunk(data)
 
     def write(self, data: bytes) -> None:
@@ -114,7 +98,7 @@ class BillingRequest(server.Request):
         super().process()
 
 
-class BillingChannel(http.HTTPChannel):
+class BillingChannel(StreamingChannel):
     """
     One connection.
     """
@@ -136,13 +120,13 @@ class BillingChannel(http.HTTPChannel):
         """The site counts us from here on."""
         self.MAX_LENGTH = self.limits.header_line_bytes
         self.site.channels.add(self)
+        self.upload_idle_seconds = self.limits.upload_idle_seconds
         super().connectionMade()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """And no longer."""
         self._forget_deadline()
-        if self._lingering is not None and self._lingering.active():
-            self._lingering.cancel()
+        self.stop_lingering()
         super().connectionLost(reason)
         self.site.left(self)
 
@@ -151,7 +135,7 @@ class BillingChannel(http.HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         """Bytes; the first ones of a request start its deadline."""
         if self._refused:
-            self._discard(data)
+            self.discard(data)
             return
         if self._deadline is None and not self.requests:
             self._deadline = self.site.reactor.callLater(
@@ -179,7 +163,7 @@ class BillingChannel(http.HTTPChannel):
     def rawDataReceived(self, data: bytes) -> None:
         """Some of the body, or of the next request."""
         if self._refused:
-            self._discard(data)
+            self.discard(data)
         else:
             super().rawDataReceived(data)
 
@@ -197,7 +181,7 @@ class BillingChannel(http.HTTPChannel):
             self.refuse(400, ODD_TRANSFER)
         else:
             super().allHeadersReceived()
-            if self.length != 0 and not self._refused:
+            if self.length != 0 and not self._refused and self.streamed() is None:
                 self._deadline = self.site.reactor.callLater(
                     self.limits.body_seconds, self.refuse, 408, BODY_TOO_SLOW
                 )
@@ -215,6 +199,40 @@ class BillingChannel(http.HTTPChannel):
             request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
             return False
         return persistent
+
+    # --- bodies that flow ---
+
+    def is_stream(self) -> bool:
+        """Whether the request whose headers are complete is for a stream."""
+        return self.site.streams(self._command, self._path)
+
+    def timeoutConnection(self) -> None:
+        """Somebody was idle for too long."""
+        streamed = self.streamed()
+        if streamed is None or streamed.ended:
+            super().timeoutConnection()
+        elif self.requests[-1].startedWriting:
+            self.abort()
+        else:
+            self.refuse(408, BODY_TOO_SLOW)
+
+    def linger(self) -> None:
+        """The answer is out before the body is in: take some more, for nothing."""
+        self.read_for_nothing()
+        self._lingering = self.site.reactor.callLater(self.limits.linger_seconds, self._end)
+
+    def discard(self, data: bytes) -> None:
+        """Some of what is taken for nothing."""
+        self._discarded += len(data)
+        if self._discarded > self.limits.linger_bytes:
+            self._end()
+
+    def stop_lingering(self) -> None:
+        """The body is in: the connection can go on."""
+        if self._lingering is not None and self._lingering.active():
+            self._lingering.cancel()
+        self._lingering = None
+        self._discarded = 0
 
     # --- ending ---
 
@@ -268,14 +286,11 @@ class BillingChannel(http.HTTPChannel):
         lines = [f"{name}: {value}\r\n".encode("ascii") for name, value in headers.items()]
         return [b"HTTP/1.1 %d %s\r\n" % (status, reason), *lines, b"\r\n", body]
 
-    def _discard(self, data: bytes) -> None:
-        self._discarded += len(data)
-        if self._discarded > self.limits.linger_bytes:
-            self._end()
-
     def _end(self) -> None:
         assert self.transport is not None
-        self.transport.loseConnection()
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        transport.loseConnection()
 
     def _forget_deadline(self) -> None:
         if self._deadline is not None:
@@ -320,12 +335,15 @@ class BillingSite(server.Site):
         wall: IWallClock,
         new_request_id: Callable[[], str],
         limits: Limits | None = None,
+        streams: Callable[[bytes, bytes], bool] = lambda method, target: False,
     ) -> None:
         """
         @param resource: From L{make_root<sandbox_billing.web.root.make_root>}.
         @param reactor: For deadlines.
         @param wall: For the C{timestamp} of errors.
+        @param streams: Whether the body of a request with this method and target shall flow.
         """
+        self.streams = streams
         self.limits = Limits() if limits is None else limits
         super().__init__(
             resource,

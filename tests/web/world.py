@@ -21,22 +21,27 @@ from zope.interface import implementer
 
 from sandbox_billing.adapters.memory import MemoryKeyspace
 from sandbox_billing.adapters.redis.journal import Journal
+from sandbox_billing.errors import Transient
 from sandbox_billing.interfaces import (
     IDoors,
     IHistory,
     IIntake,
     IReadiness,
+    IRelay,
     IReplayGuard,
     IRuntime,
     ITokens,
     IWallClock,
     NoSuchSandbox,
     NotYours,
+    RelayCall,
     Sandbox,
     Stored,
     TooMany,
+    WalletFunds,
 )
 from sandbox_billing.ledger.account import BlockRef, Mirror, ServiceRecord, Settlement
+from sandbox_billing.ledger.hold import Exposure
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.rating import Prices
@@ -47,6 +52,7 @@ from sandbox_billing.signing.key import SigningKey
 from sandbox_billing.signing.request import sign_message, sign_request
 from sandbox_billing.web.caller import digest_of
 from sandbox_billing.web.limits import Rate, Rates
+from sandbox_billing.web.open_streams import OpenStreams
 from sandbox_billing.web.root import FrontDesk, make_root
 from sandbox_billing.web.terms import Terms
 from tests.fixtures import CountedIds
@@ -344,13 +350,53 @@ class StandInRuntime(Unused):
 
 @implementer(IDoors)
 class StandInDoors(Unused):
-    """The head of a mirror."""
+    """
+    The head of a mirror, and why somebody may not go on.
+
+    @ivar blocked: Why, by wallet.
+    @ivar stops: Standing orders, by sandbox.
+    @ivar metered: What has a session.
+    """
 
     def __init__(self, mirror: Mirror | None) -> None:
         self.head = mirror
+        self.blocked: dict[Address, str] = {}
+        self.stops: dict[str, str] = {}
+        self.metered: set[str] = {SANDBOX, FOREIGN}
+
+    async def funds(self, wallet: Address) -> WalletFunds:
+        return WalletFunds(
+            wallet=wallet,
+            account=None,
+            exposure=Exposure({}),
+            revision=b"",
+            blocked=self.blocked.get(wallet),
+        )
+
+    async def stop_reason(self, sandbox: SandboxId) -> str | None:
+        return self.stops.get(sandbox)
+
+    async def session(self, sandbox: SandboxId) -> Any:
+        return object() if sandbox in self.metered else None
 
     async def mirror(self) -> Stored[Mirror] | None:
         return None if self.head is None else Stored(self.head, b"raw")
+
+
+@implementer(IRelay)
+@define
+class StandInRelay:
+    """Tells what would be relayed, and refuses."""
+
+    calls: Recorder
+
+    async def send(self, call: RelayCall, body: Any) -> Any:
+        await self.calls.note("send", call)
+        raise Transient("nothing is behind this relay")
+
+    async def upgrade(self, call: RelayCall) -> Any:
+        await self.calls.note("upgrade", call)
+        raise Transient("nothing is behind this relay")
 
 
 @implementer(IHistory)
@@ -463,7 +509,7 @@ class World:
     A front desk with everything behind it.
     """
 
-    def __init__(self, terms: Terms = TERMS) -> None:
+    def __init__(self, terms: Terms = TERMS, relay: Any = None, clock: Any = None) -> None:
         self.calls = Recorder()
         self.guard = StandInGuard(Recorder())
         self.tokens = StandInTokens(Recorder())
@@ -475,19 +521,23 @@ class World:
         self.history = StandInHistory()
         self.readiness = StandInReadiness()
         self.wall = FixedWall()
-        self.clock = Clock()
+        self.clock = Clock() if clock is None else clock
         self.keyspace = MemoryKeyspace(self.clock)
         self.journal = Journal.over(self.keyspace, PROVIDER, self.wall, interval_seconds=3600)
         self.supervisor = Supervisor()
         self._request_ids = itertools.count(1)
         self._nonces = itertools.count(1)
         self._secrets = itertools.count(1)
+        self.relay = StandInRelay(self.calls) if relay is None else relay
+        self.streams = OpenStreams(doors=self.doors, wall=self.wall)
         self.desk = FrontDesk(
             terms=terms,
             intake=self.intake,
             runtime=self.runtime,
             doors=self.doors,
             history=self.history,
+            relay=self.relay,
+            streams=self.streams,
             replay=self.guard,
             tokens=self.tokens,
             readiness=self.readiness,

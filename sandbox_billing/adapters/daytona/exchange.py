@@ -53,7 +53,7 @@ _PASSING = re.compile(r"state change in progress|modified by another operation",
 _PASSING_SECONDS = 2
 
 # Nothing was written to anybody.
-_NOT_REACHED = (ConnectError, ConnectingCancelledError, DNSLookupError, RequestNotSent)
+NOT_REACHED = (ConnectError, ConnectingCancelledError, DNSLookupError, RequestNotSent)
 # It may have been written; what came of it is not known.
 _LOST = (
     ConnectionClosed,
@@ -188,7 +188,7 @@ class Exchange:
             if 200 <= answer.status < 300:
                 return read(answer.body)
             self._raise_for(request, answer)
-        except _NOT_REACHED as reason:
+        except NOT_REACHED as reason:
             raise Transient(f"{request.title}: Daytona cannot be reached: {reason}") from reason
         except _LOST as reason:
             text = f"{request.title}: {_describe(reason)}"

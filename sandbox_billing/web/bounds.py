@@ -1,0 +1,35 @@
+"""How much a client may take."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from sandbox_billing.web._router import MAX_BODY_BYTES
+
+
+@frozen(kw_only=True)
+class Limits:
+    """
+    How much a client may take.
+
+    @ivar header_line_bytes: A signed message travels in a line (wire.md §4).
+    @ivar header_total_bytes: More than one such line, for all the others.
+    @ivar headers_seconds: From the first byte of a request to the end of its headers; the
+        idle timer alone is reset by each byte.
+    @ivar body_seconds: From there to the end of its body.
+    @ivar idle_seconds: Between requests.
+    @ivar upload_idle_seconds: Between two pieces of a body that is a stream, while we would
+        read it; there is no limit to its whole.
+    @ivar linger_bytes: Thrown away after a refusal, that the client may read it.
+    """
+
+    header_line_bytes: int = 64 * 1024
+    header_total_bytes: int = 80 * 1024
+    body_bytes: int = MAX_BODY_BYTES
+    headers_seconds: float = 15.0
+    body_seconds: float = 30.0
+    idle_seconds: float = 60.0
+    upload_idle_seconds: float = 60.0
+    connections: int = 10_000
+    linger_bytes: int = 8 * 1024 * 1024
+    linger_seconds: float = 5.0

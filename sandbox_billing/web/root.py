@@ -97,7 +97,12 @@ def make_root(front: FrontDesk) -> IResource:
     terms = front.terms
     limits = RequestLimits.of(terms.rates, front.clock)
     callers = Callers(
-        replay=front.replay, tokens=front.tokens, wall=front.wall, terms=terms, limits=limits
+        replay=front.replay,
+        tokens=front.tokens,
+        wall=front.wall,
+        terms=terms,
+        limits=limits,
+        otherwise=front.otherwise,
     )
     table = make_table(front, callers)
     peers = Peers(terms.trusted_proxies)
@@ -125,7 +130,7 @@ def make_root(front: FrontDesk) -> IResource:
 def make_table(front: FrontDesk, callers: Callers) -> Table:
     """Every route there is, with what answers it."""
     terms = front.terms
-    sandboxes = Sandboxes(intake=front.intake, runtime=front.runtime, terms=terms)
+    sandboxes = Sandboxes(intake=front.intake, terms=terms)
     return build_table(
         sandboxes=sandboxes,
         lifecycle=Lifecycle(

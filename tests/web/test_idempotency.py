@@ -84,8 +84,9 @@ class ReplayTests(IdempotencyCase):
         self.assertEqual(self.create(body=b'{"cpu":1,"name":"one"}').status, 200)
         for body in (b"{}", b'{"name":"two","cpu":1}', b'{"name":"one","cpu":1,"public":true}'):
             reply = self.create(body=body)
+            self.assertEqual(reply.status, 409)
             self.assertEqual(
-                reply.error, (409, "this Idempotency-Key was used for another request")
+                reply.json["error"], "this Idempotency-Key was used for another request"
             )
             self.assertIsNone(reply.header("Retry-After"))
         self.assertEqual(self.works(), 1)

@@ -41,7 +41,7 @@ class LifecycleTests(AskingTestCase):
         self.assertEqual(self.call("start").status, 200)
         for verb in ("create", "start"):
             reply = self.call(verb)
-            self.assertEqual(reply.error, (429, TEXT))
+            self.assertEqual((reply.status, reply.json.get("error")), (429, TEXT))
             self.assertEqual(reply.header("Retry-After"), "3000")
         for verb in ("stop", "stop", "stop", "delete", "delete"):
             self.assertEqual(self.call(verb).status, 200)

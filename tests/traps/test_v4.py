@@ -1,0 +1,62 @@
+"""V4: keys are free, and nothing is counted: a flood of valid signatures stops everybody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
+
+
+LIMITS = "sandbox_billing.web.limits."
+
+
+class WebTests(TrapCase):
+    """Who asks how often."""
+
+    @noticed_by("tests.web.test_limits.FrontDeskTests.test_peer")
+    def test_addresses(self) -> Patches:
+        """An address may ask as often as it likes."""
+        return Patch(LIMITS + "RequestLimits.arrived", lambda _: lambda limits, peer: None)
+
+    @noticed_by("tests.web.test_limits.FrontDeskTests.test_claimed_wallet")
+    def test_wallets(self) -> Patches:
+        """So may a wallet."""
+        return Patch(LIMITS + "RequestLimits.admitted", lambda _: lambda limits, wallet: None)
+
+    @noticed_by("tests.web.test_limits.FrontDeskTests.test_claimed_wallet")
+    def test_claims(self) -> Patches:
+        """A wallet is counted before it has proven that it asks."""
+
+        def hasty(original: Any) -> Any:
+            async def prove(callers: Any, wallet: Any, *rest: Any) -> None:
+                callers.limits.admitted(wallet)
+                await original(callers, wallet, *rest)
+
+            return prove
+
+        return Patch("sandbox_billing.web.caller.Callers.prove", hasty)
+
+    @noticed_by(
+        "tests.web.test_limits.BucketsTests.test_full",
+        "tests.web.test_limits.BucketsTests.test_bounded",
+    )
+    def test_memory(self) -> Patches:
+        """Whoever has many addresses fills our memory with their counts."""
+        return Patch(LIMITS + "Buckets._has_room", lambda _: lambda buckets, now: True)
+
+    @noticed_by("tests.web.test_lifecycle.LifecycleTests.test_hour")
+    def test_creates(self) -> Patches:
+        """A wallet may create as often as it likes."""
+
+        def uncounted(original: Any) -> Any:
+            return lambda lifecycle, handler: handler
+
+        return Patch("sandbox_billing.web.lifecycle.Lifecycle.counted", uncounted)
+
+    @noticed_by("tests.web.test_peers.PeersTests.test_nobody_trusted")
+    def test_forwarded(self) -> Patches:
+        """An address is whatever the client says it is."""
+        return Patch(
+            "sandbox_billing.web.peers.Peers.of",
+            lambda _: lambda peers, host, headers: headers.getRawHeaders("X-Forwarded-For")[0],
+        )

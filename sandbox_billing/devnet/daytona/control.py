@@ -162,7 +162,6 @@ POST runners/healthcheck 200 none
 GET preview/:/public 200 true
 GET preview/:/validate/: 200 true
 GET preview/:/access 200 true
-GET preview/:/:/sandbox-id 200 text
 GET jobs 200 pages
 GET jobs/poll 200 object
 GET jobs/: 200 object

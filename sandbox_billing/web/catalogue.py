@@ -69,7 +69,7 @@ def config_shown(config: Mapping[str, Any], terms: Terms) -> dict[str, Any]:
         "dashboardUrl": terms.public_url,
         "linkedAccountsEnabled": False,
         "announcements": {},
-        "oidc": {"issuer": terms.public_url, "clientId": "", "audience": ""},
+        "oidc": {"issuer": terms.public_url, "clientId": "", "audience": "", "provider": ""},
     }
     if gateway:
         ours["sshGatewayCommand"] = f"ssh -p 2222 {{{{TOKEN}}}}@{gateway}"

@@ -5,10 +5,18 @@ Nobody reaches anything by spelling it otherwise (P1, L9).
 from __future__ import annotations
 
 import re
+from urllib.parse import quote, unquote
 
-from sandbox_billing.web._routes import ANY, Route, Table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from sandbox_billing.devnet.daytona.routes import ROUTES
+from sandbox_billing.errors import BadInput
+from sandbox_billing.web._routes import ANY, Route, Table, Who, canonical_target
 from sandbox_billing.web.caller import Callers
 from sandbox_billing.web.limits import RequestLimits
+from sandbox_billing.web.policy import is_possible_name
 from sandbox_billing.web.root import make_table
 from tests.web.asking import AskingTestCase
 from tests.web.world import FOREIGN, OWNER, SANDBOX, World
@@ -82,3 +90,105 @@ class SpellingTests(AskingTestCase):
             reply = self.ask_by_path("GET", f"/api/sandbox/{id}")
             self.assertEqual(reply.error, (404, "no such sandbox"))
         self.assertEqual(self.world.calls.asked, [])
+
+
+def express(method: str, path: str) -> tuple[str, tuple[str, ...]] | None:
+    """
+    What Daytona's router takes a path for.
+
+    @return: The pattern, and the decoded parameters.
+    """
+    below = path[:-1] if path.endswith("/") else path
+    segments = below.split("/")[1:]
+    if segments[0].lower() != "api":
+        return None
+    for route in ROUTES:
+        parameters = route.match(method, segments[1:])
+        if parameters is not None:
+            return route.pattern, parameters
+    return None
+
+
+@st.composite
+def respelt(draw: st.DrawFn) -> tuple[str, str]:
+    """A method and a path of Daytona's, written in some other way or ways."""
+    route = draw(st.sampled_from(ROUTES))
+    ids = st.sampled_from([SANDBOX, "box", "Paginated", "a b", "é", "force"])
+    path = "/api/" + "/".join(
+        quote(draw(ids)) if part == ":" else part for part in route.pattern.split("/")
+    )
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(1, len(path) - 1)) if len(path) > 1 else 0
+        way = draw(st.sampled_from(["case", "escape", "insert", "end"]))
+        if way == "case":
+            path = path[:at] + path[at].swapcase() + path[at + 1 :]
+        elif way == "escape":
+            spelt = f"%{ord(path[at]):02x}"
+            path = path[:at] + draw(st.sampled_from([spelt, spelt.upper()])) + path[at + 1 :]
+        else:
+            more = draw(st.sampled_from(["/", "/.", "/..", "/x/..", "%2f", ";a=b", "%00", "."]))
+            path = path[:at] + more + path[at:] if way == "insert" else path + more
+    return route.method, path
+
+
+class ReadTwiceTests(SynchronousTestCase):
+    """
+    Our reading of a path beside Daytona's.
+    """
+
+    def setUp(self) -> None:
+        """The real table."""
+        self.table = table_of(World())
+
+    @settings(max_examples=400)
+    @given(respelt())
+    def test_one_reading(self, asked: tuple[str, str]) -> None:
+        """Whatever passes is what Daytona would have read, too; the rest does not pass."""
+        method, path = asked
+        try:
+            canonical = canonical_target(path.encode("ascii"))
+            found = self.table.find(method, canonical)
+        except BadInput:
+            return
+        if found.route.who is Who.NOBODY or not is_possible_name(unquote(found.spelt_id) or "x"):
+            return
+        theirs = express(method, path)
+        self.assertEqual(theirs, express(method, canonical))
+        if theirs is not None and not found.route.stream:
+            shape = re.sub(r"\{\w+\}", ":", found.route.pattern)
+            self.assertEqual(f"/api/{theirs[0]}", shape)
+
+    @given(respelt())
+    def test_once(self, asked: tuple[str, str]) -> None:
+        """What is canonical stays as it is, and is found again."""
+        method, path = asked
+        try:
+            canonical = canonical_target(path.encode("ascii"))
+        except BadInput:
+            return
+        self.assertEqual(canonical_target(canonical.encode("ascii")), canonical)
+        self.assertEqual(
+            self.table.streams(method.encode(), path.encode()),
+            self.table.streams(method.encode(), canonical.encode()),
+        )
+
+    @given(st.binary(max_size=12), st.binary(max_size=40))
+    def test_streams_never_raises(self, method: bytes, target: bytes) -> None:
+        """Whatever stands in a request line, it says whether it is a stream."""
+        self.assertIn(self.table.streams(method, target), (True, False))
+
+    def test_streams(self) -> None:
+        """What is a stream to the router is one to the site."""
+        for method, target, streams in (
+            (b"POST", b"/toolbox/x/process/execute", True),
+            (b"GET", b"/toolbox/x/files?path=%2F", True),
+            (b"PUT", b"/api/toolbox/x/toolbox/files", True),
+            (b"GET", b"/api/sandbox/x/build-logs?follow=true", True),
+            (b"POST", b"/api/sandbox/x/build-logs", False),
+            (b"BREW", b"/toolbox/x/y", False),
+            (b"POST", b"/toolbox/x/y/", False),
+            (b"POST", b"/TOOLBOX/x/y", False),
+            (b"POST", b"/api/sandbox/x/start", False),
+            (b"POST", b"/api/volumes/x", False),
+        ):
+            self.assertEqual(self.table.streams(method, target), streams, target)

@@ -244,7 +244,7 @@ class Router:
                 answer = await self._ask(request, peer)
                 if answer is not None and answer.chunks is not None:
                     sent = {**standard_headers(None, request_id), **answer.headers}
-                    await pour(request, answer.status, sent, answer.chunks)
+                    await pour(request, answer.status, sent, answer.chunks, self.clock)
                     answer = None
                 if answer is None:
                     # It was streamed, to its end.

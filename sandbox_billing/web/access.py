@@ -60,6 +60,16 @@ def _port(asked: Asked) -> int:
     return port
 
 
+def check_signed(asked: Asked) -> None:
+    """
+    What opens a sandbox to everybody is not a program's to do (P17).
+
+    @raise Refused: A token asks.
+    """
+    if asked.known.token is not None:
+        raise Refused(OWN_SIGNATURE)
+
+
 def preview_shown(preview: dict[str, Any], domain: str) -> dict[str, Any]:
     """
     A preview with the host that users can reach.
@@ -163,8 +173,8 @@ class Access:
         flag = _FLAGS.get(asked.parts["flag"])
         if flag is None:
             raise BadInput("public must be true or false")
-        if flag and asked.known.token is not None:
-            raise Refused(OWN_SIGNATURE)
+        if flag:
+            check_signed(asked)
         sandbox = await self._own(asked)
         return self._shown(await self.runtime.set_public(sandbox.id, flag))
 

@@ -15,6 +15,7 @@ Tests: C{tests.web.test_listing}.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any, ClassVar, TypeAlias
 
 from attrs import field, frozen
@@ -266,9 +267,11 @@ class Lists:
 
 async def _as_array(first: Rows, pages: AsyncGenerator[Rows, None]) -> AsyncGenerator[bytes, None]:
     """The JSON of an array, a page at a time."""
-    yield b"[" + dump(first)[1:-1]
-    is_empty = not first
-    async for rows in pages:
-        yield (b"" if is_empty else b",") + dump(rows)[1:-1]
-        is_empty = False
-    yield b"]"
+    async with aclosing(pages):
+        yield b"[" + dump(first)[1:-1]
+        is_empty = not first
+        del first
+        async for rows in pages:
+            yield (b"" if is_empty else b",") + dump(rows)[1:-1]
+            is_empty = False
+        yield b"]"

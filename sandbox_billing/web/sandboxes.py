@@ -12,9 +12,10 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from sandbox_billing.errors import BadInput
-from sandbox_billing.interfaces import IIntake, IRuntime, Sandbox
+from sandbox_billing.interfaces import IIntake, Sandbox
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._router import Asked
+from sandbox_billing.web.access import check_signed
 from sandbox_billing.web.answers import Answer
 from sandbox_billing.web.payloads import read_create, read_labels, read_sizes
 from sandbox_billing.web.policy import shown
@@ -31,7 +32,6 @@ class Sandboxes:
     """
 
     intake: IIntake = field(validator=provides(IIntake))
-    runtime: IRuntime = field(validator=provides(IRuntime))
     terms: Terms
 
     def _shown(self, sandbox: Sandbox) -> Answer:
@@ -40,6 +40,8 @@ class Sandboxes:
     async def create(self, asked: Asked) -> Answer:
         """Admitted, created, metered: all of it intake's."""
         wish = read_create(asked.body, max_disk_gb=self.terms.max_disk_gb)
+        if wish.body.get("public"):
+            check_signed(asked)
         sandbox = await self.intake.create(
             asked.wallet,
             wish.body,

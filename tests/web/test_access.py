@@ -160,6 +160,17 @@ class OpenTests(AccessTestCase):
         self.assertEqual(self.ask("POST", f"{ONE}/public/false", bearer).status, 200)
         self.assertEqual(self.calls("set_public"), [(SANDBOX, False)])
 
+    def test_created_public(self) -> None:
+        """Nor does a program create one that is open: with C{public: false}, as SDKs say, it may."""
+        bearer = token_for(self.world, OWNER.address, expires_at=NOW + 60)
+        reply = self.ask("POST", "/api/sandbox", bearer, b'{"public":true}')
+        self.assertEqual(reply.status, 403)
+        reply = self.ask("POST", "/api/sandbox", bearer, b'{"public":false}')
+        self.assertEqual(reply.status, 200)
+        self.assertEqual(
+            self.ask_signed("POST", "/api/sandbox", "create", "", {"public": True}).status, 200
+        )
+
     def test_network(self) -> None:
         """Daytona's three fields, in their types, and no other."""
         path, body = f"{ONE}/network-settings", {"networkBlockAll": True, "domainAllowList": None}

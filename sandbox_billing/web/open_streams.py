@@ -3,7 +3,7 @@ The streams that are open in this process, and their end when the sandbox's come
 
 Processes share no memory: each looks at what is stored, for its own streams only.
 
-Tests: C{tests.web.test_streams}.
+Tests: C{tests.web.test_streams}, C{tests.web.test_tunnels}.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ Two connections as one, after both have said 101.
 
 Its private names of Twisted are held by C{tests.web.test_tripwire}, too.
 
-Tests: C{tests.web.test_streams}.
+Tests: C{tests.web.test_streams}, C{tests.web.test_tunnels}.
 """
 
 # Twisted's server is not annotated.

@@ -66,7 +66,8 @@ class StreamedReply(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The end, or a connection that broke before it."""
-        self._request.unregisterProducer()
+        if self._request.channel is not None:
+            self._request.unregisterProducer()
         if not self._done.called:
             self._done.callback(reason.check(ResponseDone, PotentialDataLoss) is not None)
 

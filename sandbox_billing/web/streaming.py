@@ -5,7 +5,7 @@ Twisted collects a body before anybody is asked.  L{StreamingRequest} is asked w
 headers are complete and hands out a L{StreamedBody} instead.  The names that are not
 promised are held by C{tests.web.test_tripwire}.
 
-Tests: C{tests.web.test_streams}.
+Tests: C{tests.web.test_streams}, C{tests.web.test_tunnels}.
 """
 
 # Twisted's server is not annotated.
@@ -326,6 +326,9 @@ class StreamingChannel(http.HTTPChannel):
         """The request is whole."""
         if self.streamed() is not None:
             self._held = False
+            if not self._waitingForTransport:
+                # Or nobody would notice that the client hangs up.
+                self._networkProducer.resumeProducing()
             # What is remembered now is the time-out of the next request.
             self.setTimeout(self.timeOut)
         super().allContentReceived()

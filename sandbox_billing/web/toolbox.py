@@ -4,7 +4,7 @@ What flows: toolbox, terminals and build logs of one's own sandboxes.
 Daytona's own check is none for us: the admin key opens every sandbox of the organization
 (daytona.md §3), so that the owner check made here is the only one.
 
-Tests: C{tests.web.test_streams}.
+Tests: C{tests.web.test_streams}, C{tests.web.test_tunnels}.
 """
 
 from __future__ import annotations

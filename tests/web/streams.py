@@ -182,6 +182,10 @@ class StreamTestCase(TestCase):
                 self.fail("it did not happen in time")
             await deferLater(reactor, 0.005)
 
+    async def pause(self, seconds: float) -> None:
+        """Let time pass that must not matter."""
+        await deferLater(reactor, seconds)
+
     async def upstream(self, count: int = 1) -> Wire:
         """The C{count}-th connection to Daytona, once its head is whole."""
         await self.until(lambda: len(self.daytona.connections) >= count)

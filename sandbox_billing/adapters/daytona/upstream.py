@@ -150,9 +150,9 @@ class UpstreamConnection(Protocol):
         self._fail(UnknownOutcome("no readable answer came from Daytona"))
 
     def _not_written(self, failure: Failure) -> None:
-        """The body broke off, or we ended it."""
+        """The body broke off; one that was stopped has a connection that is lost."""
         self._written = None
-        if failure.check(CancelledError) is None or not self._over:
+        if failure.check(CancelledError) is None:
             self._fail(failure.value)
 
     def _whole(self, rest: bytes) -> None:

@@ -138,11 +138,12 @@ class Lists:
         at = {} if cursor is None else {"cursor": cursor}
         query = wish.query(spelt, limit=str(size), **at)
         page = await self.runtime.page(query, paginated=False)
-        if not isinstance(page, Mapping) or "nextCursor" not in page:
+        following = page.get("nextCursor", 0) if isinstance(page, Mapping) else 0
+        if not isinstance(following, str | None):
             raise Transient(ODD_SHAPE)
-        following = page["nextCursor"]
         rows = self._own(wish, page.get("items"))
-        return rows, len(page["items"]), following if isinstance(following, str) else None
+        # An empty one is none, too.
+        return rows, len(page["items"]), following if following else None
 
     async def _by_cursor(self, asked: Asked) -> Answer:
         wish, size = _wish(asked), _size(asked)

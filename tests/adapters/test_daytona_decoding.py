@@ -13,7 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from sandbox_billing.adapters.daytona.decoding import (
     Unreadable,
     parse_json,
+    read_id,
+    read_lists_pages,
     read_object,
+    read_objects,
     read_page,
     read_sandbox,
     read_snapshots,
@@ -137,3 +140,26 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(read_snapshots(page), (({"id": "s"},), 9))
         with self.assertRaises(Unreadable):
             read_snapshots({"items": []})
+
+    def test_dialect(self) -> None:
+        """Which list it is shows by its shape; any other shape says nothing."""
+        self.assertIs(read_lists_pages([]), False)
+        self.assertIs(read_lists_pages({"items": [], "nextCursor": None}), True)
+        for document in ({}, None, {"items": []}, {"items": [], "total": 0}):
+            with self.assertRaises(Unreadable):
+                read_lists_pages(document)
+
+    def test_objects(self) -> None:
+        """An array of objects, and of nothing else."""
+        self.assertEqual(read_objects([{"a": 1}]), ({"a": 1},))
+        for document in ({}, [1], None):
+            with self.assertRaises(Unreadable):
+                read_objects(document)
+
+    def test_id(self) -> None:
+        """An id stands bare or in quotes; what could be no id is none."""
+        for body in (b"abc-1", b'"abc-1"', b" abc-1\n"):
+            self.assertEqual(read_id(body), "abc-1")
+        for body in (b"", b'""', b"<html>", b"a/b", b"\xff", b'{"id": "a"}'):
+            with self.assertRaises(Unreadable):
+                read_id(body)

@@ -4,6 +4,7 @@ One exchange with Daytona over real sockets: where the key goes, and what is bou
 
 from __future__ import annotations
 
+import json
 from collections.abc import Coroutine
 from typing import Any
 
@@ -188,6 +189,27 @@ class ExchangeTests(TestCase):
         _, port = self.serve(b"HTTP/1.1 404 X\r\nContent-Length: 2\r\n\r\n{}")
         with self.assertRaises(Transient):
             await self.ask(port, READ)
+
+    async def test_transition(self) -> None:
+        """A transition under way is 409 whatever the dialect, and says when to try again."""
+        for status, message, seen, wait in (
+            (400, "State change in progress", 409, 2),
+            (400, "Sandbox state change in progress", 409, 2),
+            (409, "Sandbox state change in progress", 409, 2),
+            (409, "Sandbox was modified by another operation, please try again", 409, 2),
+            (409, "Sandbox with name x already exists", 409, 0),
+            (400, "Sandbox is not started", 400, 0),
+            (422, "state change in progress", 422, 0),
+        ):
+            body = json.dumps({"statusCode": status, "message": message}).encode()
+            head = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
+            _, port = self.serve(head + body)
+            with self.assertRaises(DaytonaRefused) as caught:
+                await self.ask(port, CHANGE)
+            refused = caught.exception
+            self.assertEqual(
+                (refused.status, refused.retry_after, refused.text), (seen, wait, message)
+            )
 
     async def test_long_text(self) -> None:
         """Daytona's message is passed on up to a bound."""

@@ -159,9 +159,23 @@ class CursorTests(ListTestCase):
 
     def test_unknown_shapes(self) -> None:
         """A page that cannot be read is Daytona's failure, not an empty list."""
-        for page in ({"data": []}, "x", [], {"items": []}, {"items": {}, "nextCursor": None}):
+        for page in (
+            {"data": []},
+            "x",
+            [],
+            {"items": []},
+            {"items": {}, "nextCursor": None},
+            {"items": [], "nextCursor": 7},
+        ):
             self.world.runtime.page_document = page
             self.assertEqual(self.list().status, 502)
+
+    def test_empty_cursor(self) -> None:
+        """A cursor of no letters is none: the second list is asked for."""
+        own = sandbox(SANDBOX, OWNER.address).document
+        self.world.runtime.page_document = {"items": [own], "nextCursor": ""}
+        self.assertEqual(self.list().json["nextCursor"], None)
+        self.assertEqual(len(self.pages()), 2)
 
     def test_nothing(self) -> None:
         """Never null (P7)."""

@@ -61,14 +61,24 @@ class PolicyTests(SynchronousTestCase):
     def test_shown_in_the_types_that_sdks_read(self) -> None:
         """Integers for sizes, strings for labels, flags for flags, and our own door."""
         odd = {
-            "cpu": 2.0, "gpu": Decimal("0.0"), "memory": 1.5, "disk": "3", "kvm": None,
+            "cpu": 2.0,
+            "gpu": Decimal("0.0"),
+            "memory": 1.5,
+            "disk": "3",
+            "kvm": None,
             "labels": {"a": 1, "b": True, "c": None, "d": "x", "e": {"f": []}},
-            "toolboxProxyUrl": None, "authToken": "secret", "runnerDomain": "10.0.0.1",
+            "toolboxProxyUrl": None,
+            "authToken": "secret",
+            "runnerDomain": "10.0.0.1",
         }
         self.assertEqual(
             shown(odd, "https://u"),
             {
-                "cpu": 2, "gpu": 0, "memory": 1.5, "disk": "3", "kvm": False,
+                "cpu": 2,
+                "gpu": 0,
+                "memory": 1.5,
+                "disk": "3",
+                "kvm": False,
                 "networkBlockAll": False,
                 "labels": {"a": "1", "b": "true", "c": "null", "d": "x", "e": '{"f": []}'},
                 "toolboxProxyUrl": "https://u/toolbox",
@@ -125,6 +135,12 @@ class AnswerTests(SynchronousTestCase):
             answer = refusal(DaytonaRefused("text", status=status))
             self.assertEqual(answer.status, seen)
             self.assertEqual(answer.document["error"] == "text", status == seen)
+
+    def test_transitions(self) -> None:
+        """What passes says when to try again; what speaks of our key says nothing."""
+        for status, wait, header in ((409, 2, "2"), (409, 0, None), (403, 2, None)):
+            answer = refusal(DaytonaRefused("x", status=status, retry_after=wait))
+            self.assertEqual(answer.headers.get("Retry-After"), header)
 
     def test_plain_refusals(self) -> None:
         """Policy that says no is 403; a law that is broken is nobody's fault outside."""

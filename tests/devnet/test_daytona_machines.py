@@ -359,3 +359,34 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual(bench.ask("POST", "/api/sandbox", {}).status, 403)
         self.assertEqual(bench.verb(stopped, "start").status, 403)
         self.assertEqual(bench.verb(running, "stop").status, 200)
+
+    def test_pulling(self) -> None:
+        """A snapshot that no runner has is fetched first."""
+        bench = Bench(timings=Timings(pull_seconds=5, wait_seconds=0.5))
+        id = str(bench.ask("POST", "/api/sandbox", {}).json["id"])
+        self.assertEqual(bench.state(id), "pulling_snapshot")
+        bench.until(id, "creating")
+        bench.until(id, "started")
+
+    def test_unknown(self) -> None:
+        """What no runner answers for is shown as being created, and is raw unknown in lists."""
+        bench = Bench()
+        id = bench.started()
+        bench.simulator.lose_sight(id)
+        self.assertEqual(bench.state(id), "creating")
+        query = {"states": "unknown"}
+        self.assertEqual(len(bench.ask("GET", "/api/sandbox", query=query).json["items"]), 1)
+
+    def test_exit_codes(self) -> None:
+        """Only v0.190 reports 255; others than the clean ones nobody reports."""
+        for dialect, code, shown in (
+            (Dialect.OLD, 255, "started"),
+            (Dialect.NEW, 255, "stopped"),
+            (Dialect.OLD, 143, "stopped"),
+            (Dialect.NEW, 1, "started"),
+        ):
+            bench = Bench(dialect)
+            id = bench.started()
+            bench.simulator.exit_container(id, code)
+            bench.clock.advance(10)
+            self.assertEqual(bench.state(id), shown, (dialect, code))

@@ -72,6 +72,11 @@ class Accidents:
         self.engine.forget_name(record)
         self.engine.settle(record, State.DESTROYED, State.DESTROYED)
 
+    def lose_sight(self, id: str) -> None:
+        """The runner does not answer for it: what it does is unknown."""
+        record = self.engine.records[id]
+        self.engine.settle(record, State.UNKNOWN, record.desired)
+
     def stop_behind(self, id: str) -> None:
         """A draining runner or a suspended organization stops it at once."""
         self.engine.settle(self.engine.records[id], State.STOPPED, State.STOPPED)

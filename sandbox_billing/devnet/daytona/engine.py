@@ -13,8 +13,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from sandbox_billing.devnet.daytona.records import FAILED, Record, State, shown_state
 
 
-# Exit codes that the runner's loop reports as stopped; v0.190 knows 255 too.
-CLEAN_EXITS = frozenset({0, 137, 143, 255})
+# Exit codes that the runner's loop reports as stopped, and one that it learnt later.
+CLEAN_EXITS = frozenset({0, 137, 143})
+NEW_CLEAN_EXIT = 255
 
 # After how many minutes a transition that does not end is an error.
 LIMITS = {
@@ -33,6 +34,7 @@ class Timings:
     """
     How long things take, in seconds of the simulator's clock.
 
+    @ivar pull_seconds: Before that, while a runner fetches the snapshot; 0 where it has it.
     @ivar create_seconds: From the request to C{started}; so too for the other verbs.
     @ivar wait_seconds: How long create and start hold the request open (Daytona: 30).
     @ivar sync_seconds: The period of the runners' comparison and of the idle timers (Daytona: 10).
@@ -41,6 +43,7 @@ class Timings:
     @ivar lookup_cache_seconds: How stale a lookup by id or name may be (Daytona: up to 10).
     """
 
+    pull_seconds: float = 0.0
     create_seconds: float = 2.0
     build_seconds: float = 5.0
     start_seconds: float = 1.0
@@ -74,6 +77,7 @@ class Engine:
     @ivar clock: For delays.
     @ivar wall: Unix seconds, for what is shown and for the truth.
     @ivar forget_name: Called when a delete has been accepted and frees the name.
+    @ivar is_new: Whether it is v0.190.
     @ivar announce: Called whenever a record may have another state.
     """
 
@@ -82,6 +86,7 @@ class Engine:
     timings: Timings
     forget_name: Callable[[Record], None]
     announce: Callable[[Record], None]
+    is_new: Callable[[], bool]
     records: dict[str, Record] = field(factory=dict)
     _tick: IDelayedCall | None = None
 
@@ -267,9 +272,10 @@ class Engine:
 
     def _sync_exits(self, records: Iterable[Record]) -> None:
         """Runners report clean exits, late and never through C{stopping}; others never."""
+        clean = CLEAN_EXITS | ({NEW_CLEAN_EXIT} if self.is_new() else set())
         for record in records:
             shows_started = record.raw is State.STARTED and record.desired is State.STARTED
-            if shows_started and record.exited and record.exit_code in CLEAN_EXITS:
+            if shows_started and record.exited and record.exit_code in clean:
                 self.settle(record, State.STOPPED, State.STOPPED)
 
     def _run_intervals(self, records: Iterable[Record]) -> None:

@@ -120,7 +120,9 @@ class DaytonaSimulator(Accidents):
     _failures: deque[tuple[State, str, bool]] = field(factory=deque, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.engine = Engine(self.clock, self.wall, self.timings, self._forget_name, self._announce)
+        self.engine = Engine(
+            self.clock, self.wall, self.timings, self._forget_name, self._announce, self._is_new
+        )
         self.events = Events(self.clock)
         self.volumes = Volumes(self.wall, self.new_id)
 
@@ -177,6 +179,9 @@ class DaytonaSimulator(Accidents):
         """@raise ApiError: 409 when it is taken."""
         if any(name == snapshot.name for snapshot in self.snapshots.values()):
             raise ApiError(409, f"Snapshot with name {name} already exists")
+
+    def _is_new(self) -> bool:
+        return self.dialect is Dialect.NEW
 
     def _announce(self, record: Record) -> None:
         """Tell what has changed since it was told of last."""
@@ -253,6 +258,9 @@ class DaytonaSimulator(Accidents):
                 steps = [(half, State.BUILDING_SNAPSHOT), (half, end)]
             case State.CREATING:
                 steps = [(timings.create_seconds, end)]
+                if timings.pull_seconds:
+                    record.raw = State.PULLING_SNAPSHOT
+                    steps.insert(0, (timings.pull_seconds, State.CREATING))
             case State.ARCHIVED:
                 half = timings.restore_seconds / 2
                 steps = [(half, State.RESTORING), (half, end)]

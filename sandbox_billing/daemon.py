@@ -43,6 +43,7 @@ from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web.gate import Gate
 from sandbox_billing.web.open_streams import LOOK_SECONDS
+from sandbox_billing.web.peers import Peers
 from sandbox_billing.web.site import BillingSite
 from sandbox_billing.wiring import (
     Parts,
@@ -120,6 +121,7 @@ class Daemon(MultiService):
             wall=self._wall,
             new_request_id=request_id,
             streams=self._gate.streams,
+            peers=Peers(configuration.trusted_proxies),
         )
         self._port: Any = None
         self._supervisor = Supervisor()

@@ -20,6 +20,7 @@ class Limits:
     @ivar idle_seconds: Between requests.
     @ivar upload_idle_seconds: Between two pieces of a body that is a stream, while we would
         read it; there is no limit to its whole.
+    @ivar connections_of_peer: Of one address, or one /64 of IPv6, that is no trusted proxy.
     @ivar linger_bytes: Thrown away after a refusal, that the client may read it.
     """
 
@@ -31,5 +32,6 @@ class Limits:
     idle_seconds: float = 60.0
     upload_idle_seconds: float = 60.0
     connections: int = 10_000
+    connections_of_peer: int = 2_000
     linger_bytes: int = 8 * 1024 * 1024
     linger_seconds: float = 5.0

@@ -6,6 +6,7 @@ Tests: C{tests.web.test_peers}.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from ipaddress import (
     IPv4Address,
@@ -17,7 +18,7 @@ from ipaddress import (
 )
 from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 
@@ -105,5 +106,45 @@ class Peers:
         host = getattr(request.client, "host", None)
         return self.of(host if isinstance(host, str) else None, request.requestHeaders)
 
+    def is_proxy(self, host: str) -> bool:
+        """Whether many people come from there."""
+        heard = read_address(host)
+        return heard is None or self._trusts(heard)
+
     def _trusts(self, address: IPAddress) -> bool:
         return any(address in network for network in self.trusted)
+
+
+@define(eq=False)
+class Crowd:
+    """
+    How many connections each address holds: one alone must not hold them all (V1).
+
+    @ivar most: Of one address; trusted proxies and UNIX sockets have no bound of their own.
+    """
+
+    peers: Peers
+    most: int
+    _held: Counter[str] = field(factory=Counter, init=False)
+
+    def enter(self, host: str | None) -> bool:
+        """@return: False when this address has enough; then nothing is counted."""
+        name = self._name(host)
+        if name is None:
+            return True
+        if self._held[name] >= self.most:
+            return False
+        self._held[name] += 1
+        return True
+
+    def leave(self, host: str | None) -> None:
+        """One that entered is gone."""
+        name = self._name(host)
+        if name is not None:
+            self._held[name] -= 1
+            if not self._held[name]:
+                del self._held[name]
+
+    def _name(self, host: str | None) -> str | None:
+        heard = None if host is None or self.peers.is_proxy(host) else read_address(host)
+        return None if heard is None else counted(heard)

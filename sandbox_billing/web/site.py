@@ -39,6 +39,7 @@ from sandbox_billing.web.answers import (
     standard_headers,
 )
 from sandbox_billing.web.bounds import Limits
+from sandbox_billing.web.peers import Crowd, Peers
 from sandbox_billing.web.streaming import StreamingChannel, StreamingRequest
 
 
@@ -104,6 +105,7 @@ class BillingChannel(StreamingChannel):
     """
 
     site: BillingSite
+    host: str | None = None
     _log: ClassVar[Logger] = Logger()  # type: ignore[misc]
 
     _deadline: IDelayedCall | None = None
@@ -336,12 +338,14 @@ class BillingSite(server.Site):
         new_request_id: Callable[[], str],
         limits: Limits | None = None,
         streams: Callable[[bytes, bytes], bool] = lambda method, target: False,
+        peers: Peers | None = None,
     ) -> None:
         """
         @param resource: From L{make_root<sandbox_billing.web.root.make_root>}.
         @param reactor: For deadlines.
         @param wall: For the C{timestamp} of errors.
         @param streams: Whether the body of a request with this method and target shall flow.
+        @param peers: Knows the trusted proxies; None: there is none.
         """
         self.streams = streams
         self.limits = Limits() if limits is None else limits
@@ -355,6 +359,7 @@ class BillingSite(server.Site):
         self.wall = wall
         self.new_request_id = new_request_id
         self.channels: set[BillingChannel] = set()
+        self._crowd = Crowd(peers or Peers(), self.limits.connections_of_peer)
         self.draining = False
         self._drained: list[Deferred[int]] = []
         self._cut = 0
@@ -363,7 +368,12 @@ class BillingSite(server.Site):
         """None, which closes the connection, when there are too many or we are stopping."""
         if self.draining or len(self.channels) >= self.limits.connections:
             return None
-        return super().buildProtocol(addr)
+        host = getattr(addr, "host", None)
+        if not self._crowd.enter(host):
+            return None
+        channel = super().buildProtocol(addr)
+        channel.host = host
+        return channel
 
     def log(self, request: http.Request) -> None:
         """The router has its own access log."""
@@ -371,6 +381,7 @@ class BillingSite(server.Site):
     def left(self, channel: BillingChannel) -> None:
         """A connection is gone."""
         self.channels.discard(channel)
+        self._crowd.leave(channel.host)
         if not self.channels:
             drained, self._drained = self._drained, []
             for waiter in drained:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
-from sandbox_billing.web.peers import UNKNOWN, Peers, counted, read_address
+from sandbox_billing.web.peers import UNKNOWN, Crowd, Peers, counted, read_address
 
 
 PROXIES = Peers(("10.0.0.1", "192.168.0.0/16", "fd00::/8"))
@@ -16,6 +16,40 @@ PROXIES = Peers(("10.0.0.1", "192.168.0.0/16", "fd00::/8"))
 def forwarded(*lines: str) -> Headers:
     """Headers as a proxy writes them."""
     return Headers({b"X-Forwarded-For": [line.encode("latin-1") for line in lines]})
+
+
+class CrowdTests(SynchronousTestCase):
+    """Connections of each address."""
+
+    def test_bound(self) -> None:
+        """One address holds so many, another as many again; who leaves makes room."""
+        crowd = Crowd(PROXIES, 2)
+        self.assertEqual([crowd.enter("1.2.3.4") for _ in range(3)], [True, True, False])
+        self.assertTrue(crowd.enter("1.2.3.5"))
+        crowd.leave("1.2.3.4")
+        self.assertEqual([crowd.enter("1.2.3.4") for _ in range(2)], [True, False])
+
+    def test_one_customer(self) -> None:
+        """All of a /64 are one."""
+        crowd = Crowd(PROXIES, 1)
+        self.assertTrue(crowd.enter("2001:db8::1"))
+        self.assertFalse(crowd.enter("2001:db8::2"))
+
+    def test_many_behind_one(self) -> None:
+        """A trusted proxy and a UNIX socket bring everybody's, and are not bounded here."""
+        crowd = Crowd(PROXIES, 1)
+        for host in ("10.0.0.1", "192.168.3.4", None, "/run/socket"):
+            self.assertEqual([crowd.enter(host) for _ in range(3)], [True] * 3)
+            crowd.leave(host)
+
+    def test_nothing_is_left(self) -> None:
+        """Whoever has gone is not remembered."""
+        crowd = Crowd(PROXIES, 3)
+        for _ in range(3):
+            crowd.enter("1.2.3.4")
+        for _ in range(3):
+            crowd.leave("1.2.3.4")
+        self.assertEqual(crowd._held, {})
 
 
 class PeersTests(SynchronousTestCase):

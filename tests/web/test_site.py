@@ -441,6 +441,22 @@ class TimeTests(SocketTestCase):
         await wire.closed
         self.assertEqual(bytes(wire.taken), b"")
 
+    async def test_connections_of_one(self) -> None:
+        """One address that holds all it may keeps nobody else out (V1)."""
+        await self.listen(connections=4, connections_of_peer=2)
+        for _ in range(2):
+            await self.connect()
+        await self.until(lambda: len(self.site.channels) == 2)
+        third = await self.connect()
+        await third.closed
+        port = self.port.getHost().port
+        other = TCP4ClientEndpoint(reactor, "127.0.0.1", port, bindAddress=("127.0.0.2", 0))
+        wire = await connectProtocol(other, Wire())
+        wire.send(GET % b"/healthz")
+        self.assertEqual((await self.replied(wire))[0], 200)
+        wire.transport.abortConnection()
+        await wire.closed
+
     async def test_connections(self) -> None:
         """One more than the cap is closed at once; those inside go on."""
         await self.listen(connections=2)

@@ -45,6 +45,7 @@ READS: dict[str, tuple[str, Method]] = {
     "sweep": ("list", lambda runtime, _: runtime.sweep()),
     "page": ("list", lambda runtime, _: runtime.page({}, paginated=False)),
     "page paginated": ("paginated", lambda runtime, _: runtime.page({}, paginated=True)),
+    "labelled": ("list", lambda runtime, _: runtime.labelled("daytona-billing-ref", "r1")),
     "lists_pages": ("list", lambda runtime, _: runtime.lists_pages()),
     "signed_preview": (
         "signed-preview-url",
@@ -66,6 +67,8 @@ CHANGES: dict[str, tuple[str, Method]] = {
     "stop": ("stop", lambda runtime, id: runtime.stop(id)),
     "delete": ("delete", lambda runtime, id: runtime.delete(id)),
     "archive": ("archive", lambda runtime, id: runtime.archive(id)),
+    "recover": ("recover", lambda runtime, id: runtime.recover(id, skip_start=False)),
+    "resize": ("resize", lambda runtime, id: runtime.resize(id, {"cpu": 2})),
     "replace_labels": ("labels", lambda runtime, id: runtime.replace_labels(id, {})),
     "set_auto_stop": ("autostop", lambda runtime, id: runtime.set_auto_stop(id, 5)),
     "touch": ("last-activity", lambda runtime, id: runtime.touch(id)),
@@ -270,6 +273,35 @@ def runtime_port_suite(
             await self.reach(id, "archived")
             await self.world.run(self.runtime.start(id))
             await self.reach(id, "started")
+
+        async def test_labelled(self) -> None:
+            """What one label names, and nothing else: not even what differs by its case."""
+            wanted = await self.create(labels={"ref": "r1", "other": "x"})
+            await self.create(labels={"ref": "R1"})
+            await self.create(labels={"other": "r1"})
+            found = await self.world.run(self.runtime.labelled("ref", "r1"))
+            self.assertEqual([wanted.id], [one.id for one in found])
+            self.assertEqual((), await self.world.run(self.runtime.labelled("ref", "r2")))
+
+        async def test_recover(self) -> None:
+            """Mended and started; or left stopped, if that was asked for."""
+            for skip_start, reached in ((False, "started"), (True, "stopped")):
+                id = await self.started()
+                self.simulator.break_sandbox(id)
+                await self.world.run(self.runtime.recover(id, skip_start=skip_start))
+                await self.reach(id, reached)
+            self.assertEqual(
+                (await self.refused(self.runtime.recover(id, skip_start=False))).status, 400
+            )
+
+        async def test_resize(self) -> None:
+            """Behind Daytona's flag: refused, or shown in its new size when it runs again."""
+            id = await self.started()
+            self.assertEqual((await self.refused(self.runtime.resize(id, {"cpu": 2}))).status, 404)
+            self.simulator.resizes = True
+            await self.world.run(self.runtime.resize(id, {"cpu": 2, "memory": 4}))
+            shown = await self.reach(id, "started")
+            self.assertEqual((2, 4), (shown.resources.cpu, shown.resources.memory_gib))
 
         async def test_labels(self) -> None:
             """Labels are replaced as a whole."""

@@ -117,7 +117,12 @@ TABLE: dict[Callable[[World, SandboxId], None], dict[str, tuple[int, bool]]] = {
         "delete": (OK, False),
         "archive": (WRONG, False),
     },
-    _archiving: {"delete": (OK, False), "stop": (BUSY, False), "archive": (BUSY, False)},
+    _archiving: {
+        "start": (OK, True),
+        "delete": (OK, False),
+        "stop": (BUSY, False),
+        "archive": (BUSY, False),
+    },
     _stopping: {
         "start": (BUSY, False),
         "stop": (BUSY, False),

@@ -104,6 +104,20 @@ class Route:
         repr=False,
         default=Factory(lambda self: tuple(self.pattern.split("/")), takes_self=True),
     )
+    _literals: tuple[tuple[int, str], ...] = field(
+        init=False,
+        eq=False,
+        repr=False,
+        default=Factory(
+            # The last ones tell most routes apart.
+            lambda self: tuple(
+                (at, part)
+                for at, part in reversed(tuple(enumerate(self.segments)))
+                if part != REST and not part.startswith("{")
+            ),
+            takes_self=True,
+        ),
+    )
     rank: tuple[int, ...] = field(
         init=False,
         eq=False,
@@ -118,13 +132,14 @@ class Route:
 
     def fits(self, path: tuple[str, ...]) -> bool:
         """Whether this is a pattern of the path, whatever the method."""
-        want = self.segments
-        if want[-1] == REST:
-            want = want[:-1]
-            path = path[: len(want)]
-        return len(want) == len(path) and all(
-            part == have or part.startswith("{") for part, have in zip(want, path, strict=True)
-        )
+        given, wanted = len(path), len(self.segments)
+        if given < wanted - 1 if self.segments[-1] == REST else given != wanted:
+            return False
+        # A loop: every request asks this of every route.
+        for at, literal in self._literals:  # noqa: SIM110
+            if path[at] != literal:
+                return False
+        return True
 
     def takes(self, method: str) -> bool:
         """

@@ -33,6 +33,7 @@ from sandbox_billing.web import _table
 from sandbox_billing.web._denied import denied_routes
 from sandbox_billing.web._routes import Route, Who
 from sandbox_billing.web.answers import Answer
+from sandbox_billing.web.caller import MESSAGE, SIGNATURE, WALLET
 from sandbox_billing.web.site import BillingSite
 from sandbox_billing.wiring import make_front
 from tests.fixtures import World
@@ -75,6 +76,18 @@ _SPAN = "?from=2025-01-01T00:00:00Z&to=2025-01-02T00:00:00Z"
 QUERIES = {f"GET /api/sandbox/{{}}/telemetry/{what}": _SPAN for what in ("logs", "traces")} | {
     "GET /api/sandbox/{}/telemetry/metrics": _SPAN
 }
+
+HOSTILE = {
+    "Cookie": "session=x",
+    "X-Forwarded-For": "10.0.0.1",
+    "X-Forwarded-Host": "daytona.internal",
+    "X-Daytona-Organization-ID": "other",
+    "X-Daytona-Preview-Token": "tok3n",
+    "X-Daytona-Authorization": "x",
+    "X-Daytona-Skip-Last-Activity-Update": "true",
+    "X-Daytona-Disable-CORS": "true",
+}
+"""Sent with every request: Daytona reads all of them."""
 
 CHANGES = ("stop", "archive", "start", "DELETE")
 """Of a sandbox's life, in an order in which each can be done; the last ones asked for."""
@@ -132,6 +145,7 @@ def lines() -> tuple[Line, ...]:
 class Heard:
     """
     @ivar upstream: What arrived at Daytona meanwhile: methods and paths, in their order.
+    @ivar leaked: Names of headers that only the client could have sent.
     @ivar waited: Whether time passed, in which the daemon asks for what it needs itself.
     """
 
@@ -139,6 +153,10 @@ class Heard:
     text: str
     upstream: tuple[str, ...]
     waited: bool = False
+    leaked: frozenset[str] = frozenset()
+
+
+_CLIENTS = {name.lower() for name in (*HOSTILE, WALLET, MESSAGE, SIGNATURE)}
 
 
 @implementer(IRelay)
@@ -147,8 +165,10 @@ class Recorder:
     """Keeps what would be streamed, and reaches nobody."""
 
     calls: list[str] = field(factory=list)
+    names: set[str] = field(factory=set)
 
     async def send(self, call: RelayCall, body: Any) -> Any:
+        self.names |= {name.lower() for name, _ in call.headers}
         self.calls.append(f"{call.method} {call.place.name} {call.sandbox.id} {call.tail}")
         raise Transient("there is no toolbox here")
 
@@ -199,7 +219,9 @@ class Bench:
         received = self.world.simulator.received
         received.clear()
         self.relay.calls.clear()
-        fields = Headers({n: [v] for n, v in self.headers(key, f"{method}:{target}", body).items()})
+        self.relay.names.clear()
+        signed = self.headers(key, f"{method}:{target}", body)
+        fields = Headers({name: [value] for name, value in (*HOSTILE.items(), *signed.items())})
         if body:
             fields.setRawHeaders("Content-Type", ["application/json"])
         request = self.agent.request(
@@ -233,6 +255,9 @@ class Bench:
             text=text,
             upstream=(*upstream, *self.relay.calls),
             waited=turn > 5,
+            leaked=frozenset(
+                _CLIENTS & (self.relay.names | {n for r in received for n in r.headers})
+            ),
         )
 
     def ask_for(self, line: Line, who: str) -> Heard:
@@ -340,6 +365,8 @@ class Due:
     def fault_of(self, heard: Heard) -> str:
         """What is wrong; empty where nothing is."""
         arrived = frozenset(heard.upstream)
+        if heard.leaked:
+            return f"{sorted(heard.leaked)} leaked"
         if heard.status not in self.statuses:
             return f"{heard.status}, not {sorted(self.statuses)}"
         if heard.waited:
@@ -452,6 +479,7 @@ class Crossed(SynchronousTestCase):
             said = (who, line.method, odd.target, heard)
             self.assertIn(heard.status, odd.statuses, said)
             self.assertLessEqual(set(heard.upstream), odd.upstream, said)
+            self.assertEqual(heard.leaked, frozenset(), said)
             tried += 1
         self.assertGreater(tried, 20_000)
 

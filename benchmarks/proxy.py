@@ -65,6 +65,11 @@ class Server:
                 },
             )
 
+    @property
+    def pid(self) -> int:
+        """The process's."""
+        return self._process.pid
+
     def said(self) -> str:
         """All of it."""
         return self._output.read_text(errors="replace")

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import NoResource
 from twisted.web.server import Site
 
-from benchmarks import backlog, charges, gas, proxy
+from benchmarks import backlog, charges, gas, proxy, streaming
 from benchmarks.load import Surprise, send_all
 from benchmarks.report import Figure, table
 
@@ -76,6 +76,12 @@ class SpeedTests(TestCase):
             [one.what for one in figures],
             ["plain SET", "empty fact", "charges generated", "charges generated"],
         )
+
+    async def test_streaming(self) -> None:
+        """64 MiB up and down leave the daemon's memory as it was: nothing is collected."""
+        before, after, *rates = await streaming.measure(reactor, 64)
+        self.assertLess(after.value - before.value, 24)
+        self.assertEqual(len(rates), 4)
 
     async def test_backlog(self) -> None:
         """What piled up is paid to the neuron either way; merged it takes fewer vouchers."""

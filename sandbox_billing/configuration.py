@@ -82,11 +82,12 @@ def _names(given: str) -> tuple[str, ...]:
 
 def _networks(given: str) -> tuple[str, ...]:
     names = _names(given)
-    for name in names:
+    for name in set(names) - {"unix"}:
         try:
             ip_network(name)
         except ValueError as why:
-            raise BadInput("must be addresses or networks, like 10.0.0.0/8, by comma") from why
+            text = "must be addresses, networks like 10.0.0.0/8, or unix for our socket, by comma"
+            raise BadInput(text) from why
     return names
 
 
@@ -288,7 +289,7 @@ SETTINGS: tuple[Setting, ...] = (
         "trusted_proxies",
         _networks,
         "",
-        "addresses and networks whose X-Forwarded-For is believed, by comma",
+        "addresses, networks, or unix, whose X-Forwarded-For is believed; by comma",
     ),
     Setting(
         "CORS_ORIGINS", "cors_origins", _origins, "", "pages that may ask, by comma; default: none"

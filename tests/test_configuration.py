@@ -184,9 +184,12 @@ CASES: tuple[tuple[str, Any, tuple[tuple[str, Any], ...], tuple[str, ...], str],
     (
         "TRUSTED_PROXIES",
         (),
-        (("10.0.0.1, fd00::/8", ("10.0.0.1", "fd00::/8")), ("10.0.0.0/8", ("10.0.0.0/8",))),
+        (
+            ("10.0.0.1, fd00::/8", ("10.0.0.1", "fd00::/8")),
+            ("unix, 10.0.0.0/8", ("unix", "10.0.0.0/8")),
+        ),
         ("proxy.test", "10.0.0.1/8", "10.0.0", "10.0.0.1:80"),
-        "must be addresses or networks, like 10.0.0.0/8, by comma",
+        "must be addresses, networks like 10.0.0.0/8, or unix for our socket, by comma",
     ),
     (
         "CORS_ORIGINS",

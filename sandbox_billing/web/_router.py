@@ -286,7 +286,7 @@ class Router:
                 path=path,
                 status=status,
                 milliseconds=round((self.clock.seconds() - began) * 1000),
-                peer=peer,
+                peer=self.peers.spelt(request),
                 request_id=request_id,
             )
 

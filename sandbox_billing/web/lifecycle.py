@@ -6,10 +6,14 @@ Tests: C{tests.web.test_idempotency}, C{tests.web.test_lifecycle}.
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from typing import ClassVar
 
-from sandbox_billing.errors import BadInput, Refused, Transient
+from attrs import field, frozen
+from twisted.logger import Logger
+
+from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import IIds, ILifecycleCount, TooMany, TooSlow
+from sandbox_billing.ledger.identity import Address, Reference
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._router import Asked
 from sandbox_billing.web._routes import Handler
@@ -29,6 +33,8 @@ class Lifecycle:
     @ivar most: LIFECYCLE_PER_HOUR: accepted creates, starts and recovers of a wallet;
         stop and delete are never limited.
     """
+
+    _log: ClassVar[Logger] = Logger()
 
     sandboxes: Sandboxes
     idempotency: Idempotency
@@ -77,7 +83,14 @@ class Lifecycle:
                 # It may well have been accepted.
                 raise
             except (BadInput, Refused, Transient):
-                await self.count.give_back(asked.wallet, mark)
+                await self._give_back(asked.wallet, mark)
                 raise
 
         return taken
+
+    async def _give_back(self, wallet: Address, mark: Reference) -> None:
+        try:
+            await self.count.give_back(wallet, mark)
+        except (Transient, UnknownOutcome) as why:
+            # One too many is counted; what is told is why the request was refused.
+            self._log.info("a refused call counts all the same: {why}", why=str(why))

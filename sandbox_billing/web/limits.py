@@ -100,7 +100,10 @@ class Buckets:
     def waits(self, name: str) -> float:
         """What L{take} would return; nothing is taken."""
         now = self.clock.seconds()
-        own = self._full.get(name, self.shared if len(self._full) >= self.most else now)
+        if name in self._full or self._has_room(now):
+            own = self._full.get(name, now)
+        else:
+            own = self.shared
         return overdrawn(self.rate, full_at(self.rate, own, now), now)
 
     def _has_room(self, now: float) -> bool:

@@ -7,7 +7,6 @@ Tests: C{tests.web.test_peers}.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -25,6 +24,8 @@ from twisted.web.server import Request
 
 FORWARDED_FOR = b"X-Forwarded-For"
 
+SOCKETS = "unix"
+
 UNKNOWN = "-"
 """A peer without an address: on a UNIX socket."""
 
@@ -35,10 +36,6 @@ _MOST_HOPS = 32
 
 IPAddress: TypeAlias = "IPv4Address | IPv6Address"
 IPNetwork: TypeAlias = "IPv4Network | IPv6Network"
-
-
-def _networks(names: Iterable[str]) -> tuple[IPNetwork, ...]:
-    return tuple(map(ip_network, names))
 
 
 def read_address(text: str) -> IPAddress | None:
@@ -69,26 +66,37 @@ def counted(address: IPAddress) -> str:
 class Peers:
     """
     @ivar trusted: TRUSTED_PROXIES: addresses and networks whose C{X-Forwarded-For} is
-        believed, as far as the first that is none of them.
+        believed, as far as the first that is none of them; L{SOCKETS} for whoever may write
+        to our UNIX socket.
     """
 
-    trusted: tuple[IPNetwork, ...] = field(default=(), converter=_networks)
+    trusted: tuple[str, ...] = ()
+    _networks: tuple[IPNetwork, ...] = field(init=False, repr=False)
+
+    @_networks.default
+    def _read_networks(self) -> tuple[IPNetwork, ...]:
+        return tuple(ip_network(name) for name in self.trusted if name != SOCKETS)
 
     def of(self, host: str | None, headers: Headers) -> str:
         """
-        Who asks.
+        @param host: Of the connection.
+        @return: The name under which who asks is counted.
+        """
+        heard = self.heard(host, headers)
+        return UNKNOWN if heard is None else counted(heard)
+
+    def heard(self, host: str | None, headers: Headers) -> IPAddress | None:
+        """
+        Who asks; None where nobody can tell.
 
         Each proxy adds at the right whom it heard, so that what is left of the first
         untrusted one is whatever that one liked to write.
 
-        @param host: Of the connection.
-        @return: A name to count by, and to log.
+        @param host: Of the connection; None, or a path, for a UNIX socket's.
         """
         heard = None if host is None else read_address(host)
-        if heard is None:
-            return UNKNOWN
         if not self.trusted or not self._trusts(heard):
-            return counted(heard)
+            return heard
         lines = headers.getRawHeaders(FORWARDED_FOR, [])
         entries = b",".join(lines).rsplit(b",", _MOST_HOPS)[-_MOST_HOPS:]
         for entry in reversed(entries):
@@ -99,20 +107,31 @@ class Peers:
             heard = told
             if not self._trusts(heard):
                 break
-        return counted(heard)
+        return heard
 
     def of_request(self, request: Request) -> str:
-        """Who sent it."""
-        host = getattr(request.client, "host", None)
-        return self.of(host if isinstance(host, str) else None, request.requestHeaders)
+        """The name under which its sender is counted."""
+        return self.of(_host(request), request.requestHeaders)
+
+    def spelt(self, request: Request) -> str:
+        """The address of its sender, for the log."""
+        heard = self.heard(_host(request), request.requestHeaders)
+        return UNKNOWN if heard is None else str(heard)
 
     def is_proxy(self, host: str) -> bool:
         """Whether many people come from there."""
         heard = read_address(host)
         return heard is None or self._trusts(heard)
 
-    def _trusts(self, address: IPAddress) -> bool:
-        return any(address in network for network in self.trusted)
+    def _trusts(self, address: IPAddress | None) -> bool:
+        if address is None:
+            return SOCKETS in self.trusted
+        return any(address in network for network in self._networks)
+
+
+def _host(request: Request) -> str | None:
+    host = getattr(request.client, "host", None)
+    return host if isinstance(host, str) else None
 
 
 @define(eq=False)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from attrs import evolve
+from treq.testing import RequestTraversalAgent
 
+from sandbox_billing.adapters.memory import FaultyKeyspace
+from sandbox_billing.adapters.redis.commit import Commit, Committed
+from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import DaytonaRefused, NotReady, TooSlow
+from sandbox_billing.web.root import make_root
 from tests.web.asking import AskingTestCase, Reply
-from tests.web.world import NOW, SANDBOX, TERMS, World
+from tests.web.world import NOW, PROVIDER, SANDBOX, TERMS, World
 
 
 TEXT = "too many creates, starts and recovers of this wallet within an hour"
@@ -57,6 +62,24 @@ class LifecycleTests(AskingTestCase):
                 self.assertNotEqual(self.call("create").status, 429)
         self.world.calls.failing["create"] = TooSlow("no answer")
         self.assertEqual([self.call("create").status for _ in range(3)], [504, 504, 429])
+
+    def test_giving_back_fails(self) -> None:
+        """What is told is why it was refused, not that it could not be uncounted."""
+        keyspace = self.world.keyspace
+
+        class Forgetful(FaultyKeyspace):
+            """Takes, and gives nothing back."""
+
+            async def commit(self, commit: Commit) -> Committed:
+                self.connected = "no more" not in commit.name
+                return await FaultyKeyspace.commit(self, commit)
+
+        faults = Forgetful(keyspace, self.world.clock)
+        journal = Journal.over(faults, PROVIDER, self.world.wall, interval_seconds=3600)
+        desk = evolve(self.world.desk, lifecycle=journal.lifecycle)
+        self.world.agent = RequestTraversalAgent(make_root(desk))
+        self.world.calls.failing["create"] = DaytonaRefused("no", 422)
+        self.assertEqual([self.call("create").status for _ in range(3)], [422, 422, 429])
 
     def test_replays(self) -> None:
         """What is told again does not count again; what was too much may be asked later."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.address import IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
+from twisted.web.test.requesthelper import DummyRequest
 
 from sandbox_billing.web.peers import UNKNOWN, Crowd, Peers, counted, read_address
 
@@ -100,6 +104,22 @@ class PeersTests(SynchronousTestCase):
         """A UNIX socket has none."""
         self.assertEqual(Peers().of(None, Headers()), UNKNOWN)
         self.assertEqual(PROXIES.of("/run/socket", forwarded("1.2.3.4")), UNKNOWN)
+
+    def test_trusted_socket(self) -> None:
+        """A proxy before our UNIX socket is trusted if that is said."""
+        peers = Peers(("unix", "10.0.0.1"))
+        self.assertEqual(peers.of(None, forwarded("6.6.6.6, 1.2.3.4, 10.0.0.1")), "1.2.3.4")
+        self.assertEqual(peers.of("/run/socket", Headers()), UNKNOWN)
+        self.assertEqual(peers.of("1.2.3.4", forwarded("6.6.6.6")), "1.2.3.4")
+
+    def test_logged(self) -> None:
+        """The log tells the whole address, though a /64 is counted as one."""
+        request: Any = DummyRequest([b""])
+        request.client = IPv6Address("TCP", "2001:db8::7", 1)
+        self.assertEqual(Peers().spelt(request), "2001:db8::7")
+        self.assertEqual(Peers().of_request(request), "2001:db8::/64")
+        request.client = UNIXAddress("/run/socket")
+        self.assertEqual(Peers().spelt(request), UNKNOWN)
 
     @given(st.binary(max_size=300), st.ip_addresses())
     def test_whatever_is_left_of_it(self, claim: bytes, heard: object) -> None:

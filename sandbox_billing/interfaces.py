@@ -1601,7 +1601,9 @@ class NotYours(Refused):
 
 @frozen(auto_exc=False)
 class NoSuchSandbox(Refused):
-    """404."""
+    """404: in the same words whether it never was, is gone or has a stranger's name."""
+
+    text: str = "no such sandbox"
 
 
 @frozen(auto_exc=False)

@@ -40,7 +40,7 @@ class Ending:
             raise
         if ended is None:
             await at.close(shown.id, None, destroyed=True)
-            raise NoSuchSandbox(f"there is no sandbox {id_or_name}")
+            raise NoSuchSandbox()
         # A stop deletes what was to be deleted when it stops.
         destroyed = delete or is_deleted(ended)
         failed = shown.state in NEVER_STARTED

@@ -48,7 +48,7 @@ class Lifecycle:
         """As L{sandbox_billing.interfaces.IIntake.owned}."""
         shown = await self.runtime.get(id_or_name)
         if shown is None:
-            raise NoSuchSandbox(f"there is no sandbox {id_or_name}")
+            raise NoSuchSandbox()
         record = await self.doors.record(shown.id)
         if record is not None:
             mine = record.owner == owner
@@ -58,7 +58,7 @@ class Lifecycle:
             return shown
         if shown.id != id_or_name:
             # Names resolve among a wallet's own: a stranger's must not even be confirmed.
-            raise NoSuchSandbox(f"there is no sandbox {id_or_name}")
+            raise NoSuchSandbox()
         raise NotYours("this sandbox belongs to another wallet")
 
     def check_disk(self, resources: Resources) -> None:

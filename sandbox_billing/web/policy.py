@@ -28,8 +28,6 @@ Last segments that are routes of Daytona's own where we mean an id.  Its router 
 case, so that C{GET /sandbox/Paginated} lists every tenant's.
 """
 
-NO_SANDBOX = "no such sandbox"
-
 _SIZES = ("cpu", "gpu", "memory", "disk")
 _FLAGS = ("kvm", "networkBlockAll")
 _INSIDE = frozenset({"authToken", "runnerDomain", "providerMetadata"})
@@ -54,7 +52,7 @@ def is_possible_name(text: str) -> bool:
 def checked_name(text: str) -> str:
     """@raise NoSuchSandbox: Nothing can be called that."""
     if not is_possible_name(text):
-        raise NoSuchSandbox(NO_SANDBOX)
+        raise NoSuchSandbox()
     return text
 
 

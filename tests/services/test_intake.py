@@ -92,7 +92,9 @@ class StartTests(WorldCase):
         intake = self.world.process.intake
         name = self.world.simulator.records[self.sandbox].name
         self.assertEqual(name, self.sandbox)
-        self.fails(NoSuchSandbox, intake.start(BOB, "no-such"))
+        why = self.fails(NoSuchSandbox, intake.start(BOB, "no-such"))
+        # As docs/http.rst words it, and as programs look for it.
+        self.assertEqual(why.text, "no such sandbox")
 
     def test_refused(self) -> None:
         """What Daytona refuses is not held."""

@@ -21,6 +21,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
 from sandbox_billing.adapters.system import SystemClock
+from sandbox_billing.devnet.daytona.dialect import Dialect
 from sandbox_billing.devnet.daytona.simulator import Timings
 from sandbox_billing.devnet.wallet import Client, Wallet
 from sandbox_billing.devnet.world import SIGNER, TOKEN, DevnetPrices, World
@@ -76,10 +77,18 @@ class Scene:
     settings: dict[str, str] = field(factory=dict)
 
     @classmethod
-    async def open(cls, case: TestCase, **settings: str) -> Scene:
+    async def open(
+        cls,
+        case: TestCase,
+        *,
+        dialect: Dialect = Dialect.NEW,
+        allow_exec: bool = False,
+        **settings: str,
+    ) -> Scene:
         """
         Start a world; it ends with the test.
 
+        @param allow_exec: What is sent to a sandbox's toolbox really runs, in its folder.
         @param settings: For the daemon, beside the world's.
         """
         world = World(
@@ -87,7 +96,9 @@ class Scene:
             block_seconds=None,
             prices=PRICES,
             timings=Timings(create_seconds=0.7, stop_seconds=0.5, sync_seconds=2.0),
+            allow_exec=allow_exec,
         )
+        world.simulator.dialect = dialect
         pool: Any = HTTPConnectionPool(reactor, persistent=False)
         http: Any = HTTPClient(Agent(reactor, pool=pool))
         world.startService()

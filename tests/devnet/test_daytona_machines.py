@@ -330,6 +330,25 @@ class FailureTests(SynchronousTestCase):
             statuses.append(bench.verb(id, "recover").status)
         self.assertEqual(statuses, [200, 409, 200])
 
+    def test_not_recoverable(self) -> None:
+        """v0.149 recovers whatever is in error, v0.190 what is said to be recoverable."""
+        for dialect, status in ((Dialect.OLD, 200), (Dialect.NEW, 400)):
+            bench = Bench(dialect)
+            id = bench.started()
+            bench.simulator.break_sandbox(id, recoverable=False)
+            self.assertEqual(bench.verb(id, "recover").status, status)
+
+    def test_edits_in_any_state(self) -> None:
+        """Labels and intervals are accepted whatever is under way."""
+        for place in ("stopping", "snapshotting", "resizing", "paused", "error"):
+            bench = _bench(timings=SLOW)
+            id = PLACES[place](bench)
+            base = f"/api/sandbox/{id}"
+            self.assertEqual(bench.ask("PUT", base + "/labels", {"labels": {}}).status, 200)
+            for kind in ("autostop/0", "autoarchive/0", "autodelete/5"):
+                self.assertEqual(bench.ask("POST", f"{base}/{kind}").status, 201, (place, kind))
+            bench.simulator.close()
+
     def test_limits(self) -> None:
         """A transition that does not end is an error after its limit."""
         for timings, way, minutes in (

@@ -117,7 +117,16 @@ TABLE: dict[str, dict[str, int | str]] = {
         "archived": 400,
         "error": 400,
     },
-    "recover": {"started": 400, "stopped": 400, "archived": 400, "error": 200},
+    "recover": {
+        "creating": "IP",
+        "started": 400,
+        "stopping": "IP",
+        "stopped": 400,
+        "starting": "IP",
+        "destroying": "IP",
+        "archived": 400,
+        "error": 200,
+    },
 }
 
 

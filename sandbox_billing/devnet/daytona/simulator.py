@@ -326,6 +326,8 @@ class DaytonaSimulator(Accidents):
 
     async def recover(self, record: Record, *, skip_start: bool) -> None:
         """From error; starts it too unless told not to."""
+        if record.pending or record.desired is State.DESTROYED:
+            raise self.dialect.in_progress()
         if record.raw not in FAILED:
             raise ApiError(400, "Sandbox must be in error state to recover")
         if not record.recoverable and self.dialect is Dialect.NEW:

@@ -256,7 +256,8 @@ def make_intake(parts: Parts, supervisor: Supervisor) -> Intake:
 
 def make_streams(parts: Parts) -> OpenStreams:
     """The streams of this process."""
-    return OpenStreams(doors=parts.journal.doors, wall=parts.wall)
+    journal = parts.journal
+    return OpenStreams(doors=journal.doors, tokens=journal.tokens, wall=parts.wall)
 
 
 def make_front(

@@ -14,10 +14,18 @@ from typing import ClassVar
 from attrs import define, field
 from twisted.logger import Logger
 
-from sandbox_billing.errors import Refused
-from sandbox_billing.interfaces import CannotPay, IDoors, IWallClock, StopPending, TooMany
+from sandbox_billing.errors import BadInput, Refused
+from sandbox_billing.interfaces import (
+    CannotPay,
+    IDoors,
+    ITokens,
+    IWallClock,
+    StopPending,
+    TooMany,
+)
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.money import Neuron
+from sandbox_billing.ledger.token import TokenId
 from sandbox_billing.web._attrs_zope import provides
 
 
@@ -27,6 +35,7 @@ LOOK_SECONDS = 1.5
 RETRY_SECONDS = 5
 
 ENDED = "the sandbox has stopped"
+TOKEN_ENDED = "the token has ended"
 
 
 @define(eq=False, kw_only=True)
@@ -34,12 +43,14 @@ class OpenStream:
     """
     One stream.
 
+    @ivar token: With which it was opened; None for who signed.
     @ivar cut: Ends it; called at most once, with why.
     @ivar metered: Whether its sandbox was seen to have a session.
     """
 
     wallet: Address
     sandbox: SandboxId
+    token: TokenId | None = None
     cut: Callable[[Refused], None] = lambda why: None
     metered: bool = False
 
@@ -48,6 +59,7 @@ class OpenStream:
 class OpenStreams:
     """
     @ivar doors: Whether an order to stop stands, the sandbox is metered, its wallet blocked.
+    @ivar tokens: Whether a token was revoked, or is too old.
     @ivar most: In this process.
     @ivar most_of_wallet: Of one wallet, in this process.
     """
@@ -55,6 +67,7 @@ class OpenStreams:
     _log: ClassVar[Logger] = Logger()
 
     doors: IDoors = field(validator=provides(IDoors))
+    tokens: ITokens = field(validator=provides(ITokens))
     wall: IWallClock = field(validator=provides(IWallClock))
     most: int = 2000
     most_of_wallet: int = 100
@@ -92,8 +105,9 @@ class OpenStreams:
     async def turn(self) -> None:
         """
         Cut what may not go on: two reads for each sandbox that has streams, one for each
-        wallet.
+        wallet and each token.
         """
+        await self._cut_tokens()
         by_wallet: dict[Address, dict[SandboxId, list[OpenStream]]] = {}
         for stream in self._open:
             of_wallet = by_wallet.setdefault(stream.wallet, {})
@@ -107,6 +121,18 @@ class OpenStreams:
                     stream.metered = metered
                     if reason is not None and stream in self._open:
                         self._cut(stream, reason)
+
+    async def _cut_tokens(self) -> None:
+        """Whoever revokes a token wants nothing of it to go on."""
+        for token in {stream.token for stream in self._open if stream.token is not None}:
+            try:
+                found = await self.tokens.find(token)
+            except BadInput:
+                found = None
+            if found is not None and found.is_live(self.wall.now()):
+                continue
+            for stream in [one for one in self._open if one.token == token]:
+                self._cut(stream, Refused(TOKEN_ENDED))
 
     async def refused_wallet(self, wallet: Address) -> CannotPay | None:
         """Why this wallet may use nothing that runs; None when it may."""

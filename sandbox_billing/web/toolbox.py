@@ -179,7 +179,7 @@ class Toolbox:
             headers=headers,
             door=f"{door}/toolbox" if place is Place.LEGACY_TOOLBOX else door,
         )
-        stream = OpenStream(wallet=caller.wallet, sandbox=sandbox.id)
+        stream = OpenStream(wallet=caller.wallet, sandbox=sandbox.id, token=caller.token)
         self.streams.enter(stream)
         try:
             work = (

@@ -326,6 +326,30 @@ class CutTests(StreamTestCase):
         await self.look()
         await client.closed
 
+    async def test_token_that_ends(self) -> None:
+        """Revoked or too old: what was opened with it does not go on; what was signed does."""
+        await self.serve()
+        signed = await self.connect()
+        headers = self.world.signed("toolbox", SANDBOX)
+        signed.send(self.request("GET", f"{self.box}/process/session", headers))
+        await self.upstream(1)
+        client, upstream = await self.following()
+        await self.look()
+        self.assertEqual(self.world.streams.count, 2)
+        self.world.tokens.kept.clear()
+        await self.look()
+        await client.closed
+        await self.until(lambda: upstream.ended or upstream.half)
+        terminal, _ = await self.terminal()
+        self.world.wall.moment += 3599
+        await self.look()
+        self.assertFalse(terminal.ended)
+        self.world.wall.moment += 1
+        await self.look()
+        await terminal.closed
+        self.assertFalse(signed.ended)
+        self.assertEqual(self.world.streams.count, 1)
+
     async def test_not_metered_yet(self) -> None:
         """One that nobody has found yet is not cut for that."""
         await self.serve()

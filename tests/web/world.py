@@ -529,7 +529,7 @@ class World:
         self._nonces = itertools.count(1)
         self._secrets = itertools.count(1)
         self.relay = StandInRelay(self.calls) if relay is None else relay
-        self.streams = OpenStreams(doors=self.doors, wall=self.wall)
+        self.streams = OpenStreams(doors=self.doors, tokens=self.tokens, wall=self.wall)
         self.desk = FrontDesk(
             terms=terms,
             intake=self.intake,

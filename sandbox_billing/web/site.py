@@ -109,9 +109,7 @@ class BillingChannel(StreamingChannel):
     _log: ClassVar[Logger] = Logger()  # type: ignore[misc]
 
     _deadline: IDelayedCall | None = None
-    _lingering: IDelayedCall | None = None
     _refused = False
-    _discarded = 0
 
     @property
     def limits(self) -> Limits:
@@ -218,24 +216,6 @@ class BillingChannel(StreamingChannel):
         else:
             self.refuse(408, BODY_TOO_SLOW)
 
-    def linger(self) -> None:
-        """The answer is out before the body is in: take some more, for nothing."""
-        self.read_for_nothing()
-        self._lingering = self.site.reactor.callLater(self.limits.linger_seconds, self._end)
-
-    def discard(self, data: bytes) -> None:
-        """Some of what is taken for nothing."""
-        self._discarded += len(data)
-        if self._discarded > self.limits.linger_bytes:
-            self._end()
-
-    def stop_lingering(self) -> None:
-        """The body is in: the connection can go on."""
-        if self._lingering is not None and self._lingering.active():
-            self._lingering.cancel()
-        self._lingering = None
-        self._discarded = 0
-
     # --- ending ---
 
     def _respondToBadRequestAndDisconnect(self) -> None:
@@ -261,9 +241,9 @@ class BillingChannel(StreamingChannel):
         self._networkProducer.resumeProducing()
         if IHalfCloseableDescriptor.providedBy(self.transport):
             transport.loseWriteConnection()
-            self._lingering = self.site.reactor.callLater(self.limits.linger_seconds, self._end)
+            self.end_later()
         else:
-            self._end()
+            self.end()
 
     def _refusal(self, status: int, text: str) -> list[bytes]:
         request_id = self.site.new_request_id()
@@ -287,12 +267,6 @@ class BillingChannel(StreamingChannel):
         reason = http.RESPONSES.get(status, b"Refused")
         lines = [f"{name}: {value}\r\n".encode("ascii") for name, value in headers.items()]
         return [b"HTTP/1.1 %d %s\r\n" % (status, reason), *lines, b"\r\n", body]
-
-    def _end(self) -> None:
-        assert self.transport is not None
-        transport: Any = self.transport
-        transport.unregisterProducer()
-        transport.loseConnection()
 
     def _forget_deadline(self) -> None:
         if self._deadline is not None:

@@ -18,6 +18,7 @@ from io import BytesIO
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
@@ -275,8 +276,11 @@ class StreamingChannel(http.HTTPChannel):
     A connection that is read only as fast as somebody takes a body.
     """
 
+    site: Any
     upload_idle_seconds: float | None = None
     _held = False
+    _lingering: IDelayedCall | None = None
+    _discarded = 0
     _uninvited = False
 
     def streamed(self) -> StreamedBody | None:
@@ -310,12 +314,6 @@ class StreamingChannel(http.HTTPChannel):
         if not self._waitingForTransport:
             self._networkProducer.resumeProducing()
 
-    def read_for_nothing(self) -> None:
-        """Read on, whatever becomes of it."""
-        self._held = False
-        self.setTimeout(None)
-        self._networkProducer.resumeProducing()
-
     def resumeProducing(self) -> None:
         """An answer drains: that is no reason to read a body that nobody takes."""
         super().resumeProducing()
@@ -332,3 +330,39 @@ class StreamingChannel(http.HTTPChannel):
             # What is remembered now is the time-out of the next request.
             self.setTimeout(self.timeOut)
         super().allContentReceived()
+
+    # --- what is read for nothing ---
+
+    def linger(self) -> None:
+        """
+        The answer is out before the body is in.  Take some more, for nothing: a connection
+        that is closed with something unread is reset, and the answer with it.
+        """
+        self._held = False
+        self.setTimeout(None)
+        self._networkProducer.resumeProducing()
+        self.end_later()
+
+    def discard(self, data: bytes) -> None:
+        """Some of it."""
+        self._discarded += len(data)
+        if self._discarded > self.site.limits.linger_bytes:
+            self.end()
+
+    def stop_lingering(self) -> None:
+        """The body is in, and the connection can go on; or it is gone."""
+        if self._lingering is not None and self._lingering.active():
+            self._lingering.cancel()
+        self._lingering = None
+        self._discarded = 0
+
+    def end_later(self) -> None:
+        """In some seconds, whatever comes until then."""
+        self._lingering = self.site.reactor.callLater(self.site.limits.linger_seconds, self.end)
+
+    def end(self) -> None:
+        """Now, once what was written is out."""
+        assert self.transport is not None
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        transport.loseConnection()

@@ -158,7 +158,11 @@ class PlainTests(StreamTestCase):
             b"nonsense\r\n\r\n",
             b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
             b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000,
-            b"HTTP/1.1 100 Continue\r\n\r\n" + b"",
+            b"HTTP/1.1 100 Continue\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nno header\r\n\r\n",
             b"",
         ):
             client = await self.connect()
@@ -169,7 +173,7 @@ class PlainTests(StreamTestCase):
             upstream.transport.loseConnection()
             await self.until(lambda client=client: client.status == 502)
             self.assertEqual(json.loads(client.body)["statusCode"], 502)
-        self.assertEqual(len(self.daytona.connections), 5)
+        self.assertEqual(len(self.daytona.connections), 9)
 
     async def test_unreachable(self) -> None:
         """Nobody listens there."""

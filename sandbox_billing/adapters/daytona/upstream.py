@@ -23,7 +23,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 # No public module exports them.
-from twisted.web._newclient import HTTPClientParser, Request
+from twisted.web._newclient import HTTPClientParser, ParseError, Request
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
@@ -125,8 +125,8 @@ class UpstreamConnection(Protocol):
     def _parse(self, data: bytes) -> None:
         try:
             self._parser.dataReceived(data)
-        # The parser raises what it meets, KeyError among it.
-        except Exception as error:
+        # A length that is none, chunks that are none, a coding that nobody knows.
+        except (ParseError, ValueError, KeyError) as error:
             self._end(Failure(error))
 
     def _open_tunnel(self, head: bytes, rest: bytes) -> None:

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.signing import message
 from sandbox_billing.signing.request import sign_message
-from sandbox_billing.web import _denied, _router, _routes, site
+from sandbox_billing.web import _denied, _router, _routes, idempotency, site
 from sandbox_billing.web._routes import Who
 from tests.web.test_spellings import table_of
 from tests.web.world import OWNER, World
@@ -72,6 +72,8 @@ class PageTests(SynchronousTestCase):
             _router.NOT_JSON,
             site.HEADERS_TOO_LARGE,
             _denied.MANAGED,
+            idempotency.OTHER_REQUEST,
+            idempotency.UNDER_WAY,
         ):
             self.assertIn(f"``{text}``", self.flowing)
 

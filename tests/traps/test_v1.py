@@ -1,0 +1,50 @@
+"""V1: no bound for bodies, connections and what is begun; a body of another shape crashes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
+
+
+class WebTests(TrapCase):
+    """One client against all others."""
+
+    @noticed_by("tests.web.test_signing.BodyTests.test_too_large")
+    def test_bodies(self) -> Patches:
+        """A body is as long as its sender likes."""
+
+        def endless(original: Any) -> Any:
+            return lambda raw, headers, **more: original(raw[: 2**20], headers, **more)
+
+        return Patch("sandbox_billing.web._router.read_body", endless)
+
+    @noticed_by("tests.web.test_signing.BodyTests.test_not_json")
+    def test_null(self) -> Patches:
+        """A body that is null, or a list, is taken for an object."""
+
+        def lenient(original: Any) -> Any:
+            def read(body: Any, **more: Any) -> Any:
+                return original(body if isinstance(body, dict) else {}, **more)
+
+            return read
+
+        return Patch("sandbox_billing.web.sandboxes.read_create", lenient)
+
+    @noticed_by("tests.web.test_peers.CrowdTests.test_bound")
+    def test_connections(self) -> Patches:
+        """One address may hold every connection there is."""
+        return Patch("sandbox_billing.web.peers.Crowd.enter", lambda _: lambda crowd, host: True)
+
+    @noticed_by("tests.services.test_periodic.SupervisorTests.test_too_much")
+    def test_work(self) -> Patches:
+        """Whoever asks and hangs up leaves more and more work behind."""
+
+        def boundless(original: Any) -> Any:
+            def detached(supervisor: Any, name: str, work: Any) -> Any:
+                supervisor.most = 10**9
+                return original(supervisor, name, work)
+
+            return detached
+
+        return Patch("sandbox_billing.services._supervise.Supervisor.detached", boundless)

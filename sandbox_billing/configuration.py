@@ -282,7 +282,7 @@ SETTINGS: tuple[Setting, ...] = (
         "whether the contract has the flaws K1 and K2; auto asks its code",
     ),
     Setting("REFUND_LOSS_NEURON", "refund_loss", _neuron, "0", "loss of a refund accepted by K1"),
-    Setting("PUBLIC_URL", "public_url", _base, "", "how users reach us"),
+    Setting("PUBLIC_URL", "public_url", _base, "", "how users reach us; logins are signed for it"),
     Setting("PUBLIC_RPC_URL", "public_rpc_url", _open_url, "", "RPC shown to users"),
     Setting(
         "TRUSTED_PROXIES",

@@ -129,17 +129,7 @@ class Toolbox:
         @param legacy: It came to the API's host, as C{/api/toolbox/{id}/toolbox/...}.
         """
         self.simulator.received.append(_received(request, self.simulator.wall()))
-        answering = Deferred.fromCoroutine(self._answer(request, legacy=legacy))
-        answering.addErrback(self._report)
-        return NOT_DONE_YET
-
-    def _report(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            self.log.failure("The simulator failed", failure)
-
-    async def _answer(self, request: Any, *, legacy: bool) -> None:
-        path, _, query_text = request.uri.decode("latin-1").partition("?")
-        query = parse_qs(query_text, keep_blank_values=True)
+        query = parse_qs(request.uri.decode("latin-1").partition("?")[2], keep_blank_values=True)
         call = Call(
             request=request,
             box=self._nowhere(),
@@ -148,6 +138,21 @@ class Toolbox:
             query=query,
         )
         request.notifyFinish().addBoth(lambda _: call.lost(None))
+        answering = Deferred.fromCoroutine(self._answer(call, legacy=legacy))
+        answering.addErrback(self._failed, call)
+        return NOT_DONE_YET
+
+    def _failed(self, failure: Failure, call: Call) -> None:
+        self._report(failure)
+        call.refuse(ToolboxError(500, "the simulator failed"))
+
+    def _report(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self.log.failure("The simulator failed", failure)
+
+    async def _answer(self, call: Call, *, legacy: bool) -> None:
+        request = call.request
+        path = request.uri.decode("latin-1").partition("?")[0]
         try:
             steps = tuple(unquote(step) for step in path.split("/")[1:])
             if not legacy and steps[:1] in (("sandboxes",), ("snapshots",)):

@@ -182,9 +182,13 @@ class Call:
 
     def send(self, reply: Reply) -> None:
         """All at once."""
-        if self.gone or self._over:
+        if self.gone or self._over or self._socket is not None:
             return
         self._over = True
+        if self.request.startedWriting:
+            # It can only be broken off.
+            self.request.loseConnection()
+            return
         self.request.setResponseCode(reply.status)
         if reply.body:
             self.request.setHeader("Content-Type", reply.content_type)

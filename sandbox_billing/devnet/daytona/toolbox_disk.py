@@ -118,11 +118,12 @@ class DiskFiles:
             return real.open("wb")
 
     def folder(self, path: str, mode: int) -> None:
-        """Make one, and those on the way."""
+        """Make one, and those on the way; one that there is stays as it is."""
         with _refusing(path):
             real = self.followed(path)
-            real.mkdir(parents=True, exist_ok=True)
-            real.chmod(mode)
+            if not real.is_dir():
+                real.mkdir(parents=True)
+                real.chmod(mode)
 
     def remove(self, path: str, *, recursive: bool) -> None:
         """A file, a link or a folder with all that it holds."""

@@ -93,13 +93,12 @@ class MemoryFiles:
         return _Sink(self, steps)
 
     def folder(self, path: str, mode: int) -> None:
-        """Make one, and those on the way."""
+        """Make one, and those on the way; one that there is stays as it is."""
         steps = segments(path)
         for depth in range(len(steps) + 1):
-            node = self._nodes.setdefault(steps[:depth], _Node(modified=self.wall(), mode=0o755))
-            if node.content is not None:
+            fresh = _Node(modified=self.wall(), mode=mode if depth == len(steps) else 0o755)
+            if self._nodes.setdefault(steps[:depth], fresh).content is not None:
                 raise bad(f"{joined(steps[:depth])} is not a directory")
-        self._nodes[steps].mode = mode
 
     def remove(self, path: str, *, recursive: bool) -> None:
         """A file, or a folder with all that it holds."""

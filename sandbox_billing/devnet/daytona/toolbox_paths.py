@@ -97,7 +97,7 @@ class Files(Protocol):
         """To write, from nothing; folders on the way are made."""
 
     def folder(self, path: str, mode: int) -> None:
-        """Make one, and those on the way."""
+        """Make one, and those on the way; one that there is stays as it is."""
 
     def remove(self, path: str, *, recursive: bool) -> None:
         """@raise ToolboxError: 400 for a folder, unless C{recursive}."""

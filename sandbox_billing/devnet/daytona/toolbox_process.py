@@ -9,7 +9,6 @@ import os
 import signal
 import struct
 import termios
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,16 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from sandbox_billing.devnet.daytona.toolbox_host import STDERR, STDOUT, OnOutput
+
+
+# How long the output of a process that has ended is waited for: what it has left in the
+# background may hold its pipes open for ever.
+GRACE_SECONDS = 0.1
 
 
 def exit_code(failure: Failure) -> int:
@@ -38,15 +43,16 @@ class Process(ProcessProtocol):
 
     @ivar ended: Fires with the exit code, when its output has been read too, except that
         of what it left in the background.
+    @ivar reaped: Fires when it has been waited for.
     """
 
     on_output: OnOutput
+    _clock: IReactorTime
     ended: Deferred[int] = field(factory=Deferred)
     reaped: Deferred[None] = field(factory=Deferred)
     _killed: bool = False
     _held: bool = False
-    # A process that leaves children with its pipes has still ended.
-    _grace: Callable[[Callable[[], object]], object] = lambda call: call()
+    _timer: IDelayedCall | None = None
 
     @property
     def _plumbing(self) -> Any:
@@ -64,13 +70,27 @@ class Process(ProcessProtocol):
         """Its output may still be on the way, or be held open by what it has left behind."""
         if not self.reaped.called:
             self.reaped.callback(None)
-        self._grace(lambda: self.processExited(reason) if self._held else self._over(reason))
+        if self._killed:
+            self._over(reason)
+        else:
+            self._timer = self._clock.callLater(GRACE_SECONDS, self._give_up, reason)
+
+    def _give_up(self, reason: Failure) -> None:
+        """No more is waited for, unless it is the reader who waits."""
+        self._timer = None
+        if self._held:
+            self._timer = self._clock.callLater(GRACE_SECONDS, self._give_up, reason)
+        else:
+            self._over(reason)
 
     def processEnded(self, reason: Failure) -> None:
         """All is read."""
         self._over(reason)
 
     def _over(self, reason: Failure) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if not self.ended.called:
             self.ended.callback(137 if self._killed else exit_code(reason))
 
@@ -91,7 +111,7 @@ class Process(ProcessProtocol):
 
     def resize(self, *, columns: int, rows: int) -> None:
         """Of a terminal."""
-        if not self.ended.called:
+        if not self.reaped.called:
             size = struct.pack("HHHH", rows, columns, 0, 0)
             fcntl.ioctl(self._plumbing.fd, termios.TIOCSWINSZ, size)
 
@@ -104,6 +124,9 @@ class Process(ProcessProtocol):
         transport: Any = self.transport
         if transport.pid is None:
             transport.loseConnection()
+            self._held = False
+            if self._timer is not None:
+                self._timer.reset(0)
             return
         self._killed = True
         with suppress(ProcessLookupError):

@@ -17,7 +17,9 @@ from sandbox_billing.devnet.daytona.toolbox_websocket import NORMAL, WebSocket
 EXIT_CONTROL = "X-Daytona-Pty-Exit-Control"
 ENVIRONMENT = "X-Daytona-Pty-Envs~"
 
-_REASONS = {130: "SIGINT - Ctrl+C", 137: "SIGKILL", 143: "SIGTERM"}
+# What Daytona says of an exit that is not clean, which also closes with another code.
+_REASONS = {130: "Ctrl+C", 137: "SIGKILL", 143: "SIGTERM"}
+_FAILED = 1011
 
 
 @define(eq=False, kw_only=True)
@@ -116,10 +118,11 @@ class Pty:
         self._terminal = None
         told: dict[str, Any] = {"exitCode": code}
         if code:
-            told["exitReason"] = _REASONS.get(code, "non-zero exit")
+            plain = f"signal {code - 128}" if code > 128 else "non-zero exit"
+            told["exitReason"] = _REASONS.get(code, plain)
         sockets, self._sockets = self._sockets, {}
         for socket, tells_exit in sockets.items():
             if tells_exit:
                 socket.send(json.dumps({"type": "control", "status": "exited", **told}))
-            socket.close(NORMAL, json.dumps(told))
+            socket.close(_FAILED if code else NORMAL, json.dumps(told))
         return code

@@ -27,8 +27,15 @@ from sandbox_billing.devnet.daytona.toolbox_shells import MarkedShell, WorkerInt
 from sandbox_billing.devnet.daytona.toolbox_worker import WORKER
 
 
-_LEADER = "import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])"
-"""Makes a group of a process, so that all it starts can be ended together."""
+_LEADER = (
+    "import os, signal, sys; os.setsid(); signal.signal(signal.SIGPIPE, signal.SIG_DFL);"
+    " os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""
+Makes a group of a process, so that all it starts can be ended together.
+
+Python ignores SIGPIPE, and what is ignored is inherited.
+"""
 
 _SHELLS = ("/bin/bash", "/bin/sh")
 _WRAPPED = re.compile(r"(echo ')([A-Za-z0-9+/=]+)(' \| base64 -d)")
@@ -92,7 +99,7 @@ class SpawnHost:
         pipes: dict[int, str] | None = None,
     ) -> Process:
         """@param pipes: As C{spawnProcess} wants them; ours are the three usual ones."""
-        process = Process(on_output, grace=lambda call: self.reactor.callLater(0.1, call))
+        process = Process(on_output, self.reactor)
         command = arguments if terminal else [sys.executable, "-ISc", _LEADER, *arguments]
         more: dict[str, Any] = {"usePTY": True} if terminal else {"childFDs": pipes}
         self.reactor.spawnProcess(

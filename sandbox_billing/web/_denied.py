@@ -5,7 +5,7 @@ A path that no row names is 404 and does not reach Daytona either.  These are na
 that whoever tries learns the reason, and so that opening one is a decision that a test
 sees.
 
-Tests: C{tests.web.test_router}, C{tests.web.test_spellings}.
+Tests: C{tests.web.test_router}, C{tests.web.test_every_route}.
 """
 
 from __future__ import annotations

@@ -18,18 +18,26 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, ClassVar, TypeAlias
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
 from sandbox_billing.errors import Transient
 from sandbox_billing.interfaces import IRuntime
 from sandbox_billing.ledger.identity import Address, SandboxId
+from sandbox_billing.ledger.token import Scope
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._kept import Kept
 from sandbox_billing.web._router import Asked
 from sandbox_billing.web.answers import Answer, dump
 from sandbox_billing.web.payloads import whole
-from sandbox_billing.web.policy import is_of, owner_filter, shown, spellings, wanted_labels
+from sandbox_billing.web.policy import (
+    is_of,
+    owner_filter,
+    seen_by,
+    shown,
+    spellings,
+    wanted_labels,
+)
 from sandbox_billing.web.terms import Terms
 
 
@@ -62,6 +70,7 @@ class _Wish:
     """
 
     wallet: Address
+    scopes: frozenset[Scope]
     labels: Mapping[str, str]
     filters: Query
     only: SandboxId | None
@@ -83,6 +92,7 @@ def _wish(asked: Asked) -> _Wish:
     }
     return _Wish(
         wallet=asked.wallet,
+        scopes=asked.known.scopes,
         labels=wanted_labels(asked.query.get("labels")),
         filters=filters,
         only=asked.known.only,
@@ -122,7 +132,7 @@ class Lists:
                 foreign=len(items) - len(mine),
             )
         return [
-            shown(item, self.terms.public_url)
+            seen_by(wish.scopes, shown(item, self.terms.public_url))
             for item in mine
             if wish.only is None or item.get("id") == wish.only
         ]
@@ -252,9 +262,7 @@ class Lists:
             for name, value in wish.filters.items()
             if name not in _NOT_OF_ARRAYS
         }
-        pages = self._pages(
-            _Wish(wallet=wish.wallet, labels=wish.labels, filters=filters, only=wish.only)
-        )
+        pages = self._pages(evolve(wish, filters=filters))
         # Whatever is wrong with the question shows here, while it can still be said.
         first: Rows = await anext(pages, [])
         return Answer(document=None, chunks=_as_array(first, pages))

@@ -18,6 +18,7 @@ from sandbox_billing.interfaces import NoSuchSandbox
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL
 from sandbox_billing.ledger.resources import read_resources
+from sandbox_billing.ledger.token import Scope
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.request import parse_strict_json
 
@@ -134,6 +135,19 @@ def shown(document: Mapping[str, Any], public_url: str) -> dict[str, Any]:
         else {},
         "toolboxProxyUrl": toolbox_url(public_url),
     }
+
+
+def seen_by(scopes: frozenset[Scope], document: dict[str, Any]) -> dict[str, Any]:
+    """
+    A Sandbox as far as a caller may see it: whoever may look and nothing else sees neither
+    its environment nor what it was built from, where users keep secrets.
+
+    @param document: Of L{shown}.
+    """
+    if not scopes <= {Scope.READ}:
+        return document
+    kept = {name: value for name, value in document.items() if name != "buildInfo"}
+    return {**kept, "env": {}} if "env" in kept else kept
 
 
 def toolbox_url(public_url: str) -> str:

@@ -18,7 +18,7 @@ from sandbox_billing.web._router import Asked
 from sandbox_billing.web.access import check_signed
 from sandbox_billing.web.answers import Answer
 from sandbox_billing.web.payloads import read_create, read_labels, read_sizes
-from sandbox_billing.web.policy import shown
+from sandbox_billing.web.policy import seen_by, shown
 from sandbox_billing.web.terms import Terms
 
 
@@ -53,7 +53,8 @@ class Sandboxes:
 
     async def show(self, asked: Asked) -> Answer:
         """One of them."""
-        return self._shown(await self.intake.owned(asked.wallet, asked.id))
+        document = self._shown(await self.intake.owned(asked.wallet, asked.id)).document
+        return Answer(document=seen_by(asked.known.scopes, document))
 
     async def start(self, asked: Asked) -> Answer:
         """Admitted again, like a create."""

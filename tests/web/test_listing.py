@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox_billing.errors import Transient
+from sandbox_billing.ledger.token import Scope
 from sandbox_billing.signing.eip55 import checksum
 from tests.web.asking import AskingTestCase, Reply
 from tests.web.world import FOREIGN, NOW, OWNER, SANDBOX, STRANGER, World, sandbox, token_for
@@ -288,3 +289,31 @@ class ArrayTests(ListTestCase):
         world.runtime.pages, world.runtime.rows = False, rows(count, others=others)
         reply = self.ask("GET", "/api/sandbox", world.signed("list"), world=world)
         self.assertEqual(ids(reply.json), expected(count + others))
+
+
+class ScopeTests(ListTestCase):
+    """
+    Tokens that may look and nothing else.
+    """
+
+    def secrets(self, scopes: tuple[Scope, ...]) -> set[str]:
+        """What of a sandbox's secrets shows in any reply."""
+        found = set()
+        for pages in (True, False):
+            world = self.world = World()
+            world.runtime.pages = pages
+            own = sandbox(SANDBOX, OWNER.address, env={"K": "s1"}, buildInfo={"d": "s2"})
+            world.runtime.rows = [dict(own.document)]
+            world.intake.sandboxes[SANDBOX] = (OWNER.address, own)
+            bearer = token_for(world, OWNER.address, expires_at=NOW + 60, scopes=scopes)
+            for tail in ("", "/paginated", f"/{SANDBOX}"):
+                text = json.dumps(self.list(tail=tail, **bearer).json)
+                self.assertIn(SANDBOX, text)
+                found |= {word for word in ("s1", "s2") if word in text}
+        return found
+
+    def test_secrets(self) -> None:
+        """Who may only look sees neither environment nor recipe; who may do more, does."""
+        self.assertEqual(self.secrets((Scope.READ,)), set())
+        self.assertEqual(self.secrets((Scope.READ, Scope.TOOLBOX)), {"s1", "s2"})
+        self.assertEqual(self.secrets((Scope.READ, Scope.MANAGE)), {"s1", "s2"})

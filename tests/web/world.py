@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from attrs import define, evolve, field
@@ -614,7 +614,12 @@ Sign = Callable[..., dict[str, str]]
 
 
 def token_for(
-    world: World, wallet: Address, *, expires_at: int, only: str | None = None
+    world: World,
+    wallet: Address,
+    *,
+    expires_at: int,
+    only: str | None = None,
+    scopes: Iterable[Scope] = tuple(Scope),
 ) -> dict[str, str]:
     """Headers with a token that may do everything, perhaps with one sandbox only."""
     secret = f"sbt_{'x' * 43}"
@@ -623,7 +628,7 @@ def token_for(
         id=id,
         digest=digest,
         wallet=wallet,
-        scopes=tuple(Scope),
+        scopes=tuple(scopes),
         only=None if only is None else SandboxId(only),
         issued_at=UnixSeconds(NOW),
         expires_at=UnixSeconds(expires_at),

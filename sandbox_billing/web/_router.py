@@ -198,7 +198,8 @@ class Router:
             claim = await self.callers.recognise(headers, peer)
             body = read_body(raw, headers, takes_body=route.takes_body)
             facts = RequestFacts(
-                method=route.method,
+                # A signature for a GET opens its HEAD.
+                method="GET" if method == "HEAD" else method,
                 path=path,
                 query=query,
                 verb=route.verb,

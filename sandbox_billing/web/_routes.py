@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from attrs import Factory, field, frozen
 from twisted.web.server import Request
 
-from sandbox_billing.errors import BadInput, Refused
+from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.token import Scope
 from sandbox_billing.signing.request import Query, canonical_path
 from sandbox_billing.web.answers import Answer, NotServed
@@ -183,11 +183,6 @@ class Streamer(Protocol):
         @param path: Canonical.
         @return: What to answer with, or None when it was answered, to its end.
         """
-
-
-async def no_streams(request: Request, found: Found, path: str, query: Query) -> Answer | None:
-    """Until there is a streamer."""
-    raise Refused("not offered yet")
 
 
 def canonical_target(raw_path: bytes) -> str:

@@ -19,7 +19,7 @@ from sandbox_billing.interfaces import (
     IRuntime,
     IWallClock,
 )
-from sandbox_billing.web._routes import Route, Table, Who
+from sandbox_billing.web._routes import ANY, Route, Table, Who
 from sandbox_billing.web.answers import Answer, NotServed
 from sandbox_billing.web.health import Health
 from sandbox_billing.web.root import make_root
@@ -63,6 +63,31 @@ class TableTests(SynchronousTestCase):
         """No method and pattern stand twice in the real table."""
         routes = table_of(World()).routes
         self.assertEqual(len({(route.method, route.pattern) for route in routes}), len(routes))
+        for route in routes:
+            ways = [route.handler is not None, route.stream, bool(route.denial)]
+            self.assertEqual(ways.count(True), 1, route.pattern)
+            self.assertEqual(route.who is Who.NOBODY, bool(route.denial), route.pattern)
+
+    def test_rest(self) -> None:
+        """C{**} is whatever follows, or nothing, and gives way to every other pattern."""
+        table = Table(
+            (
+                Route(method=ANY, pattern="/a/**", who=Who.NOBODY, denial="no"),
+                Route(method=ANY, pattern="/t/{id}/**", who=Who.OWNER, stream=True),
+                Route(method="GET", pattern="/a/{x}", who=Who.PUBLIC),
+            )
+        )
+        self.assertEqual(table.find("BREW", "/a").route.denial, "no")
+        self.assertEqual(table.find("GET", "/a/b/c").route.denial, "no")
+        self.assertEqual(table.find("GET", "/a/b%20c").parts, {"x": "b c"})
+        problem = self.assertRaises(NotServed, table.find, "POST", "/a/b")
+        self.assertEqual(problem.allow, ("GET", "HEAD"))
+        found = table.find("PATCH", "/t/x/y/z%20")
+        self.assertEqual((found.spelt_id, found.tail), ("x", "y/z%20"))
+        self.assertEqual(table.find("GET", "/t/x").tail, "")
+        problem = self.assertRaises(NotServed, table.find, "BREW", "/t/x/y")
+        self.assertEqual(problem.status, 405)
+        self.assertRaises(NotServed, table.find, "GET", "/t")
 
 
 class WorldTests(SynchronousTestCase):

@@ -34,7 +34,7 @@ from tests.services.lives import PROVIDER
 from tests.simulation.books import StoredBooks, unsettled
 from tests.simulation.clock import BASE
 from tests.simulation.moves import Move, moves_of, told
-from tests.simulation.seconds import l3, l4, l8, runs_of, was_undone
+from tests.simulation.seconds import is_charged_before, l3, l4, l8, runs_of, was_undone
 from tests.simulation.settings import RATES
 from tests.simulation.world import KEYS, World
 
@@ -212,16 +212,19 @@ def _l6(world: World, books: StoredBooks) -> Iterator[str]:
         for step in written.commit.writes:
             if step.name == "SET" and step.key.startswith("billing:charge:"):
                 gone = step.key.removeprefix("billing:charge:")
-                if gone not in books.charges and not _forgiven(world, gone):
+                if gone not in books.charges and not _forgiven(world, books, gone):
                     yield f"L6: {gone} was charged at {written.at} and has disappeared"
 
 
-def _forgiven(world: World, charge: str) -> bool:
-    """Only a create fee can be: of what never ran, or was undone."""
+def _forgiven(world: World, books: StoredBooks, charge: str) -> bool:
+    """Only a create fee can be: of what never ran, failed before we saw it run, or was undone."""
     sandbox, _, kind = charge.partition(":")
     row = world.simulator.records[sandbox]
+    runs = runs_of(world, sandbox)
     return kind == "create" and (
-        not runs_of(world, sandbox) or was_undone(world, row.labels.get(REFERENCE_LABEL))
+        not runs
+        or (sandbox in world.broken and not is_charged_before(books, sandbox, runs[0][1]))
+        or was_undone(world, row.labels.get(REFERENCE_LABEL))
     )
 
 

@@ -51,7 +51,8 @@ _READS = """
     backlogs unsigned blocked debts forgivable audit
     read facts wait_for_disk head block first_block happenings service leaving_at accounts
     domain_separator last_nonces prepare receipt refusals gas_balance gas_price
-    ping sweep page snapshots snapshot fetch_key
+    ping sweep labelled page lists_pages snapshots snapshot fetch_key
+    signed_preview preview_holder telemetry config regions
 """
 
 READS = frozenset(_READS.split())

@@ -239,6 +239,23 @@ async def retry_create(story: Story) -> None:
     await story.quiet(Quiet())
 
 
+async def mend_and_grow(story: Story) -> None:
+    """One fails and is recovered, and somebody makes it bigger behind our back."""
+    world = story.world
+    await story.fund(ALICE, PLENTY)
+    sandbox = await story.create(ALICE)
+    await world.sleep(SWEEP + 2)
+    if sandbox is not None:
+        world.break_sandbox(sandbox)
+        await world.sleep(SWEEP + 2)
+        await story.recover(ALICE, sandbox)
+        await world.sleep(SWEEP + 2)
+        world.simulator.edit(world.simulator.records[sandbox], cpu=2, memory=2)
+    await world.sleep(SWEEP + 2)
+    await story.end(ALICE)
+    await story.quiet(Quiet())
+
+
 SCENARIOS = (
     Scenario("create-tick-stop", create_tick_stop),
     Scenario("create-broke-stop", create_broke_stop),
@@ -252,5 +269,6 @@ SCENARIOS = (
     Scenario("by-itself", by_itself),
     Scenario("create-twice-at-once", create_twice_at_once),
     Scenario("retry-create", retry_create),
+    Scenario("mend-and-grow", mend_and_grow),
 )
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

@@ -39,6 +39,11 @@ def _periods(books: StoredBooks, sandbox: str) -> list[tuple[int, int]]:
     )
 
 
+def is_charged_before(books: StoredBooks, sandbox: str, at: float) -> bool:
+    """Whether any second of it is, that began earlier."""
+    return any(start < at for start, _end in _periods(books, sandbox))
+
+
 def l3(world: World, books: StoredBooks) -> Iterator[str]:
     """Nobody is charged for a second that Daytona did not show running."""
     for record in books.charges.values():

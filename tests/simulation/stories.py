@@ -133,6 +133,16 @@ class Story:
             await self.world.sleep(3)
         return False
 
+    async def recover(self, who: Address, sandbox: SandboxId, tries: int = 6) -> bool:
+        """Until it runs."""
+        for _ in range(tries):
+            await self.ask(lambda i: i.recover(who, sandbox))
+            await self.world.sleep(2)
+            if sandbox in self.running(who):
+                return True
+            await self.world.sleep(3)
+        return False
+
     async def end(self, who: Address, *, delete: bool = False, tries: int = 20) -> None:
         """Ask for a stop of everything until nothing runs."""
         for _ in range(tries):

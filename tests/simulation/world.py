@@ -140,6 +140,7 @@ class World:
     @ivar turns: How many turns of workers have begun.
     @ivar planted: Puts a defect into a daemon, where a test wants one.
     @ivar reorgs: How often.
+    @ivar broken: Sandboxes that failed while they ran.
     @ivar skews: How far back and forward the daemons' clock was set at most, seconds.
     @ivar expected: Alarms, and reasons of dead letters, that what happened is enough for.
     @ivar remembered: Wallets that a store which lost its newest writes still knew; None:
@@ -200,6 +201,7 @@ class World:
         self.deaths = 0
         self.turns = 0
         self.rollbacks = 0
+        self.broken: set[str] = set()
         self.reorgs = 0
         self.skew = 0
         self.skews = (0, 0)
@@ -285,6 +287,11 @@ class World:
         now = BASE + self.clock.rightNow
         self.windows.append(Window(now, now + seconds, why, chain))
         self.note(why)
+
+    def break_sandbox(self, sandbox: str) -> None:
+        """Its runner fails it."""
+        self.broken.add(sandbox)
+        self.simulator.break_sandbox(sandbox)
 
     def step_clocks(self, seconds: int) -> None:
         """Somebody sets the clock of the machine that all daemons run on."""

@@ -30,6 +30,7 @@ from sandbox_billing.adapters.memory.contract import LOCK_SECONDS, Contract
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
 from sandbox_billing.adapters.system import RandomIds
+from sandbox_billing.applied import policy_of
 from sandbox_billing.devnet.redis import RedisServer, ServerOptions, free_port
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.laws import l2_disjoint, l6_books, standing
@@ -41,7 +42,7 @@ from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.signing.key import SigningKey
-from sandbox_billing.wiring import Parts, Work, make_work, policy_of
+from sandbox_billing.wiring import Parts, Work, make_work
 
 
 SESSIONS = 1_000

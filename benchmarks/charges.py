@@ -23,6 +23,7 @@ from sandbox_billing.adapters.redis.commit import Commit
 from sandbox_billing.adapters.redis.connection import RedisConnection
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
+from sandbox_billing.applied import policy_of
 from sandbox_billing.configuration import Configuration, read_configuration
 from sandbox_billing.devnet.redis import RedisServer, ServerOptions, free_port
 from sandbox_billing.interfaces import IWallClock
@@ -32,7 +33,6 @@ from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds
 from sandbox_billing.ledger.resources import Resources
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.generator import PAGE, Generator
-from sandbox_billing.wiring import policy_of
 
 
 SESSIONS = 5_000

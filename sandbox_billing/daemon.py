@@ -29,6 +29,7 @@ from sandbox_billing.adapters.enclave.backoff import fetch_with_backoff
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
 from sandbox_billing.adapters.system import RandomIds, SystemClock, request_id
+from sandbox_billing.applied import policy_of, prices_of, terms_of
 from sandbox_billing.configuration import Configuration
 from sandbox_billing.errors import BadInput, ConfigurationError, Transient, UnknownOutcome
 from sandbox_billing.interfaces import DaytonaRefused, IChain, IRuntime, ISigner
@@ -37,8 +38,7 @@ from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.lease_keeper import LeaseKeeper
 from sandbox_billing.services.purse import low_create_fee
-from sandbox_billing.services.readiness import DoorWatch, MirrorWatch, Readiness
-from sandbox_billing.services.work import TURN_SECONDS
+from sandbox_billing.services.readiness import Readiness
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web.gate import Gate
@@ -48,14 +48,13 @@ from sandbox_billing.web.site import BillingSite
 from sandbox_billing.wiring import (
     Parts,
     make_chain,
+    make_door_watch,
     make_enclave,
     make_front,
     make_intake,
+    make_mirror_watch,
     make_streams,
     make_work,
-    policy_of,
-    prices_of,
-    terms_of,
 )
 
 
@@ -219,9 +218,9 @@ class Daemon(MultiService):
             self._keeper = self._keep(parts)
             self._keeper.startService()
         else:
-            self._watch = self._watch_mirror(parts)
+            self._watch = make_mirror_watch(parts, self.readiness, WATCH_SECONDS)
             self._watch.startService()
-        self._doors = self._watch_doors(parts)
+        self._doors = make_door_watch(parts, self.readiness)
         self._doors.startService()
         if self._role != "worker":
             terms = terms_of(self._configuration, parts.policy.provider, self._public_url())
@@ -264,26 +263,6 @@ class Daemon(MultiService):
         )
         self.readiness.asked["lease"] = lambda: keeper.trouble
         return keeper
-
-    def _watch_mirror(self, parts: Parts) -> Periodic:
-        """A process without a worker's turns finds out by itself what they would tell."""
-        watch = MirrorWatch(
-            doors=parts.journal.doors,
-            wall=self._wall,
-            max_age_seconds=self._configuration.mirror_max_age,
-        )
-        periodic = Periodic("redis", watch.turn, WATCH_SECONDS, self._reactor)
-        self.readiness.asked["redis"] = lambda: periodic.trouble
-        self.readiness.asked["chain mirror"] = watch.trouble
-        return periodic
-
-    def _watch_doors(self, parts: Parts) -> Periodic:
-        watch = DoorWatch(doors=parts.journal.doors, wall=self._wall, policy=parts.policy)
-        periodic = Periodic("doors", watch.turn, TURN_SECONDS, self._reactor)
-        self.readiness.asked["settlement"] = lambda: periodic.trouble or watch.trouble()
-        self.readiness.noticed["admissions"] = watch.notice
-        self.readiness.noticed["contract"] = watch.contract
-        return periodic
 
     async def _find_parts(self) -> Parts:
         settings = self._configuration

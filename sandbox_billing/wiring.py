@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import secrets
 from typing import Any
-from urllib.parse import urlsplit
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
@@ -27,7 +26,7 @@ from sandbox_billing.configuration import Configuration
 from sandbox_billing.interfaces import IChain, IEnclave, IIds, IRelay, IRuntime, ISigner, IWallClock
 from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.identity import Address
-from sandbox_billing.ledger.rating import Prices
+from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.admission import Admission
 from sandbox_billing.services.backlog import BacklogKeeper
@@ -43,7 +42,7 @@ from sandbox_billing.services.merger import Merger
 from sandbox_billing.services.planning import Outlook
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.purse import PurseWatch
-from sandbox_billing.services.readiness import LetterWatch, Readiness
+from sandbox_billing.services.readiness import DoorWatch, LetterWatch, MirrorWatch, Readiness
 from sandbox_billing.services.reconciler import Reconciler
 from sandbox_billing.services.recovery import Recovery
 from sandbox_billing.services.refitting import Refitter
@@ -59,9 +58,8 @@ from sandbox_billing.services.treasurer import Treasurer
 from sandbox_billing.services.waiting import Waiting
 from sandbox_billing.services.watcher import Watcher
 from sandbox_billing.services.witness import Witness
-from sandbox_billing.services.work import Work
+from sandbox_billing.services.work import TURN_SECONDS, Work
 from sandbox_billing.signing.eip712 import EIP712Domain
-from sandbox_billing.web.limits import Rates
 from sandbox_billing.web.open_streams import OpenStreams
 from sandbox_billing.web.root import FrontDesk, make_root
 from sandbox_billing.web.terms import Terms
@@ -240,6 +238,33 @@ def make_work(parts: Parts) -> Work:
     )
 
 
+def make_mirror_watch(parts: Parts, readiness: Readiness, seconds: float) -> Periodic:
+    """
+    A process without a worker's turns finds out by itself what they would tell.
+
+    @param seconds: Between two looks.
+    """
+    watch = MirrorWatch(
+        doors=parts.journal.doors,
+        wall=parts.wall,
+        max_age_seconds=parts.policy.mirror_max_age,
+    )
+    periodic = Periodic("redis", watch.turn, seconds, parts.clock)
+    readiness.asked["redis"] = lambda: periodic.trouble
+    readiness.asked["chain mirror"] = watch.trouble
+    return periodic
+
+
+def make_door_watch(parts: Parts, readiness: Readiness) -> Periodic:
+    """Why nobody new is let in, for every process."""
+    watch = DoorWatch(doors=parts.journal.doors, wall=parts.wall, policy=parts.policy)
+    periodic = Periodic("doors", watch.turn, TURN_SECONDS, parts.clock)
+    readiness.asked["settlement"] = lambda: periodic.trouble or watch.trouble()
+    readiness.noticed["admissions"] = watch.notice
+    readiness.noticed["contract"] = watch.contract
+    return periodic
+
+
 def make_intake(parts: Parts, supervisor: Supervisor) -> Intake:
     """What users' lifecycle calls become."""
     return Intake(
@@ -346,76 +371,6 @@ def make_chain(
         submission_pool=submission_pool,
         signer=signer,
         clock=wall,
-    )
-
-
-def prices_of(settings: Configuration) -> Prices:
-    """The environment's prices."""
-    return Prices(flat_per_second=settings.compute_price, create_fee=settings.create_fee)
-
-
-def policy_of(settings: Configuration, provider: Address, lock_time: int) -> Policy:
-    """
-    The settings that money decisions rest on.
-
-    @param lock_time: The contract's, seconds.
-    """
-    return Policy(
-        provider=provider,
-        prices=prices_of(settings),
-        lock_time=lock_time,
-        voucher_interval=settings.voucher_interval,
-        stop_delay=settings.stop_delay,
-        loss_cap=settings.loss_cap,
-        max_sandboxes=settings.max_sandboxes,
-        max_disk_gib=settings.max_disk_gib,
-        deadman_minutes=settings.deadman_minutes,
-        mirror_max_age=settings.mirror_max_age,
-        ack_grace=settings.ack_grace,
-        confirmations=settings.confirmations,
-        start_block=settings.start_block,
-        log_range=settings.log_range,
-        batch_max=settings.batch_max,
-        batch_wait=settings.batch_wait,
-        max_in_flight=settings.max_in_flight,
-        settle_min=settings.settle_min,
-        settle_max_age=settings.settle_max_age,
-        gas_floor=settings.gas_floor,
-        forgive_debts=settings.forgive_debts,
-        allow_resize=settings.allow_resize,
-        refund_loss=settings.refund_loss,
-    )
-
-
-def terms_of(settings: Configuration, provider: Address, public_url: str) -> Terms:
-    """What is public about this provider."""
-    first = urlsplit(settings.rpc_urls[0])
-    # A path or query may be an access token, and nobody can tell by looking.
-    bare = not (first.username or first.password or first.query or first.path.strip("/"))
-    return Terms(
-        contract=settings.settlement_contract,
-        provider=provider,
-        chain_id=settings.chain_id,
-        public_rpc_url=settings.public_rpc_url or (settings.rpc_urls[0] if bare else ""),
-        voucher_interval_seconds=settings.voucher_interval,
-        stop_delay_seconds=settings.stop_delay,
-        environment=prices_of(settings),
-        ssh_gateway_host=settings.ssh_gateway_host or "",
-        proxy_domain=settings.proxy_domain or "",
-        public_url=public_url,
-        # With a well-known key nobody is deceived who signs for a made-up address.
-        sign_in_url=settings.public_url or (public_url if settings.mock_tee else ""),
-        max_disk_gb=settings.max_disk_gib,
-        deadman_minutes=settings.deadman_minutes,
-        lifecycle_per_hour=settings.lifecycle_per_hour,
-        trusted_proxies=settings.trusted_proxies,
-        cors_origins=frozenset(settings.cors_origins),
-        rates=Rates.of(
-            peer_per_second=settings.peer_per_second,
-            wallet_per_second=settings.wallet_per_second,
-        ),
-        auth_binding=settings.auth_binding,
-        audience_required=settings.auth_audience == "required",
     )
 
 

@@ -71,10 +71,19 @@ ROOMS = (
     room("configuration", rooms=["ledger"]),
     room("logs", *FRAMEWORK),
     room("startup", *FRAMEWORK, rooms=["configuration", "adapters", *BELOW_ADAPTERS]),
+    room("applied", rooms=["configuration", "ledger", "services", "web"]),
     room(
         "wiring",
         *FRAMEWORK,
-        rooms=["adapters", "configuration", "services", "startup", "web", *BELOW_ADAPTERS],
+        rooms=[
+            "adapters",
+            "applied",
+            "configuration",
+            "services",
+            "startup",
+            "web",
+            *BELOW_ADAPTERS,
+        ],
     ),
     room(
         "daemon",
@@ -86,6 +95,7 @@ ROOMS = (
             "startup",
             "web",
             "wiring",
+            "applied",
             *BELOW_ADAPTERS,
         ],
     ),

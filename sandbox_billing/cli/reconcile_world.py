@@ -19,6 +19,7 @@ from sandbox_billing.adapters.redis.inventory import Found, Inventory
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.rebuilding import Rebuilder, baselines
 from sandbox_billing.adapters.redis.store import Timing
+from sandbox_billing.applied import prices_of
 from sandbox_billing.cli.reconcile_turns import Renewal, Turns
 from sandbox_billing.configuration import Configuration
 from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
@@ -35,7 +36,6 @@ from sandbox_billing.ledger.reconciliation import Row
 from sandbox_billing.ledger.voucher import Charge
 from sandbox_billing.services.reconciler import rows_of
 from sandbox_billing.signing.eip712 import usage_hash
-from sandbox_billing.wiring import prices_of
 
 
 PAGE = 500

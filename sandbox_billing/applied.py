@@ -1,0 +1,86 @@
+"""
+What the settings mean to each room: one value for money decisions, one for the web.
+
+Tests: C{tests.test_startup}.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from sandbox_billing.configuration import Configuration
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.rating import Prices
+from sandbox_billing.services.policy import Policy
+from sandbox_billing.web.limits import Rates
+from sandbox_billing.web.terms import Terms
+
+
+def prices_of(settings: Configuration) -> Prices:
+    """The environment's prices."""
+    return Prices(flat_per_second=settings.compute_price, create_fee=settings.create_fee)
+
+
+def policy_of(settings: Configuration, provider: Address, lock_time: int) -> Policy:
+    """
+    The settings that money decisions rest on.
+
+    @param lock_time: The contract's, seconds.
+    """
+    return Policy(
+        provider=provider,
+        prices=prices_of(settings),
+        lock_time=lock_time,
+        voucher_interval=settings.voucher_interval,
+        stop_delay=settings.stop_delay,
+        loss_cap=settings.loss_cap,
+        max_sandboxes=settings.max_sandboxes,
+        max_disk_gib=settings.max_disk_gib,
+        deadman_minutes=settings.deadman_minutes,
+        mirror_max_age=settings.mirror_max_age,
+        ack_grace=settings.ack_grace,
+        confirmations=settings.confirmations,
+        start_block=settings.start_block,
+        log_range=settings.log_range,
+        batch_max=settings.batch_max,
+        batch_wait=settings.batch_wait,
+        max_in_flight=settings.max_in_flight,
+        settle_min=settings.settle_min,
+        settle_max_age=settings.settle_max_age,
+        gas_floor=settings.gas_floor,
+        forgive_debts=settings.forgive_debts,
+        allow_resize=settings.allow_resize,
+        refund_loss=settings.refund_loss,
+    )
+
+
+def terms_of(settings: Configuration, provider: Address, public_url: str) -> Terms:
+    """What is public about this provider."""
+    first = urlsplit(settings.rpc_urls[0])
+    # A path or query may be an access token, and nobody can tell by looking.
+    bare = not (first.username or first.password or first.query or first.path.strip("/"))
+    return Terms(
+        contract=settings.settlement_contract,
+        provider=provider,
+        chain_id=settings.chain_id,
+        public_rpc_url=settings.public_rpc_url or (settings.rpc_urls[0] if bare else ""),
+        voucher_interval_seconds=settings.voucher_interval,
+        stop_delay_seconds=settings.stop_delay,
+        environment=prices_of(settings),
+        ssh_gateway_host=settings.ssh_gateway_host or "",
+        proxy_domain=settings.proxy_domain or "",
+        public_url=public_url,
+        # With a well-known key nobody is deceived who signs for a made-up address.
+        sign_in_url=settings.public_url or (public_url if settings.mock_tee else ""),
+        max_disk_gb=settings.max_disk_gib,
+        deadman_minutes=settings.deadman_minutes,
+        lifecycle_per_hour=settings.lifecycle_per_hour,
+        trusted_proxies=settings.trusted_proxies,
+        cors_origins=frozenset(settings.cors_origins),
+        rates=Rates.of(
+            peer_per_second=settings.peer_per_second,
+            wallet_per_second=settings.wallet_per_second,
+        ),
+        auth_binding=settings.auth_binding,
+        audience_required=settings.auth_audience == "required",
+    )

@@ -11,8 +11,9 @@ Tests: C{tests.signing.test_siwe}.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -36,6 +37,12 @@ some milliseconds."""
 
 MAX_NONCE = 64
 MAX_CHAIN_DIGITS = 18
+
+_PARTS = frozenset(
+    {"scheme", "domain", "address", "statement", "URI", "chain-id", "nonce", "date-time"}
+    | {"request-id"}
+)
+"""What is read of lines, by the names of the grammar's rules."""
 
 _NOT_SIWE = "not a Sign-In with Ethereum message (EIP-4361): {why}"
 
@@ -81,24 +88,28 @@ def _nodes(node: Node) -> Iterator[Node]:
         yield from _nodes(child)
 
 
-def _parse(rule: str, line: str) -> Node:
+@lru_cache(maxsize=256)
+def _parse(rule: str, line: str) -> Mapping[str, str]:
+    """
+    The text of the first part of each name; parts of parts come after their whole.
+
+    Most lines of a login are those of the login before.
+    """
     try:
-        return _Line(rule).parse_all(line)
+        parsed = _Line(rule).parse_all(line)
     except ParseError:
         name = rule.removesuffix("-line").replace("-", " ")
         raise BadInput(_NOT_SIWE.format(why=f"{name} is missing or malformed")) from None
-
-
-def _first(node: Node, name: str) -> str | None:
-    """The text of its first part of that name; parts of parts come later."""
-    return next((str(one.value) for one in _nodes(node) if one.name == name), None)
+    texts: dict[str, str] = {}
+    for node in _nodes(parsed):
+        if node.name in _PARTS:
+            texts.setdefault(node.name, str(node.value))
+    return texts
 
 
 def _part(rule: str, line: str, name: str) -> str:
     """The text of a part that every such line has."""
-    text = _first(_parse(rule, line), name)
-    assert text is not None
-    return text
+    return _parse(rule, line)[name]
 
 
 def moment(text: str) -> int:
@@ -186,7 +197,7 @@ class _Lines:
 
 
 def _read_address(line: str) -> Address:
-    address = Address(str(_parse("address", line).value))
+    address = Address(_part("address", line, "address"))
     if checksum(address) != line:
         raise BadInput(_NOT_SIWE.format(why="the address is not spelt as EIP-55 wants"))
     return address
@@ -211,7 +222,7 @@ def _read_statement(lines: _Lines) -> str | None:
     lines.blank()
     statement = None
     if lines.left and lines.left[0] != "":
-        statement = str(_parse("statement", lines.take()).value)
+        statement = _part("statement", lines.take(), "statement")
     lines.blank()
     return statement
 
@@ -245,8 +256,8 @@ def parse_siwe(text: str) -> SiweMessage:
     uri = _part("uri-line", lines.take(), "URI")
     _parse("version-line", lines.take())
     message = SiweMessage(
-        scheme=_first(head, "scheme"),
-        domain=_first(head, "domain") or "",
+        scheme=head.get("scheme"),
+        domain=head["domain"],
         address=address,
         statement=statement,
         uri=uri,

@@ -123,11 +123,13 @@ class Rates:
     @ivar peer: Requests from one address, or one /64 of IPv6.
     @ivar wallet: Proven requests of one wallet.
     @ivar forged: Signatures and tokens of one peer that prove nothing.
+    @ivar login: Logins from one peer: to read one takes some hundredths of a second.
     """
 
     peer: Rate = Rate(100.0, 500)
     wallet: Rate = Rate(50.0, 250)
     forged: Rate = Rate(0.5, 30)
+    login: Rate = Rate(0.5, 20)
 
     @classmethod
     def of(cls, *, peer_per_second: int, wallet_per_second: int) -> Rates:
@@ -147,6 +149,7 @@ class RequestLimits:
     _peers: Buckets
     _forgers: Buckets
     _wallets: Buckets
+    _logins: Buckets
 
     @classmethod
     def of(cls, rates: Rates, clock: IReactorTime) -> RequestLimits:
@@ -155,6 +158,7 @@ class RequestLimits:
             Buckets(rates.peer, clock),
             Buckets(rates.forged, clock),
             Buckets(rates.wallet, clock),
+            Buckets(rates.login, clock),
         )
 
     def arrived(self, peer: str) -> None:
@@ -164,6 +168,14 @@ class RequestLimits:
         @raise TooMany: This peer asks too often.
         """
         _or_wait(self._peers.take(peer), "too many requests from this address")
+
+    def signs_in(self, peer: str) -> None:
+        """
+        Before a login is read.
+
+        @raise TooMany: Too many logins come from there.
+        """
+        _or_wait(self._logins.take(peer), "too many logins from this address")
 
     def may_prove(self, peer: str) -> None:
         """

@@ -241,10 +241,21 @@ class LoginTests(SessionCase):
         """A wallet has at most fifty tokens."""
         for _ in range(50):
             self.token()
+            self.world.clock.advance(2)
         reply = self.opened(self.login())
         self.assertEqual(reply.error, (429, "this wallet has 50 tokens: revoke some"))
         self.assertEqual(reply.header("Retry-After"), "7")
         self.token(key=STRANGER)
+
+    def test_how_often(self) -> None:
+        """Of one address so many at once, and then one each two seconds: reading is dear."""
+        for _ in range(20):
+            self.assertEqual(self.opened({"message": "x", "signature": "y"}).status, 400)
+        reply = self.opened(self.login())
+        self.assertEqual(reply.error, (429, "too many logins from this address"))
+        self.assertEqual(reply.header("Retry-After"), "2")
+        self.world.clock.advance(2)
+        self.token()
 
     def test_token_makes_no_token(self) -> None:
         """A token beside a login changes nothing: only what is signed is granted."""

@@ -146,7 +146,8 @@ class StreamTestCase(TestCase):
             limits=evolve(Limits(), **changes),
             streams=self.world.root.streams,  # type: ignore[attr-defined]
         )
-        self.port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.site)
+        endpoint = TCP4ServerEndpoint(reactor, 0, backlog=1024, interface="127.0.0.1")
+        self.port = await endpoint.listen(self.site)
         self.wires: list[Wire] = []
 
         async def stop() -> None:

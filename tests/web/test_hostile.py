@@ -1,0 +1,295 @@
+"""
+Clients that mean harm, on real sockets, while others are served.
+
+They are plain sockets in a thread: nothing of Twisted helps them to behave.
+"""
+
+from __future__ import annotations
+
+import resource
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SkipTest
+
+from tests.web.streams import StreamTestCase
+
+
+SLOWEST_SECONDS = 2.0
+"""What others may have to wait for an answer, on a machine that does other work, too."""
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def resident_mib() -> float:
+    """Of this process, now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+class HostileTestCase(StreamTestCase):
+    """
+    An attack, and somebody else who keeps asking meanwhile.
+    """
+
+    timeout = 120
+
+    def attacker(self) -> socket.socket:
+        """A connection."""
+        made = socket.create_connection(("127.0.0.1", self.port.getHost().port), timeout=10)
+        self.attackers.append(made)
+        return made
+
+    @contextmanager
+    def attackers_end(self) -> Iterator[None]:
+        """Close whatever they have opened."""
+        self.attackers: list[socket.socket] = []
+        try:
+            yield
+        finally:
+            for one in self.attackers:
+                one.close()
+
+    async def during(self, attack: Callable[[], Any]) -> Any:
+        """
+        Run an attack in a thread and be served all the while.
+
+        @return: What it returned.
+        """
+        client = await self.connect()
+        ended: list[Any] = []
+        running = deferToThread(attack).addBoth(ended.append)
+        answers = 0
+        while not ended or answers < 20:
+            began = reactor.seconds()
+            client.taken.clear()
+            client.send(HEALTH)
+            await self.until(lambda: client.body == b'{"ok":true}')
+            self.assertLess(reactor.seconds() - began, SLOWEST_SECONDS)
+            answers += 1
+            await deferLater(reactor, 0.005)
+        await running
+        if hasattr(ended[0], "raiseException"):
+            ended[0].raiseException()
+        return ended[0]
+
+    async def streamed(self) -> None:
+        """A stream goes through, from its head to its end."""
+        client = await self.connect()
+        count = len(self.daytona.connections)
+        client.send(self.request("POST", f"{self.box}/process/execute", length=2) + b"{}")
+        upstream = await self.upstream(count + 1)
+        upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await self.until(lambda: client.body == b"ok")
+
+
+class SlowTests(HostileTestCase):
+    """
+    Slowloris and its kin.
+    """
+
+    def drip(self, head: bytes, count: int, seconds: float) -> list[float]:
+        """
+        Send a byte now and then on many connections.
+
+        @return: How long each lived.
+        """
+        with self.attackers_end():
+            began = time.monotonic()
+            alive = {self.attacker(): began for _ in range(count)}
+            lived = []
+            for one in alive:
+                one.sendall(head)
+                one.setblocking(False)
+            while alive and time.monotonic() - began < seconds:
+                for one in tuple(alive):
+                    try:
+                        one.send(b"x")
+                        gone = one.recv(4096) == b""
+                    except BlockingIOError:
+                        gone = False
+                    except OSError:
+                        gone = True
+                    if gone:
+                        lived.append(time.monotonic() - alive.pop(one))
+                time.sleep(0.02)
+            return lived
+
+    async def test_headers(self) -> None:
+        """Headers that never end are cut at their deadline, however they drip (V1)."""
+        await self.serve(headers_seconds=1.0, linger_seconds=0.2)
+        lived = await self.during(lambda: self.drip(b"GET /x HTTP/1.1\r\nX-A: ", 200, 8))
+        self.assertEqual(len(lived), 200)
+        self.assertLess(max(lived), 6)
+        await self.until(lambda: len(self.site.channels) <= 1)
+
+    async def test_bodies(self) -> None:
+        """So are bodies of requests that are read whole."""
+        await self.serve(body_seconds=1.0, linger_seconds=0.2)
+        head = b"POST /api/sandbox HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+        lived = await self.during(lambda: self.drip(head, 200, 8))
+        self.assertEqual(len(lived), 200)
+        self.assertLess(max(lived), 6)
+
+    async def test_streams(self) -> None:
+        """A stream for which nobody is proven is no way to stay: 401, then seconds."""
+        await self.serve(linger_seconds=0.5)
+        head = self.request("POST", f"{self.box}/files/upload", {"X": "y"}, length=10**9)
+        lived = await self.during(lambda: self.drip(head, 200, 8))
+        self.assertEqual(len(lived), 200)
+        self.assertLess(max(lived), 6)
+        self.assertEqual(self.daytona.connections, [])
+        await self.streamed()
+
+
+class OddTests(HostileTestCase):
+    """
+    Giant heads, halves, resets, and bytes that are no HTTP.
+    """
+
+    def send_all(self, what: bytes, count: int, then: Callable[[Any], None]) -> None:
+        """On so many connections."""
+        with self.attackers_end():
+            for _ in range(count):
+                one = self.attacker()
+                try:
+                    one.sendall(what)
+                    then(one)
+                except OSError:
+                    # Cut off, as it should be.
+                    pass
+
+    async def test_giant_heads(self) -> None:
+        """Heads of megabytes cost nothing but their answer."""
+        await self.serve(linger_bytes=10**6, linger_seconds=0.5)
+        before = resident_mib()
+        for giant in (
+            b"GET /" + b"x" * 4_000_000,
+            b"GET / HTTP/1.1\r\nX-A: " + b"x" * 4_000_000,
+            b"GET / HTTP/1.1\r\n" + b"X-A: x\r\n" * 500_000,
+        ):
+            await self.during(lambda giant=giant: self.send_all(giant, 30, lambda one: None))
+        await self.until(lambda: len(self.site.channels) <= 3)
+        self.assertLess(resident_mib() - before, 64)
+
+    async def test_halves_and_resets(self) -> None:
+        """Who closes one half, or resets, at any point, leaves nothing behind."""
+
+        def half(one: socket.socket) -> None:
+            one.shutdown(socket.SHUT_WR)
+            one.recv(10)
+
+        def reset(one: socket.socket) -> None:
+            linger = struct.pack("ii", 1, 0)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            one.close()
+
+        await self.serve()
+        begun = (
+            b"",
+            b"GET / HT",
+            b"POST /api/sandbox HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc",
+            self.request("POST", f"{self.box}/files/upload", {"X": "y"}, length=10**9),
+        )
+        for what in begun:
+            for end in (half, reset):
+                await self.during(lambda what=what, end=end: self.send_all(what, 20, end))
+        await self.until(lambda: len(self.site.channels) <= len(begun) * 2)
+        self.assertEqual(self.world.streams.count, 0)
+        await self.streamed()
+
+    async def test_flood_behind_a_stream(self) -> None:
+        """Who floods a connection whose answer is not there is not read on."""
+        await self.serve()
+        client = await self.connect()
+        client.send(self.request("POST", f"{self.box}/process/execute", length=2) + b"{}")
+        upstream = await self.upstream()
+        before = resident_mib()
+
+        sent = 0
+        while sent < 64 * 2**20 and not client.ended:
+            client.transport.write(b"G" * 2**20)
+            sent += 2**20
+        await deferLater(reactor, 0.2)
+        # What is not taken is the client's to keep: 64 MiB of it in this very process.
+        self.assertLess(resident_mib() - before, 64 + 48)
+        upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await self.until(lambda: b"ok" in client.taken)
+
+
+class CrowdTests(HostileTestCase):
+    """
+    Ten thousand connections on which nothing is said.
+    """
+
+    IDLE = 9_500
+    OTHERS = 700
+    timeout = 180
+
+    def raise_limit(self) -> None:
+        """Both ends of each are in this process."""
+        needed = 2 * self.IDLE + self.OTHERS
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < needed:
+            if hard != resource.RLIM_INFINITY and hard < needed:
+                raise SkipTest(f"{needed} open files are needed and {hard} may be had")
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+            self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+
+    async def test_idle(self) -> None:
+        """They cost some memory and no time; with their end all is given back."""
+        self.raise_limit()
+        await self.serve(connections=10_100, connections_of_peer=10_100)
+        before = resident_mib()
+        enough = threading.Event()
+
+        def crowd() -> None:
+            with self.attackers_end():
+                for _ in range(self.IDLE):
+                    self.attacker()
+                enough.wait(60)
+
+        async def look() -> float:
+            try:
+                await self.until(lambda: len(self.site.channels) >= self.IDLE, 60)
+                grown = resident_mib() - before
+                await self.streamed()
+                return grown
+            finally:
+                enough.set()
+
+        looking = Deferred.fromCoroutine(look())
+        try:
+            await self.during(crowd)
+        finally:
+            enough.set()
+            grown = await looking
+        self.assertLess(grown, 200)
+        await self.until(lambda: len(self.site.channels) < 20, 30)
+
+    async def test_one_peer_alone(self) -> None:
+        """One address has its share and no more; others still come in."""
+        await self.serve(connections=300, connections_of_peer=100)
+        with self.attackers_end():
+            await deferToThread(lambda: [self.attacker() for _ in range(300)])
+            await self.until(lambda: len(self.site.channels) == 100)
+            other = await deferToThread(
+                socket.create_connection,
+                ("127.0.0.1", self.port.getHost().port),
+                10,
+                ("127.0.0.2", 0),
+            )
+            self.attackers.append(other)
+            other.sendall(HEALTH)
+            answer = await deferToThread(other.recv, 4096)
+            self.assertIn(b"200 OK", answer)

@@ -1367,7 +1367,7 @@ class IRuntime(Interface):
         """A lookup, possibly from a cache of up to ten seconds; None on 404."""
 
     async def sweep() -> tuple[Listing, ...]:
-        """Every sandbox of the organization, page by page; never a part of them."""
+        """Every sandbox, page by page, without its document; never a part of them."""
 
     async def labelled(label: str, value: str) -> tuple[Sandbox, ...]:
         """Those of the organization with this label, and no others."""
@@ -1589,9 +1589,11 @@ class StopPending(Refused):
     409: a stop order stands for this sandbox, or another call is under way.
 
     @ivar reason: The order's, C{insufficient_balance} and the like; empty for none.
+    @ivar retry_after: Seconds; 0 when nobody can tell.
     """
 
     reason: str = ""
+    retry_after: int = 0
 
 
 @frozen(auto_exc=False)

@@ -16,7 +16,7 @@ from sandbox_billing.errors import NoAnswerInTime, Refused, Transient
 from sandbox_billing.interfaces import DaytonaRefused, Sandbox, StopPending, TooSlow
 from sandbox_billing.ledger.hold import RESIZE, Intent
 from sandbox_billing.ledger.identity import Address, Reference
-from sandbox_billing.ledger.metering import is_running
+from sandbox_billing.ledger.metering import LOOKUP_CACHE_SECONDS, is_running
 from sandbox_billing.ledger.money import neuron
 from sandbox_billing.ledger.resources import Resources
 from sandbox_billing.services.lifecycle import Lifecycle
@@ -64,17 +64,27 @@ class Resizing:
         session = await at.doors.session(shown.id)
         if session is None:
             if is_running(shown.state, shown.desired_state):
-                raise StopPending("in progress: ask again when the last call has ended")
+                raise StopPending(
+                    "in progress: ask again when the last call has ended",
+                    retry_after=LOOKUP_CACHE_SECONDS,
+                )
             return None
         if session.value.signer_version != quote.card.signer_version:
-            raise StopPending("in progress: the price is changing; ask again in a minute")
+            raise StopPending("in progress: the price is changing", retry_after=60)
         rest = neuron(max(0, quote.hold - session.value.hold))
         if rest == 0:
             return None
         quote = evolve(quote, hold=rest)
         # Part of a sandbox that is counted already, like the rest of a grown hold.
         reference = Reference(f"{at.ids.reference()}-more")
-        intent = at.intent(RESIZE, owner, shown.id, quote, reference=reference)
+        intent = at.intent(
+            RESIZE,
+            owner,
+            shown.id,
+            quote,
+            auto_stop_minutes=session.value.auto_stop_minutes,
+            reference=reference,
+        )
         await at.admission.reserve(intent, quote)
         return intent
 

@@ -10,7 +10,14 @@ from twisted.logger import Logger
 from sandbox_billing.errors import NoAnswerInTime, Transient
 from sandbox_billing.interfaces import DaytonaRefused, Sandbox, StopPending, TooSlow
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
-from sandbox_billing.ledger.metering import NEVER_STARTED, begin, counts, has_ended, is_running
+from sandbox_billing.ledger.metering import (
+    LOOKUP_CACHE_SECONDS,
+    NEVER_STARTED,
+    begin,
+    counts,
+    has_ended,
+    is_running,
+)
 from sandbox_billing.ledger.reconciliation import wished_minutes
 from sandbox_billing.services.lifecycle import Lifecycle
 
@@ -103,7 +110,10 @@ class Starting:
             return
         ended = has_ended(shown.state, shown.desired_state)
         if not ended or not counts(session.value, sent_at, by_id=True):
-            raise StopPending("in progress: ask again when the last call has ended")
+            raise StopPending(
+                "in progress: ask again when the last call has ended",
+                retry_after=LOOKUP_CACHE_SECONDS,
+            )
         failed = shown.state in NEVER_STARTED
         await self.at.close(shown.id, None, destroyed=False, failed=failed)
 

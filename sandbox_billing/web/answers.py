@@ -186,6 +186,8 @@ def refusal(error: Exception) -> Answer | None:
     elif isinstance(error, StopPending):
         if error.reason:
             document["reason"] = error.reason
+        if error.retry_after > 0:
+            headers["Retry-After"] = str(error.retry_after)
     elif isinstance(error, NotServed):
         status = error.status
         if error.allow:

@@ -237,7 +237,10 @@ class FailureTests(AskingTestCase):
         reply = self.refused(StopPending("stop pending", reason="insufficient_balance"))
         self.assertEqual(reply.error, (409, "stop pending"))
         self.assertEqual(reply.json["reason"], "insufficient_balance")
-        self.assertNotIn("reason", self.refused(StopPending("in progress")).json)
+        busy = self.refused(StopPending("in progress", retry_after=12))
+        self.assertNotIn("reason", busy.json)
+        self.assertEqual("12", busy.header("Retry-After"))
+        self.assertIsNone(reply.header("Retry-After"))
 
     def test_too_many(self) -> None:
         """429 says when to come back, where that helps."""

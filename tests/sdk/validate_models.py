@@ -2,8 +2,8 @@
 Holds documents against the models of Daytona's client; runs where that is installed.
 
 Reads a line of JSON for each, C{{"model": "Sandbox", "document": {...}}}, and writes a line of
-JSON for each problem: C{{"model", "problem"}}.  It uses nothing but the client, so that one
-program does for every release.
+JSON for each problem: C{{"model", "problem"}}.  C{toolbox:} stands before the name of a model of
+the toolbox's client.  It uses nothing but the clients, so that one program does for every release.
 """
 
 import json
@@ -11,6 +11,7 @@ import sys
 from enum import Enum
 
 from daytona_api_client import models
+from daytona_toolbox_api_client import models as toolbox_models
 
 
 UNKNOWN = "unknown_default_open_api"
@@ -20,7 +21,9 @@ def problems_of(model: str, document: object) -> "list[str]":
     """
     @return: What the client could not read, and what it knows nothing of.
     """
-    kind = getattr(models, model, None)
+    # Both clients have models of the same name.
+    package, _, name = model.rpartition(":")
+    kind = getattr(toolbox_models if package == "toolbox" else models, name, None)
     if kind is None:
         return ["no such model"]
     try:

@@ -33,7 +33,6 @@ class ToolboxError(Exception):
         phrase = HTTPStatus(self.status).phrase
         return {
             "statusCode": self.status,
-            "error": phrase,
             "message": f"{phrase.lower()}: {self.message}",
             "code": phrase.upper().replace(" ", "_"),
             "timestamp": iso(at),

@@ -203,7 +203,7 @@ class ITokens(Interface):
 
     async def issue(token: Token, *, most: int) -> None:
         """
-        Keep a token until it expires; no other has its id.
+        Keep a token until it expires, or for a while longer; no other has its id.
 
         @param most: So many of the wallet's may be live together.
         @raise TooMany: They are; it says after how many seconds the first ends.
@@ -211,7 +211,7 @@ class ITokens(Interface):
         """
 
     async def find(id: TokenId) -> Token | None:
-        """The token of that name, if it is kept; the caller compares digest and time."""
+        """The token of that name, live or not; the caller compares digest and time."""
 
     async def of(wallet: Address) -> tuple[Token, ...]:
         """A wallet's live tokens, oldest first."""
@@ -220,7 +220,7 @@ class ITokens(Interface):
         """
         End one; whoever reads after this does not find it.
 
-        @return: False when this wallet has no such token.
+        @return: False when this wallet has no such live token.
         """
 
     async def revoke_all(wallet: Address) -> int:

@@ -178,19 +178,22 @@ class Callers:
             if wallet or message or signature:
                 raise BadInput("either a token or a signature, not both")
             self.limits.may_prove(peer)
-            try:
-                return await self._token(bearer)
-            except InvalidToken:
+            token = await self._token(bearer)
+            if token is None:
                 self.limits.forged(peer)
-                raise
+                raise InvalidToken(INVALID_TOKEN)
+            if not token.is_live(self.wall.now()):
+                # Nobody's guess: its program goes on asking, and may share its address.
+                raise InvalidToken(INVALID_TOKEN)
+            return token
         claim = SignedHeaders.parse(wallet, message, signature)
         check_expiry(claim, self.wall.now())
         await self.prove(claim.wallet, claim.raw, claim.signature_text, peer)
         return claim
 
-    async def _token(self, secret: str) -> Token:
+    async def _token(self, secret: str) -> Token | None:
         if not _SECRET.match(secret):
-            raise InvalidToken(INVALID_TOKEN)
+            return None
         id, digest = digest_of(secret)
         try:
             token = await self.tokens.find(id)
@@ -199,11 +202,7 @@ class Callers:
         except BadInput:
             # Stored by another version, or damaged: a new one is soon made.
             token = None
-        if token is None or not compare_digest(token.digest, digest):
-            raise InvalidToken(INVALID_TOKEN)
-        if not token.is_live(self.wall.now()):
-            raise InvalidToken(INVALID_TOKEN)
-        return token
+        return token if token is not None and compare_digest(token.digest, digest) else None
 
     async def prove(self, wallet: Address, raw: bytes, signature: str, peer: str) -> bool:
         """

@@ -226,7 +226,7 @@ class Keys:
         return f"auth:nonce:{wallet}:{nonce}"
 
     def token(self, token: TokenId) -> str:
-        """string: a session token without its secret, JSON; expires with it."""
+        """string: a session token without its secret, JSON; expires a day after it ends."""
         return f"auth:token:{token}"
 
     def tokens(self, wallet: Address) -> str:

@@ -19,6 +19,10 @@ TRIES = 5
 """Logins of one wallet that meet; whoever fails so often comes with a flood of his own."""
 
 
+REMEMBERED_SECONDS = 24 * 60 * 60
+"""So long after its end a token is still told from one that never was: programs go on asking."""
+
+
 @implementer(ITokens)
 @frozen
 class RedisTokens:
@@ -50,7 +54,7 @@ class RedisTokens:
         self._expect(draft, token.wallet, index)
         place = keys.token(token.id)
         draft.expect(absent(place))
-        draft.write("SET", place, form, "EX", max(1, token.expires_at - now))
+        draft.write("SET", place, form, "EX", max(1, token.expires_at - now) + REMEMBERED_SECONDS)
         listed = keys.tokens(token.wallet)
         if gone:
             draft.write("HDEL", listed, *gone)
@@ -82,7 +86,7 @@ class RedisTokens:
         draft.write("HSET", listed, REVISION, f"-{id}")
         draft.write("EXPIRE", listed, MAX_LIFE_SECONDS)
         await self.store.carry_out(draft.commit(witness=absent(place)))
-        return True
+        return found.value.is_live(self.store.wall.now())
 
     async def revoke_all(self, wallet: Address) -> int:
         for left in reversed(range(TRIES)):

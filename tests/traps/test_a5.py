@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox_billing.adapters.redis.commit import Read
 from tests.simulation.faults import FaultKind
 from tests.traps.trap import Death, Patch, Patches, TrapCase, noticed_by
 
@@ -44,14 +45,23 @@ class WebTests(TrapCase):
             "sandbox_billing.adapters.redis.idempotency.RedisIdempotency.spend", lambda _: spend
         )
 
-    @noticed_by("tests.adapters.test_limit_ports.MemoryIdempotencyTests.test_spent")
+    @noticed_by(
+        "tests.adapters.test_limit_ports.MemoryIdempotencyTests.test_spent",
+        "tests.simulation.test_keys.StandingStillTests.test_after_its_hold_is_released",
+    )
     def test_the_first_goes_on(self) -> Patches:
         """A process that stood still makes its sandbox after the retry has made another."""
 
         def blind(original: Any) -> Any:
-            return lambda keys, reference: f"{original(keys, reference)}:{id(keys)}"
+            async def spend(records: Any, reference: Any) -> Any:
+                keys = records.store.keys
+                keyspace = records.store.keyspace
+                (mark,) = await keyspace.read([Read("GET", keys.spent(reference))])
+                return mark.decode() if mark else None
 
-        return Patch("sandbox_billing.adapters.redis.keys.Keys.spent", blind)
+            return spend
+
+        return Patch("sandbox_billing.adapters.redis.idempotency.RedisIdempotency.spend", blind)
 
     @noticed_by("tests.web.test_idempotency.UnderWayTests.test_client_gone")
     def test_told_to_nobody(self) -> Patches:

@@ -95,7 +95,13 @@ class Creating:
         if is_running(made.state, made.desired_state):
             # From the warm pool: it runs by this very answer.
             session = begin(session, now)
-        await at.open(intent, session, create_charge(intent, made.id, now))
+        try:
+            await at.open(intent, session, create_charge(intent, made.id, now))
+        except NotReady:
+            # We stood still for minutes and were given up; whoever asked has perhaps another
+            # one since (A5), and is told of no sandbox here.
+            await self._undo(intent, made.id)
+            raise
         if more is not None:
             await at.doors.release(more)
         self._log.info(

@@ -31,7 +31,7 @@ class StandingStillTests(SynchronousTestCase):
         """
         A create at a daemon that stands still before a call, then at another one.
 
-        @return: How many sandboxes there are, and which ones the two were told.
+        @return: How many sandboxes run, and which ones the two were told.
         """
         met: list[int] = []
 
@@ -54,7 +54,7 @@ class StandingStillTests(SynchronousTestCase):
             told.add(await story.create_once(ALICE, "key"))
             await world.sleep(seconds)
             told.add(await first)
-            made.update(world.simulator.records)
+            made.update(story.running(ALICE))
             await story.end(ALICE)
             await story.quiet(Quiet())
 
@@ -77,4 +77,9 @@ class StandingStillTests(SynchronousTestCase):
     def test_after_its_hold_is_released(self) -> None:
         """Before it had asked Daytona anything, however long."""
         made, told = self.lived("IDoors.reserve", 400.0)
+        self.assertEqual((made, len(told)), (1, 1))
+
+    def test_after_it_was_given_up(self) -> None:
+        """What it makes then nobody waits for: it is deleted, and not charged."""
+        made, told = self.lived("IRuntime.create", 400.0)
         self.assertEqual((made, len(told)), (1, 1))

@@ -8,12 +8,12 @@ import io
 import json
 import time
 
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock, deferLater
-from twisted.web.client import FileBodyProducer
+from twisted.internet.task import Clock
+from twisted.web.client import FileBodyProducer, ResponseFailed
 from twisted.web.iweb import UNKNOWN_LENGTH
 
+from sandbox_billing.devnet.daytona.faults import Fault, FaultKind
 from sandbox_billing.devnet.daytona.toolbox import QUERY_TOKEN
 from sandbox_billing.devnet.daytona.toolbox_box import Box, Follower, Log
 from sandbox_billing.devnet.daytona.toolbox_host import STDERR, STDOUT
@@ -95,8 +95,8 @@ class DoorTests(ToolboxCase):
         """A command that runs when its sandbox stops is answered 502, at once."""
         begun = time.monotonic()
         waiting = self.asked("sleep 50")
-        await self.until(lambda: len(self.simulator.received) > 1, "asked")
-        await deferLater(reactor, 0.05)
+        box = self.service.toolbox.box(self.simulator.records[self.sandbox])
+        await self.until(lambda: box.connections, "asked")
         await self.api("POST", f"/sandbox/{self.sandbox}/stop")
         await self.until(lambda: waiting.called, "answered")
         self.assertEqual((await waiting).status, 502)
@@ -105,6 +105,34 @@ class DoorTests(ToolboxCase):
     def asked(self, command: str) -> Deferred[object]:
         """Not awaited."""
         return Deferred.fromCoroutine(self.ask("POST", "process/execute", {"command": command}))
+
+
+class FaultTests(ToolboxCase):
+    """Accidents on demand."""
+
+    async def test_answers(self) -> None:
+        """A status, once, and not for what it was not meant for."""
+        self.simulator.fail_next(503, route="toolbox")
+        self.assertEqual((await self.api("GET", "/sandbox")).status, 200)
+        self.assertEqual((await self.ask("GET", "version")).status, 503)
+        self.assertEqual((await self.ask("GET", "version")).status, 200)
+
+    async def test_broken(self) -> None:
+        """A body that is cut, an answer that is lost after its effect, one that never comes."""
+        self.simulator.faults.add(Fault(kind=FaultKind.CUT, route="toolbox"))
+        with self.assertRaises(ResponseFailed):
+            await self.ask("GET", "version")
+        self.simulator.lose_reply_next(route="toolbox")
+        with self.assertRaises(ResponseFailed):
+            await self.ask("POST", "files/upload-v2?path=kept", data=b"kept")
+        self.assertEqual((await self.ask("GET", "files/download?path=kept")).body, b"kept")
+        self.simulator.hang_next(route="toolbox")
+        hanging = Deferred.fromCoroutine(self.ask("GET", "version"))
+        await self.until(lambda: self.simulator.hanging, "asked")
+        await self.service.stopService()
+        with self.assertRaises(ResponseFailed):
+            await hanging
+        self.assertEqual(self.simulator.hanging, 0)
 
 
 class ActivityTests(ToolboxCase):

@@ -211,6 +211,7 @@ class TerminalTests(_Real):
         socket = await self.socket("process/pty/create-connect?id=p")
         before = peak()
         await socket.send(b"yes 0123456789012345678901234567890123456789\n")
+        # Nothing is waited for: this is how long it may flood.
         await deferLater(reactor, 2)
         self.assertLess(peak() - before, 40 * MEBIBYTE)
         self.assertEqual((await self.ask("DELETE", "process/pty/p")).status, 200)

@@ -29,6 +29,8 @@ from sandbox_billing.devnet.daytona.toolbox_call import Call
 from sandbox_billing.devnet.daytona.toolbox_canned import CannedHost
 from sandbox_billing.devnet.daytona.toolbox_disk import DiskFiles
 from sandbox_billing.devnet.daytona.toolbox_errors import ToolboxError, bad, missing
+from sandbox_billing.devnet.daytona.toolbox_faults import ROUTE as FAULTS
+from sandbox_billing.devnet.daytona.toolbox_faults import misbehave
 from sandbox_billing.devnet.daytona.toolbox_memory import MemoryFiles
 from sandbox_billing.devnet.daytona.toolbox_routes import ROUTES
 from sandbox_billing.devnet.daytona.toolbox_spawn import SpawnHost
@@ -173,6 +175,10 @@ class Toolbox:
             if not call.gone:
                 counts = call.header(SKIP_ACTIVITY).lower() != "true"
                 call.box.enter(call.cut, counts=counts)
+            fault = self.simulator.faults.take(FAULTS)
+            if fault is not None:
+                await misbehave(call, self.simulator, fault, route.handler)
+                return
             call.answer(await route.handler(call), route.status)
         except ToolboxError as error:
             call.refuse(error)

@@ -41,6 +41,7 @@ from sandbox_billing.services.purse import low_create_fee
 from sandbox_billing.services.readiness import Readiness
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain
+from sandbox_billing.web.bounds import ENOUGH_FILES, Limits, streams_for_files
 from sandbox_billing.web.gate import Gate
 from sandbox_billing.web.open_streams import LOOK_SECONDS
 from sandbox_billing.web.peers import Peers
@@ -95,12 +96,14 @@ class Daemon(MultiService):
         endpoint: str,
         role: str = "all",
         volatile_allowed: bool = False,
+        files: int = ENOUGH_FILES,
         fatal: Callable[[str], None],
     ) -> None:
         """
         @param endpoint: Where HTTP is served, as a server endpoint string.
         @param role: C{all}, C{web} or C{worker}.
         @param volatile_allowed: Accept a Redis that forgets: devnet.
+        @param files: How many this process may open.
         @param fatal: Called with the reason when the settings turn out to be wrong.
         """
         MultiService.__init__(self)
@@ -110,6 +113,7 @@ class Daemon(MultiService):
         self._role = role
         self._volatile_allowed = volatile_allowed
         self._fatal = fatal
+        self._files = files
         self._wall = SystemClock()
         self.readiness = Readiness()
         self.address: Any = None
@@ -119,6 +123,7 @@ class Daemon(MultiService):
             reactor=reactor,
             wall=self._wall,
             new_request_id=request_id,
+            limits=Limits.for_files(files),
             streams=self._gate.streams,
             peers=Peers(configuration.trusted_proxies),
         )
@@ -225,7 +230,7 @@ class Daemon(MultiService):
         if self._role != "worker":
             terms = terms_of(self._configuration, parts.policy.provider, self._public_url())
             intake = make_intake(parts, self._supervisor)
-            streams = make_streams(parts)
+            streams = make_streams(parts, streams_for_files(self._files))
             self._streams = Periodic("streams", streams.turn, LOOK_SECONDS, self._reactor)
             self._streams.startService()
             relay = relay_at(

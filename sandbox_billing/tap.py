@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping
@@ -27,6 +28,12 @@ EX_CONFIG = 78
 """The exit code for wrong settings (sysexits.h); systemd does not restart on it."""
 
 ROLES = ("all", "web", "worker")
+
+FILES = 16_384
+"""Open files: ten thousand clients, two thousand streams with two each, and our own."""
+
+BACKLOG = 1024
+"""Connections that wait to be taken: with Twisted's 50, a burst waits for seconds."""
 
 _log = Logger()
 
@@ -184,6 +191,20 @@ def makeService(options: Options) -> MultiService:
     return root
 
 
+def raised_file_limit() -> int:
+    """
+    Ask for more open files, as far as the hard limit lets us.
+
+    @return: How many there may be.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return FILES if soft == resource.RLIM_INFINITY else soft
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
 def _add_devnet(root: Root, reactor: Any, options: Options) -> None:
     problems = options.problems()
     if problems:
@@ -201,7 +222,8 @@ def _add_daemon(root: Root, reactor: Any, options: Options) -> None:
     Daemon(
         configuration,
         reactor,
-        endpoint=options["endpoint"] or f"tcp:{port}",
+        endpoint=options["endpoint"] or f"tcp:{port}:backlog={BACKLOG}",
         role=options["role"],
+        files=raised_file_limit(),
         fatal=lambda text: exit_with(reactor, text),
     ).setServiceParent(root)  # type: ignore[no-untyped-call]

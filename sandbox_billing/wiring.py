@@ -60,6 +60,7 @@ from sandbox_billing.services.watcher import Watcher
 from sandbox_billing.services.witness import Witness
 from sandbox_billing.services.work import TURN_SECONDS, Work
 from sandbox_billing.signing.eip712 import EIP712Domain
+from sandbox_billing.web.bounds import MOST_STREAMS
 from sandbox_billing.web.open_streams import OpenStreams
 from sandbox_billing.web.root import FrontDesk, make_root
 from sandbox_billing.web.terms import Terms
@@ -279,10 +280,10 @@ def make_intake(parts: Parts, supervisor: Supervisor) -> Intake:
     )
 
 
-def make_streams(parts: Parts) -> OpenStreams:
+def make_streams(parts: Parts, most: int = MOST_STREAMS) -> OpenStreams:
     """The streams of this process."""
     journal = parts.journal
-    return OpenStreams(doors=journal.doors, tokens=journal.tokens, wall=parts.wall)
+    return OpenStreams(doors=journal.doors, tokens=journal.tokens, wall=parts.wall, most=most)
 
 
 def make_front(

@@ -1,4 +1,8 @@
-"""How much a client may take."""
+"""
+How much a client may take.
+
+Tests: C{tests.web.test_bounds}.
+"""
 
 from __future__ import annotations
 
@@ -35,3 +39,32 @@ class Limits:
     connections_of_peer: int = 2_000
     linger_bytes: int = 8 * 1024 * 1024
     linger_seconds: float = 5.0
+
+    @classmethod
+    def for_files(cls, files: int) -> Limits:
+        """
+        Never more clients than there may be open files: or the connections to Redis, Daytona
+        and the chain, which everybody needs, would be the ones that fail.
+
+        @param files: How many this process may open.
+        """
+        most = min(cls().connections, _share(files, 4))
+        return cls(connections=most, connections_of_peer=max(1, most // 5))
+
+
+OWN_FILES = 128
+"""For ourselves: logs, Redis, Daytona, the chain, what the reactor needs."""
+
+MOST_STREAMS = 2_000
+
+ENOUGH_FILES = 16_384
+"""With so many, nothing here is bounded by them."""
+
+
+def streams_for_files(files: int) -> int:
+    """How many streams may be open: each has a connection of its own to Daytona."""
+    return min(MOST_STREAMS, _share(files, 1))
+
+
+def _share(files: int, fifths: int) -> int:
+    return max(1, (files - OWN_FILES) * fifths // 5)

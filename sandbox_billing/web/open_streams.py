@@ -27,6 +27,7 @@ from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.token import TokenId
 from sandbox_billing.web._attrs_zope import provides
+from sandbox_billing.web.bounds import MOST_STREAMS
 
 
 LOOK_SECONDS = 1.5
@@ -69,7 +70,7 @@ class OpenStreams:
     doors: IDoors = field(validator=provides(IDoors))
     tokens: ITokens = field(validator=provides(ITokens))
     wall: IWallClock = field(validator=provides(IWallClock))
-    most: int = 2000
+    most: int = MOST_STREAMS
     most_of_wallet: int = 100
     _open: set[OpenStream] = field(factory=set, init=False)
     _of_wallet: dict[Address, int] = field(factory=dict, init=False)
@@ -134,6 +135,10 @@ class OpenStreams:
             for stream in [one for one in self._open if one.token == token]:
                 self._cut(stream, Refused(TOKEN_ENDED))
 
+    async def is_metered(self, sandbox: SandboxId) -> bool:
+        """Whether it has a session."""
+        return await self.doors.session(sandbox) is not None
+
     async def refused_wallet(self, wallet: Address) -> CannotPay | None:
         """Why this wallet may use nothing that runs; None when it may."""
         funds = await self.doors.funds(wallet)
@@ -156,7 +161,7 @@ class OpenStreams:
         order = await self.refused_sandbox(sandbox)
         if order is not None:
             return order, known
-        metered = await self.doors.session(sandbox) is not None
+        metered = await self.is_metered(sandbox)
         # One that was never metered is for the reconciler to find.
         return (StopPending(ENDED) if known and not metered else None), metered or known
 

@@ -13,12 +13,13 @@ Tests: C{tests.web.test_streams}, C{tests.web.test_tunnels}.
 
 from __future__ import annotations
 
+import socket
 from hashlib import sha256
 from io import BytesIO
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, ITCPTransport
 from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
@@ -31,6 +32,24 @@ HELD_BACK_BYTES = 64 * 1024
 """The end of a body that is signed by its hash waits until the hash matches (wire.md §4)."""
 
 MISMATCH = "signature does not match request"
+
+
+KEEP_ALIVE_SECONDS = 60
+"""Without a sign of life; then five probes, ten seconds apart."""
+
+
+def keep_alive(transport: Any) -> None:
+    """Let the kernel find out whether the other end is still there."""
+    if ITCPTransport.providedBy(transport):
+        transport.setTcpKeepAlive(True)
+        descriptor: Any = transport
+        handle = descriptor.getHandle()
+        for option, value in (
+            (socket.TCP_KEEPIDLE, KEEP_ALIVE_SECONDS),
+            (socket.TCP_KEEPINTVL, 10),
+            (socket.TCP_KEEPCNT, 5),
+        ):
+            handle.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class Source(Protocol):
@@ -330,6 +349,11 @@ class StreamingChannel(http.HTTPChannel):
             # What is remembered now is the time-out of the next request.
             self.setTimeout(self.timeOut)
         super().allContentReceived()
+
+    def connectionMade(self) -> None:
+        """A client that vanishes without a word must not keep a stream open for ever."""
+        keep_alive(self.transport)
+        super().connectionMade()
 
     # --- what is read for nothing ---
 

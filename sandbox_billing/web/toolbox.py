@@ -179,7 +179,12 @@ class Toolbox:
             headers=headers,
             door=f"{door}/toolbox" if place is Place.LEGACY_TOOLBOX else door,
         )
-        stream = OpenStream(wallet=caller.wallet, sandbox=sandbox.id, token=caller.token)
+        stream = OpenStream(
+            wallet=caller.wallet,
+            sandbox=sandbox.id,
+            token=caller.token,
+            metered=await self.streams.is_metered(sandbox.id),
+        )
         self.streams.enter(stream)
         try:
             work = (

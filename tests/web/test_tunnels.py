@@ -5,6 +5,7 @@ WebSockets through the door, and the end of everything that is open.
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 from sandbox_billing.web import toolbox
@@ -111,6 +112,15 @@ class TunnelTests(StreamTestCase):
         client.taken.clear()
         client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         await self.until(lambda: client.body == b'{"ok":true}')
+
+    async def test_vanished_client(self) -> None:
+        """The kernel looks whether he is still there: nothing else would ever tell."""
+        await self.serve()
+        await self.open()
+        (channel,) = self.site.channels
+        handle = channel.transport.getHandle()
+        self.assertTrue(handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        self.assertEqual(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 60)
 
     async def test_smuggled(self) -> None:
         """What follows a refused handshake is another request of ours, never Daytona's."""
@@ -349,6 +359,14 @@ class CutTests(StreamTestCase):
         await terminal.closed
         self.assertFalse(signed.ended)
         self.assertEqual(self.world.streams.count, 1)
+
+    async def test_ended_before_the_first_look(self) -> None:
+        """What was metered when the stream began, and is not when somebody looks, has ended."""
+        await self.serve()
+        client, _ = await self.following()
+        self.world.doors.metered.clear()
+        await self.look()
+        await client.closed
 
     async def test_not_metered_yet(self) -> None:
         """One that nobody has found yet is not cut for that."""

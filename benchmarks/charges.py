@@ -54,6 +54,9 @@ class SetClock:
     def now(self) -> UnixSeconds:
         return UnixSeconds(self.moment)
 
+    def after(self) -> UnixSeconds:
+        return self.now()
+
 
 def session_number(number: int) -> Session:
     """A running session of a wallet of its own."""

@@ -94,7 +94,14 @@ class IWallClock(Interface):
     """What time it is, for stamps and expiries; delays use C{IReactorTime}."""
 
     def now() -> UnixSeconds:
-        """Whole seconds since 1970."""
+        """Whole seconds since 1970, rounded down: no later than this moment."""
+
+    def after() -> UnixSeconds:
+        """
+        Whole seconds since 1970, rounded up: no earlier than this moment.
+
+        A run begins with it and ends with C{now}: a second that ran in part is nobody's.
+        """
 
 
 class IIds(Interface):
@@ -1343,11 +1350,14 @@ class Listing:
     """
     One page of a sweep.
 
-    @ivar sent_at: When its request was sent.
+    @ivar sent_at: When its request was sent, rounded down: what it shows running has run until
+        then, if it ran before.
+    @ivar answered_at: When its answer had come, rounded up: what it shows running has begun.
     """
 
     sandboxes: tuple[Sandbox, ...]
     sent_at: UnixSeconds
+    answered_at: UnixSeconds
 
 
 class IRuntime(Interface):

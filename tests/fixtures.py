@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from itertools import count
+from math import ceil
 from typing import Any, TypeVar
 
 from attrs import define, evolve
@@ -99,6 +100,9 @@ class Wall:
 
     def now(self) -> UnixSeconds:
         return UnixSeconds(int(BASE + self.clock.seconds()) + self.skew)
+
+    def after(self) -> UnixSeconds:
+        return UnixSeconds(ceil(BASE + self.clock.seconds()) + self.skew)
 
 
 @implementer(IIds)

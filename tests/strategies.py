@@ -494,6 +494,7 @@ def worlds(draw: Callable[[SearchStrategy[Any]], Any]) -> World:
         labels=labels,
         resources=resources(),
         seen_at=recently,
+        answered_at=recently,
     )
     found = draw(st.lists(sessions(sandboxes=st.sampled_from(names)), max_size=3))
     open_ones = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from math import ceil, floor
 
 from attrs import define, field
 from zope.interface import implementer
@@ -42,7 +43,10 @@ class SystemClock:
         return self._wall() - self._steady()
 
     def now(self) -> UnixSeconds:
-        return UnixSeconds(int(self._offset + self._steady()))
+        return UnixSeconds(floor(self._offset + self._steady()))
+
+    def after(self) -> UnixSeconds:
+        return UnixSeconds(ceil(self._offset + self._steady()))
 
     def trouble(self) -> str | None:
         """That the wall clock was stepped since; None when it was not."""

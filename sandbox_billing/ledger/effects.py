@@ -18,10 +18,15 @@ from sandbox_billing.ledger.resources import Resources
 
 @frozen
 class Begin:
-    """A pending session was seen running: metering starts."""
+    """
+    A pending session was seen running: metering starts.
+
+    @ivar since: When the answer that showed it had come, not when it was asked for: it may have
+        started between.
+    """
 
     sandbox: SandboxId
-    seen_at: UnixSeconds
+    since: UnixSeconds
 
 
 @frozen

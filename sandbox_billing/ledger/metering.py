@@ -101,7 +101,7 @@ class Session:
     @ivar rate: neuron per minute, fixed for this session.
     @ivar signer_version: The card the wallet had acknowledged.
     @ivar opened_at: unix seconds.
-    @ivar started_at: First observation of C{started}; None until then.
+    @ivar started_at: When the first answer that showed it C{started} had come; None until then.
     @ivar charged_until: Everything before is charged, or was never running.
     @ivar changed_at: Last lifecycle call; older observations do not count.
     @ivar hold: neuron set aside for this session (design.md §4.1).
@@ -153,9 +153,13 @@ def same_run(one: Session, other: Session) -> bool:
     return (one.reference, one.opened_at) == (other.reference, other.opened_at)
 
 
-def begin(session: Session, seen_at: UnixSeconds) -> Session:
-    """The session once it was seen running; never before what was charged already."""
-    start = UnixSeconds(max(seen_at, session.charged_until))
+def begin(session: Session, since: UnixSeconds) -> Session:
+    """
+    The session once it was seen running; never before what was charged already.
+
+    @param since: When the answer that showed it had come, rounded up.
+    """
+    start = UnixSeconds(max(since, session.charged_until))
     return evolve(session, started_at=start, charged_until=start, revision=session.revision + 1)
 
 

@@ -57,6 +57,7 @@ class Row:
     @ivar state: As Daytona spells it; C{started} when the key was absent.
     @ivar desired_state: Daytona's goal; C{destroyed} is an end whatever the state.
     @ivar seen_at: When the request for that page was sent.
+    @ivar answered_at: When its answer had come.
     @ivar last_activity_at: As Daytona spells it; also moved by our own touch.
     @ivar auto_stop_minutes: Daytona's own interval; None where it is not shown.
     """
@@ -67,6 +68,7 @@ class Row:
     labels: Mapping[str, str]
     resources: Resources
     seen_at: UnixSeconds
+    answered_at: UnixSeconds
     last_activity_at: str | None = None
     auto_stop_minutes: int | None = None
 
@@ -193,7 +195,7 @@ def _metered(row: Row, session: Session) -> Iterator[Change]:
         return
     if row.running:
         if session.started_at is None:
-            yield Begin(row.sandbox, row.seen_at)
+            yield Begin(row.sandbox, row.answered_at)
         elif row.resources != session.resources:
             yield Refit(row.sandbox, row.resources)
     elif row.ended:

@@ -94,7 +94,7 @@ class Creating:
         now = at.wall.now()
         if is_running(made.state, made.desired_state):
             # From the warm pool: it runs by this very answer.
-            session = begin(session, now)
+            session = begin(session, at.wall.after())
         try:
             await at.open(intent, session, create_charge(intent, made.id, now))
         except NotReady:

@@ -86,5 +86,5 @@ class Ending:
             return
         now = at.wall.now()
         if is_running(shown.state, shown.desired_state):
-            session = begin(session, now)
+            session = begin(session, at.wall.after())
         await at.open(intent, session, create_charge(intent, shown.id, now))

@@ -137,14 +137,14 @@ class Reconciler:
 
     async def _apply(self, change: Change, world: World) -> None:
         match change:
-            case Begin(sandbox, seen_at):
+            case Begin(sandbox, since):
                 stored = await self.doors.session(sandbox)
                 # Applying takes time: the observation may be of an earlier run.
                 if stored is None or not same_run(stored.value, world.sessions[sandbox]):
                     return
                 if stored.value.started_at is None:
-                    await self.meter.begin(stored, begin(stored.value, seen_at))
-                    self._log.info("{sandbox} runs since {at}", sandbox=sandbox, at=seen_at)
+                    await self.meter.begin(stored, begin(stored.value, since))
+                    self._log.info("{sandbox} runs since {at}", sandbox=sandbox, at=since)
             case Close(sandbox, never_started):
                 await self.closer.not_running(
                     sandbox,
@@ -241,3 +241,4 @@ def rows_of(pages: Iterable[Listing]) -> tuple[Row, ...]:
         for page in pages
         for one in page.sandboxes
     )
+            answered_at=page.answered_at,

@@ -94,7 +94,7 @@ class Starting:
         if is_running(started.state, started.desired_state):
             # Seen running by this very answer: otherwise a start and stop between two
             # sweeps would be free, again and again.
-            session = begin(session, at.wall.now())
+            session = begin(session, at.wall.after())
         await at.open(intent, session, None)
         self._log.info("started {sandbox}", sandbox=shown.id, wallet=owner.hex)
         return started

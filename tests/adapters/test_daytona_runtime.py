@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine
+from math import ceil
 from typing import Any, TypeVar
 
 from attrs import define, evolve, field, frozen
@@ -47,6 +48,9 @@ class FlooredWall:
 
     def now(self) -> UnixSeconds:
         return UnixSeconds(int(self.wall()))
+
+    def after(self) -> UnixSeconds:
+        return UnixSeconds(ceil(self.wall()))
 
 
 @define

@@ -19,10 +19,11 @@ class ClockTests(SynchronousTestCase):
         verifyObject(IWallClock, self.clock)
 
     def test_goes_on(self) -> None:
-        """Time passes in whole seconds, rounded down."""
+        """Time passes in whole seconds, rounded down; up for what begins."""
         self.assertEqual(self.clock.now(), 1_750_000_000)
         self.wall, self.steady = self.wall + 10.2, self.steady + 10.2
         self.assertEqual(self.clock.now(), 1_750_000_011)
+        self.assertEqual(self.clock.after(), 1_750_000_012)
         self.assertIsNone(self.clock.trouble())
 
     def test_a_step_changes_nothing(self) -> None:

@@ -67,6 +67,9 @@ class Hand:
     def now(self) -> UnixSeconds:
         return UnixSeconds(self.moment)
 
+    def after(self) -> UnixSeconds:
+        return self.now()
+
 
 class Node(Protocol):
     """

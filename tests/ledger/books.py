@@ -189,6 +189,7 @@ class Story:
             labels={OWNER_LABEL: ALICE.hex},
             resources=SIZE,
             seen_at=self.now,
+            answered_at=self.now,
         )
         return Outside(
             block=10 + len(self.settled),

@@ -70,6 +70,7 @@ def row(
         labels={name: text for name, text in labels.items() if text is not None},
         resources=SIZE,
         seen_at=UnixSeconds(seen_at),
+        answered_at=UnixSeconds(seen_at + 1),
     )
 
 
@@ -225,7 +226,7 @@ class MeteredTests(SynchronousTestCase):
 
     def test_begins(self) -> None:
         """The first observation of started begins the meter."""
-        self.assertEqual((Begin(SANDBOX, NOW),), plan(world(row(), session=pending())))
+        self.assertEqual((Begin(SANDBOX, UnixSeconds(NOW + 1)),), plan(world(row(), session=pending())))
 
     def test_goes_on(self) -> None:
         """What runs and is metered needs nothing."""

@@ -77,6 +77,9 @@ class StandingClock:
     def now(self) -> UnixSeconds:
         return NOW
 
+    def after(self) -> UnixSeconds:
+        return self.now()
+
 
 class Stage:
     """

@@ -63,6 +63,10 @@ class Wall:
         """What it is set to."""
         return UnixSeconds(self.moment)
 
+    def after(self) -> UnixSeconds:
+        """It is set to whole seconds."""
+        return UnixSeconds(self.moment)
+
 
 @define(eq=False, kw_only=True)
 class World:

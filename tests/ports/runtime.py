@@ -437,6 +437,8 @@ def runtime_port_suite(
             for listing in listings:
                 self.assertGreaterEqual(listing.sent_at, before)
                 self.assertLessEqual(listing.sent_at, self.simulator.wall())
+                self.assertGreaterEqual(listing.answered_at, listing.sent_at)
+                self.assertLess(listing.answered_at - 1, self.simulator.wall())
 
         async def test_sweep_under_activity(self) -> None:
             """Activity between two pages neither hides a row nor shows it twice."""

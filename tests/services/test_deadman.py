@@ -226,6 +226,7 @@ class BudgetTests(SynchronousTestCase):
                 labels={},
                 resources=session.resources,
                 seen_at=UnixSeconds(now),
+                answered_at=UnixSeconds(now),
             )
             for sandbox, session in sessions.items()
         )

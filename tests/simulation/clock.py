@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
+from math import ceil
 from random import Random
 from typing import Any
 
@@ -89,6 +90,9 @@ class Wall:
 
     def now(self) -> UnixSeconds:
         return UnixSeconds(int(BASE + self.clock.seconds()) + self.skew)
+
+    def after(self) -> UnixSeconds:
+        return UnixSeconds(ceil(BASE + self.clock.seconds()) + self.skew)
 
 
 @define(eq=False)

@@ -54,7 +54,7 @@ def l3(world: World, books: StoredBooks) -> Iterator[str]:
         start, end = charge.period_start, charge.period_end
         # A clock that was set forward and back is no better than that.
         back, forward = world.skews
-        if not any(floor(a) + back <= start and end <= ceil(b) + forward for a, b in runs):
+        if not any(a + back <= start and end <= b + forward for a, b in runs):
             spans = [(round(a - BASE, 1), round(b - BASE, 1)) for a, b in runs]
             yield (
                 f"L3: {charge.sandbox} was charged for [{start - BASE}, {end - BASE}),"

@@ -491,6 +491,9 @@ class FixedWall:
     def now(self) -> UnixSeconds:
         return UnixSeconds(self.moment)
 
+    def after(self) -> UnixSeconds:
+        return self.now()
+
 
 def mirror_at(service: ServiceRecord | None) -> Mirror:
     """A mirror that has just been stored."""

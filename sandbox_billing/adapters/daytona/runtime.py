@@ -177,7 +177,7 @@ class DaytonaRuntime:
             rows, cursor = await self._list("sandbox", query, _json(read_page))
             # What nobody reads of ten thousand rows is let go with its page.
             kept = tuple(evolve(row, document=_NO_DOCUMENT) for row in rows)
-            listings.append(Listing(kept, sent_at))
+            listings.append(Listing(kept, sent_at, self.wall.after()))
             if cursor is None:
                 return tuple(listings)
             if cursor in cursors:

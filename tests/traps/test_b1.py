@@ -10,7 +10,6 @@ from tests.simulation.faults import FaultKind
 from tests.traps.trap import Death, Patch, Patches, TrapCase, noticed_by
 
 
-INTAKE = "sandbox_billing.services.intake.Intake."
 RECONCILER = "tests.services.test_reconciler."
 
 
@@ -28,15 +27,16 @@ def reserved_too_late() -> list[Patch]:
         return later
 
     def opened(original: Any) -> Any:
-        async def now(intake: Any, intent: Intent, made: Any) -> Any:
-            await intake.admission.doors.reserve(intent, await intake.admission.funds(intent.owner))
-            return await original(intake, intent, made)
+        async def now(creating: Any, intent: Intent, made: Any) -> Any:
+            admission = creating.at.admission
+            await admission.doors.reserve(intent, await admission.funds(intent.owner))
+            return await original(creating, intent, made)
 
         return now
 
     return [
         Patch("sandbox_billing.services.admission.Admission.reserve", reserve),
-        Patch(INTAKE + "_open_created", opened),
+        Patch("sandbox_billing.services.creating.Creating._meter", opened),
     ]
 
 

@@ -27,7 +27,7 @@ class DaemonTests(TrapCase):
     )
     def test_by_the_interval(self) -> Patches:
         """Who stops within an interval pays all of it, and again after the next start."""
-        return Patch("sandbox_billing.services.intake.close", whole)
+        return Patch("sandbox_billing.services.lifecycle.close", whole)
 
     @noticed_by("tests.services.test_stopper.StopperTests.test_carried_out")
     def test_stopped_by_us(self) -> Patches:

@@ -25,15 +25,15 @@ class DaemonTests(TrapCase):
         """A start that finds a meter leaves it as it is, and asks no admission."""
 
         def leaving(original: Any) -> Any:
-            async def _start(intake: Any, owner: Any, id_or_name: str) -> Any:
-                shown = await intake.owned(owner, id_or_name)
-                if await intake.doors.session(shown.id) is None:
-                    return await original(intake, owner, id_or_name)
-                return await intake.runtime.start(shown.id)
+            async def start(starting: Any, owner: Any, id_or_name: str, reference: Any) -> Any:
+                shown = await starting.at.owned(owner, id_or_name)
+                if await starting.at.doors.session(shown.id) is None:
+                    return await original(starting, owner, id_or_name, reference)
+                return await starting.at.runtime.start(shown.id)
 
-            return _start
+            return start
 
-        return Patch("sandbox_billing.services.intake.Intake._start", leaving)
+        return Patch("sandbox_billing.services.starting.Starting.start", leaving)
 
     @noticed_by(
         "tests.services.test_intake.StartTests.test_cannot_pay",

@@ -57,10 +57,9 @@ class DaemonTests(TrapCase):
     def test_leaked(self) -> Patches:
         """A create that Daytona refuses keeps what was reserved for it."""
 
-        async def _undo_failed_create(intake: Any, intent: Any, why: Any) -> None:
+        async def _clean_up(creating: Any, intent: Any, why: Any) -> None:
             """Nothing."""
 
         return Patch(
-            "sandbox_billing.services.intake.Intake._undo_failed_create",
-            lambda _: _undo_failed_create,
+            "sandbox_billing.services.creating.Creating._clean_up", lambda _: _clean_up
         )

@@ -35,4 +35,4 @@ class DaemonTests(TrapCase):
     )
     def test_by_its_owner(self) -> Patches:
         """What its owner ends is not, either."""
-        return Patch("sandbox_billing.services.intake.close", without_a_last)
+        return Patch("sandbox_billing.services.lifecycle.close", without_a_last)

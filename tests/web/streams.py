@@ -121,9 +121,12 @@ class Scripted(Factory):
 class StreamTestCase(TestCase):
     """
     Real sockets, real time, no sleeping.
+
+    @cvar trust: Whose certificates the relay believes, if not everybody's.
     """
 
     timeout = 30
+    trust: Any = None
 
     async def serve(self, **changes: Any) -> None:
         """A world of its own."""
@@ -136,6 +139,8 @@ class StreamTestCase(TestCase):
             own_url=TERMS.public_url,
             reactor=reactor,
         )
+        if self.trust is not None:
+            relay = evolve(relay, trust=self.trust)
         self.world = World(relay=relay, clock=reactor)
         self.show(SANDBOX, toolboxProxyUrl=f"http://{self.behind}/toolbox")
         self.site = BillingSite(

@@ -19,6 +19,7 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapCl
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.web.client import BrowserLikePolicyForHTTPS
 from twisted.web.http_headers import Headers
+from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from sandbox_billing.adapters.daytona.exchange import NOT_REACHED, api_base
@@ -137,12 +138,14 @@ class DaytonaRelay:
     """
     @ivar api: From L{api_base}.
     @ivar own_url: PUBLIC_URL, without a trailing slash.
+    @ivar trust: Whose certificates are believed.
     """
 
     api: str = field(converter=api_base)
     _admin_key: str = field(repr=False)
     own_url: str = ""
     _reactor: Any = field(repr=False)
+    trust: IPolicyForHTTPS = field(factory=BrowserLikePolicyForHTTPS, repr=False)
     connect_seconds: float = CONNECT_SECONDS
 
     def _endpoint(self, target: Target) -> IStreamClientEndpoint:
@@ -152,8 +155,7 @@ class DaytonaRelay:
         )
         if not target.is_tls:
             return endpoint
-        policy: Any = BrowserLikePolicyForHTTPS()
-        creator = policy.creatorForNetloc(target.host.encode("ascii"), target.port)
+        creator: Any = self.trust.creatorForNetloc(target.host.encode("ascii"), target.port)
         wrapped: IStreamClientEndpoint = wrapClientTLS(creator, endpoint)
         return wrapped
 

@@ -73,9 +73,10 @@ class UpstreamConnection(Protocol):
         self._over = False
 
     def connectionMade(self) -> None:
-        """Small frames are not kept back."""
+        """Small frames are not kept back, and a Daytona that vanishes is noticed."""
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
 
     def ask(self, request: Request, *, upgrading: bool) -> Deferred[Any]:
         """

@@ -230,6 +230,10 @@ class BillingChannel(StreamingChannel):
         """
         if self._refused or self.transport is None:
             return
+        if self.requests and self.requests[0].startedWriting:
+            # A second head would be read as part of the first one's body.
+            self.abort()
+            return
         self._refused = True
         self._forget_deadline()
         self.setTimeout(None)

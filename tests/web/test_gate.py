@@ -95,6 +95,15 @@ class GateTests(AskingTestCase):
         self.assertEqual(reply.status, 200)
         self.assertEqual(self.ask("GET", "/").error, (404, "no such route"))
 
+    def test_streams(self) -> None:
+        """No body flows before there is somebody to take it."""
+        target = f"/toolbox/{SANDBOX}/files/upload".encode()
+        self.assertFalse(self.gate.streams(b"POST", target))
+        self.gate.front = self.world.root
+        self.assertTrue(self.gate.streams(b"POST", target))
+        self.assertFalse(self.gate.streams(b"POST", b"/api/sandbox"))
+        self.assertFalse(self.gate.streams(b"POST", b"\xff/.."))
+
     def test_no_children(self) -> None:
         """Nobody can put another resource beside the front desk."""
         self.assertRaises(NotImplementedError, self.gate.putChild, b"x", self.world.root)

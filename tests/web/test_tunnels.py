@@ -452,6 +452,26 @@ class FlowTests(StreamTestCase):
         upstream = await self.upstream()
         await self.until(lambda: upstream.ended or upstream.half)
 
+    async def test_malformed_upload(self) -> None:
+        """Chunks that are none: 400, or a cut when the answer has begun; Daytona hears no end."""
+        await self.serve(linger_seconds=0.2)
+        for begun in (False, True):
+            client = await self.connect()
+            count = len(self.daytona.connections)
+            client.send(self.request("POST", f"{self.box}/files/upload", chunked=True))
+            client.send(b"1\r\na\r\n")
+            upstream = await self.upstream(count + 1)
+            await self.until(lambda upstream=upstream: upstream.body == b"1\r\na\r\n")
+            if begun:
+                upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+                await self.until(lambda client=client: client.body == b"half")
+            client.send(b"zz\r\n")
+            await client.closed
+            self.assertEqual(client.status, 200 if begun else 400)
+            self.assertEqual(client.taken.count(b"HTTP/1.1"), 1)
+            await self.until(lambda upstream=upstream: upstream.half or upstream.ended)
+            self.assertEqual(upstream.body, b"1\r\na\r\n")
+
     async def test_dripping_upload(self) -> None:
         """A body that takes longer than any other may is let in, as long as it moves."""
         await self.serve(upload_idle_seconds=0.5, body_seconds=0.1)

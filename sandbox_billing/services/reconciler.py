@@ -43,6 +43,7 @@ from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.reconciliation import (
     Row,
     World,
+    interval_at_daytona,
     plan,
     seen,
     unexplained,
@@ -161,8 +162,10 @@ class Reconciler:
                 except Refused:
                     await self.stops.order(sandbox, "unpriced", world.now)
                     raise
-                fee: Charge | None = create_charge(intent, sandbox, self.wall.now())
-                await self.meter.open_under(intent, session, fee)
+                now = self.wall.now()
+                fee: Charge | None = create_charge(intent, sandbox, now)
+                # It was seen running: waiting for another sweep would cost a second period (L3).
+                await self.meter.open_under(intent, begin(session, self.wall.after()), fee)
                 self._log.warn("{sandbox} was created without a reply", sandbox=sandbox)
             case Adopt():
                 await self._adopt(change)
@@ -206,7 +209,10 @@ class Reconciler:
         if why_not is not None:
             unacknowledged = why_not.code == "not_acknowledged"
             reason = "not_acknowledged" if unacknowledged else "insufficient_balance"
-        await self.meter.adopt(session, reason)
+        await self.meter.adopt(begin(session, self.wall.after()), reason)
+        # Where this fails, the dead-man's switch puts it right after a later sweep.
+        minutes = interval_at_daytona(change.auto_stop_minutes, self.policy.deadman_minutes)
+        await self.runtime.set_auto_stop(change.sandbox, minutes)
         self._log.warn(
             "adopted {sandbox}, which ran unmetered",
             sandbox=change.sandbox,
@@ -235,10 +241,10 @@ def rows_of(pages: Iterable[Listing]) -> tuple[Row, ...]:
             labels=one.labels,
             resources=one.resources,
             seen_at=page.sent_at,
+            answered_at=page.answered_at,
             last_activity_at=one.last_activity_at,
             auto_stop_minutes=one.auto_stop_minutes,
         )
         for page in pages
         for one in page.sandboxes
     )
-            answered_at=page.answered_at,

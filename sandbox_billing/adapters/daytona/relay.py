@@ -6,13 +6,13 @@ API that the operator configured, and the host that this API itself names in a s
 C{toolboxProxyUrl} (daytona.md §3, §11).  Each stream has a connection of its own: none is
 kept, so none can have been closed meanwhile, and nothing is ever sent twice.
 
-Tests: C{tests.web.test_streams}.
+Tests: C{tests.adapters.test_daytona_relay}, C{tests.web.test_streams}.
 """
 
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from attrs import field, frozen
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
@@ -62,6 +62,19 @@ class Target:
         return urlsplit(self.origin).port or (443 if self.is_tls else 80)
 
 
+def _is_plain(url: str) -> bool:
+    """Whether it names a host and a path, and nothing else."""
+    if not (url.isascii() and url.isprintable()) or " " in url:
+        return False
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    more = parts.username or parts.password or parts.query or parts.fragment
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and not more
+
+
 def toolbox_base(sandbox: Sandbox, *, own_url: str) -> str | None:
     """
     Where Daytona says that a sandbox's toolbox is.
@@ -77,13 +90,7 @@ def toolbox_base(sandbox: Sandbox, *, own_url: str) -> str | None:
     base = url.rstrip("/")
     if own_url and (base == own_url or base.startswith(f"{own_url}/")):
         return None
-    try:
-        parts = urlsplit(base)
-        named = parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        named = None
-    plain = not (parts.username or parts.password or parts.query or parts.fragment)
-    if parts.scheme not in ("http", "https") or not named or not plain:
+    if not _is_plain(base):
         raise Transient("Daytona names a toolbox that cannot be reached from here")
     return base
 
@@ -127,7 +134,7 @@ def door_location(location: str, target: Target, door: str) -> str | None:
     if not path.startswith(f"{target.path}/") or not path.isascii() or not path.isprintable():
         return None
     rest = path.removeprefix(target.path)
-    if "/../" in f"{rest.partition('?')[0]}/":
+    if ".." in unquote(rest.partition("?")[0]).replace("\\", "/").split("/"):
         return None
     return f"{door}{rest}"
 

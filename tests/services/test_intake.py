@@ -15,7 +15,7 @@ from sandbox_billing.interfaces import (
     Sandbox,
     StopPending,
 )
-from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.identity import Address, SandboxId
 from tests.fixtures import (
     ALICE,
     BOB,
@@ -24,6 +24,11 @@ from tests.fixtures import (
     PER_SECOND,
     WorldCase,
 )
+from tests.services.lives import SWEEP
+
+
+CHANGES = frozenset({"start", "stop", "delete"})
+"""Calls of Daytona that name the sandbox they change."""
 
 
 class StartTests(WorldCase):
@@ -95,6 +100,18 @@ class StartTests(WorldCase):
         why = self.fails(NoSuchSandbox, intake.start(BOB, "no-such"))
         # As docs/http.rst words it, and as programs look for it.
         self.assertEqual(why.text, "no such sandbox")
+
+    def test_by_name(self) -> None:
+        """Daytona takes names, too; whatever was named is metered, and called, by its id (P2)."""
+        world = self.world
+        intake, sandbox = world.process.intake, world.create(name="box")
+        for verb in ("stop", "start", "delete"):
+            world.run(getattr(intake, verb)(ALICE, "box"))
+            world.advance(15)
+            self.assertEqual(world.session(sandbox) is not None, verb == "start", verb)
+        self.assertIsNone(world.session(SandboxId("box")))
+        called = {call[1] for call in world.process.runtime.asked if call[0] in CHANGES}
+        self.assertEqual(called, {sandbox})
 
     def test_refused(self) -> None:
         """What Daytona refuses is not held."""
@@ -205,6 +222,19 @@ class EndTests(WorldCase):
         self.fails(NotYours, self.world.process.intake.stop(BOB, self.sandbox))
         self.fails(NotYours, self.world.process.intake.delete(BOB, self.sandbox))
         self.assertEqual(self.world.state(self.sandbox), "started")
+
+    def test_owner_by_our_record(self) -> None:
+        """Whatever label stands there now, whose it is says our own record (P3)."""
+        world = self.world
+        labels = world.simulator.records[self.sandbox].labels
+        for text in (BOB.hex, ""):
+            labels["daytona-owner"] = text
+            world.advance(SWEEP)
+            self.fails(NotYours, world.process.intake.stop(BOB, self.sandbox))
+            self.assertEqual(world.run(world.process.intake.owned(ALICE, self.sandbox)).id, "sb-1")
+        del labels["daytona-owner"]
+        world.run(world.process.intake.stop(ALICE, self.sandbox))
+        self.assertIsNone(world.session(self.sandbox))
 
     def test_upstream_trouble(self) -> None:
         """Daytona's trouble in the owner check is no 403 (P15)."""

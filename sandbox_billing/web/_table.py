@@ -19,6 +19,7 @@ from sandbox_billing.web.health import Health
 from sandbox_billing.web.info import Info
 from sandbox_billing.web.lifecycle import Lifecycle
 from sandbox_billing.web.listing import Lists
+from sandbox_billing.web.openapi import with_document
 from sandbox_billing.web.sandboxes import Sandboxes
 from sandbox_billing.web.sessions import Sessions
 
@@ -215,16 +216,15 @@ def build_table(
     catalogue: Catalogue,
     health: Health,
     sessions: Sessions,
+    public_url: str,
 ) -> Table:
     """Name every route there is."""
-    return Table(
-        (
-            *_public_routes(info, catalogue, health),
-            *_wallet_routes(lifecycle, lists, account),
-            *_session_routes(sessions),
-            *_owner_routes(sandboxes, lifecycle),
-            *_access_routes(access),
-            *_stream_routes(),
-            *denied_routes(),
-        )
+    rows = (
+        *_public_routes(info, catalogue, health),
+        *_wallet_routes(lifecycle, lists, account),
+        *_session_routes(sessions),
+        *_owner_routes(sandboxes, lifecycle),
+        *_access_routes(access),
+        *_stream_routes(),
     )
+    return Table((*with_document(rows, public_url), *denied_routes()))

@@ -171,4 +171,5 @@ def make_table(front: FrontDesk, callers: Callers) -> Table:
             terms=terms,
             random_bytes=front.random_bytes,
         ),
+        public_url=terms.public_url,
     )

@@ -1,0 +1,224 @@
+"""
+What the table does not say of its rows and a client wants to know: bodies, replies, queries.
+
+A row without a line here, or a line without a row, is found by C{tests.web.test_openapi}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from sandbox_billing.web._schemas import FLAG, TEXT, Schema
+
+
+_COUNTED: Schema = {"type": "integer", "minimum": 1, "maximum": 10**9}
+_PAGE_SIZE: Schema = {"type": "integer", "minimum": 1, "maximum": 200}
+_ORDER: Schema = {"enum": ["asc", "desc"]}
+_MOMENT: Schema = {"type": "string", "description": "ISO 8601, in UTC."}
+_LABELS: Schema = {"type": "string", "description": "A JSON object of strings, or null."}
+_CLOSED = "but for the ports of the toolbox"
+
+IDEMPOTENT = frozenset({"create", "start", "stop", "delete"})
+"""Verbs of the rows that heed an Idempotency-Key."""
+
+QUERIES: Mapping[str, Schema] = {
+    "page": _COUNTED,
+    "limit": _PAGE_SIZE,
+    "order": _ORDER,
+    "verbose": TEXT,
+    "labels": _LABELS,
+    "force": {"const": "false"},
+    "skipStart": {"enum": ["true", "false"]},
+    "expiresInMinutes": {"type": "integer", "minimum": 1, "maximum": 10**6},
+    "expiresInSeconds": {"type": "integer", "minimum": 1, "maximum": 86_400},
+    "token": {"type": "string", "pattern": "^[0-9A-Za-z_.~-]{1,256}$"},
+    "from": _MOMENT,
+    "to": _MOMENT,
+    "since": {"type": "integer", "minimum": 0, "maximum": 10**11},
+    "page_size": _PAGE_SIZE,
+    **dict.fromkeys(("includeErroredDeleted", "isPublic", "isRecoverable"), FLAG),
+}
+"""Those that are more than a text."""
+
+PARTS: Mapping[str, Schema] = {
+    "id": {"type": "string", "minLength": 1, "maxLength": 128, "description": "An id or a name."},
+    "port": {"type": "integer", "minimum": 1, "maximum": 65_535, "description": f"Any {_CLOSED}."},
+    "flag": {"enum": ["true", "false"]},
+    "token": {"type": "string", "pattern": "^[0-9A-Za-z_.~-]{1,256}$"},
+    "trace": {"type": "string", "pattern": "^[0-9A-Za-z-]{1,64}$"},
+    "snapshot": {"type": "string", "minLength": 1},
+    "path": {"type": "string", "description": "Whatever follows, slashes too."},
+}
+"""Named segments of a path; C{path} is the table's C{**}."""
+
+
+@frozen(kw_only=True)
+class Described:
+    """
+    @ivar reply: The name of what 200 answers with; empty for bytes that are not ours.
+    @ivar body: The name of what is sent; empty where nothing is.
+    @ivar may_ask: Whether an answer may depend on Daytona.
+    @ivar may_refuse: Statuses that this row has beside those of its kind.
+    @ivar query: Of the query, what is otherwise than in L{QUERIES}.
+    @ivar required: Names of the query that must be there, by Daytona's word.
+    """
+
+    summary: str
+    reply: str = "Sandbox"
+    body: str = ""
+    may_ask: bool = True
+    may_refuse: frozenset[int] = frozenset()
+    query: Mapping[str, Schema] = field(factory=dict)
+    required: frozenset[str] = frozenset()
+    example: Any = None
+
+
+_PAID = frozenset({402, 409})
+_MOVED = frozenset({409})
+_MISSING = frozenset({404})
+_UNPROVEN = frozenset({401, 403, 503})
+_SPAN = frozenset({"from", "to"})
+_ONE = "/api/sandbox/{id}"
+_SESSION = "/api/auth/session"
+_PREVIEW = f"{_ONE}/ports/{{port}}/signed-preview-url"
+_SEEN = f"{_ONE}/telemetry"
+
+_SIWE = """\
+sandboxes.example wants you to sign in with your Ethereum account:
+0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A
+
+
+URI: https://sandboxes.example/
+Version: 1
+Chain ID: 16602
+Nonce: 5f0c1d2e3b4a59687766554433221100
+Issued At: 2026-11-23T00:21:46Z
+Resources:
+- urn:sandbox-billing:provider:0x2B5AD5c4795c026514f8317c7a215E218DcCD6cF
+- urn:sandbox-billing:scope:read"""
+
+
+def _ours(summary: str, reply: str, **more: Any) -> Described:
+    return Described(summary=summary, reply=reply, may_ask=False, **more)
+
+
+DESCRIBED: Mapping[tuple[str, str], Described] = {
+    ("GET", "/healthz"): _ours("Whether this process lives", "Alive"),
+    ("GET", "/readyz"): _ours("Whether it can work, or what does not", "Ready"),
+    ("GET", "/openapi.json"): _ours("This document", "OpenAPI"),
+    ("GET", "/info"): _ours("Prices in force, contract, chain", "Info"),
+    ("GET", "/api/providers"): _ours("Every provider of the contract", "Providers"),
+    ("GET", "/api/snapshots"): Described(
+        summary="Snapshots to start from",
+        reply="SnapshotPage",
+        query={"sort": {"enum": ["createdAt", "lastUsedAt", "name", "state"]}},
+    ),
+    ("GET", "/api/snapshots/{snapshot}"): Described(
+        summary="One of them, by id or name", reply="Snapshot", may_refuse=_MISSING
+    ),
+    ("GET", "/api/shared-regions"): Described(summary="Daytona's regions", reply="Regions"),
+    ("GET", "/api/config"): Described(
+        summary="Daytona's configuration, as SDKs read it", reply="Configuration"
+    ),
+    ("GET", "/api/events"): _ours(
+        "The wallet's settled vouchers",
+        "Settlements",
+        query={"page": {"type": "integer", "minimum": 0, "maximum": 10**9}},
+    ),
+    ("POST", "/api/sandbox"): Described(
+        summary="Create a sandbox",
+        body="CreateSandbox",
+        may_refuse=_PAID,
+        example={"snapshot": "daytona-small", "labels": {"team": "red"}, "autoStopInterval": 30},
+    ),
+    ("GET", "/api/sandbox"): Described(
+        summary="The wallet's own sandboxes, in the shape of the Daytona behind",
+        reply="Sandboxes",
+    ),
+    ("GET", "/api/sandbox/paginated"): Described(
+        summary="The same in pages by number", reply="SandboxPage"
+    ),
+    ("POST", _SESSION): _ours(
+        "A session token, for a signed login",
+        "NewSessionToken",
+        body="Login",
+        may_refuse=_UNPROVEN,
+        example={"message": _SIWE, "signature": "0x" + "00" * 65},
+    ),
+    ("GET", _SESSION): _ours("The wallet's live tokens", "SessionTokens"),
+    ("DELETE", _SESSION): _ours("End every token of the wallet", "Revoked"),
+    ("DELETE", f"{_SESSION}/{{token}}"): _ours(
+        "End one token, by its id", "Revoked", may_refuse=_MISSING
+    ),
+    ("GET", _ONE): Described(summary="A sandbox"),
+    ("DELETE", _ONE): Described(summary="Delete it; charged up to now", may_refuse=_MOVED),
+    ("POST", f"{_ONE}/start"): Described(summary="Start it", may_refuse=_PAID),
+    ("POST", f"{_ONE}/recover"): Described(
+        summary="Mend it after an error, and start it", may_refuse=_PAID
+    ),
+    ("POST", f"{_ONE}/resize"): Described(
+        summary="Change its size, where the provider offers that",
+        body="Resize",
+        may_refuse=_PAID,
+        example={"cpu": 2},
+    ),
+    ("POST", f"{_ONE}/stop"): Described(summary="Stop it", may_refuse=_MOVED),
+    ("POST", f"{_ONE}/archive"): Described(summary="Archive a stopped one", may_refuse=_MOVED),
+    ("PUT", f"{_ONE}/labels"): Described(
+        summary="Replace the user's labels",
+        body="ReplaceLabels",
+        may_refuse=_MOVED,
+        example={"labels": {"team": "green"}},
+    ),
+    ("POST", f"{_ONE}/ensure-billing"): Described(
+        summary="Compare it with its session now", reply="Done"
+    ),
+    ("POST", f"{_ONE}/ssh-access"): Described(
+        summary="A token for ssh", reply="SshAccess", may_refuse=_MOVED
+    ),
+    ("DELETE", f"{_ONE}/ssh-access"): Described(
+        summary="End one token for ssh, or all", may_refuse=_MOVED
+    ),
+    ("GET", _PREVIEW): Described(
+        summary=f"A URL that opens one port, {_CLOSED}", reply="SignedPreview", may_refuse=_MOVED
+    ),
+    ("POST", f"{_PREVIEW}/{{token}}/expire"): Described(
+        summary="End such a URL", reply="Nothing", may_refuse=_MOVED
+    ),
+    ("POST", f"{_ONE}/public/{{flag}}"): Described(
+        summary="Open its ports to everybody, or close them", may_refuse=_MOVED
+    ),
+    ("POST", f"{_ONE}/network-settings"): Described(
+        summary="What it may reach",
+        body="NetworkSettings",
+        may_refuse=_MOVED,
+        example={"networkBlockAll": True},
+    ),
+    ("GET", f"{_SEEN}/logs"): Described(
+        summary="What it reported", reply="Telemetry", required=_SPAN, query={"limit": _COUNTED}
+    ),
+    ("GET", f"{_SEEN}/traces"): Described(
+        summary="What it did", reply="Telemetry", required=_SPAN, query={"limit": _COUNTED}
+    ),
+    ("GET", f"{_SEEN}/traces/{{trace}}"): Described(
+        summary="One of these", reply="Telemetry", may_refuse=_MISSING
+    ),
+    ("GET", f"{_SEEN}/metrics"): Described(
+        summary="What it used", reply="Telemetry", required=_SPAN
+    ),
+    ("GET", f"{_ONE}/toolbox-proxy-url"): Described(summary="This proxy's toolbox", reply="Url"),
+    ("GET", f"{_ONE}/build-logs-url"): Described(
+        summary="Where this proxy streams them", reply="Url"
+    ),
+    ("ANY", "/toolbox/{id}/**"): Described(summary="The sandbox's toolbox, streamed", reply=""),
+    ("ANY", "/api/toolbox/{id}/toolbox/**"): Described(
+        summary="The same, by its older path", reply=""
+    ),
+    ("GET", f"{_ONE}/build-logs"): Described(summary="How it was built, streamed", reply=""),
+    ("GET", "/sandboxes/{id}/build-logs"): Described(
+        summary="The same, where newer SDKs look for it", reply=""
+    ),
+}

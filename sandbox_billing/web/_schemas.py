@@ -1,0 +1,271 @@
+"""
+What bodies look like, in JSON Schema 2020-12: the named parts of our OpenAPI document.
+
+Bodies are said as L{payloads<sandbox_billing.web.payloads>} reads them.  Of replies only
+what we ourselves promise is said: Daytona adds fields with every release.
+
+Tests: C{tests.web.test_openapi}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+
+Schema: TypeAlias = Mapping[str, Any]
+
+
+def ref(name: str) -> Schema:
+    """A named schema, by its name."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def array(items: Schema) -> Schema:
+    """Any number of these."""
+    return {"type": "array", "items": items}
+
+
+def record(more: bool | Schema = True, /, **fields: Schema) -> Schema:
+    """
+    An object that has all of these fields.
+
+    @param more: What others are.
+    """
+    return {
+        "type": "object",
+        "properties": fields,
+        "required": sorted(fields),
+        "additionalProperties": more,
+    }
+
+
+def optional(more: bool | Schema = False, /, **fields: Schema) -> Schema:
+    """An object that may have these fields; null is as good as absent."""
+    nullable = {name: {"anyOf": [one, {"type": "null"}]} for name, one in fields.items()}
+    return {"type": "object", "properties": nullable, "additionalProperties": more}
+
+
+def page_of(items: Schema) -> Schema:
+    """Daytona's numbered pages."""
+    return record(items=array(items), total=COUNT, page=COUNT, totalPages=COUNT)
+
+
+TEXT: Schema = {"type": "string"}
+FLAG: Schema = {"type": "boolean"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+# Daytona's database takes no NUL.
+STORED: Schema = {"type": "string", "pattern": "^[^\\u0000]*$"}
+TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
+STORED_TEXTS: Schema = {
+    "type": "object",
+    "additionalProperties": STORED,
+    "propertyNames": {"pattern": "^[^\\u0000]*$"},
+}
+SIZE: Schema = {"type": "integer", "minimum": 0, "maximum": 4096}
+EMPTY: Schema = {"enum": [None, False, 0, "", [], {}]}
+"""What a field that we do not know may be: official SDKs send such."""
+NEURON: Schema = {
+    "type": "string",
+    "pattern": "^(0|[1-9][0-9]*)$",
+    "description": "An amount in neuron (10^-18 0G).",
+}
+ADDRESS: Schema = {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"}
+SECONDS: Schema = {"type": "integer", "minimum": 0, "description": "Unix seconds."}
+
+_URL = record(url=TEXT)
+
+_SESSION: Mapping[str, Schema] = {
+    "id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    "wallet": ADDRESS,
+    "scopes": array({"enum": ["read", "manage", "toolbox"]}),
+    "spend_limit": {"anyOf": [NEURON, {"type": "null"}]},
+    "sandbox": {"type": ["string", "null"]},
+    "issued_at": SECONDS,
+    "expires_at": SECONDS,
+}
+
+_CREATE = {
+    **optional(
+        EMPTY,
+        name={**STORED, "minLength": 1, "maxLength": 128},
+        snapshot=STORED,
+        user=STORED,
+        env=STORED_TEXTS,
+        labels=STORED_TEXTS,
+        public=FLAG,
+        networkBlockAll=FLAG,
+        networkAllowList=STORED,
+        domainAllowList=STORED,
+        target=STORED,
+        cpu=SIZE,
+        memory=SIZE,
+        disk=SIZE,
+        gpu={"const": 0},
+        buildInfo={
+            **record(EMPTY, dockerfileContent=STORED),
+            "properties": {
+                "dockerfileContent": STORED,
+                "contextHashes": {"anyOf": [array(STORED), {"type": "null"}]},
+            },
+        },
+        # Wishes, which are never refused.
+        autoStopInterval={},
+        autoArchiveInterval={},
+        autoDeleteInterval={},
+        autoPauseInterval={},
+        ttlMinutes={},
+    ),
+    "description": (
+        "Sizes are cores and GiB. A field that is not named here is dropped when it is "
+        "empty, and refused when it is not. snapshot and buildInfo exclude each other."
+    ),
+}
+
+_SIZES = dict.fromkeys(("cpu", "gpu", "memory", "disk"), SIZE)
+
+SCHEMAS: Mapping[str, Schema] = {
+    "Error": {
+        **record(
+            error=TEXT,
+            statusCode={"type": "integer", "minimum": 400, "maximum": 599},
+            message=TEXT,
+            path=TEXT,
+            timestamp={
+                "type": "string",
+                "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+            },
+        ),
+        "description": "message is error again, where Daytona's SDKs look for it.",
+    },
+    "CannotPay": {
+        "allOf": [
+            ref("Error"),
+            record(
+                balance=NEURON,
+                required=NEURON,
+                exposure=NEURON,
+                code={"enum": ["insufficient_balance", "not_acknowledged", "debt", "blocked"]},
+            ),
+        ]
+    },
+    "Alive": record(ok={"const": True}),
+    "Ready": {
+        **record(ready=FLAG, reasons=TEXTS),
+        "properties": {"ready": FLAG, "reasons": TEXTS, "notices": TEXTS},
+    },
+    "Info": record(
+        contract_address=ADDRESS,
+        provider_address=ADDRESS,
+        chain_id=COUNT,
+        rpc_url=TEXT,
+        create_fee=NEURON,
+        compute_price_per_sec=NEURON,
+        price_per_cpu_per_min=NEURON,
+        price_per_mem_gb_per_min=NEURON,
+        voucher_interval_sec=COUNT,
+        min_balance=NEURON,
+        ssh_gateway_host=TEXT,
+    ),
+    "Provider": record(
+        address=ADDRESS,
+        url=TEXT,
+        tee_signer=ADDRESS,
+        price_per_cpu_per_min=NEURON,
+        price_per_cpu_per_sec=NEURON,
+        price_per_mem_gb_per_min=NEURON,
+        price_per_mem_gb_per_sec=NEURON,
+        create_fee=NEURON,
+        signer_version=COUNT,
+    ),
+    "Providers": array(ref("Provider")),
+    "Snapshot": record(id=TEXT, name=TEXT, general={"const": True}, errorReason={"type": "null"}),
+    "SnapshotPage": page_of(ref("Snapshot")),
+    "Regions": array(record(id=TEXT, name=TEXT)),
+    "Configuration": record(
+        version=TEXT, defaultSnapshot=TEXT, proxyToolboxUrl=TEXT, dashboardUrl=TEXT
+    ),
+    "Login": {
+        **record(False, message=TEXT, signature=TEXT),
+        "description": "An EIP-4361 message, and its EIP-191 signature in hex.",
+    },
+    "SessionToken": record(**_SESSION),
+    "NewSessionToken": record(
+        token={"type": "string", "pattern": "^sbt_[0-9A-Za-z_-]{43}$"}, **_SESSION
+    ),
+    "SessionTokens": record(tokens=array(ref("SessionToken"))),
+    "Revoked": record(revoked=COUNT),
+    "Settlement": record(
+        user=ADDRESS,
+        provider=ADDRESS,
+        total_fee=NEURON,
+        nonce=NEURON,
+        status=COUNT,
+        tx_hash=TEXT,
+        block=COUNT,
+        timestamp=SECONDS,
+    ),
+    "Settlements": record(
+        current_block=COUNT,
+        since=COUNT,
+        total=COUNT,
+        page=COUNT,
+        page_size=COUNT,
+        events=array(ref("Settlement")),
+    ),
+    "CreateSandbox": _CREATE,
+    "ReplaceLabels": {
+        **record(EMPTY, labels=STORED_TEXTS),
+        "description": "The user's labels, all of them; ours stay whatever is said here.",
+    },
+    "Resize": {
+        **optional(EMPTY, cpu=SIZE, memory=SIZE, disk=SIZE),
+        "description": "Cores and GiB; one of them at least is above 0.",
+    },
+    "NetworkSettings": {
+        **optional(
+            {"type": "null"},
+            networkBlockAll=FLAG,
+            networkAllowList={**TEXT, "maxLength": 16_384},
+            domainAllowList={**TEXT, "maxLength": 16_384},
+        ),
+        "description": "One of them at least.",
+    },
+    "Sandbox": {
+        **record(
+            id=TEXT,
+            labels=TEXTS,
+            toolboxProxyUrl=TEXT,
+            kvm=FLAG,
+            networkBlockAll=FLAG,
+        ),
+        "properties": {
+            "id": TEXT,
+            "name": TEXT,
+            "labels": TEXTS,
+            "toolboxProxyUrl": TEXT,
+            "kvm": FLAG,
+            "networkBlockAll": FLAG,
+            "state": {"type": "string", "description": "New ones may come with any release."},
+            **_SIZES,
+        },
+        "description": "Daytona's Sandbox, with our toolbox in the place of its own.",
+    },
+    "Sandboxes": {
+        "anyOf": [
+            record(items=array(ref("Sandbox")), nextCursor={"type": ["string", "null"]}),
+            array(ref("Sandbox")),
+        ],
+        "description": "An array, if the Daytona behind is older than v0.180.",
+    },
+    "SandboxPage": page_of(ref("Sandbox")),
+    "Done": record(ok={"const": True}),
+    "Nothing": {"type": "object", "maxProperties": 0},
+    "SshAccess": record(token=TEXT, sshCommand=TEXT),
+    "SignedPreview": record(
+        sandboxId=TEXT, port={"type": "integer", "minimum": 1}, token=TEXT, url=TEXT
+    ),
+    "Url": _URL,
+    "Telemetry": {"description": "Daytona's own."},
+    "OpenAPI": record(openapi=TEXT, info={"type": "object"}, paths={"type": "object"}),
+}

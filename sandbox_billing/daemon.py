@@ -22,8 +22,8 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from sandbox_billing import startup
+from sandbox_billing.adapters.chain.contract_wallets import THREADS
 from sandbox_billing.adapters.daytona.connection import daytona_client, daytona_pool
-from sandbox_billing.adapters.daytona.relay import relay_at
 from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
 from sandbox_billing.adapters.enclave.backoff import fetch_with_backoff
 from sandbox_billing.adapters.redis.journal import Journal
@@ -51,12 +51,11 @@ from sandbox_billing.wiring import (
     make_chain,
     make_door_watch,
     make_enclave,
-    make_front,
     make_intake,
     make_mirror_watch,
-    make_streams,
     make_work,
 )
+from sandbox_billing.wiring_web import make_contracts, make_front, make_relay, make_streams
 
 
 T = TypeVar("T")
@@ -131,6 +130,7 @@ class Daemon(MultiService):
         self._supervisor = Supervisor()
         self._read_pool = ThreadPool(0, 8, name="chain-read")
         self._submission_pool = ThreadPool(0, 1, name="chain-submit")
+        self._wallet_pool = ThreadPool(0, THREADS, name="contract-wallets")
         self._http_pool: Any = daytona_pool(reactor)
         self._keyspace = RedisKeyspace(
             host=configuration.redis[0],
@@ -153,6 +153,7 @@ class Daemon(MultiService):
         MultiService.startService(self)
         self._read_pool.start()
         self._submission_pool.start()
+        self._wallet_pool.start()
         self._supervisor.startService()  # type: ignore[no-untyped-call]
         for part in ("key service", "redis", "chain", "daytona"):
             self.readiness.waiting[part] = "not reached yet"
@@ -190,6 +191,7 @@ class Daemon(MultiService):
         await self._http_pool.closeCachedConnections()
         self._read_pool.stop()
         self._submission_pool.stop()
+        self._wallet_pool.stop()
         await maybeDeferred(MultiService.stopService, self)
 
     async def _end_work(self) -> None:
@@ -233,14 +235,14 @@ class Daemon(MultiService):
             streams = make_streams(parts, streams_for_files(self._files))
             self._streams = Periodic("streams", streams.turn, LOOK_SECONDS, self._reactor)
             self._streams.startService()
-            relay = relay_at(
-                self._configuration.daytona_api_url,
-                admin_key=self._configuration.daytona_admin_key,
-                own_url=terms.public_url,
-                reactor=self._reactor,
-            )
             self._gate.front = make_front(
-                parts, intake, self.readiness, terms, relay=relay, streams=streams
+                parts,
+                intake,
+                self.readiness,
+                terms,
+                relay=make_relay(self._configuration, terms, self._reactor),
+                streams=streams,
+                contracts=make_contracts(self._configuration, self._reactor, self._wallet_pool),
             )
 
     async def _listen(self) -> None:

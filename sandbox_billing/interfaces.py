@@ -1306,6 +1306,22 @@ class IChain(Interface):
         """What a transaction would pay per gas now, about."""
 
 
+class IContractWallets(Interface):
+    """Wallets that are contracts: what they say of signatures (EIP-1271, EIP-6492)."""
+
+    async def has_signed(wallet: Address, digest: bytes, signature: bytes) -> bool:
+        """
+        Ask the contract as it is at the newest block; nothing is changed by that.
+
+        @param digest: 32 bytes.
+        @param signature: Of any form, at most 4,096 bytes.  One that EIP-6492 wraps is taken
+            from a wallet that is not deployed yet, too.
+        @return: False whatever else the wallet does than say yes, and when there is none.
+        @raise NotReady: Too many are being asked.
+        @raise Transient: No node says, in time.
+        """
+
+
 # --- Daytona ------------------------------------------------------------------------
 
 

@@ -7,23 +7,19 @@ stopped, and when, is C{daemon}'s.
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.threadpool import ThreadPool
-from twisted.web.resource import IResource
 
 from sandbox_billing.adapters.chain.adapter import ChainSettings, Web3Chain
 from sandbox_billing.adapters.chain.transactions import GasPolicy
-from sandbox_billing.adapters.daytona.relay import NoRelay
 from sandbox_billing.adapters.enclave.mock import MockEnclave
 from sandbox_billing.adapters.enclave.tapp import TappKeyService
 from sandbox_billing.adapters.redis.journal import Journal
-from sandbox_billing.adapters.system import request_id
 from sandbox_billing.configuration import Configuration
-from sandbox_billing.interfaces import IChain, IEnclave, IIds, IRelay, IRuntime, ISigner, IWallClock
+from sandbox_billing.interfaces import IChain, IEnclave, IIds, IRuntime, ISigner, IWallClock
 from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.services._periodic import Periodic
@@ -60,10 +56,6 @@ from sandbox_billing.services.watcher import Watcher
 from sandbox_billing.services.witness import Witness
 from sandbox_billing.services.work import TURN_SECONDS, Work
 from sandbox_billing.signing.eip712 import EIP712Domain
-from sandbox_billing.web.bounds import MOST_STREAMS
-from sandbox_billing.web.open_streams import OpenStreams
-from sandbox_billing.web.root import FrontDesk, make_root
-from sandbox_billing.web.terms import Terms
 
 
 @frozen(kw_only=True)
@@ -277,51 +269,6 @@ def make_intake(parts: Parts, supervisor: Supervisor) -> Intake:
         clock=parts.clock,
         wall=parts.wall,
         policy=parts.policy,
-    )
-
-
-def make_streams(parts: Parts, most: int = MOST_STREAMS) -> OpenStreams:
-    """The streams of this process."""
-    journal = parts.journal
-    return OpenStreams(doors=journal.doors, tokens=journal.tokens, wall=parts.wall, most=most)
-
-
-def make_front(
-    parts: Parts,
-    intake: Intake,
-    readiness: Readiness,
-    terms: Terms,
-    *,
-    relay: IRelay | None = None,
-    streams: OpenStreams | None = None,
-) -> IResource:
-    """
-    The web's half of the daemon.
-
-    @param relay: None where nothing can be streamed to.
-    @param streams: Of L{make_streams}, where somebody takes their turns.
-    """
-    return make_root(
-        FrontDesk(
-            terms=terms,
-            relay=NoRelay() if relay is None else relay,
-            streams=make_streams(parts) if streams is None else streams,
-            intake=intake,
-            runtime=parts.runtime,
-            doors=parts.journal.doors,
-            history=parts.journal.history,
-            replay=parts.journal.replay,
-            tokens=parts.journal.tokens,
-            readiness=readiness,
-            wall=parts.wall,
-            clock=parts.clock,
-            idempotency=parts.journal.idempotency,
-            lifecycle=parts.journal.lifecycle,
-            ids=parts.ids,
-            detached=intake.supervisor.detached,
-            new_request_id=request_id,
-            random_bytes=secrets.token_bytes,
-        )
     )
 
 

@@ -86,6 +86,20 @@ ROOMS = (
         ],
     ),
     room(
+        "wiring_web",
+        *FRAMEWORK,
+        rooms=[
+            "adapters",
+            "applied",
+            "configuration",
+            "services",
+            "startup",
+            "web",
+            "wiring",
+            *BELOW_ADAPTERS,
+        ],
+    ),
+    room(
         "daemon",
         *FRAMEWORK,
         rooms=[
@@ -95,6 +109,7 @@ ROOMS = (
             "startup",
             "web",
             "wiring",
+            "wiring_web",
             "applied",
             *BELOW_ADAPTERS,
         ],

@@ -86,19 +86,20 @@ class Sessions:
     random_bytes: Callable[[int], bytes] = field(repr=False)
 
     async def open(self, asked: Asked) -> Answer:
-        """Form, author, purpose, age, nonce: then a token, told this once."""
+        """Form, purpose, age, author, nonce: then a token, told this once."""
         if not self.terms.sign_in_url:
             raise NotReady(NO_SIGN_IN)
         self.callers.limits.signs_in(asked.peer)
         text, signature = _fields(asked.body)
         message = parse_siwe(text)
         grant = read_grant(message.resources or ())
-        by_key = await self.callers.prove(
-            message.address, text.encode("ascii"), signature, asked.peer
-        )
         self._check_purpose(message, grant)
         now = self.wall.now()
         issued, until = self._check_age(message, now)
+        # After what costs nothing: a contract is asked over the network.
+        by_key = await self.callers.prove(
+            message.address, text.encode("ascii"), signature, asked.peer
+        )
         await self.callers.use_up(message.address, message.nonce, issued + MAX_AHEAD_SECONDS)
         life = grant.life_seconds if by_key else min(grant.life_seconds, CONTRACT_LIFE_SECONDS)
         ends = now + life if until is None else min(now + life, until)

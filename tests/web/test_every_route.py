@@ -35,7 +35,7 @@ from sandbox_billing.web._routes import Route, Who
 from sandbox_billing.web.answers import Answer
 from sandbox_billing.web.caller import MESSAGE, SIGNATURE, WALLET
 from sandbox_billing.web.site import BillingSite
-from sandbox_billing.wiring import make_front
+from sandbox_billing.wiring_web import make_front
 from tests.fixtures import World
 from tests.services.lives import DOMAIN, PROVIDER
 from tests.web.test_site import Wire

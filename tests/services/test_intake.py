@@ -83,6 +83,15 @@ class StartTests(WorldCase):
         self.assertEqual((why.code, why.required), ("insufficient_balance", HOLD))
         self.assertEqual(self.starts(), 0)
 
+    def test_not_acknowledged(self) -> None:
+        """A start needs an acknowledgement like a create (P14)."""
+        world = self.world
+        self.stop()
+        world.acknowledge(acknowledged=False)
+        world.advance(10)
+        self.assertEqual(self.fails(CannotPay, self.start()).code, "not_acknowledged")
+        self.assertEqual(self.starts(), 0)
+
     def test_stop_pending(self) -> None:
         """409 while a stop order stands."""
         world = self.world

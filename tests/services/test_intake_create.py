@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from attrs import evolve
+from twisted.internet.task import Clock, deferLater
 
 from sandbox_billing.devnet.daytona import Fault, FaultKind, Timings
 from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
@@ -29,6 +30,21 @@ from tests.fixtures import (
     WorldCase,
 )
 from tests.services.lives import Life
+
+
+class SlowDoors:
+    """Doors that take a second to reserve."""
+
+    def __init__(self, inner: Any, clock: Clock) -> None:
+        self._inner, self._clock = inner, clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def reserve(self, *about: Any, **how: Any) -> Any:
+        """A second later."""
+        await deferLater(self._clock, 1)
+        return await self._inner.reserve(*about, **how)
 
 
 class CreateTests(WorldCase):
@@ -138,6 +154,21 @@ class CreateTests(WorldCase):
         let_in = self.created()
         self.assertLessEqual(let_in, 1)
         self.assertEqual(len(world.simulator.records), let_in)
+
+    def test_parallel_on_a_slow_store(self) -> None:
+        """The same where each has read the balance before any of them reserves (P13)."""
+        world = self.world
+        world.fund(2 * (FEE + HOLD) - 1)
+        intake = world.process.intake
+        slow = evolve(intake.admission, doors=SlowDoors(intake.doors, world.clock))
+        intake = evolve(intake, admission=slow)
+        under_way = [
+            world.begin(intake.create(ALICE, {}, auto_stop_minutes=None)) for _ in range(50)
+        ]
+        world.advance(5)
+        for each in under_way:
+            each.addErrback(lambda failure: failure.trap(CannotPay, TooMany))
+        self.assertLessEqual(self.created(), 1)
 
     def test_two_one_after_the_other(self) -> None:
         """Money for two makes two, and not a third."""
@@ -342,9 +373,11 @@ class CreateTests(WorldCase):
         waiting.addErrback(lambda _: None)
         waiting.cancel()
         world.advance(20)
+        self.assertIsNotNone(world.session("sb-1"))
         self.assertEqual(
             world.session("sb-1").started_at, BASE + world.clock.seconds() - 20 + 2 + 3
         )
+        self.assertEqual(world.amounts(), {"sb-1:create": FEE})
 
     def test_create_fee_waits_for_the_start(self) -> None:
         """An unsigned create fee is dropped when the sandbox never starts (§4.3)."""

@@ -246,6 +246,7 @@ class RecoverTests(WorldCase):
         before = world.amounts()
         world.run(self.recover(sandbox))
         session = world.session(sandbox)
+        self.assertIsNotNone(session)
         self.assertEqual((RATE, HOLD), (session.rate, session.hold))
         self.assertIsNotNone(session.started_at)
         self.assertEqual(before, world.amounts())

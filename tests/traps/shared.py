@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any
 
 from sandbox_billing.adapters.redis.commit import absent
+from sandbox_billing.ledger.hold import Intent
 from tests.traps.trap import Patch
 
 
@@ -39,4 +40,31 @@ def unseen() -> list[Patch]:
             SESSIONS + "field_at_least",
             lambda _: lambda key, name, moment: absent("billing:nothing"),
         ),
+    ]
+
+
+def reserved_too_late() -> list[Patch]:
+    """The reservation of a create is made when Daytona has answered."""
+    waiting: dict[str, Any] = {}
+
+    def reserve(original: Any) -> Any:
+        async def later(admission: Any, intent: Intent, quote: Any, **how: Any) -> None:
+            if intent.action == "create" and not how:
+                waiting[intent.reference] = quote
+            else:
+                await original(admission, intent, quote, **how)
+
+        return later
+
+    def opened(original: Any) -> Any:
+        async def now(creating: Any, intent: Intent, made: Any) -> Any:
+            admission = creating.at.admission
+            await admission.doors.reserve(intent, await admission.funds(intent.owner))
+            return await original(creating, intent, made)
+
+        return now
+
+    return [
+        Patch("sandbox_billing.services.admission.Admission.reserve", reserve),
+        Patch("sandbox_billing.services.creating.Creating._meter", opened),
     ]

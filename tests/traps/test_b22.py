@@ -60,6 +60,4 @@ class DaemonTests(TrapCase):
         async def _clean_up(creating: Any, intent: Any, why: Any) -> None:
             """Nothing."""
 
-        return Patch(
-            "sandbox_billing.services.creating.Creating._clean_up", lambda _: _clean_up
-        )
+        return Patch("sandbox_billing.services.creating.Creating._clean_up", lambda _: _clean_up)

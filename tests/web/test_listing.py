@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import LogLevel, capturedLogs
 
 from sandbox_billing.errors import Transient
 from sandbox_billing.ledger.token import Scope
@@ -155,8 +156,11 @@ class CursorTests(ListTestCase):
         own = sandbox(SANDBOX, OWNER.address).document
         foreign = sandbox(FOREIGN, STRANGER.address).document
         self.world.runtime.page_document = {"items": [foreign, own, {}], "nextCursor": "c"}
-        reply = self.list().json
+        with capturedLogs() as events:
+            reply = self.list().json
         self.assertEqual((ids(reply["items"]), reply["nextCursor"]), ([SANDBOX], "c"))
+        told = [event["foreign"] for event in events if event["log_level"] is LogLevel.error]
+        self.assertEqual(told, [2])
 
     def test_unknown_shapes(self) -> None:
         """A page that cannot be read is Daytona's failure, not an empty list."""
@@ -177,6 +181,14 @@ class CursorTests(ListTestCase):
         self.world.runtime.page_document = {"items": [own], "nextCursor": ""}
         self.assertEqual(self.list().json["nextCursor"], None)
         self.assertEqual(len(self.pages()), 2)
+
+    def test_whole_rows(self) -> None:
+        """With all that a look at each alone shows (P7)."""
+        for tail in ("", "/paginated"):
+            self.world.runtime.rows = [dict(sandbox(SANDBOX, OWNER.address).document)]
+            alone = self.list(tail=f"/{SANDBOX}").json
+            self.assertEqual(self.list(tail=tail).json["items"], [alone])
+            self.assertIn("env", alone)
 
     def test_nothing(self) -> None:
         """Never null (P7)."""

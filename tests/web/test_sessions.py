@@ -9,9 +9,11 @@ from attrs import evolve
 from treq.testing import RequestTraversalAgent
 
 from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
+from sandbox_billing.interfaces import SpendLimitReached
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.money import Neuron
-from sandbox_billing.ledger.token import Grant, Scope, TokenId
+from sandbox_billing.ledger.spending import Spending
+from sandbox_billing.ledger.token import Allowance, Grant, Scope, TokenId
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip191 import personal_digest
 from sandbox_billing.signing.key import SigningKey
@@ -101,6 +103,7 @@ class LoginTests(SessionCase):
                 "wallet": checksum(OWNER.address),
                 "scopes": ["read", "toolbox"],
                 "spend_limit": str(10**19),
+                "spent": "0",
                 "sandbox": SANDBOX,
                 "issued_at": NOW,
                 "expires_at": NOW + 600,
@@ -398,15 +401,47 @@ class UseTests(SessionCase):
                 self.assertEqual(len(listed.json["items"]), shown)
 
     def test_spend_limit(self) -> None:
-        """Until somebody counts, a token with a limit may only do what costs nothing."""
+        """Whatever may make something run is asked for within the token's allowance."""
+        limited, free = self.token(spend_limit=Neuron(10**18)), self.token()
+        own, id = f"/api/sandbox/{SANDBOX}", TokenId(limited["id"])
+        allowance = Allowance(id, Neuron(10**18))
+        asked = (
+            ("/api/sandbox", b"{}"),
+            (f"{own}/start", b""),
+            (f"{own}/recover", b""),
+            (f"{own}/resize", b'{"cpu": 2}'),
+        )
+        for made, told in ((limited, allowance), (free, None)):
+            for target, body in asked:
+                reply = self.bearing(made, "POST", target, body)
+                self.assertEqual(reply.status, 200, (target, reply.json))
+                self.assertEqual(self.world.calls.allowances.pop(), told, target)
+        self.assertEqual(self.world.calls.allowances, [])
+
+    def test_spend_limit_reached(self) -> None:
+        """402, with what there is of it and a code for programs."""
+        made = self.token(spend_limit=Neuron(100))
+        self.world.calls.failing["create"] = SpendLimitReached(
+            limit=Neuron(100), spent=Neuron(30), reserved=Neuron(20), required=Neuron(70)
+        )
+        reply = self.bearing(made, "POST", "/api/sandbox", b"{}")
+        self.assertEqual(reply.error, (402, "spend limit of this token reached"))
+        told = {name: reply.json[name] for name in ("code", "limit", "spent", "reserved")}
+        self.assertEqual(
+            told, {"code": "spend_limit", "limit": "100", "spent": "30", "reserved": "20"}
+        )
+        self.assertEqual(reply.json["required"], "70")
+
+    def test_spent(self) -> None:
+        """The list says what each token with a limit has caused so far."""
         made = self.token(spend_limit=Neuron(10**18))
-        own = f"/api/sandbox/{SANDBOX}"
-        text = "spend limits are not enforced yet: use a token without one"
-        for target in ("/api/sandbox", f"{own}/start"):
-            self.assertEqual(self.bearing(made, "POST", target).error, (403, text))
-        self.assertEqual(self.world.calls.asked, [])
-        for method, target in (("GET", own), ("POST", f"{own}/stop"), ("DELETE", own)):
-            self.assertEqual(self.bearing(made, method, target).status, 200)
+        self.token()
+        self.world.doors.spendings[made["id"]] = Spending(
+            {"fee:a": "5", "run:r": "7", "hold:s": "100", "session:b": f"3:50:60:{NOW - 10}"}
+        )
+        listed = self.bearing(made, "GET", "/api/auth/session").json["tokens"]
+        spent = {token["spend_limit"]: token["spent"] for token in listed}
+        self.assertEqual(spent, {str(10**18): "25", None: None})
 
     def test_store_unavailable(self) -> None:
         """Whether a token is good is not guessed; what is damaged is none."""
@@ -497,6 +532,7 @@ class ContractTests(SessionCase):
         self.world.agent = RequestTraversalAgent(make_root(desk))
         body = {**self.login(life_seconds=86400), "signature": "0xc0de"}
         reply = self.opened(body)
+        self.assertEqual(reply.status, 200, reply.json)
         self.assertEqual(reply.json["expires_at"], NOW + 3600)
         self.assertEqual(asked, [(OWNER.address, "0xc0de")])
         longer = self.opened(self.login(life_seconds=86400))

@@ -63,8 +63,23 @@ class SpellingTests(AskingTestCase):
                     continue
                 reply = self.ask_by_path(method, path)
                 self.assertEqual(reply.error, (405, "method not allowed here"), (method, path))
-                allowed = served | ({"HEAD"} if "GET" in served else set())
+                offered = {route.method for route in same if route.who is not Who.NOBODY}
+                allowed = offered | ({"HEAD"} if "GET" in offered else set())
                 self.assertEqual(reply.header("Allow"), ", ".join(sorted(allowed)))
+        self.assertEqual(self.world.calls.asked, [])
+
+    def test_verbs_in_odd_spellings(self) -> None:
+        """What Daytona would take for a start or a stop is neither, and nothing else (P1)."""
+        one = f"/api/sandbox/{SANDBOX}"
+        for verb in ("start", "stop"):
+            for target in (
+                *(f"{one}/{verb.upper()}", f"{one}/{verb.title()}", f"{one}/{verb}/"),
+                *(f"{one}//{verb}", f"{one}/./{verb}", f"{one}/x/../{verb}", f"/{one}/{verb}"),
+                *(f"{one}/%73{verb[1:]}", f"{one}%2f{verb}", f"{one}/{verb};x=1"),
+                *(f"/API{one[4:]}/{verb}", f"/api/Sandbox/{SANDBOX}/{verb}"),
+            ):
+                reply = self.ask_by_path("POST", target)
+                self.assertIn(reply.status, (400, 404), target)
         self.assertEqual(self.world.calls.asked, [])
 
     def test_words_that_are_routes_of_daytona(self) -> None:

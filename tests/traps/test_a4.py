@@ -1,0 +1,86 @@
+"""A4: only plain keys can sign, and a key handed to a program may do everything for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+
+from sandbox_billing.signing.request import AuthenticationError, is_signed_by
+from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
+
+
+SESSIONS = "tests.web.test_sessions."
+CALLER = "sandbox_billing.web.caller.Caller."
+
+
+class WebTests(TrapCase):
+    """What a wallet lends to a program, and who may lend."""
+
+    @noticed_by(SESSIONS + "ContractTests.test_lives_an_hour")
+    def test_plain_keys_only(self) -> Patches:
+        """What a wallet's own key did not sign is forged, and nobody else is asked."""
+
+        async def prove(callers: Any, wallet: Any, raw: bytes, signature: str, peer: str) -> bool:
+            if not is_signed_by(wallet, raw, signature):
+                raise AuthenticationError("invalid signature")
+            return True
+
+        return Patch("sandbox_billing.web.caller.Callers.prove", lambda _: prove)
+
+    @noticed_by(SESSIONS + "UseTests.test_scopes")
+    def test_any_scope(self) -> Patches:
+        """Who may look may delete."""
+        return Patch(CALLER + "check_scope", lambda _: lambda caller, scope: None)
+
+    @noticed_by(SESSIONS + "UseTests.test_one_sandbox")
+    def test_any_sandbox(self) -> Patches:
+        """A token for one sandbox opens all of them."""
+        return Patch(CALLER + "check_reach", lambda _: lambda caller, id: None)
+
+    @noticed_by(SESSIONS + "UseTests.test_lists_show_the_one")
+    def test_sees_all(self) -> Patches:
+        """And is shown all of them."""
+
+        def wide(original: Any) -> Any:
+            def wish(asked: Any) -> Any:
+                return evolve(original(asked), only=None)
+
+            return wish
+
+        return Patch("sandbox_billing.web.listing._wish", wide)
+
+    @noticed_by(SESSIONS + "UseTests.test_invalid")
+    def test_for_ever(self) -> Patches:
+        """A token never ends."""
+        return Patch(
+            "sandbox_billing.ledger.token.Token.is_live", lambda _: lambda token, now: True
+        )
+
+    @noticed_by(SESSIONS + "EndTests.test_revoked", SESSIONS + "EndTests.test_log_out")
+    def test_not_revoked(self) -> Patches:
+        """Whoever was told that it is revoked was told so too early."""
+
+        def late(original: Any) -> Any:
+            async def revoke(sessions: Any, asked: Any) -> Any:
+                kept = dict(sessions.tokens.kept)
+                answer = await original(sessions, asked)
+                sessions.tokens.kept.update(kept)
+                return answer
+
+            return revoke
+
+        return Patch("sandbox_billing.web.sessions.Sessions.revoke", late)
+
+    @noticed_by(SESSIONS + "UseTests.test_id_is_no_token")
+    def test_by_its_name(self) -> Patches:
+        """What a list tells of a token opens as much as the token."""
+
+        def lenient(original: Any) -> Any:
+            async def find(callers: Any, secret: str) -> Any:
+                found = {str(token.id): token for token in callers.tokens.kept.values()}
+                return found.get(secret) or await original(callers, secret)
+
+            return find
+
+        return Patch("sandbox_billing.web.caller.Callers._token", lenient)

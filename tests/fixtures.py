@@ -368,6 +368,7 @@ class World:
                 self._check_observed(charge.sandbox, charge.period_start, charge.period_end)
 
     def _check_observed(self, sandbox: SandboxId, start: int, end: int) -> None:
+        assert sandbox in self.simulator.records, f"{sandbox} is charged, and never was"
         shown = self.simulator.records[sandbox].shown.intervals
         inside = any(a <= start and (b is None or end <= b) for a, b in shown)
         assert inside, f"L3: {sandbox} was charged for [{start}, {end}), shown running in {shown}"

@@ -51,7 +51,8 @@ from sandbox_billing.ledger.metering import Session, Tick
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.resources import Resources
 from sandbox_billing.ledger.second_look import Resolution
-from sandbox_billing.ledger.token import Token, TokenId
+from sandbox_billing.ledger.spending import Spending
+from sandbox_billing.ledger.token import Allowance, Token, TokenId
 from sandbox_billing.ledger.totals import Totals
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Forgiven, Seal
 
@@ -141,6 +142,7 @@ class SandboxRecord:
 
     @ivar charged_until: No period before this moment may ever be charged again.
     @ivar create_charged: Whether the create fee was written.
+    @ivar allowance: Of the session opened last.
     """
 
     sandbox: SandboxId
@@ -148,6 +150,7 @@ class SandboxRecord:
     reference: Reference
     create_charged: bool
     charged_until: UnixSeconds
+    allowance: Allowance | None = None
 
 
 @frozen(kw_only=True)
@@ -322,6 +325,13 @@ class IDoors(Interface):
     async def release(intent: Intent) -> None:
         """Forget an intent and its hold; repeating it is success."""
 
+    async def spending(token: TokenId) -> Spending:
+        """
+        What a token with a spend limit has caused; no fields when nothing ever.
+
+        Every fact above and below that moves money of its runs moves it with them.
+        """
+
     async def undo(intent: Intent, sandbox: SandboxId) -> None:
         """
         Turn a create's intent into the order to delete what it made; its hold is given back.
@@ -343,8 +353,9 @@ class IDoors(Interface):
 
         Session, owner record, create charge, exposure and the end of the hold are one
         write.  The session's C{opened_at} and C{charged_until} are raised to the
-        sandbox's record.  Under a blocked wallet a stop order is written with it.  The
-        create charge is written once in a sandbox's life, whoever opens first.
+        sandbox's record; it counts for the intent's token.  Under a blocked wallet a stop
+        order is written with it.  The create charge is written once in a sandbox's life,
+        whoever opens first.
 
         @return: The session that is open now; somebody else's when they were first.
         @raise Stale: The intent is gone and no session is open.
@@ -504,7 +515,7 @@ class IMeter(Interface):
 
     async def adopt(session: Session, stop_reason: str | None) -> None:
         """
-        Open a session without an intent.
+        Open a session without an intent; it counts for the token of the session before.
 
         @param stop_reason: Write this stop order with it: it did not pass admission.
         @raise Stale: A session is open already.
@@ -830,10 +841,40 @@ class IFunds(Interface):
         """As L{IDoors.funds}."""
 
 
+@frozen(kw_only=True)
+class TokenSpending:
+    """
+    What a token with a spend limit has caused, as it was read.
+
+    @ivar revision: Changes with every write to it.
+    """
+
+    token: TokenId
+    spending: Spending
+    revision: bytes
+
+
+class ISpending(Interface):
+    """Worker facts of tokens with a spend limit."""
+
+    async def to_check(now: UnixSeconds, limit: int) -> tuple[TokenId, ...]:
+        """Tokens whose time has come, or whose spending changed."""
+
+    async def spending(token: TokenId) -> TokenSpending:
+        """Read in one step."""
+
+    async def check_again(found: TokenSpending, at: UnixSeconds | None) -> None:
+        """
+        @param at: None when nothing that was started with it runs; with nothing about to,
+            either, what it has caused is kept for as long as a token lives.
+        @raise Stale: It changed meanwhile.
+        """
+
+
 @frozen
 class StopOrder:
     """
-    @ivar reason: C{insufficient_balance}, C{not_acknowledged}, ...
+    @ivar reason: C{insufficient_balance}, C{not_acknowledged}, C{spend_limit}, ...
     @ivar ordered_at: unix seconds.
     @ivar attempts: Stop calls made for it.
     """
@@ -1609,6 +1650,24 @@ class CannotPay(Refused):
     exposure: Neuron
 
 
+@frozen(auto_exc=False, kw_only=True)
+class SpendLimitReached(Refused):
+    """
+    402: the wallet may well have more.
+
+    @ivar limit: neuron, the token's.
+    @ivar spent: neuron, what it has caused so far.
+    @ivar reserved: neuron, what is set aside for what runs or is about to.
+    @ivar required: neuron, the hold that was asked for.
+    """
+
+    text: str = "spend limit of this token reached"
+    limit: Neuron
+    spent: Neuron
+    reserved: Neuron
+    required: Neuron
+
+
 @frozen(auto_exc=False)
 class StopPending(Refused):
     """
@@ -1688,23 +1747,32 @@ class IIntake(Interface):
         *,
         auto_stop_minutes: int | None,
         reference: Reference | None = None,
+        allowance: Allowance | None = None,
     ) -> Sandbox:
         """
         @param body: Allowed fields only, the user's labels among them; owner label,
             reference and intervals are added here.
         @param auto_stop_minutes: The user's wish; None or 0 for never.
         @param reference: The intent's, where somebody must find it again; None for a new one.
+        @param allowance: Of the token that asks; None where that has no limit.
+        @raise SpendLimitReached: As C{CannotPay}.
         @raise CannotPay: Before Daytona is asked, or after it allotted more than fits; then
             the sandbox was deleted and nothing is charged.
         @raise TooSlow: It may have been created; if so it will be metered or deleted.
         """
 
     async def start(
-        owner: Address, id_or_name: str, *, reference: Reference | None = None
+        owner: Address,
+        id_or_name: str,
+        *,
+        reference: Reference | None = None,
+        allowance: Allowance | None = None,
     ) -> Sandbox:
         """
         @param reference: As for C{create}.
+        @param allowance: As for C{create}.
         @raise CannotPay: Before Daytona is asked.
+        @raise SpendLimitReached: Likewise.
         """
 
     async def recover(
@@ -1713,6 +1781,7 @@ class IIntake(Interface):
         *,
         skip_start: bool = False,
         reference: Reference | None = None,
+        allowance: Allowance | None = None,
     ) -> Sandbox:
         """
         From an error; it is started, too, and admitted as a start is.
@@ -1720,16 +1789,28 @@ class IIntake(Interface):
         @param skip_start: Leave it stopped.  It is admitted all the same: an older Daytona
             knows no such wish, and starts it.
         @param reference: As for C{create}.
+        @param allowance: As for C{create}.
         @raise CannotPay: Before Daytona is asked.
+        @raise SpendLimitReached: Likewise.
         """
 
-    async def resize(owner: Address, id_or_name: str, sizes: Mapping[str, int]) -> Sandbox:
+    async def resize(
+        owner: Address,
+        id_or_name: str,
+        sizes: Mapping[str, int],
+        *,
+        allowance: Allowance | None = None,
+    ) -> Sandbox:
         """
         The new size is charged from when a sweep has seen it running.
 
+        It counts for the token that the run was started with, whoever asks.
+
         @param sizes: Of C{cpu}, C{memory} and C{disk} those that change; GiB.
-        @raise Refused: It is not offered.
+        @param allowance: As for C{create}; such a token grows only what was started with it.
+        @raise Refused: It is not offered, or not to this token.
         @raise CannotPay: Before Daytona is asked.
+        @raise SpendLimitReached: Likewise.
         """
 
     async def stop(owner: Address, id_or_name: str) -> Sandbox:

@@ -48,6 +48,7 @@ from sandbox_billing.services.second_look import SecondLook
 from sandbox_billing.services.sending import Sender
 from sandbox_billing.services.setbacks import Setbacks
 from sandbox_billing.services.settler import Settler
+from sandbox_billing.services.spending import SpendWatch
 from sandbox_billing.services.stopper import Stopper
 from sandbox_billing.services.tracing import Tracer
 from sandbox_billing.services.treasurer import Treasurer
@@ -209,6 +210,9 @@ def make_work(parts: Parts) -> Work:
             chain=chain,
             wall=wall,
             policy=policy,
+        ),
+        spending=SpendWatch(
+            spending=journal.spending, stops=journal.stops, wall=wall, policy=policy
         ),
         stopper=Stopper(
             stops=journal.stops,

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from attrs import frozen
+from attrs import field, frozen
 
 from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, neuron, parse_neuron
 from sandbox_billing.ledger.rating import Prices, cost_of
+from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.ledger.voucher import Charge, ChargeKind
 
 
@@ -42,6 +43,7 @@ class Intent:
     @ivar create_fee: neuron, charged when a create succeeds.
     @ivar rate: neuron per minute it was admitted with.
     @ivar prices: The card it was admitted with: what is allotted is rated on no other.
+    @ivar allowance: Of the token it was asked with; None where that has no limit.
     """
 
     reference: Reference
@@ -57,6 +59,7 @@ class Intent:
     auto_stop_minutes: int | None
     created_at: UnixSeconds
     idempotency_key: str | None = None
+    allowance: Allowance | None = field(default=None, metadata={"added": True, "rare": True})
 
 
 def hold_for(rate: NeuronPerMinute, fee: Neuron, *, interval: int, stop_delay: int) -> Neuron:

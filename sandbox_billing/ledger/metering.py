@@ -10,12 +10,13 @@ showed the sandbox C{started} (L3).
 
 from __future__ import annotations
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId, compute_charge_id
-from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds
+from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, neuron
 from sandbox_billing.ledger.rating import period_amount
 from sandbox_billing.ledger.resources import Resources
+from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.ledger.voucher import Charge, ChargeKind
 
 
@@ -107,6 +108,9 @@ class Session:
     @ivar hold: neuron set aside for this session (design.md §4.1).
     @ivar auto_stop_minutes: The user's own wish; None or 0 for never.
     @ivar revision: Raised by every write, so that no two stored forms are equal.
+    @ivar allowance: Of the token it was started with; None where that has no limit, or where
+        its owner signed.
+    @ivar spent: neuron charged for it so far, at whatever rates; counted under an allowance.
     """
 
     sandbox: SandboxId
@@ -123,6 +127,8 @@ class Session:
     hold: Neuron
     auto_stop_minutes: int | None = None
     revision: int = 0
+    allowance: Allowance | None = field(default=None, metadata={"added": True, "rare": True})
+    spent: Neuron = field(default=Neuron(0), metadata={"added": True, "rare": True})
 
 
 @frozen
@@ -233,7 +239,12 @@ def _charge(session: Session, until: UnixSeconds, now: UnixSeconds) -> Tick | No
         return None
     start = session.charged_until
     amount = period_amount(session.rate, session.started_at, start, until)
-    after = evolve(session, charged_until=until, revision=session.revision + 1)
+    after = evolve(
+        session,
+        charged_until=until,
+        revision=session.revision + 1,
+        spent=session.spent if session.allowance is None else neuron(session.spent + amount),
+    )
     if amount == 0:
         return Tick(after, None)
     charge = Charge(

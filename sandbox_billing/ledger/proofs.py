@@ -20,6 +20,7 @@ from sandbox_billing.ledger.identity import compute_charge_id, merged_charge_id
 from sandbox_billing.ledger.merging import merge_plan, mergeable, merged
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron, UnixSeconds, neuron
+from sandbox_billing.ledger.rating import period_amount
 from sandbox_billing.ledger.settlement import (
     Evidence,
     Resolved,
@@ -260,7 +261,15 @@ def seal_of(event: Settlement) -> Seal:
 
 
 def advanced(session: Session, until: UnixSeconds) -> Session:
-    """A session that charges nothing before a moment; never one that charges again."""
+    """
+    A session that charges nothing before a moment; never one that charges again.
+
+    What was charged by then counts for the token that it was started with, too.
+    """
     if until <= session.charged_until:
         return session
-    return evolve(session, charged_until=until, revision=session.revision + 1)
+    spent = session.spent
+    if session.allowance is not None and session.started_at is not None:
+        passed = period_amount(session.rate, session.started_at, session.charged_until, until)
+        spent = neuron(spent + passed)
+    return evolve(session, charged_until=until, revision=session.revision + 1, spent=spent)

@@ -70,6 +70,18 @@ class Token:
         return now < self.expires_at
 
 
+@frozen
+class Allowance:
+    """
+    Whose spend limit counts what is started: kept with it, so that it outlives the token.
+
+    @ivar limit: neuron, of all that is ever started with the token.
+    """
+
+    token: TokenId
+    limit: Neuron
+
+
 URN = "urn:sandbox-billing:"
 _SECONDS = re.compile(r"[1-9][0-9]{0,5}\Z")
 

@@ -16,6 +16,7 @@ from sandbox_billing.interfaces import (
     IDoors,
     IWallClock,
     NotReady,
+    SpendLimitReached,
     Stale,
     Stored,
     TooMany,
@@ -152,6 +153,7 @@ class Admission:
         @param growing: It belongs to one that was let in already.
         @raise CannotPay: With the reason as code.
         @raise TooMany: The wallet runs as many as it may.
+        @raise SpendLimitReached: The token it is asked with may not cause so much.
         @raise NotReady: The chain is not known well enough, the provider is leaving, or
             nothing new is let in (K13, K21).
         """
@@ -169,7 +171,8 @@ class Admission:
             try:
                 self._check_money(account, behaviour, exposure, quote.hold, included=True)
                 self._check_count(exposure)
-            except (CannotPay, TooMany):
+                await self._check_allowance(intent, quote.hold)
+            except (CannotPay, TooMany, SpendLimitReached):
                 await self.doors.release(intent)
                 raise
             return
@@ -194,6 +197,7 @@ class Admission:
         @return: A second intent for the rest, to be released once the session is open;
             None when nothing more is needed.
         @raise CannotPay: It does not fit; nothing was stored.
+        @raise SpendLimitReached: Likewise.
         @raise Refused: That size has no price.
         """
         allotted = self.quote_on(intent, resources)
@@ -266,6 +270,22 @@ class Admission:
         if exposure.count() > most:
             raise TooMany(
                 f"a wallet may run {most} sandboxes at once: stop one first", RETRY_SECONDS
+            )
+
+    async def _check_allowance(self, intent: Intent, hold: Neuron) -> None:
+        """Read after the reservation, as the exposure is: of two at once one sees the other."""
+        if intent.allowance is None:
+            return
+        now, limit = self.wall.now(), intent.allowance.limit
+        spending = await self.doors.spending(intent.allowance.token)
+        committed = spending.committed(now, stop_delay=self.policy.stop_delay)
+        if committed > limit:
+            spent = spending.spent(now)
+            raise SpendLimitReached(
+                limit=limit,
+                spent=spent,
+                reserved=neuron(committed - spent - hold),
+                required=hold,
             )
 
     def _check_money(

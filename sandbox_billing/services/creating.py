@@ -21,6 +21,7 @@ from sandbox_billing.ledger.reconciliation import (
     without_ours,
 )
 from sandbox_billing.ledger.resources import Resources, read_resources
+from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.services.admission import create_charge
 from sandbox_billing.services.lifecycle import Lifecycle
 
@@ -38,6 +39,7 @@ class Creating:
         body: Mapping[str, Any],
         wish: int | None,
         reference: Reference | None,
+        allowance: Allowance | None,
     ) -> Sandbox:
         """@param wish: Minutes until an idle one stops; None for never."""
         at = self.at
@@ -45,7 +47,13 @@ class Creating:
         at.check_disk(wanted)
         quote = await at.admission.quote(owner, wanted, creating=True)
         intent = at.intent(
-            "create", owner, None, quote, auto_stop_minutes=wish, reference=reference
+            "create",
+            owner,
+            None,
+            quote,
+            auto_stop_minutes=wish,
+            reference=reference,
+            allowance=allowance,
         )
         await at.admission.reserve(intent, quote)
         labels = without_ours(body.get("labels", {}))

@@ -30,6 +30,7 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.ledger.identity import Address, Reference
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL, RESERVED_LABELS, without_ours
+from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.admission import Admission
 from sandbox_billing.services.creating import Creating
@@ -37,7 +38,7 @@ from sandbox_billing.services.ending import Ending
 from sandbox_billing.services.lifecycle import Lifecycle
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.resizing import Resizing
-from sandbox_billing.services.starting import Starting
+from sandbox_billing.services.starting import Starting, Under
 
 
 T = TypeVar("T")
@@ -84,15 +85,23 @@ class Intake:
         *,
         auto_stop_minutes: int | None,
         reference: Reference | None = None,
+        allowance: Allowance | None = None,
     ) -> Sandbox:
         creating = Creating(self.lifecycle)
-        work = creating.create(owner, dict(body), auto_stop_minutes or None, reference)
+        wish = auto_stop_minutes or None
+        work = creating.create(owner, dict(body), wish, reference, allowance)
         return await self._kept("create", work)
 
     async def start(
-        self, owner: Address, id_or_name: str, *, reference: Reference | None = None
+        self,
+        owner: Address,
+        id_or_name: str,
+        *,
+        reference: Reference | None = None,
+        allowance: Allowance | None = None,
     ) -> Sandbox:
-        work = Starting(self.lifecycle).start(owner, id_or_name, reference)
+        under = Under(reference=reference, allowance=allowance)
+        work = Starting(self.lifecycle).start(owner, id_or_name, under)
         return await self._kept("start", work)
 
     async def recover(
@@ -102,8 +111,10 @@ class Intake:
         *,
         skip_start: bool = False,
         reference: Reference | None = None,
+        allowance: Allowance | None = None,
     ) -> Sandbox:
-        work = Starting(self.lifecycle).recover(owner, id_or_name, reference, skip_start=skip_start)
+        under = Under(reference=reference, allowance=allowance)
+        work = Starting(self.lifecycle).recover(owner, id_or_name, under, skip_start=skip_start)
         return await self._kept("recover", work)
 
     async def stop(self, owner: Address, id_or_name: str) -> Sandbox:
@@ -117,8 +128,15 @@ class Intake:
     async def archive(self, owner: Address, id_or_name: str) -> Sandbox:
         return await self._kept("archive", Ending(self.lifecycle).archive(owner, id_or_name))
 
-    async def resize(self, owner: Address, id_or_name: str, sizes: Mapping[str, int]) -> Sandbox:
-        work = Resizing(self.lifecycle).resize(owner, id_or_name, dict(sizes))
+    async def resize(
+        self,
+        owner: Address,
+        id_or_name: str,
+        sizes: Mapping[str, int],
+        *,
+        allowance: Allowance | None = None,
+    ) -> Sandbox:
+        work = Resizing(self.lifecycle).resize(owner, id_or_name, dict(sizes), allowance)
         return await self._kept("resize", work)
 
     async def replace_labels(

@@ -22,6 +22,7 @@ from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import NEVER_STARTED, Session, close, counts, has_ended
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL
 from sandbox_billing.ledger.resources import Resources
+from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.ledger.voucher import Charge
 from sandbox_billing.services.admission import Admission, Quote
 from sandbox_billing.services.policy import Policy
@@ -78,6 +79,7 @@ class Lifecycle:
         *,
         auto_stop_minutes: int | None = None,
         reference: Reference | None = None,
+        allowance: Allowance | None = None,
     ) -> Intent:
         """
         What is about to be asked of Daytona, on the terms of a quote.
@@ -97,6 +99,7 @@ class Lifecycle:
             signer_version=quote.card.signer_version,
             auto_stop_minutes=auto_stop_minutes,
             created_at=self.wall.now(),
+            allowance=allowance,
         )
 
     async def open(self, intent: Intent, session: Session, fee: Charge | None) -> None:

@@ -19,7 +19,11 @@ from sandbox_billing.ledger.identity import Address, Reference
 from sandbox_billing.ledger.metering import LOOKUP_CACHE_SECONDS, is_running
 from sandbox_billing.ledger.money import neuron
 from sandbox_billing.ledger.resources import Resources
+from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.services.lifecycle import Lifecycle
+
+
+NOT_ITS_OWN = "a token with a spend limit resizes only what runs by it"
 
 
 @frozen
@@ -29,7 +33,13 @@ class Resizing:
     at: Lifecycle
     _log = Logger()
 
-    async def resize(self, owner: Address, id_or_name: str, sizes: Mapping[str, int]) -> Sandbox:
+    async def resize(
+        self,
+        owner: Address,
+        id_or_name: str,
+        sizes: Mapping[str, int],
+        allowance: Allowance | None,
+    ) -> Sandbox:
         """As L{sandbox_billing.interfaces.IIntake.resize}."""
         at = self.at
         if not at.policy.allow_resize:
@@ -40,7 +50,7 @@ class Resizing:
             raise StopPending("stop pending", reason)
         wanted = _resized(shown.resources, sizes)
         at.check_disk(wanted)
-        intent = await self._set_aside(owner, shown, wanted)
+        intent = await self._set_aside(owner, shown, wanted, allowance)
         try:
             answered = await at.runtime.resize(shown.id, sizes)
         except NoAnswerInTime as why:
@@ -52,16 +62,25 @@ class Resizing:
         self._log.info("resized {sandbox}", sandbox=shown.id, wallet=owner.hex)
         return answered
 
-    async def _set_aside(self, owner: Address, shown: Sandbox, wanted: Resources) -> Intent | None:
+    async def _set_aside(
+        self, owner: Address, shown: Sandbox, wanted: Resources, allowance: Allowance | None
+    ) -> Intent | None:
         """
         What the wanted size takes beyond the session's hold; whatever does not run takes nothing.
 
+        @param allowance: Of who asks; what is set aside counts for the run's own token.
         @raise CannotPay: It does not fit.
+        @raise SpendLimitReached: Likewise.
+        @raise Refused: A token with a limit asks, and the run is not one of its own.
         @raise StopPending: The sandbox is not metered yet, or its price is changing.
         """
         at = self.at
         quote = await at.admission.quote(owner, wanted, creating=False)
         session = await at.doors.session(shown.id)
+        own = None if session is None else session.value.allowance
+        if allowance is not None and own != allowance:
+            # Its wallet would pay for the rest of that run beyond the token's limit.
+            raise Refused(NOT_ITS_OWN)
         if session is None:
             if is_running(shown.state, shown.desired_state):
                 raise StopPending(
@@ -84,6 +103,7 @@ class Resizing:
             quote,
             auto_stop_minutes=session.value.auto_stop_minutes,
             reference=reference,
+            allowance=own,
         )
         await at.admission.reserve(intent, quote)
         return intent

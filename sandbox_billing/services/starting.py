@@ -19,7 +19,19 @@ from sandbox_billing.ledger.metering import (
     is_running,
 )
 from sandbox_billing.ledger.reconciliation import wished_minutes
+from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.services.lifecycle import Lifecycle
+
+
+@frozen(kw_only=True)
+class Under:
+    """
+    @ivar reference: The intent's; None for a new one.
+    @ivar allowance: Of the token that asks; None where that has no limit.
+    """
+
+    reference: Reference | None = None
+    allowance: Allowance | None = None
 
 
 @frozen
@@ -29,19 +41,19 @@ class Starting:
     at: Lifecycle
     _log = Logger()
 
-    async def start(self, owner: Address, id_or_name: str, reference: Reference | None) -> Sandbox:
+    async def start(self, owner: Address, id_or_name: str, under: Under) -> Sandbox:
         """As L{sandbox_billing.interfaces.IIntake.start}."""
-        return await self._run("start", self.at.runtime.start, owner, id_or_name, reference)
+        return await self._run("start", self.at.runtime.start, owner, id_or_name, under)
 
     async def recover(
-        self, owner: Address, id_or_name: str, reference: Reference | None, *, skip_start: bool
+        self, owner: Address, id_or_name: str, under: Under, *, skip_start: bool
     ) -> Sandbox:
         """As L{sandbox_billing.interfaces.IIntake.recover}."""
 
         async def call(sandbox: SandboxId) -> Sandbox:
             return await self.at.runtime.recover(sandbox, skip_start=skip_start)
 
-        return await self._run("recover", call, owner, id_or_name, reference)
+        return await self._run("recover", call, owner, id_or_name, under)
 
     async def _run(
         self,
@@ -49,7 +61,7 @@ class Starting:
         call: Callable[[SandboxId], Awaitable[Sandbox]],
         owner: Address,
         id_or_name: str,
-        reference: Reference | None,
+        under: Under,
     ) -> Sandbox:
         at = self.at
         sent_at = at.wall.now()
@@ -70,7 +82,8 @@ class Starting:
             shown.id,
             quote,
             auto_stop_minutes=wished_minutes(shown.labels),
-            reference=reference,
+            reference=under.reference,
+            allowance=under.allowance,
         )
         await at.admission.reserve(intent, quote)
         try:

@@ -33,6 +33,7 @@ from sandbox_billing.ledger.metering import (
     seen_as,
 )
 from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.spending import SPEND_LIMIT
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.closing import Closer
 from sandbox_billing.services.lifecycle import is_deleted
@@ -97,6 +98,10 @@ class Stopper:
         record = (await self.meter.records([order.sandbox])).get(order.sandbox)
         if record is None:
             return False
+        if order.reason == SPEND_LIMIT:
+            # Started anew by its owner between the look and the order: that is nobody's limit.
+            session = await self.doors.session(order.sandbox)
+            return session is not None and session.value.allowance is None
         funds = await self.funds.funds(record.owner)
         if order.reason == "not_acknowledged":
             return funds.account is not None and funds.account.value.acknowledged

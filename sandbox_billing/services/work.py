@@ -21,6 +21,7 @@ from sandbox_billing.services.readiness import LetterWatch, Readiness
 from sandbox_billing.services.reconciler import Reconciler
 from sandbox_billing.services.second_look import SecondLook
 from sandbox_billing.services.settler import Settler
+from sandbox_billing.services.spending import SpendWatch
 from sandbox_billing.services.stopper import Stopper
 from sandbox_billing.services.treasurer import Treasurer
 from sandbox_billing.services.watcher import Watcher
@@ -49,6 +50,7 @@ class Work:
     settler: Settler
     purse: PurseWatch
     treasurer: Treasurer
+    spending: SpendWatch
     stopper: Stopper
     second_look: SecondLook
     letters: LetterWatch
@@ -77,6 +79,7 @@ class Work:
             ("settler", self.settler.turn, TURN_SECONDS),
             ("gas account", self.purse.turn, PURSE_SECONDS),
             ("treasurer", self.treasurer.turn, TURN_SECONDS),
+            ("spending", self.spending.turn, TURN_SECONDS),
             ("stopper", self.stopper.turn, TURN_SECONDS),
             ("second look", self.second_look.turn, TURN_SECONDS),
             ("letters", self.letters.turn, LETTERS_SECONDS),

@@ -80,6 +80,7 @@ _SESSION: Mapping[str, Schema] = {
     "wallet": ADDRESS,
     "scopes": array({"enum": ["read", "manage", "toolbox"]}),
     "spend_limit": {"anyOf": [NEURON, {"type": "null"}]},
+    "spent": {"anyOf": [NEURON, {"type": "null"}]},
     "sandbox": {"type": ["string", "null"]},
     "issued_at": SECONDS,
     "expires_at": SECONDS,
@@ -141,12 +142,25 @@ SCHEMAS: Mapping[str, Schema] = {
     "CannotPay": {
         "allOf": [
             ref("Error"),
-            record(
-                balance=NEURON,
-                required=NEURON,
-                exposure=NEURON,
-                code={"enum": ["insufficient_balance", "not_acknowledged", "debt", "blocked"]},
-            ),
+            {
+                "anyOf": [
+                    record(
+                        balance=NEURON,
+                        required=NEURON,
+                        exposure=NEURON,
+                        code={
+                            "enum": ["insufficient_balance", "not_acknowledged", "debt", "blocked"]
+                        },
+                    ),
+                    record(
+                        limit=NEURON,
+                        spent=NEURON,
+                        reserved=NEURON,
+                        required=NEURON,
+                        code={"const": "spend_limit"},
+                    ),
+                ]
+            },
         ]
     },
     "Alive": record(ok={"const": True}),

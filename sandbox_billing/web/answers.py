@@ -30,11 +30,13 @@ from sandbox_billing.interfaces import (
     NoSuchSandbox,
     NotReady,
     NotYours,
+    SpendLimitReached,
     StopPending,
     TooMany,
     TooSlow,
 )
 from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.spending import SPEND_LIMIT
 from sandbox_billing.signing.request import AuthenticationError
 
 
@@ -122,6 +124,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (AuthenticationError, 401),
     (BadInput, 400),
     (CannotPay, 402),
+    (SpendLimitReached, 402),
     (Conflict, 409),
     (StopPending, 409),
     (NotYours, 403),
@@ -183,6 +186,12 @@ def refusal(error: Exception) -> Answer | None:
         document["required"] = str(error.required)
         document["exposure"] = str(error.exposure)
         document["code"] = error.code
+    elif isinstance(error, SpendLimitReached):
+        document["limit"] = str(error.limit)
+        document["spent"] = str(error.spent)
+        document["reserved"] = str(error.reserved)
+        document["required"] = str(error.required)
+        document["code"] = SPEND_LIMIT
     elif isinstance(error, StopPending):
         if error.reason:
             document["reason"] = error.reason

@@ -19,7 +19,7 @@ from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import IReplayGuard, ITokens, IWallClock, NotReady
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
-from sandbox_billing.ledger.token import EVERY_SCOPE, Scope, Token, TokenId
+from sandbox_billing.ledger.token import EVERY_SCOPE, Allowance, Scope, Token, TokenId
 from sandbox_billing.signing.request import (
     INVALID_SIGNATURE,
     NONCE_USED,
@@ -43,10 +43,6 @@ SIGNATURE = "X-Wallet-Signature"
 
 INVALID_TOKEN = "invalid or expired token"
 ONE_SANDBOX = "this token is for one sandbox only: {only}"
-NO_SPENDING_YET = "spend limits are not enforced yet: use a token without one"
-
-_SPARING = frozenset({"stop", "delete", "archive", "labels", "ensure-billing"})
-"""Verbs that cost nothing; whatever else manages a sandbox may make it run."""
 
 TOOLBOX_VERB = "toolbox"
 
@@ -95,10 +91,12 @@ class Caller:
         if self.only is not None and id != self.only:
             raise Refused(ONE_SANDBOX.format(only=self.only))
 
-    def check_spending(self, scope: Scope | None, verb: str | None) -> None:
-        """@raise Refused: This could cost something, and nobody would count it."""
-        if self.spend_limit is not None and scope is Scope.MANAGE and verb not in _SPARING:
-            raise Refused(NO_SPENDING_YET)
+    @property
+    def allowance(self) -> Allowance | None:
+        """Whose spend limit counts what is started now; None where there is none."""
+        if self.token is None or self.spend_limit is None:
+            return None
+        return Allowance(self.token, self.spend_limit)
 
 
 Claim: TypeAlias = SignedMessage | Token
@@ -254,7 +252,6 @@ class Callers:
                 spend_limit=claim.spend_limit,
             )
             caller.check_scope(scope)
-            caller.check_spending(scope, facts.verb)
             self.limits.admitted(caller.wallet)
             return caller
         expected = check_binding(

@@ -167,6 +167,7 @@ def make_table(front: FrontDesk, callers: Callers) -> Table:
         sessions=Sessions(
             callers=callers,
             tokens=front.tokens,
+            doors=front.doors,
             wall=front.wall,
             terms=terms,
             random_bytes=front.random_bytes,

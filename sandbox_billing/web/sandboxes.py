@@ -47,6 +47,7 @@ class Sandboxes:
             wish.body,
             auto_stop_minutes=wish.auto_stop_minutes,
             reference=asked.reference,
+            allowance=asked.known.allowance,
         )
         headers = {IGNORED_HEADER: ", ".join(wish.ignored)} if wish.ignored else {}
         return Answer(document=self._shown(sandbox).document, headers=headers)
@@ -59,7 +60,12 @@ class Sandboxes:
     async def start(self, asked: Asked) -> Answer:
         """Admitted again, like a create."""
         return self._shown(
-            await self.intake.start(asked.wallet, asked.id, reference=asked.reference)
+            await self.intake.start(
+                asked.wallet,
+                asked.id,
+                reference=asked.reference,
+                allowance=asked.known.allowance,
+            )
         )
 
     async def recover(self, asked: Asked) -> Answer:
@@ -69,14 +75,20 @@ class Sandboxes:
             raise BadInput("skipStart must be true or false")
         return self._shown(
             await self.intake.recover(
-                asked.wallet, asked.id, skip_start=wish == "true", reference=asked.reference
+                asked.wallet,
+                asked.id,
+                skip_start=wish == "true",
+                reference=asked.reference,
+                allowance=asked.known.allowance,
             )
         )
 
     async def resize(self, asked: Asked) -> Answer:
         """Where the provider offers it: charged by the new size from when that is seen."""
         sizes = read_sizes(asked.body)
-        return self._shown(await self.intake.resize(asked.wallet, asked.id, sizes))
+        return self._shown(
+            await self.intake.resize(asked.wallet, asked.id, sizes, allowance=asked.known.allowance)
+        )
 
     async def stop(self, asked: Asked) -> Answer:
         """SDKs always say C{force=false}; a forced stop is not offered."""

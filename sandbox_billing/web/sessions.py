@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from sandbox_billing.errors import BadInput, Refused
-from sandbox_billing.interfaces import ITokens, IWallClock, NotReady
-from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.interfaces import IDoors, ITokens, IWallClock, NotReady
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.token import Grant, Token, read_grant, token_id
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.request import MAX_AHEAD_SECONDS, AuthenticationError
@@ -50,12 +50,13 @@ CONTRACT_LIFE_SECONDS = 60 * 60
 _SECRET_BYTES = 32
 
 
-def _shown(token: Token) -> dict[str, Any]:
+def _shown(token: Token, spent: Neuron | None) -> dict[str, Any]:
     return {
         "id": token.id,
         "wallet": checksum(token.wallet),
         "scopes": [scope.value for scope in token.scopes],
         "spend_limit": None if token.spend_limit is None else str(token.spend_limit),
+        "spent": None if spent is None else str(spent),
         "sandbox": token.only,
         "issued_at": token.issued_at,
         "expires_at": token.expires_at,
@@ -81,6 +82,7 @@ class Sessions:
 
     callers: Callers
     tokens: ITokens = field(validator=provides(ITokens))
+    doors: IDoors = field(validator=provides(IDoors))
     wall: IWallClock = field(validator=provides(IWallClock))
     terms: Terms
     random_bytes: Callable[[int], bytes] = field(repr=False)
@@ -116,7 +118,7 @@ class Sessions:
             expires_at=UnixSeconds(ends),
         )
         await self.tokens.issue(token, most=MAX_TOKENS)
-        return Answer(document={"token": secret, **_shown(token)})
+        return Answer(document={"token": secret, **_shown(token, await self._spent(token))})
 
     def _check_purpose(self, message: SiweMessage, grant: Grant) -> None:
         """@raise AuthenticationError: It was signed for somebody else."""
@@ -158,7 +160,15 @@ class Sessions:
         found = await self.tokens.of(caller.wallet)
         if caller.only is not None:
             found = tuple(token for token in found if token.id == caller.token)
-        return Answer(document={"tokens": [_shown(token) for token in found]})
+        return Answer(
+            document={"tokens": [_shown(token, await self._spent(token)) for token in found]}
+        )
+
+    async def _spent(self, token: Token) -> Neuron | None:
+        """neuron; None where nobody counts."""
+        if token.spend_limit is None:
+            return None
+        return (await self.doors.spending(token.id)).spent(self.wall.now())
 
     async def revoke(self, asked: Asked) -> Answer:
         """One of the wallet's tokens; a token ends only itself."""

@@ -46,7 +46,8 @@ from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.ledger.resources import Resources
-from sandbox_billing.ledger.token import Scope, Token, TokenId
+from sandbox_billing.ledger.spending import Spending
+from sandbox_billing.ledger.token import Allowance, Scope, Token, TokenId
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.signing.key import SigningKey
 from sandbox_billing.signing.request import sign_message, sign_request
@@ -149,6 +150,7 @@ class Recorder:
     failing: dict[str, Exception] = field(factory=dict)
     waiting: dict[str, Deferred[None]] = field(factory=dict)
     references: list[Reference | None] = field(factory=list)
+    allowances: list[Allowance | None] = field(factory=list)
 
     async def note(self, name: str, *arguments: Any) -> None:
         """Keep a call, then wait or fail if told so."""
@@ -189,8 +191,10 @@ class StandInIntake:
         *,
         auto_stop_minutes: int | None,
         reference: Reference | None = None,
+        allowance: Allowance | None = None,
     ) -> Sandbox:
         self.calls.references.append(reference)
+        self.calls.allowances.append(allowance)
         await self.calls.note("create", owner, dict(body), auto_stop_minutes)
         made = sandbox("created-1", owner, name=body.get("name", "created-1"))
         self.sandboxes[made.id] = (owner, made)
@@ -201,8 +205,14 @@ class StandInIntake:
         return self._resolve(owner, id_or_name)
 
     async def start(
-        self, owner: Address, id_or_name: str, *, reference: Reference | None = None
+        self,
+        owner: Address,
+        id_or_name: str,
+        *,
+        reference: Reference | None = None,
+        allowance: Allowance | None = None,
     ) -> Sandbox:
+        self.calls.allowances.append(allowance)
         return await self._move("start", owner, id_or_name)
 
     async def recover(
@@ -212,11 +222,21 @@ class StandInIntake:
         *,
         skip_start: bool = False,
         reference: Reference | None = None,
+        allowance: Allowance | None = None,
     ) -> Sandbox:
+        self.calls.allowances.append(allowance)
         await self.calls.note("recover", owner, id_or_name, skip_start)
         return self._resolve(owner, id_or_name)
 
-    async def resize(self, owner: Address, id_or_name: str, sizes: Mapping[str, int]) -> Sandbox:
+    async def resize(
+        self,
+        owner: Address,
+        id_or_name: str,
+        sizes: Mapping[str, int],
+        *,
+        allowance: Allowance | None = None,
+    ) -> Sandbox:
+        self.calls.allowances.append(allowance)
         await self.calls.note("resize", owner, id_or_name, dict(sizes))
         return self._resolve(owner, id_or_name)
 
@@ -356,6 +376,7 @@ class StandInDoors(Unused):
     @ivar blocked: Why, by wallet.
     @ivar stops: Standing orders, by sandbox.
     @ivar metered: What has a session.
+    @ivar spendings: What was caused, by token.
     """
 
     def __init__(self, mirror: Mirror | None) -> None:
@@ -363,6 +384,10 @@ class StandInDoors(Unused):
         self.blocked: dict[Address, str] = {}
         self.stops: dict[str, str] = {}
         self.metered: set[str] = {SANDBOX, FOREIGN}
+        self.spendings: dict[str, Spending] = {}
+
+    async def spending(self, token: TokenId) -> Spending:
+        return self.spendings.get(token, Spending({}))
 
     async def funds(self, wallet: Address) -> WalletFunds:
         return WalletFunds(

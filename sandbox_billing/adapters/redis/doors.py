@@ -13,6 +13,7 @@ from sandbox_billing.adapters.redis.sessions import (
     end_intent,
     ripen_create,
 )
+from sandbox_billing.adapters.redis.spending import read_spending
 from sandbox_billing.adapters.redis.store import (
     Store,
     exposure,
@@ -30,6 +31,8 @@ from sandbox_billing.ledger.hold import UNDO, Exposure, Intent, hold_field
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import Session, Tick
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
+from sandbox_billing.ledger.spending import Spending
+from sandbox_billing.ledger.token import TokenId
 from sandbox_billing.ledger.voucher import Charge
 
 
@@ -71,6 +74,7 @@ class RedisDoors:
         if intent.sandbox is not None:
             draft.write("SADD", keys.intents_of(intent.sandbox), intent.reference)
         draft.expose(intent.owner, hold_field(intent.reference), str(intent.hold))
+        draft.spend(intent.allowance, hold_field(intent.reference), str(intent.hold))
         done = await self.store.carry_out(
             draft.commit(
                 witness=holds(key, form), reads=[Read("HGETALL", keys.exposure(intent.owner))]
@@ -83,6 +87,9 @@ class RedisDoors:
         end_intent(draft, intent)
         await self.store.carry_out(draft.commit())
 
+    async def spending(self, token: TokenId) -> Spending:
+        return (await read_spending(self.store, token)).spending
+
     async def undo(self, intent: Intent, sandbox: SandboxId) -> None:
         keys = self.store.keys
         order = evolve(intent, action=UNDO, sandbox=sandbox, hold=Neuron(0))
@@ -91,6 +98,7 @@ class RedisDoors:
         draft.write("ZADD", keys.intents(), order.created_at, order.reference)
         draft.write("SADD", keys.intents_of(sandbox), order.reference)
         draft.conceal(order.owner, hold_field(order.reference))
+        draft.spend(order.allowance, hold_field(order.reference), None)
         await self.store.carry_out(draft.commit())
 
     async def intents_of(self, sandbox: SandboxId) -> tuple[Intent, ...]:

@@ -27,6 +27,8 @@ from sandbox_billing.ledger._codec import encode
 from sandbox_billing.ledger.account import Account
 from sandbox_billing.ledger.hold import charge_field
 from sandbox_billing.ledger.identity import Address, SandboxId
+from sandbox_billing.ledger.spending import LIMIT
+from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord
 
 
@@ -64,6 +66,7 @@ class Draft:
         self._expectations: list[Expectation] = []
         self._writes: list[Write] = []
         self._fields: dict[Address, dict[str, str | None]] = {}
+        self._spending: dict[Allowance, dict[str, str | None]] = {}
 
     def expect(self, *expectations: Expectation) -> int:
         """@return: The place of the first of them, to recognise a refusal by."""
@@ -101,6 +104,8 @@ class Draft:
         writes = list(self._writes)
         for wallet, fields in self._fields.items():
             writes.extend(self._exposure_writes(wallet, fields))
+        for allowance, fields in self._spending.items():
+            writes.extend(self._spending_writes(allowance, fields))
         return Commit(
             name=self._name,
             fence=self.keys.fence(),
@@ -137,6 +142,32 @@ class Draft:
             yield Write("HDEL", key, tuple(gone))
         yield Write("HINCRBY", key, (REVISION, 1))
         yield Write("ZADD", self.keys.dry(), (NOW, wallet.hex))
+
+    # what a token with a spend limit causes
+
+    def spend(self, allowance: Allowance | None, name: str, value: str | None) -> None:
+        """
+        Set a field of what a token has caused, or delete it.
+
+        @param allowance: None where nobody counts.
+        @param value: None to delete it.
+        """
+        if allowance is not None:
+            self._spending.setdefault(allowance, {})[name] = value
+
+    def _spending_writes(
+        self, allowance: Allowance, fields: dict[str, str | None]
+    ) -> Iterable[Write]:
+        key = self.keys.spending(allowance.token)
+        kept = {name: value for name, value in fields.items() if value is not None}
+        gone = tuple(name for name, value in fields.items() if value is None)
+        pairs = {LIMIT: str(allowance.limit), **kept}
+        yield Write("HSET", key, tuple(part for pair in pairs.items() for part in pair))
+        if gone:
+            yield Write("HDEL", key, gone)
+        yield Write("HINCRBY", key, (REVISION, 1))
+        yield Write("PERSIST", key)
+        yield Write("ZADD", self.keys.spend_due(), (NOW, allowance.token))
 
     def expect_funds(self, funds: WalletFunds) -> int:
         """Account and exposure are as they were read."""

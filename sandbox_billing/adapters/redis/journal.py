@@ -24,6 +24,7 @@ from sandbox_billing.adapters.redis.queue import RedisVoucherQueue
 from sandbox_billing.adapters.redis.seam import IKeyspace
 from sandbox_billing.adapters.redis.second_look import RedisResolved
 from sandbox_billing.adapters.redis.sessions import Sessions
+from sandbox_billing.adapters.redis.spending import RedisSpending
 from sandbox_billing.adapters.redis.stops import RedisStopOrders
 from sandbox_billing.adapters.redis.store import Store, Timing
 from sandbox_billing.adapters.redis.tokens import RedisTokens
@@ -51,6 +52,7 @@ class Journal:
     mirror: RedisChainMirror
     funds: RedisFunds
     stops: RedisStopOrders
+    spending: RedisSpending
     pause: RedisPause
     backlog: RedisBacklog
     merging: RedisMerging
@@ -95,6 +97,7 @@ class Journal:
             mirror=RedisChainMirror(store),
             funds=RedisFunds(store),
             stops=RedisStopOrders(store),
+            spending=RedisSpending(store),
             pause=RedisPause(store),
             backlog=RedisBacklog(store),
             merging=RedisMerging(store),

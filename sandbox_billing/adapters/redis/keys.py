@@ -33,7 +33,8 @@ class Keys:
 
     def sandbox(self, sandbox: SandboxId) -> str:
         """hash: what outlives sessions: v, owner, reference, create_charged, charged_until,
-        ended (which session was closed last); expires 30 days after the sandbox's end."""
+        ended (which session was closed last), allowance (the token with a spend limit that it
+        counted for last, JSON); expires 30 days after the sandbox's end."""
         return f"billing:sandbox:{sandbox}"
 
     def sessions(self) -> str:
@@ -204,6 +205,17 @@ class Keys:
     def stops(self) -> str:
         """zset: sandboxes to be stopped by the time of the next attempt."""
         return f"billing:stops:{self.provider}"
+
+    # what tokens with a spend limit cause
+
+    def spending(self, token: TokenId) -> str:
+        """hash: what a token with a spend limit has caused, and its limit; #rev counts writes;
+        expires 24 hours after the last run that was started with it has ended."""
+        return f"billing:spend:{token}"
+
+    def spend_due(self) -> str:
+        """zset: tokens with a spend limit by the time to look at what they cause; 0 is now."""
+        return f"billing:spend-due:{self.provider}"
 
     # history
 

@@ -54,6 +54,7 @@ from sandbox_billing.ledger.identity import (
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.proofs import advanced, settled_as
 from sandbox_billing.ledger.shelves import Entry, Index
+from sandbox_billing.ledger.spending import spending_value
 from sandbox_billing.ledger.voucher import ChargeKind, ChargeRecord, Merged, Open
 
 
@@ -215,6 +216,7 @@ class Rebuilder:
         if after.started_at is not None:
             draft.write("ZADD", keys.due(), after.charged_until, sandbox)
         draft.expose(after.owner, session_field(sandbox), session_value(after))
+        draft.spend(after.allowance, session_field(sandbox), spending_value(after))
 
     # -- wallets ---------------------------------------------------------------------------
 

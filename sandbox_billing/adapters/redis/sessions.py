@@ -35,6 +35,7 @@ from sandbox_billing.ledger.hold import Intent, hold_field, session_field, sessi
 from sandbox_billing.ledger.identity import Address, SandboxId, create_charge_id
 from sandbox_billing.ledger.metering import Session, Tick, due_at
 from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.spending import fee_field, run_field, spending_value
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Open
 
 
@@ -85,7 +86,7 @@ class Sessions:
         """
         for _ in range(_TRIES):
             found = await self._look(session, intent)
-            ours = _raised(session, found.record)
+            ours = _told(_raised(session, found.record), intent, found.record)
             if found.session is not None:
                 if intent is None and found.session.value != ours:
                     break
@@ -151,6 +152,7 @@ class Sessions:
             running = session.started_at is not None
             ripe_at = session.opened_at + (0 if running else self.timing.ripen_seconds)
             draft.append_charge(create_charge, ripe_at)
+            draft.spend(session.allowance, fee_field(create_charge), str(create_charge.amount))
             charged = True
         reason = stop_reason or (found.blocked and found.blocked.decode())
         if reason:
@@ -161,6 +163,7 @@ class Sessions:
         draft.write("SADD", keys.sessions(), sandbox)
         draft.write("HDEL", keys.seen(), sandbox)
         draft.expose(session.owner, session_field(sandbox), session_value(session))
+        draft.spend(session.allowance, session_field(sandbox), spending_value(session))
         if session.started_at is not None:
             draft.write("ZADD", keys.due(), due_at(session, self.timing.interval_seconds), sandbox)
         return draft
@@ -232,7 +235,9 @@ class Sessions:
                 "HSET", keys.sandbox(sandbox), "charged_until", last.charged_until, "ended", ended
             )
             draft.conceal(last.owner, session_field(sandbox))
-            forgiving = await self._forgive(draft, sandbox) if forgive_create else None
+            draft.spend(last.allowance, session_field(sandbox), None)
+            draft.spend(last.allowance, run_field(last.reference), str(last.spent))
+            forgiving = await self._forgive(draft, last) if forgive_create else None
             if destroyed:
                 draft.write("EXPIRE", keys.sandbox(sandbox), KEPT_SECONDS)
                 ripen_create(draft, last.owner, sandbox, self.store.wall.now())
@@ -244,9 +249,9 @@ class Sessions:
                 _refuse(sandbox, done.failed, broken=broken)
         raise Stale(f"cannot close the session of {sandbox}: its create charge keeps changing")
 
-    async def _forgive(self, draft: Draft, sandbox: SandboxId) -> int | None:
+    async def _forgive(self, draft: Draft, last: Session) -> int | None:
         """@return: The place of its expectation; None when there is nothing to forgive."""
-        keys = self.store.keys
+        keys, sandbox = self.store.keys, last.sandbox
         key = keys.charge(create_charge_id(sandbox))
         (found,) = await self.store.values(ChargeRecord, [key])
         if found is None or not isinstance(found.value.state, Open):
@@ -257,6 +262,7 @@ class Sessions:
         draft.write("ZREM", keys.charges(charge.owner), charge.id)
         draft.write("ZREM", keys.usage(charge.owner), charge.id)
         draft.finish_charge(charge)
+        draft.spend(last.allowance, fee_field(charge), None)
         draft.write("HSET", keys.sandbox(sandbox), "create_charged", 0)
         return place
 
@@ -275,6 +281,7 @@ class Sessions:
         draft.write("SET", keys.session(sandbox), stored_form(after))
         draft.write("HSET", keys.sandbox(sandbox), "charged_until", after.charged_until)
         draft.expose(after.owner, session_field(sandbox), session_value(after))
+        draft.spend(after.allowance, session_field(sandbox), spending_value(after))
 
 
 _RECORD = 1
@@ -305,6 +312,17 @@ def _raised(session: Session, record: SandboxRecord | None) -> Session:
     )
 
 
+def _told(session: Session, intent: Intent | None, record: SandboxRecord | None) -> Session:
+    """
+    The session with the token that it counts for: the intent's.
+
+    Adopted, it is what was started last and was thought to have ended: that one's.
+    """
+    if intent is not None:
+        return evolve(session, allowance=intent.allowance)
+    return evolve(session, allowance=None if record is None else record.allowance)
+
+
 def end_intent(draft: Draft, intent: Intent) -> None:
     """An intent and its hold are gone; harmless when they were."""
     keys = draft.keys
@@ -313,6 +331,7 @@ def end_intent(draft: Draft, intent: Intent) -> None:
     if intent.sandbox is not None:
         draft.write("SREM", keys.intents_of(intent.sandbox), intent.reference)
     draft.conceal(intent.owner, hold_field(intent.reference))
+    draft.spend(intent.allowance, hold_field(intent.reference), None)
 
 
 def ripen_create(draft: Draft, wallet: Address, sandbox: SandboxId, now: int) -> None:
@@ -334,4 +353,8 @@ def write_record(
         *("v", 1, "owner", session.owner.hex, "reference", reference),
         *("create_charged", int(create_charged), "charged_until", session.charged_until),
     )
+    if session.allowance is not None:
+        draft.write("HSET", key, "allowance", stored_form(session.allowance))
+    elif record is not None and record.allowance is not None:
+        draft.write("HDEL", key, "allowance")
     draft.write("PERSIST", key)

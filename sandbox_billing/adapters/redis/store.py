@@ -31,6 +31,7 @@ from sandbox_billing.ledger.account import Account
 from sandbox_billing.ledger.hold import Exposure
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.token import Allowance
 
 
 T = TypeVar("T")
@@ -193,12 +194,14 @@ def sandbox_record(sandbox: SandboxId, fields: dict[str, str]) -> SandboxRecord 
     if fields.get("v") != "1":
         raise BadInput(f"the record of {sandbox} has version {fields.get('v')}; we read 1")
     try:
+        told = fields.get("allowance")
         return SandboxRecord(
             sandbox=sandbox,
             owner=Address(fields["owner"]),
             reference=Reference(fields["reference"]),
             create_charged=fields["create_charged"] == "1",
             charged_until=UnixSeconds(int(fields["charged_until"])),
+            allowance=None if told is None else decode(Allowance, told),
         )
     except (KeyError, ValueError) as why:
         raise BadInput(f"the record of {sandbox} is damaged: {why!r}") from why

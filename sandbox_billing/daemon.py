@@ -14,7 +14,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    TimeoutError,
+    maybeDeferred,
+)
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
@@ -347,7 +353,7 @@ class Daemon(MultiService):
     async def _check_redis(self, provider: Address) -> None:
         await self._keyspace.connect()
         facts = await self._keyspace.facts()
-        _refuse(
+        startup.refuse(
             startup.redis_problems(
                 policy=facts.maxmemory_policy,
                 appendonly=facts.appendonly,
@@ -356,7 +362,7 @@ class Daemon(MultiService):
                 clock_offset=facts.time_offset_seconds - 0.5,
             )
         )
-        _refuse(startup.go_problems(await self._keyspace.go_keys(checksum(provider))))
+        startup.refuse(startup.go_problems(await self._keyspace.go_keys(checksum(provider))))
 
     async def _check_chain(
         self, chain: IChain, domain: EIP712Domain, provider: Address, signer: ISigner
@@ -364,9 +370,9 @@ class Daemon(MultiService):
         """@return: LOCK_TIME(), seconds."""
         facts = await chain.facts()
         separator = "0x" + domain.separator.hex()
-        _refuse(startup.contract_problems(facts, separator, self._configuration))
+        startup.refuse(startup.contract_problems(facts, separator, self._configuration))
         service = await chain.service(provider, await chain.head())
-        _refuse(startup.registration_problems(service, provider, signer.address))
+        startup.refuse(startup.registration_problems(service, provider, signer.address))
         return facts.lock_seconds
 
     async def _check_daytona(self, runtime: IRuntime) -> None:
@@ -389,8 +395,3 @@ def _spelt(address: Any) -> str:
     """C{host:port}, or a path for a UNIX socket."""
     host = getattr(address, "host", None)
     return f"{host}:{address.port}" if host is not None else str(address)
-
-
-def _refuse(problems: tuple[str, ...]) -> None:
-    if problems:
-        raise ConfigurationError("\n".join(problems), problems)

@@ -9,6 +9,7 @@ waits for it and says so in readiness.
 from __future__ import annotations
 
 from sandbox_billing.configuration import Configuration
+from sandbox_billing.errors import ConfigurationError
 from sandbox_billing.interfaces import ContractFacts
 from sandbox_billing.ledger.account import ServiceRecord
 from sandbox_billing.ledger.identity import Address
@@ -109,3 +110,11 @@ def registration_problems(
             f" {signer}: register again with the latter, or correct PROVIDER_ADDRESS",
         )
     return ()
+
+
+def refuse(problems: tuple[str, ...]) -> None:
+    """
+    @raise ConfigurationError: There are any.
+    """
+    if problems:
+        raise ConfigurationError("\n".join(problems), problems)

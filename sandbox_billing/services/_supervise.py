@@ -97,7 +97,9 @@ class Supervisor(Service):
         Service.stopService(self)
         if not self.under_way:
             return succeed(None)
-        return DeferredList([_ended(running) for running in list(self.under_way)])
+        waiting = [_ended(running) for running in list(self.under_way)]
+        # Whoever waits no longer has cancelled them, and said so.
+        return DeferredList(waiting, consumeErrors=True)
 
 
 def _ended(running: Deferred[Any]) -> Deferred[None]:

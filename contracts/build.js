@@ -16,7 +16,8 @@ const SHIPPED = [
   { unit: "src/proxy/UpgradeableBeacon.sol", name: "UpgradeableBeacon" },
   { unit: "@openzeppelin/contracts/proxy/beacon/BeaconProxy.sol", name: "BeaconProxy" },
 ];
-const FOR_TESTS = require("./test/upgrades/versions.js");
+const VERSIONS = require("./test/upgrades/versions.js");
+const WALLETS = ["OwnedWallet", "WalletFactory", "OddWallet"];
 const SETTINGS = {
   evmVersion: "cancun",
   viaIR: true,
@@ -185,6 +186,13 @@ function versionArtifact({ unit, name, as = name, edits }) {
   return { contractName: as, abi, bytecode, storageLayout: layout(input, unit, name) };
 }
 
+// A wallet that a test asks or pays.
+function walletArtifact(name) {
+  const unit = `test/wallets/${name}.sol`;
+  const { abi, evm } = run(standardInput(unit, name)).contracts[unit][name];
+  return { contractName: name, abi, bytecode: "0x" + evm.bytecode.object };
+}
+
 function write(target, name, made) {
   fs.mkdirSync(target, { recursive: true });
   fs.writeFileSync(path.join(target, `${name}.json`), JSON.stringify(made, null, 1) + "\n");
@@ -202,7 +210,8 @@ function main(shipped, forTests) {
     process.stdout.write(`${each.name}: ${size} bytes on chain\n`);
   }
   if (!forTests) return;
-  for (const each of FOR_TESTS) write(forTests, each.as || each.name, versionArtifact(each));
+  for (const each of VERSIONS) write(forTests, each.as || each.name, versionArtifact(each));
+  for (const name of WALLETS) write(forTests, name, walletArtifact(name));
 }
 
 if (process.argv.length < 3 || process.argv.length > 4) {

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from eth_utils.crypto import keccak
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -72,14 +72,23 @@ class Web3ContractWallets:
 
     _log = Logger()
 
-    def __init__(self, nodes: Nodes, *, reactor: IThreadedReactor, pool: ThreadPool) -> None:
+    def __init__(
+        self,
+        nodes: Nodes,
+        *,
+        reactor: IThreadedReactor,
+        pool: ThreadPool,
+        patience: float = SECONDS,
+    ) -> None:
         """
         @param nodes: Nobody else's: made with little patience.
         @param pool: L{THREADS} threads for this alone; started and stopped by the caller.
+        @param patience: For one answer, seconds.
         """
         self._nodes = nodes
         self._reactor = reactor
         self._pool = pool
+        self._patience = patience
         self._under_way = 0
 
     @classmethod
@@ -112,13 +121,13 @@ class Web3ContractWallets:
         if self._under_way >= MOST:
             raise NotReady("too many contract wallets are being asked", 1)
         self._under_way += 1
-        deadline = self._reactor.seconds() + SECONDS
+        deadline = self._reactor.seconds() + self._patience
         waiting: Deferred[bool] = Deferred()
         # A thread cannot be cancelled: until it ends its place is taken.
         deferToThreadPool(self._reactor, self._pool, self._ask, code, deadline).addBoth(
             self._ended, waiting
         )
-        waiting.addTimeout(SECONDS, self._reactor)
+        waiting.addTimeout(self._patience, self._reactor)
         try:
             return await waiting
         except TimeoutError:

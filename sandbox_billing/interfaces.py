@@ -16,7 +16,7 @@ token and raise L{LeaseLost} under an old one; I{door} methods run in any proces
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
@@ -1436,6 +1436,11 @@ class IRuntime(Interface):
     async def sweep() -> tuple[Listing, ...]:
         """Every sandbox, page by page, without its document; never a part of them."""
 
+    async def look(sandbox: SandboxId) -> Listing:
+        """
+        One sandbox as lists show it, which are not cached; no sandbox in it when there is none.
+        """
+
     async def labelled(label: str, value: str) -> tuple[Sandbox, ...]:
         """Those of the organization with this label, and no others."""
 
@@ -1574,6 +1579,21 @@ class ITunnel(Interface):
 
     def abort() -> None:
         """End the connection, joined or not."""
+
+
+class IEvents(Interface):
+    """Daytona's news of its sandboxes: where to look, never what is there."""
+
+    async def follow(heard: Callable[[SandboxId], None], joined: Callable[[], None]) -> None:
+        """
+        Listen until that ends, which is always an error; cancelling it ends the connection.
+
+        News may be lost, late, repeated or wrong, and may come in any number.
+
+        @param heard: Something may have changed there.
+        @param joined: From now on news comes.
+        @raise Transient: They cannot be listened to, or not any more.
+        """
 
 
 class IRelay(Interface):

@@ -15,11 +15,20 @@ from twisted.python.threadpool import ThreadPool
 
 from sandbox_billing.adapters.chain.adapter import ChainSettings, Web3Chain
 from sandbox_billing.adapters.chain.transactions import GasPolicy
+from sandbox_billing.adapters.daytona.events import DaytonaEvents
 from sandbox_billing.adapters.enclave.mock import MockEnclave
 from sandbox_billing.adapters.enclave.tapp import TappKeyService
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.configuration import Configuration
-from sandbox_billing.interfaces import IChain, IEnclave, IIds, IRuntime, ISigner, IWallClock
+from sandbox_billing.interfaces import (
+    IChain,
+    IEnclave,
+    IEvents,
+    IIds,
+    IRuntime,
+    ISigner,
+    IWallClock,
+)
 from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.services._periodic import Periodic
@@ -66,6 +75,7 @@ class Parts:
 
     @ivar clock: The reactor, or a test's clock.
     @ivar domain: Where our vouchers are valid.
+    @ivar events: Daytona's news; None where it is not listened to.
     """
 
     signer: ISigner
@@ -77,6 +87,7 @@ class Parts:
     clock: IReactorTime
     wall: IWallClock
     policy: Policy
+    events: IEvents | None = None
 
     @property
     def admission(self) -> Admission:
@@ -172,6 +183,7 @@ def make_work(parts: Parts) -> Work:
     )
     return Work(
         credits=CreditWatch(history=journal.history),
+        events=parts.events,
         watcher=Watcher(
             mirror=journal.mirror,
             meter=journal.meter,
@@ -289,6 +301,13 @@ def make_enclave(settings: Configuration, reactor: Any, pool: ThreadPool) -> IEn
         trusted_hosts=frozenset(settings.tapp_trusted_hosts),
         reactor=reactor,
         thread_pool=pool,
+    )
+
+
+def make_events(settings: Configuration, reactor: Any) -> IEvents:
+    """Daytona's own news."""
+    return DaytonaEvents(
+        api=settings.daytona_api_url, admin_key=settings.daytona_admin_key, reactor=reactor
     )
 
 

@@ -27,7 +27,7 @@ from sandbox_billing.adapters.memory.contract import LOCK_SECONDS, Contract, Slo
 from sandbox_billing.adapters.memory.keyspace import MemoryKeyspace
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.devnet.daytona import DaytonaSimulator, Timings, simulator_resource
-from sandbox_billing.interfaces import IIds, IWallClock, Sandbox
+from sandbox_billing.interfaces import IEvents, IIds, IWallClock, Sandbox
 from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.identity import Address, BatchId, Reference, SandboxId
 from sandbox_billing.ledger.laws import Books, l2_disjoint, l6_books, standing
@@ -134,10 +134,13 @@ class World:
         self,
         timings: Timings | None = None,
         behaviour: Behaviour = Behaviour.FIXED,
+        *,
+        sweep: int = SWEEP,
         **policy: Any,
     ) -> None:
         """
         @param behaviour: Flawed for the contract as it is deployed today.
+        @param sweep: RECONCILE_INTERVAL_SEC.
         @param policy: Changes to L{POLICY}.
         """
         self.clock = Clock()
@@ -146,6 +149,8 @@ class World:
         self.ids = CountedIds()
         self.births = count(1)
         self.mining = True
+        self.sweep = sweep
+        self.events: IEvents | None = None
         self.net = MemoryBlocks(DOMAIN, lambda: int(BASE + self.clock.seconds()))
         self.net.head.state.behaviour = behaviour
         for key in (SIGNER, OTHER_SIGNER):
@@ -178,6 +183,11 @@ class World:
         process = Process(self, life or Life(), signer)
         self.processes.append(process)
         return process
+
+    def listens_to(self, events: IEvents) -> None:
+        """From its next life on the daemon follows Daytona's news; before the first start."""
+        self.events = events
+        self.process = self.birth()
 
     def start(self) -> World:
         """Start the daemon and let it become the worker and look around."""

@@ -53,6 +53,8 @@ BELOW_ADAPTERS = ("interfaces", "ledger", "signing")
 KEYS = ("coincurve", "eth_abi", "eth_account", "eth_keys", "eth_utils")
 CHAIN = (*KEYS, "hexbytes", "requests", "rlp", "urllib3", "web3")
 """One technology with its own helpers: web3 brings requests and the Ethereum packages."""
+DAYTONA = ("treq", "engineio", "socketio", "wsproto")
+"""HTTP, and the events beside it."""
 
 ROOMS = (
     room("ledger"),
@@ -62,7 +64,7 @@ ROOMS = (
     room("adapters", *FRAMEWORK, rooms=BELOW_ADAPTERS),
     room("adapters.redis", *FRAMEWORK, "txredisapi", rooms=BELOW_ADAPTERS),
     room("adapters.chain", *FRAMEWORK, *CHAIN, rooms=BELOW_ADAPTERS),
-    room("adapters.daytona", *FRAMEWORK, "treq", rooms=BELOW_ADAPTERS),
+    room("adapters.daytona", *FRAMEWORK, *DAYTONA, rooms=BELOW_ADAPTERS),
     room("adapters.enclave", *FRAMEWORK, "grpc", "google", rooms=BELOW_ADAPTERS),
     # The fake runs the real journal over dictionaries, so that one suite proves both.
     room("adapters.memory", *FRAMEWORK, rooms=[*BELOW_ADAPTERS, "adapters.redis"]),

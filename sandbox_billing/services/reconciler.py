@@ -7,7 +7,7 @@ rests on and carries out what it says.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from attrs import define, field
 from twisted.logger import Logger
@@ -37,8 +37,9 @@ from sandbox_billing.ledger.effects import (
     ReleaseIntent,
     Report,
 )
+from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Reference, SandboxId
-from sandbox_billing.ledger.metering import LOOKUP_CACHE_SECONDS, begin, same_run
+from sandbox_billing.ledger.metering import LOOKUP_CACHE_SECONDS, begin, counts, same_run
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.reconciliation import (
     Row,
@@ -49,6 +50,7 @@ from sandbox_billing.ledger.reconciliation import (
     unexplained,
 )
 from sandbox_billing.ledger.voucher import Charge
+from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.admission import Admission, create_charge, opened
 from sandbox_billing.services.closing import Closer
 from sandbox_billing.services.deadman import DeadmansSwitch
@@ -56,10 +58,15 @@ from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.refitting import Refitter
 
 
+AT_A_LOOK = (Begin, Close, Refit, OpenUnderIntent, Adopt)
+"""The changes that one row alone can tell; the others need all of them."""
+
+
 @define(kw_only=True, eq=False)
 class Reconciler:
     """
     @ivar sweeps: Complete sweeps of this process; metering waits for the first.
+    @ivar _looked: What was looked at since the last sweep began.
     """
 
     meter: IMeter
@@ -76,6 +83,7 @@ class Reconciler:
     sweeps: int = field(default=0, init=False)
     _missed: frozenset[Reference] = field(default=frozenset(), init=False)
     _missing_since: dict[SandboxId, UnixSeconds] = field(factory=dict, init=False)
+    _looked: dict[SandboxId, Row] = field(factory=dict, init=False)
     _reported: frozenset[Report] = field(default=frozenset(), init=False)
     _log = Logger()
 
@@ -84,22 +92,8 @@ class Reconciler:
         asked = await self.meter.requested()
         world = await self._discover()
         await self.meter.seen(seen(world))
-        broken: list[BrokenLaw] = []
         changes = plan(world)
-        for change in changes:
-            try:
-                await self._apply(change, world)
-            except LeaseLost:
-                raise
-            except Stale:
-                # A request or a stop order was quicker; the next sweep compares again.
-                self._log.debug("skipped {change}: it moved meanwhile", change=change)
-            except (Refused, UnknownOutcome, Transient, BadInput) as why:
-                self._log.warn("could not do {change}: {why}", change=change, why=str(why))
-            except BrokenLaw as why:
-                # One sandbox's; the others are nobody's to hold up.
-                self._log.critical("could not do {change}: {why}", change=change, why=str(why))
-                broken.append(why)
+        broken = await self._carry_out(changes, world)
         self._reported = frozenset(one for one in changes if isinstance(one, Report))
         self._missed = unexplained(world)
         listed = {row.sandbox for row in world.rows}
@@ -115,8 +109,73 @@ class Reconciler:
         if broken:
             raise broken[0]
 
+    async def look(self, sandboxes: Collection[SandboxId]) -> tuple[SandboxId, ...]:
+        """
+        Look at a few of them between two sweeps, as they are now; what this process has not
+        swept yet, and what is neither metered nor on record, is left to the sweep.
+
+        @return: Those to look at again soon: what would be seen now could be of before their
+            last change.
+        """
+        if not self.sweeps:
+            return ()
+        intents = await self.meter.intents()
+        early = await gather(*(self._look_at(sandbox, intents) for sandbox in sandboxes))
+        return tuple(one for one, again in zip(sandboxes, early, strict=True) if again)
+
+    async def _look_at(self, sandbox: SandboxId, intents: tuple[Intent, ...]) -> bool:
+        """@return: Whether to look again soon."""
+        session = await self.doors.session(sandbox)
+        record = (await self.meter.records([sandbox])).get(sandbox)
+        if session is None and record is None:
+            return False
+        if session is not None and not counts(session.value, self.wall.now(), by_id=False):
+            return True
+        try:
+            page = await self.runtime.look(sandbox)
+        except (DaytonaRefused, Transient) as why:
+            self._log.debug("cannot look at {sandbox}: {why}", sandbox=sandbox, why=str(why))
+            return False
+        rows = rows_of([page])
+        self._looked.update({row.sandbox: row for row in rows})
+        world = World(
+            rows=rows,
+            sessions={} if session is None else {sandbox: session.value},
+            intents=intents,
+            owners={} if record is None else {sandbox: record.owner},
+            wallets=frozenset(),
+            missed=frozenset(),
+            now=self.wall.now(),
+        )
+        if observed := seen(world):
+            await self.meter.seen(observed)
+        changes = [one for one in plan(world) if isinstance(one, AT_A_LOOK)]
+        for broken in await self._carry_out(changes, world):
+            raise broken
+        return False
+
+    async def _carry_out(self, changes: Iterable[Change], world: World) -> list[BrokenLaw]:
+        """@return: The laws that were broken, each of one sandbox."""
+        broken: list[BrokenLaw] = []
+        for change in changes:
+            try:
+                await self._apply(change, world)
+            except LeaseLost:
+                raise
+            except Stale:
+                # A request or a stop order was quicker; the next sweep compares again.
+                self._log.debug("skipped {change}: it moved meanwhile", change=change)
+            except (Refused, UnknownOutcome, Transient, BadInput) as why:
+                self._log.warn("could not do {change}: {why}", change=change, why=str(why))
+            except BrokenLaw as why:
+                # One sandbox's; the others are nobody's to hold up.
+                self._log.critical("could not do {change}: {why}", change=change, why=str(why))
+                broken.append(why)
+        return broken
+
     async def _discover(self) -> World:
         # Intents and sessions first: what they miss is younger than the sweep.
+        self._looked.clear()
         intents = await self.meter.intents()
         sessions = {s.value.sandbox: s.value for s in await self.meter.sessions()}
         try:
@@ -125,6 +184,8 @@ class Reconciler:
         except DaytonaRefused as why:
             # Of our own key and query: nobody's fault but the operator's, and it may end.
             raise Transient(f"Daytona refuses the list of sandboxes: {why}") from why
+        # Who was looked at since its page was sent is as it was then.
+        rows = tuple(_newer(row, self._looked.get(row.sandbox)) for row in rows)
         records = await self.meter.records([row.sandbox for row in rows])
         return World(
             rows=rows,
@@ -229,6 +290,10 @@ class Reconciler:
             return
         if await self.runtime.get(sandbox) is None:
             await self.closer.not_running(sandbox, destroyed=True)
+
+
+def _newer(row: Row, looked: Row | None) -> Row:
+    return row if looked is None or looked.seen_at < row.seen_at else looked
 
 
 def rows_of(pages: Iterable[Listing]) -> tuple[Row, ...]:

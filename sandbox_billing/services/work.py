@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import random
 
 from attrs import frozen
 from twisted.application.service import MultiService
 from twisted.internet.interfaces import IReactorTime
 
+from sandbox_billing.interfaces import IEvents
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services.backlog import TURN_SECONDS as BACKLOG_SECONDS
 from sandbox_billing.services.backlog import BacklogKeeper
 from sandbox_billing.services.credits import CreditWatch
 from sandbox_billing.services.forgiver import Forgiver
 from sandbox_billing.services.generator import Generator
+from sandbox_billing.services.listener import Listener
 from sandbox_billing.services.merger import Merger
 from sandbox_billing.services.purse import WATCH_SECONDS as PURSE_SECONDS
 from sandbox_billing.services.purse import PurseWatch
@@ -39,7 +42,12 @@ CREDITS_SECONDS = 60.0
 
 @frozen(kw_only=True)
 class Work:
-    """The turns of a worker, fresh for each time the lease is won."""
+    """
+    The turns of a worker, fresh for each time the lease is won.
+
+    @ivar events: Daytona's news; None where it is not listened to.
+    @ivar chance: Between 0 and 1.
+    """
 
     watcher: Watcher
     reconciler: Reconciler
@@ -55,6 +63,8 @@ class Work:
     second_look: SecondLook
     letters: LetterWatch
     credits: CreditWatch
+    events: IEvents | None = None
+    chance: Callable[[], float] = random
 
     def services(
         self,
@@ -90,6 +100,16 @@ class Work:
             readiness.asked[name] = lambda periodic=periodic: (  # type: ignore[misc]
                 periodic.trouble
             )
+        if self.events is not None:
+            listener = Listener(
+                events=self.events,
+                look=self.reconciler.look,
+                clock=clock,
+                chance=self.chance,
+                on_lease_lost=on_lease_lost,
+            )
+            listener.setServiceParent(work)  # type: ignore[no-untyped-call]
+            readiness.noticed["daytona events"] = listener.notice
         readiness.asked["dead letters"] = self.letters.trouble
         readiness.asked["transactions"] = self.settler.sender.trouble
         readiness.asked["proofs"] = self.watcher.resolver.waiting.trouble

@@ -187,6 +187,7 @@ class Process:
             clock=world.clock,
             wall=wall,
             policy=policy,
+            events=world.events,
         )
         self.intake = make_intake(self.parts, self.supervisor)
         self.turns: dict[str, Periodic] = {}
@@ -212,7 +213,7 @@ class Process:
         services = self.work.services(
             self.world.clock,
             self.readiness,
-            sweep_seconds=SWEEP,
+            sweep_seconds=self.world.sweep,
             on_lease_lost=self.keeper.lost,
         )
         self.turns = {periodic.name: periodic for periodic in services}

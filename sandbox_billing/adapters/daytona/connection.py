@@ -5,9 +5,13 @@ The connections to Daytona that are kept open.
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from treq.client import HTTPClient
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.iweb import IPolicyForHTTPS
 
 
 CONNECTIONS = 16
@@ -40,3 +44,24 @@ def daytona_client(reactor: Any, pool: HTTPConnectionPool) -> HTTPClient:
     """
     build: Any = Agent  # untyped
     return HTTPClient(build(reactor, connectTimeout=CONNECT_SECONDS, pool=pool))
+
+
+def endpoint_of(
+    reactor: Any, url: str, *, trust: IPolicyForHTTPS, timeout: float
+) -> IStreamClientEndpoint:
+    """
+    Where connections that are not kept go: streams and events.
+
+    @param url: Its scheme, host and port count; they have been checked.
+    @param trust: Whose certificates are believed.
+    @param timeout: Seconds for one address of the host's.
+    """
+    parts = urlsplit(url)
+    is_tls, host = parts.scheme == "https", str(parts.hostname)
+    port = parts.port or (443 if is_tls else 80)
+    endpoint = HostnameEndpoint(reactor, host, port, timeout=timeout)
+    if not is_tls:
+        return endpoint
+    creator: Any = trust.creatorForNetloc(host.encode("ascii"), port)
+    wrapped: IStreamClientEndpoint = wrapClientTLS(creator, endpoint)
+    return wrapped

@@ -104,6 +104,18 @@ def read_page(document: Any) -> tuple[tuple[Sandbox, ...], str | None]:
     return tuple(read_sandbox(row) for row in rows), cursor or None
 
 
+def read_paginated(document: Any) -> tuple[tuple[Sandbox, ...], int]:
+    """
+    @return: The sandboxes of a page, and how many pages there are.
+    @raise Unreadable: It is not C{{items, total, page, totalPages}}.
+    """
+    page = read_object(document)
+    rows, pages = page.get("items"), _whole(page.get("totalPages"))
+    if not isinstance(rows, list) or pages is None:
+        raise Unreadable("not {items, totalPages}")
+    return tuple(read_sandbox(row) for row in rows), pages
+
+
 def read_snapshots(document: Any) -> tuple[tuple[Mapping[str, Any], ...], int]:
     """
     @return: The snapshots of a page, and how many pages there are.

@@ -15,20 +15,19 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from attrs import field, frozen
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.endpoints import connectProtocol
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.web.client import BrowserLikePolicyForHTTPS
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
+from sandbox_billing.adapters.daytona.connection import CONNECT_SECONDS, endpoint_of
 from sandbox_billing.adapters.daytona.exchange import NOT_REACHED, api_base
 from sandbox_billing.adapters.daytona.upstream import Request, UpstreamConnection
 from sandbox_billing.errors import BadInput, Refused, Transient
 from sandbox_billing.interfaces import IRelay, ITunnel, Place, RelayCall, Sandbox
 
-
-CONNECT_SECONDS = 10
 
 _LEGACY = {
     Place.TOOLBOX: Place.LEGACY_TOOLBOX,
@@ -45,21 +44,6 @@ class Target:
 
     origin: str
     path: str
-
-    @property
-    def is_tls(self) -> bool:
-        """Whether it is spoken to in TLS."""
-        return self.origin.startswith("https:")
-
-    @property
-    def host(self) -> str:
-        """Without its port."""
-        return str(urlsplit(self.origin).hostname)
-
-    @property
-    def port(self) -> int:
-        """The one in the URL, or the scheme's."""
-        return urlsplit(self.origin).port or (443 if self.is_tls else 80)
 
 
 def _is_plain(url: str) -> bool:
@@ -156,15 +140,9 @@ class DaytonaRelay:
     connect_seconds: float = CONNECT_SECONDS
 
     def _endpoint(self, target: Target) -> IStreamClientEndpoint:
-        # Its timeout is that of one address of the name.
-        endpoint = HostnameEndpoint(
-            self._reactor, target.host, target.port, timeout=self.connect_seconds
+        return endpoint_of(
+            self._reactor, target.origin, trust=self.trust, timeout=self.connect_seconds
         )
-        if not target.is_tls:
-            return endpoint
-        creator: Any = self.trust.creatorForNetloc(target.host.encode("ascii"), target.port)
-        wrapped: IStreamClientEndpoint = wrapClientTLS(creator, endpoint)
-        return wrapped
 
     def _headers(self, call: RelayCall, target: Target, *, upgrading: bool) -> Headers:
         headers = Headers()

@@ -20,6 +20,7 @@ from sandbox_billing.adapters.daytona.decoding import (
     read_object,
     read_objects,
     read_page,
+    read_paginated,
     read_sandbox,
     read_snapshots,
 )
@@ -73,6 +74,7 @@ def _json(read: Callable[[Any], T]) -> Callable[[bytes], T]:
 
 _SANDBOX = _json(read_sandbox)
 _OBJECT = _json(read_object)
+_PAGE = _json(read_paginated)
 
 
 def _ignored(body: bytes) -> None:
@@ -185,6 +187,20 @@ class DaytonaRuntime:
             cursors.add(cursor)
             query["cursor"] = cursor
         raise Transient(f"GET /sandbox: more than {MAX_PAGES} pages")
+
+    async def look(self, sandbox: SandboxId) -> Listing:
+        # By its id these pages filter in every dialect; in newer ones they are deprecated.
+        sent_at = self.wall.now()
+        query = {"id": sandbox, "limit": PAGE_SIZE}
+        try:
+            rows, _ = await self._list("sandbox/paginated", {**query, "page": "1"}, _PAGE)
+        except DaytonaRefused as reason:
+            if reason.status != 404:
+                raise
+            sent_at = self.wall.now()
+            rows, _ = await self._list("sandbox", query, _json(read_page))
+        found = tuple(row for row in rows if row.id == sandbox)
+        return Listing(found, sent_at, self.wall.after())
 
     async def labelled(self, label: str, value: str) -> tuple[Sandbox, ...]:
         # An array dialect knows no limit and answers with all; newer ones with pages.

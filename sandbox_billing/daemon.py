@@ -57,6 +57,7 @@ from sandbox_billing.wiring import (
     make_chain,
     make_door_watch,
     make_enclave,
+    make_events,
     make_intake,
     make_mirror_watch,
     make_work,
@@ -331,6 +332,7 @@ class Daemon(MultiService):
             clock=self._reactor,
             wall=self._wall,
             policy=policy_of(settings, provider, lock_time),
+            events=make_events(settings, self._reactor),
         )
 
     async def _until(self, part: str, check: Callable[[], Awaitable[T]]) -> T:

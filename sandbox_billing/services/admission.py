@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
+from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import (
     CannotPay,
     IChain,
@@ -172,7 +173,7 @@ class Admission:
                 self._check_money(account, behaviour, exposure, quote.hold, included=True)
                 self._check_count(exposure)
                 await self._check_allowance(intent, quote.hold)
-            except (CannotPay, TooMany, SpendLimitReached):
+            except (CannotPay, TooMany, SpendLimitReached, NotReady):
                 await self.doors.release(intent)
                 raise
             return
@@ -278,9 +279,12 @@ class Admission:
             return
         now, limit = self.wall.now(), intent.allowance.limit
         spending = await self.doors.spending(intent.allowance.token)
-        committed = spending.committed(now, stop_delay=self.policy.stop_delay)
-        if committed > limit:
+        try:
+            committed = spending.committed(now, stop_delay=self.policy.stop_delay)
             spent = spending.spent(now)
+        except BadInput as why:
+            raise NotReady("not ready: what this token has spent cannot be read") from why
+        if committed > limit:
             raise SpendLimitReached(
                 limit=limit,
                 spent=spent,

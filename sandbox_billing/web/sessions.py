@@ -165,10 +165,14 @@ class Sessions:
         )
 
     async def _spent(self, token: Token) -> Neuron | None:
-        """neuron; None where nobody counts."""
+        """neuron; None where nobody counts, or can: then it is at its limit, and somebody told."""
         if token.spend_limit is None:
             return None
-        return (await self.doors.spending(token.id)).spent(self.wall.now())
+        spending = await self.doors.spending(token.id)
+        try:
+            return spending.spent(self.wall.now())
+        except BadInput:
+            return None
 
     async def revoke(self, asked: Asked) -> Answer:
         """One of the wallet's tokens; a token ends only itself."""

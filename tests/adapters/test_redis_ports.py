@@ -10,6 +10,7 @@ from tests.ports.journal_meter import meter_suite
 from tests.ports.journal_pause import pause_suites
 from tests.ports.journal_queue import queue_suite
 from tests.ports.journal_resolved import resolved_suite
+from tests.ports.journal_spending import spending_suite
 from tests.ports.journal_split import split_suite
 from tests.ports.journal_tokens import tokens_suite
 from tests.ports.journal_worker import worker_suites
@@ -25,6 +26,7 @@ globals().update(merging_suites("Redis", redis_world))
 RedisSplitTests = split_suite("Redis", redis_world)
 RedisResolvedTests = resolved_suite("Redis", redis_world)
 RedisTokensTests = tokens_suite("Redis", redis_world)
+RedisSpendingTests = spending_suite("Redis", redis_world)
 RedisDeskTests = desk_suite("Redis", redis_world)
 
 at_home(globals())

@@ -10,7 +10,7 @@ from attrs import evolve
 from sandbox_billing.adapters.redis.commit import Commit, Write
 from sandbox_billing.devnet.daytona import Fault, FaultKind
 from sandbox_billing.errors import Refused
-from sandbox_billing.interfaces import Sandbox, SpendLimitReached, StopPending
+from sandbox_billing.interfaces import NotReady, Sandbox, SpendLimitReached, StopPending
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.rating import Prices
@@ -319,6 +319,9 @@ class LimitTests(SpendCase):
         world.now(world.keyspace.commit(Commit(name="meddle", fence="none", writes=(broken,))))
         world.until(lambda: world.order(sandbox) == SPEND_LIMIT, INTERVAL + SWEEP)
         self.assertIn("coffee", world.process.troubles()["spending"])
+        why = self.fails(NotReady, self.make(allowed(5000)))
+        self.assertEqual(why.text, "not ready: what this token has spent cannot be read")
+        self.assertEqual(world.funds().exposure.pending(), 0)
         self.stopped(sandbox)
         self.assertEqual(world.state(other), "started")
 

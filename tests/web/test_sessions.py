@@ -442,6 +442,9 @@ class UseTests(SessionCase):
         listed = self.bearing(made, "GET", "/api/auth/session").json["tokens"]
         spent = {token["spend_limit"]: token["spent"] for token in listed}
         self.assertEqual(spent, {str(10**18): "25", None: None})
+        self.world.doors.spendings[made["id"]] = Spending({"fee:a": "coffee"})
+        listed = self.bearing(made, "GET", "/api/auth/session").json["tokens"]
+        self.assertEqual([token["spent"] for token in listed], [None, None])
 
     def test_store_unavailable(self) -> None:
         """Whether a token is good is not guessed; what is damaged is none."""

@@ -219,7 +219,9 @@ class Table:
         served = [route for route in fitting if route.rank == rank]
         taking = [route for route in served if route.takes(method)]
         if not taking:
-            allow = frozenset[str]().union(*(route.allowed for route in served))
+            # What is refused to everybody is not on offer.
+            offered = (route.allowed for route in served if route.who is not Who.NOBODY)
+            allow = frozenset[str]().union(*offered)
             raise NotServed(WRONG_METHOD, status=405, allow=tuple(sorted(allow)))
         route = min(taking, key=lambda one: (one.method == ANY, one.method != method))
         named = {

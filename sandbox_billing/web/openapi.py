@@ -146,14 +146,13 @@ def _security(route: Route) -> list[dict[str, list[str]]]:
 
 def _replies(route: Route, described: Described) -> dict[str, Any]:
     if route.stream:
-        good: dict[str, Any] = {"description": "The sandbox's own answer, whatever its status"}
-        found: dict[str, Any] = {"default": good}
-    else:
-        good = {
-            "description": described.summary,
-            "content": {_JSON: {"schema": ref(described.reply)}},
-        }
-        found = {"200": good}
+        # A sandbox answers with any status, and so may we.
+        return {"default": {"description": "The sandbox's own answer, or an Error of ours"}}
+    good: dict[str, Any] = {
+        "description": described.summary,
+        "content": {_JSON: {"schema": ref(described.reply)}},
+    }
+    found = {"200": good}
     for status in sorted(statuses_of(route, described)):
         found[str(status)] = {"$ref": f"#/components/responses/{status}"}
     if route.pattern == "/readyz":

@@ -45,6 +45,7 @@ READS: dict[str, tuple[str, Method]] = {
     "sweep": ("list", lambda runtime, _: runtime.sweep()),
     "page": ("list", lambda runtime, _: runtime.page({}, paginated=False)),
     "page paginated": ("paginated", lambda runtime, _: runtime.page({}, paginated=True)),
+    "look": ("paginated", lambda runtime, id: runtime.look(id)),
     "labelled": ("list", lambda runtime, _: runtime.labelled("daytona-billing-ref", "r1")),
     "lists_pages": ("list", lambda runtime, _: runtime.lists_pages()),
     "signed_preview": (
@@ -439,6 +440,28 @@ def runtime_port_suite(
                 self.assertLessEqual(listing.sent_at, self.simulator.wall())
                 self.assertGreaterEqual(listing.answered_at, listing.sent_at)
                 self.assertLess(listing.answered_at - 1, self.simulator.wall())
+
+        async def test_look(self) -> None:
+            """A look shows one sandbox as it is now, whatever lookups still say, or none."""
+            ids = [await self._quick(index) for index in range(3)]
+            before = int(self.simulator.wall())
+            for id in ids:
+                listing = await self.world.run(self.runtime.look(SandboxId(id)))
+                self.assertEqual([row.id for row in listing.sandboxes], [id])
+                self.assertTrue(before <= listing.sent_at <= listing.answered_at)
+            self.simulator.stop_behind(ids[1])
+            (row,) = (await self.world.run(self.runtime.look(SandboxId(ids[1])))).sandboxes
+            self.assertNotEqual(row.state, "started")
+            for nobody in (NOWHERE, SandboxId(ids[0][:-1])):
+                listing = await self.world.run(self.runtime.look(nobody))
+                self.assertEqual(listing.sandboxes, ())
+
+        async def test_look_without_pages(self) -> None:
+            """A server that has given up the deprecated pages is asked for its list."""
+            id = SandboxId(await self._quick(0))
+            self.simulator.fail_next(404, route="paginated")
+            listing = await self.world.run(self.runtime.look(id))
+            self.assertEqual([row.id for row in listing.sandboxes], [id])
 
         async def test_sweep_under_activity(self) -> None:
             """Activity between two pages neither hides a row nor shows it twice."""

@@ -11,6 +11,7 @@ from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
 
 
 SESSIONS = "tests.web.test_sessions."
+SPENDING = "tests.services.test_spending."
 CALLER = "sandbox_billing.web.caller.Caller."
 
 
@@ -50,6 +51,18 @@ class WebTests(TrapCase):
 
         return Patch("sandbox_billing.web.listing._wish", wide)
 
+    @noticed_by(SESSIONS + "UseTests.test_spend_limit")
+    def test_no_limit(self) -> Patches:
+        """What it may spend is written on it, and forgotten at the door."""
+
+        def forgetful(original: Any) -> Any:
+            async def admit(callers: Any, *about: Any) -> Any:
+                return evolve(await original(callers, *about), spend_limit=None)
+
+            return admit
+
+        return Patch("sandbox_billing.web.caller.Callers.admit", forgetful)
+
     @noticed_by(SESSIONS + "UseTests.test_invalid")
     def test_for_ever(self) -> Patches:
         """A token never ends."""
@@ -84,3 +97,30 @@ class WebTests(TrapCase):
             return find
 
         return Patch("sandbox_billing.web.caller.Callers._token", lenient)
+
+
+class DaemonTests(TrapCase):
+    """What a program may spend."""
+
+    @noticed_by(
+        SPENDING + "AdmissionTests.test_exactly_enough",
+        SPENDING + "AdmissionTests.test_start_and_recover",
+    )
+    def test_beyond_its_limit(self) -> Patches:
+        """Whoever found a token spends all that its wallet has."""
+
+        async def unchecked(admission: Any, *about: Any) -> None:
+            """It may."""
+
+        return Patch(
+            "sandbox_billing.services.admission.Admission._check_allowance", lambda _: unchecked
+        )
+
+    @noticed_by(SPENDING + "LimitTests.test_in_time")
+    def test_runs_on(self) -> Patches:
+        """What was let in runs on when the limit is reached."""
+
+        async def blind(watch: Any) -> None:
+            """Nobody looks."""
+
+        return Patch("sandbox_billing.services.spending.SpendWatch.turn", lambda _: blind)

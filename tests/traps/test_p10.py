@@ -22,8 +22,8 @@ class DaemonTests(TrapCase):
             return await work
 
         return [
-            # Or the reconciler would find what Daytona made by its intent.
-            *reserved_too_late(),
+            # With an intent the reconciler would find what Daytona made.
+            reserved_too_late()[0],
             Patch("sandbox_billing.services.intake.Intake._kept", lambda _: attached),
         ]
 

@@ -60,7 +60,7 @@ class DaemonTests(TrapCase):
     def test_grows(self) -> Patches:
         """A bigger machine is had without the money for it."""
 
-        async def _set_aside(resizing: Any, owner: Any, shown: Any, wanted: Any) -> None:
+        async def _set_aside(resizing: Any, *about: Any) -> None:
             """Nothing."""
 
         return Patch("sandbox_billing.services.resizing.Resizing._set_aside", lambda _: _set_aside)

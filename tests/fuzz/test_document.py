@@ -50,7 +50,8 @@ NOT_ASKED = (
     "ensure_resource_availability",
 )
 
-_ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_ID = r"([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|sb-[0-9]+)"
+"""Daytona's own, or those of a simulator that counts."""
 _ANY = "(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)"
 _PORT = r"[1-9][0-9]{0,4}"
 

@@ -11,6 +11,7 @@ from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
 
 
 SESSIONS = "tests.web.test_sessions."
+CONTRACTS = "tests.web.test_contract_wallets."
 SPENDING = "tests.services.test_spending."
 CALLER = "sandbox_billing.web.caller.Caller."
 
@@ -18,7 +19,10 @@ CALLER = "sandbox_billing.web.caller.Caller."
 class WebTests(TrapCase):
     """What a wallet lends to a program, and who may lend."""
 
-    @noticed_by(SESSIONS + "ContractTests.test_lives_an_hour")
+    @noticed_by(
+        CONTRACTS + "DoorTests.test_stop",
+        SESSIONS + "ContractTests.test_lives_an_hour",
+    )
     def test_plain_keys_only(self) -> Patches:
         """What a wallet's own key did not sign is forged, and nobody else is asked."""
 
@@ -28,6 +32,19 @@ class WebTests(TrapCase):
             return True
 
         return Patch("sandbox_billing.web.caller.Callers.prove", lambda _: prove)
+
+    @noticed_by(CONTRACTS + "DoorTests.test_login", SESSIONS + "ContractTests.test_lives_an_hour")
+    def test_word_of_yesterday(self) -> Patches:
+        """What a contract said once is believed for as long as what a key signed."""
+
+        def lasting(original: Any) -> Any:
+            async def prove(callers: Any, *about: Any) -> bool:
+                await original(callers, *about)
+                return True
+
+            return prove
+
+        return Patch("sandbox_billing.web.caller.Callers.prove", lasting)
 
     @noticed_by(SESSIONS + "UseTests.test_scopes")
     def test_any_scope(self) -> Patches:

@@ -7,6 +7,7 @@ from typing import Any
 from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
 
 
+CONTRACTS = "tests.web.test_contract_wallets."
 LIMITS = "sandbox_billing.web.limits."
 
 
@@ -22,6 +23,31 @@ class WebTests(TrapCase):
     def test_wallets(self) -> Patches:
         """So may a wallet."""
         return Patch(LIMITS + "RequestLimits.admitted", lambda _: lambda limits, wallet: None)
+
+    @noticed_by(
+        CONTRACTS + "WalletsTests.test_nothing_here", CONTRACTS + "WalletsTests.test_not_deployed"
+    )
+    def test_any_contract(self) -> Patches:
+        """A node is asked about whatever address anybody names."""
+        return Patch(
+            "sandbox_billing.web.contract_wallets._has_something",
+            lambda _: lambda funds, signature: True,
+        )
+
+    @noticed_by(
+        CONTRACTS + "WalletsTests.test_no_is_remembered",
+        CONTRACTS + "WalletsTests.test_one_at_a_time",
+    )
+    def test_again_and_again(self) -> Patches:
+        """As often as he likes, and all at once."""
+
+        async def ask(
+            wallets: Any, wallet: Any, digest: bytes, signature: bytes, peer: str
+        ) -> bool:
+            said: bool = await wallets.contracts.has_signed(wallet, digest, signature)
+            return said
+
+        return Patch("sandbox_billing.web.contract_wallets.ContractWallets._ask", lambda _: ask)
 
     @noticed_by("tests.web.test_limits.FrontDeskTests.test_claimed_wallet")
     def test_claims(self) -> Patches:

@@ -226,7 +226,9 @@ class MeteredTests(SynchronousTestCase):
 
     def test_begins(self) -> None:
         """The first observation of started begins the meter."""
-        self.assertEqual((Begin(SANDBOX, UnixSeconds(NOW + 1)),), plan(world(row(), session=pending())))
+        self.assertEqual(
+            (Begin(SANDBOX, UnixSeconds(NOW + 1)),), plan(world(row(), session=pending()))
+        )
 
     def test_goes_on(self) -> None:
         """What runs and is metered needs nothing."""

@@ -161,7 +161,7 @@ class OpenTests(AccessTestCase):
         self.assertEqual(self.calls("set_public"), [(SANDBOX, False)])
 
     def test_created_public(self) -> None:
-        """Nor does a program create one that is open: with C{public: false}, as SDKs say, it may."""
+        """Nor does a program create one that is open; C{public: false}, as SDKs say, it may."""
         bearer = token_for(self.world, OWNER.address, expires_at=NOW + 60)
         reply = self.ask("POST", "/api/sandbox", bearer, b'{"public":true}')
         self.assertEqual(reply.status, 403)

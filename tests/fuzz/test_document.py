@@ -1,12 +1,13 @@
 """
 A daemon before a simulated Daytona, and schemathesis before the daemon, with a token.
 
-C{bin/fuzz} makes schemathesis's environment; without one this is skipped, and a failure
-when REQUIRE_FUZZ is set.  FUZZ_SECONDS and FUZZ_SEED bound and repeat a run.
+Skipped but for C{bin/fuzz}, which makes schemathesis's environment and sets REQUIRE_FUZZ.
+FUZZ_SECONDS and FUZZ_SEED bound and repeat a run.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -18,8 +19,11 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from sandbox_billing.devnet.daytona.records import State
 from sandbox_billing.devnet.daytona.simulator import Received
 from sandbox_billing.devnet.world import ALICE, BOB, TOKEN
+from sandbox_billing.web.openapi import document_of
 from tests.blackbox.process import Child, new_folder
 from tests.blackbox.scene import Scene
+from tests.web.test_spellings import table_of
+from tests.web.world import World as Stage
 
 
 HERE = Path(__file__).resolve().parent
@@ -93,6 +97,20 @@ REACHED = frozenset(
     }
 )
 """Answered with 200 at least once."""
+
+
+def tool(name: str) -> Path:
+    """
+    Of the environment that C{bin/fuzz} makes.
+
+    @raise SkipTest: Nobody has asked for it.
+    """
+    if not os.environ.get("REQUIRE_FUZZ"):
+        raise SkipTest("a minute's work, for bin/fuzz")
+    found = PLACE / "bin" / name
+    if not found.exists():
+        raise AssertionError(f"no {name}: bin/fuzz --install")
+    return found
 
 
 def unnamed(received: Iterable[Received]) -> list[str]:
@@ -182,13 +200,17 @@ class FuzzTests(TestCase):
     timeout = 3600
     maxDiff = None
 
+    async def test_valid(self) -> None:
+        """The document is one: no client's generator stumbles over it."""
+        command = tool("openapi-spec-validator")
+        written = new_folder(self) / "openapi.json"
+        written.write_text(json.dumps(document_of(table_of(Stage()).routes, "")))
+        checking = Child.start(self, [str(command), str(written)], {})
+        self.assertEqual(await checking.end(), 0, checking.said())
+
     async def test_document(self) -> None:
         """The daemon answers as its document says, and asks Daytona for nothing else."""
-        command = PLACE / "bin" / "schemathesis"
-        if not command.exists():
-            if os.environ.get("REQUIRE_FUZZ"):
-                raise AssertionError("no environment of schemathesis: bin/fuzz --install")
-            raise SkipTest("no environment of schemathesis: bin/fuzz --install")
+        command = tool("schemathesis")
         scene = await Scene.open(self, **SETTINGS)
         scene.start()
         alice = await scene.user("alice", ALICE, 1000 * TOKEN)

@@ -30,6 +30,7 @@ from tests.fixtures import (
     World,
     WorldCase,
 )
+from tests.services.test_intake_create import SlowDoors
 
 
 TOKEN = TokenId("ab" * 16)
@@ -117,6 +118,21 @@ class AdmissionTests(SpendCase):
         self.assertLessEqual(
             self.spending().committed(world.wall.now(), stop_delay=STOP_DELAY), allowance.limit
         )
+
+    def test_side_by_side_on_a_slow_store(self) -> None:
+        """The same where each has read before any of them reserves (P13)."""
+        world, allowance = self.world, allowed(HOLD // PER_SECOND + 1, fees=1)
+        intake = world.process.intake
+        slow = evolve(intake.admission, doors=SlowDoors(intake.doors, world.clock))
+        intake = evolve(intake, admission=slow)
+        works = [
+            world.begin(intake.create(ALICE, {}, auto_stop_minutes=None, allowance=allowance))
+            for _ in range(5)
+        ]
+        world.advance(5)
+        for work in works:
+            work.addErrback(lambda why: why.trap(SpendLimitReached))
+        self.assertLessEqual(len(world.simulator.records), 1)
 
     def test_ended_runs_count(self) -> None:
         """Whatever was spent is spent, by a sandbox that is gone, too."""

@@ -12,10 +12,7 @@ from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
 class WebTests(TrapCase):
     """For whom a wallet signed."""
 
-    @noticed_by(
-        "tests.web.test_signing.BindingTests.test_audience",
-        "tests.signing.test_binding.AudienceTests.test_present",
-    )
+    @noticed_by("tests.web.test_signing.BindingTests.test_audience")
     def test_requests(self) -> Patches:
         """Provider and chain of a request are read, and compared with nothing."""
 
@@ -26,13 +23,7 @@ class WebTests(TrapCase):
 
             return check
 
-        return [
-            Patch(place, blind)
-            for place in (
-                "sandbox_billing.web.caller.check_binding",
-                "tests.signing.test_binding.check_binding",
-            )
-        ]
+        return Patch("sandbox_billing.web.caller.check_binding", blind)
 
     @noticed_by("tests.web.test_signing.BindingTests.test_audience")
     def test_for_nobody(self) -> Patches:

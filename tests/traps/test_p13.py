@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox_billing.errors import Refused
 from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
 
 
@@ -31,6 +32,31 @@ class DaemonTests(TrapCase):
             return reserve
 
         return Patch(ADMISSION + "reserve", apart)
+
+    @noticed_by("tests.services.test_spending.AdmissionTests.test_side_by_side_on_a_slow_store")
+    def test_of_a_token(self) -> Patches:
+        """So it is with what a token may still spend."""
+
+        def early(original: Any) -> Any:
+            async def reserve(admission: Any, intent: Any, quote: Any, **how: Any) -> None:
+                await check(admission, intent, quote.hold)
+                await original(admission, intent, quote, **how)
+
+            return reserve
+
+        async def check(admission: Any, intent: Any, hold: Any) -> None:
+            now, delay = admission.wall.now(), admission.policy.stop_delay
+            spending = await admission.doors.spending(intent.allowance.token)
+            if spending.committed(now, stop_delay=delay) + hold > intent.allowance.limit:
+                raise Refused("it may not spend so much")
+
+        async def unchecked(admission: Any, *about: Any) -> None:
+            """It was, before."""
+
+        return [
+            Patch(ADMISSION + "reserve", early),
+            Patch(ADMISSION + "_check_allowance", lambda _: unchecked),
+        ]
 
     @noticed_by(CREATES + "test_too_many", CREATES + "test_too_many_side_by_side")
     def test_any_number(self) -> Patches:

@@ -17,13 +17,27 @@ REQUEST_HEADERS = ", ".join(
         "Authorization",
         "Content-Type",
         "Idempotency-Key",
+        # Daytona's own SDKs say these with every call.
+        "X-Daytona-SDK-Version",
+        "X-Daytona-Source",
         "X-Signed-Message",
         "X-Wallet-Address",
         "X-Wallet-Signature",
     )
 )
 
-EXPOSED = ", ".join(("Idempotency-Replayed", "Retry-After", "X-Billing-Ignored", "X-Request-Id"))
+EXPOSED = ", ".join(
+    (
+        # What a file is called, what was made, and which Daytona answered: of toolbox replies.
+        "Content-Disposition",
+        "Idempotency-Replayed",
+        "Location",
+        "Retry-After",
+        "X-Billing-Ignored",
+        "X-Daytona-Api-Version",
+        "X-Request-Id",
+    )
+)
 """What a page may read beside the few that it always may."""
 
 MAX_AGE_SECONDS = 600

@@ -73,6 +73,20 @@ class CorsTests(AskingTestCase):
             self.assertIn(name, reply.header("Access-Control-Allow-Headers") or "")
         self.assertIsNone(reply.header("Access-Control-Allow-Credentials"))
 
+    def test_daytona_sdk(self) -> None:
+        """Daytona's own SDK works from a listed page: what it says, and what it must read."""
+        allowed = self.preflight(PAGE, self.listed).header("Access-Control-Allow-Headers") or ""
+        sent = {"authorization", "content-type", "x-daytona-source", "x-daytona-sdk-version"}
+        self.assertLessEqual(sent, set(allowed.lower().split(", ")))
+        # Whose organization, or that nobody was active, is not for a page to say.
+        self.assertNotIn("organization", allowed.lower())
+        self.assertNotIn("activity", allowed.lower())
+        reply = self.ask("GET", "/info", {"Origin": PAGE}, world=self.listed)
+        exposed = (reply.header("Access-Control-Expose-Headers") or "").lower().split(", ")
+        self.assertLessEqual(
+            {"content-disposition", "location", "x-daytona-api-version"}, set(exposed)
+        )
+
     def test_plain_options(self) -> None:
         """Without the question that browsers ask it is a request like any other."""
         reply = self.ask("OPTIONS", "/api/sandbox", {"Origin": PAGE}, world=self.listed)

@@ -36,6 +36,7 @@ from tests.simulation.clock import BASE
 from tests.simulation.moves import Move, moves_of, told
 from tests.simulation.seconds import is_charged_before, l3, l4, l8, runs_of, was_undone
 from tests.simulation.settings import RATES
+from tests.simulation.tokens import spent
 from tests.simulation.world import KEYS, World
 
 
@@ -127,7 +128,7 @@ def check(world: World) -> list[str]:
     except BadInput as why:
         return [f"L6: a stored form cannot be read: {why}"]
     checks = (
-        l1, _l2, l3, l4, _l5, _l6, _l6_chain, _l6_indexes, _l7, l8, _l10, _l11, _l12,
+        l1, _l2, l3, l4, _l5, _l6, _l6_chain, _l6_indexes, _l7, l8, _l10, _l11, _l12, spent,
     )  # fmt: skip
     found = [problem for law in checks for problem in law(world, books)]
     return found + [f"surprise: {text}" for text in world.surprises]

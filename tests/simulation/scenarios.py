@@ -14,7 +14,9 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from sandbox_billing.devnet.daytona import Timings
 from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL
+from sandbox_billing.ledger.token import Allowance, TokenId
 from tests.fixtures import ALICE, BOB, FEE, PER_SECOND
 from tests.services.lives import PROVIDER
 from tests.simulation.checker import Quiet
@@ -256,6 +258,26 @@ async def mend_and_grow(story: Story) -> None:
     await story.quiet(Quiet())
 
 
+async def limited_token(story: Story) -> None:
+    """A token with a limit runs a sandbox until that is reached, and asks for more."""
+    world = story.world
+    await story.fund(ALICE, PLENTY)
+    # Room for a create whose answer is lost and whose hold stands for minutes.
+    allowance = Allowance(TokenId("ab" * 16), Neuron(2 * (FEE + HOLD)))
+    sandbox = await story.create(ALICE, allowance=allowance)
+    for _ in range(120):
+        if not story.running(ALICE):
+            break
+        await world.sleep(1)
+    await world.sleep(SWEEP)
+    if sandbox is not None:
+        await story.ask(lambda i: i.start(ALICE, sandbox, allowance=allowance))
+    await story.ask(lambda i: i.create(ALICE, {}, auto_stop_minutes=None, allowance=allowance))
+    await world.sleep(2)
+    await story.end(ALICE)
+    await story.quiet(Quiet())
+
+
 SCENARIOS = (
     Scenario("create-tick-stop", create_tick_stop),
     Scenario("create-broke-stop", create_broke_stop),
@@ -270,5 +292,6 @@ SCENARIOS = (
     Scenario("create-twice-at-once", create_twice_at_once),
     Scenario("retry-create", retry_create),
     Scenario("mend-and-grow", mend_and_grow),
+    Scenario("limited-token", limited_token),
 )
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

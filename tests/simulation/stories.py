@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL
+from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.services.intake import Intake
 from sandbox_billing.web.answers import Answer
 from sandbox_billing.web.idempotency import slot_of
@@ -86,10 +87,14 @@ class Story:
             if record.labels.get(OWNER_LABEL) == who.hex and record.runs
         ]
 
-    async def create(self, who: Address, tries: int = 4) -> SandboxId | None:
+    async def create(
+        self, who: Address, tries: int = 4, allowance: Allowance | None = None
+    ) -> SandboxId | None:
         """Ask for a sandbox until one runs, as a client with one wish would."""
         for _ in range(tries):
-            answer = await self.ask(lambda i: i.create(who, {}, auto_stop_minutes=None))
+            answer = await self.ask(
+                lambda i: i.create(who, {}, auto_stop_minutes=None, allowance=allowance)
+            )
             for _ in range(4):
                 found = self.running(who)
                 if found:

@@ -300,6 +300,18 @@ class PlantedTests(SynchronousTestCase):
 
         self.caught("L8", "revoke", planted)
 
+    def test_limits_forgotten(self) -> None:
+        """Nobody looks at what tokens have caused."""
+
+        def planted(parts: Parts) -> Parts:
+            async def to_check(now: int, limit: int) -> tuple[()]:
+                return ()
+
+            port: Any = Instead(parts.journal.spending, to_check=to_check)
+            return evolve(parts, journal=evolve(parts.journal, spending=port))
+
+        self.caught("L7", "limited-token", planted)
+
     def test_sent_before_it_is_on_disk(self) -> None:
         """S14: an attempt is broadcast that the store may forget."""
 

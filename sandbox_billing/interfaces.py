@@ -802,8 +802,8 @@ class IChainMirror(Interface):
         Move to a later block: head and accounts in one write; with them the history, or
         before them, in parts, where it is long.
 
-        @param known: What C{wallets} returned, of which C{accounts} are those that changed.
-            None where there are none: at the first step, and where the block stays.
+        @param known: What C{wallets} returned; C{accounts} are those of them that changed, and
+            new ones.  None where there are none: at the first step, and where the block stays.
         @raise Stale: The head is not C{before}, or a wallet was mirrored that is not among
             C{known}: what happened to it since C{before} would never be read.  History
             may have been written.

@@ -195,6 +195,7 @@ class Watcher:
         else:
             touched = {e.wallet for e in happened.events} | {s.user for s in happened.settlements}
             changed = [wallet for wallet in known if wallet in touched]
+        changed += _newly_paid_in(happened.events, known)
         accounts = await self.chain.accounts(changed, block) if changed else ()
         old = before.value if before is not None else None
         service = (
@@ -289,3 +290,14 @@ class Watcher:
         for session in affected.sessions:
             if session.value.owner in affected.revoked:
                 await self.stops.order(session.value.sandbox, "not_acknowledged", now)
+
+
+def _newly_paid_in(events: Sequence[AccountEvent], known: Sequence[Address]) -> list[Address]:
+    """
+    Wallets that are mirrored because somebody paid in for them.
+
+    A wallet with a key is mirrored when it first asks for something.  One that is a contract
+    could not even prove that it asks: nobody asks a contract that has nothing here (A4).
+    """
+    paid_in = {event.wallet: None for event in events if event.name == "Deposited"}
+    return [wallet for wallet in paid_in if wallet is not None and wallet not in set(known)]

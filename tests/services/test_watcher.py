@@ -66,6 +66,16 @@ class MirrorTests(WorldCase):
         account = world.funds().account.value
         self.assertEqual((account.balance, account.acknowledged), (100_007, True))
 
+    def test_whoever_was_paid_in_for(self) -> None:
+        """A wallet is mirrored when a deposit for it is confirmed, before it asks for anything."""
+        world = self.world
+        world.advance(5)
+        self.assertNotIn(BOB, world.now(world.process.journal.mirror.wallets()))
+        world.net.act(lambda c: c.deposit(BOB, PROVIDER, Neuron(7)))
+        world.advance(5)
+        funds = world.now(world.eyes.doors.funds(BOB))
+        self.assertEqual((funds.account.value.balance, funds.exposure.fields), (7, {}))
+
     def test_settlement_lowers_the_balance_and_the_exposure_together(self) -> None:
         """A charge leaves the exposure in the write that brings the new balance (Q-7, B22)."""
         world = self.world

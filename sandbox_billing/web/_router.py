@@ -48,6 +48,7 @@ from sandbox_billing.web.answers import (
     NotServed,
     described,
     dump,
+    loggable,
     refusal,
     standard_headers,
 )
@@ -284,7 +285,7 @@ class Router:
             self._log.info(
                 ACCESS,
                 method=request.method.decode("ascii"),
-                path=path,
+                path=loggable(path),
                 status=status,
                 milliseconds=round((self.clock.seconds() - began) * 1000),
                 peer=self.peers.spelt(request),

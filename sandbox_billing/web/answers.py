@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from urllib.parse import unquote
 
 from attrs import field, frozen
 
@@ -42,6 +43,11 @@ from sandbox_billing.signing.request import AuthenticationError
 
 ACCESS = "{method} {path} {status} {milliseconds} ms {peer} {request_id}"
 """The access log: never a header, a query or a body, which hold signatures and secrets."""
+
+MASKED = "{token}"
+
+_BEFORE_SECRETS = frozenset({"signed-preview-url"})
+"""The segment after one of these opens something by itself."""
 
 SERVER_NAME = "sandbox-billing"
 
@@ -239,6 +245,23 @@ def dump(document: Any) -> bytes:
     return json.dumps(
         document, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain
     ).encode("utf-8")
+
+
+def loggable(path: str) -> str:
+    """
+    A path for the access log, without what is secret in it: also one that is refused for its
+    spelling, and holds what another spelling would open.
+
+    @param path: As sent, without its query.
+    """
+    spelt, hide = path.split("/"), False
+    for at, part in enumerate(spelt):
+        if not part:
+            continue
+        if hide:
+            spelt[at] = MASKED
+        hide = unquote(part).lower() in _BEFORE_SECRETS
+    return "/".join(spelt)
 
 
 def standard_headers(body: bytes | None, request_id: str) -> dict[str, str]:

@@ -17,7 +17,14 @@ from zope.interface import implementer
 
 from sandbox_billing.interfaces import IReadiness, IWallClock
 from sandbox_billing.web._attrs_zope import provides
-from sandbox_billing.web.answers import ACCESS, Answer, described, dump, standard_headers
+from sandbox_billing.web.answers import (
+    ACCESS,
+    Answer,
+    described,
+    dump,
+    loggable,
+    standard_headers,
+)
 
 
 RETRY_SECONDS = 5
@@ -95,7 +102,7 @@ class Gate:
         self._log.info(
             ACCESS,
             method=request.method.decode("ascii"),
-            path=path,
+            path=loggable(path),
             status=status,
             milliseconds=0,
             peer=getattr(request.client, "host", "-"),

@@ -36,6 +36,7 @@ from sandbox_billing.web.answers import (
     Answer,
     described,
     dump,
+    loggable,
     standard_headers,
 )
 from sandbox_billing.web.bounds import Limits
@@ -262,7 +263,7 @@ class BillingChannel(StreamingChannel):
         self._log.info(
             ACCESS,
             method=method,
-            path=path,
+            path=loggable(path),
             status=status,
             milliseconds=0,
             peer=peer,

@@ -162,6 +162,24 @@ class LogTests(AskingTestCase):
         for secret in (*headers.values(), "hidden"):
             self.assertNotIn(secret, text)
 
+    def test_tokens_in_paths(self) -> None:
+        """A live preview token is not logged, however the path that holds it is spelt or ends."""
+        path = f"/api/sandbox/{SANDBOX}/ports/3000/signed-preview-url/s3cret/expire"
+        for method, target in (
+            ("POST", path),
+            ("GET", path),
+            ("POST", path + "?x=1"),
+            ("POST", path.replace("/ports", "//ports")),
+            ("POST", path.replace("signed", "Signed")),
+            ("POST", path.replace("signed", "%73igned") + "/"),
+        ):
+            self.ask(method, target)
+            (event,) = [e for e in self.events if e.get("log_format", "").startswith("{method}")]
+            self.assertIn("{token}", str(event["path"]))
+            self.assertIn(SANDBOX, str(event["path"]))
+            self.assertNotIn("s3cret", repr(self.events), target)
+            self.events.clear()
+
     def test_cancelled_without_a_hang_up(self) -> None:
         """Something inside that was cancelled is a failure of ours, told in JSON."""
         self.world.calls.failing["stop"] = CancelledError()

@@ -59,7 +59,7 @@ DAYTONA = ("treq", "engineio", "socketio", "wsproto")
 ROOMS = (
     room("ledger"),
     room("errors"),
-    room("signing", *KEYS, "abnf", rooms=["ledger.identity"]),
+    room("signing", *KEYS, rooms=["ledger.identity"]),
     room("interfaces", *FRAMEWORK, rooms=["ledger"]),
     room("adapters", *FRAMEWORK, rooms=BELOW_ADAPTERS),
     room("adapters.redis", *FRAMEWORK, "txredisapi", rooms=BELOW_ADAPTERS),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from string import ascii_letters, digits
 
 from attrs import evolve
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -15,11 +16,13 @@ from sandbox_billing.signing.request import is_signed_by
 from sandbox_billing.signing.siwe import (
     MAX_LINE,
     MAX_MESSAGE_BYTES,
+    RULES,
     SiweMessage,
     moment,
     parse_siwe,
     sign_login,
 )
+from tests.signing.siwe_grammar import parts
 from tests.signing.strategies import addresses
 
 
@@ -277,3 +280,100 @@ class RefusedTests(SynchronousTestCase):
         message = parse_siwe(LEAST)
         longest = evolve(message, statement="x" * MAX_LINE)
         self.assertEqual(parse_siwe(str(longest)), longest)
+
+
+HOSTS = (
+    *("[::]", "[1::]", "[::1]", "[1:2:3:4:5:6:7:8]", "[1:2:3:4:5:6:7::]", "[::1.2.3.4]"),
+    *("[1:2:3:4:5:6:7:8:9]", "[1::2::3]", "[12345::]", "[::1.2.3.256]", "[::01.2.3.4]", "[:]"),
+    *("[1:2:3:4:5:6:1.2.3.4]", "[1:2:3:4:5::1.2.3.4]", "[1:2:3:4:5:6::1.2.3.4]", "[]", "[::"),
+    *("[1:2:3:4:5:6::8]", "[1:2:3:4:5:6:7::8]", "[v1.a:b]", "[vF.]", "[v.a]", "[V1f.~]", "a]"),
+    *("", "@", "a@", "a:b@c:1", "a@b@c", ":", ":1", "a:", "a:1:2", "a:x", "%41", "%4", "1.2.3.4.5"),
+    *("a/b", "a?", "a#", "a b", "a%20b", "!$&'()*+,;=", "https:", "http:a", "a[::1]", "[::1]a"),
+)
+URIS = (
+    *(
+        "a:",
+        "a:/",
+        "a://",
+        "a:///",
+        "a:////",
+        "a:b",
+        "a:b//c",
+        "a:/b//",
+        "a:/b/c?d#e",
+        "a:?",
+        "a:#",
+    ),
+    *("a:?#", "a:#?", "a:##", "a:??", "a:b?c#d#e", "1a:b", "a+-.1:b", "a b:", ":a", "", "a", "a:%"),
+    *(
+        "a:%zz",
+        "a:%4A?%4a#%aF",
+        "a://b/c//d",
+        "a:[",
+        'a:"',
+        "a:b:c@d",
+        "a:/?/?#/?",
+        "a:b^",
+        "a:b\n",
+    ),
+)
+
+
+class GrammarTests(SynchronousTestCase):
+    """
+    Our rules are those of the EIP.
+    """
+
+    def agree(self, rule: str, line: str) -> None:
+        """Ours and the published grammar's read the same of a line, or both nothing."""
+        found = RULES[rule].fullmatch(line)
+        ours = found and {
+            name.replace("_", "-"): text
+            for name, text in found.groupdict().items()
+            if text is not None
+        }
+        theirs = parts(rule, line)
+        if theirs is not None:
+            # Parts of parts: of a URI, only the whole is read.
+            wanted = {name.replace("_", "-") for name in RULES[rule].groupindex}
+            theirs = {name: text for name, text in theirs.items() if name in wanted}
+        self.assertEqual(ours, theirs, (rule, line))
+
+    def test_hosts(self) -> None:
+        """Where the grammar of hosts branches, we branch alike."""
+        for host in HOSTS:
+            for scheme in ("", "https://", "1a://", "a+-.1://"):
+                self.agree("head", f"{scheme}{host} {' '.join(FULL.split(chr(10))[0].split()[1:])}")
+            self.agree("resource-line", f"- a://{host}")
+
+    def test_uris(self) -> None:
+        """Where the grammar of URIs branches, we branch alike."""
+        for uri in URIS:
+            self.agree("uri-line", f"URI: {uri}")
+            self.agree("resource-line", f"- {uri}")
+
+    def test_lines(self) -> None:
+        """Each line of a message is its own rule's, and no other's."""
+        for line in (*FULL.split("\n"), *LEAST.split("\n")):
+            for rule in RULES:
+                self.agree(rule, line)
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.sampled_from(sorted(RULES)), messages(), st.data())
+    def test_changed(self, rule: str, message: SiweMessage, data: st.DataObject) -> None:
+        """With a character put in, taken out or changed, both still say the same."""
+        lines = [line[:90] for line in str(message).split("\n")]
+        line = data.draw(st.sampled_from(lines))
+        place = data.draw(st.integers(0, len(line)))
+        cut = data.draw(st.integers(0, 2))
+        put = data.draw(st.text('\n []@:/?#%aZ09-+."é\x00', max_size=2))
+        self.agree(rule, line[:place] + put + line[place + cut :])
+        for own in RULES:
+            self.agree(own, line)
+
+    def test_nothing_is_tried_again(self) -> None:
+        """No rule repeats what may be repeated otherwise: time grows with the line alone."""
+        for rule, pattern in RULES.items():
+            bare = re.sub(r"\[[^\]]*\]", "s", re.sub(r"\\.", "c", pattern.pattern))
+            # Counted repetitions are bounded, by the eight groups of an address for one.
+            self.assertNotRegex(bare, r"(?<![*+?}])[*+](?!\+)|[*+?}]\?", rule)

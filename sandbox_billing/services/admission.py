@@ -106,6 +106,12 @@ class Admission:
                 "admissions are closed: settlement is behind, and nothing new may run unpaid",
                 PAUSED_SECONDS,
             )
+        if unswept(state.swept_at, self.wall.now(), self.policy):
+            raise NotReady(
+                "not ready: Daytona's list has not been seen for a while, and what nobody sees"
+                " run cannot be metered",
+                PAUSED_SECONDS,
+            )
 
     async def _known(self) -> Stored[Mirror]:
         """
@@ -211,6 +217,9 @@ class Admission:
         except CannotPay as why:
             others = neuron(why.exposure - intent.hold)
             raise evolve(why, required=allotted.hold, exposure=others) from why
+        except SpendLimitReached as why:
+            others = neuron(why.reserved - intent.hold)
+            raise evolve(why, required=allotted.hold, reserved=others) from why
         return more
 
     def quote_on(self, intent: Intent, resources: Resources) -> Quote:
@@ -311,6 +320,11 @@ class Admission:
                 required=hold,
                 exposure=others,
             )
+
+
+def unswept(swept_at: int | None, now: UnixSeconds, policy: Policy) -> bool:
+    """Whether nobody has seen for too long what runs: what starts now would run for nothing."""
+    return swept_at is None or now - swept_at > policy.sweep_max_age
 
 
 def _account(funds: WalletFunds) -> Account:

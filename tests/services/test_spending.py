@@ -173,7 +173,10 @@ class AdmissionTests(SpendCase):
         snapshots = world.simulator.snapshots
         first = next(iter(snapshots))
         snapshots[first] = evolve(snapshots[first], cpu=4, memory=4)
-        self.fails(SpendLimitReached, self.make(allowed(HOLD // PER_SECOND + 1)))
+        allowance = allowed(HOLD // PER_SECOND + 1)
+        why = self.fails(SpendLimitReached, self.make(allowance))
+        self.assertEqual(why.required, FEE + 4 * HOLD)
+        self.assertEqual((why.limit, why.spent, why.reserved), (allowance.limit, 0, 0))
         world.advance(40)
         self.assertEqual(self.spent(), 0)
         self.assertFalse(self.spending().ongoing)
@@ -228,6 +231,16 @@ class LimitTests(SpendCase):
         world.advance(5 * INTERVAL)
         self.assertEqual(world.state(sandbox), "started")
         self.assertEqual(self.spent(), spent)
+
+    def test_ordered_too_late(self) -> None:
+        """Its owner was quicker and runs it himself by now: the order is dropped."""
+        world = self.world
+        sandbox = self.create(None)
+        stops = world.process.journal.stops
+        world.now(stops.order(sandbox, SPEND_LIMIT, world.wall.now()))
+        world.until(lambda: world.order(sandbox) is None, 10)
+        world.advance(INTERVAL)
+        self.assertEqual(world.state(sandbox), "started")
 
     def test_all_of_it(self) -> None:
         """Everything that was started with the token is stopped, and nothing else."""

@@ -161,10 +161,12 @@ class DoorState:
     @ivar pause: While it stands nothing new is let in.
     @ivar settled_until: Everything charged earlier that could be settled is (K13), unix
         seconds; None before a worker has looked.
+    @ivar swept_at: When the last sweep that saw all of Daytona's list began; None before one.
     """
 
     pause: Stored[Pause] | None
     settled_until: UnixSeconds | None
+    swept_at: UnixSeconds | None
 
 
 class IPause(Interface):
@@ -485,8 +487,14 @@ class IMeter(Interface):
     async def postpone(session: Stored[Session], due_at: UnixSeconds) -> None:
         """Ask for a session again at C{due_at}; nothing when it is gone."""
 
-    async def seen(observations: Mapping[SandboxId, UnixSeconds]) -> None:
-        """Store when sandboxes were last seen running, in one write."""
+    async def seen(
+        observations: Mapping[SandboxId, UnixSeconds], swept_at: UnixSeconds | None = None
+    ) -> None:
+        """
+        Store when sandboxes were last seen running, in one write.
+
+        @param swept_at: When the sweep that saw them began; None where it was a look at a few.
+        """
 
     async def seen_at(sandbox: SandboxId) -> UnixSeconds | None:
         """The newest observation of C{started}."""

@@ -23,6 +23,7 @@ class Policy:
 
     @ivar provider: Ours.
     @ivar prices: The environment's, used while the chain carries none.
+    @ivar sweep_max_age: While the last complete sweep is older, nothing new is let in.
     @ivar lock_time: LOCK_TIME() of the contract: how long a refund is held.
     """
 
@@ -49,3 +50,4 @@ class Policy:
     forgive_debts: bool = False
     allow_resize: bool = False
     refund_loss: Neuron = NO_LOSS
+    sweep_max_age: int = 120

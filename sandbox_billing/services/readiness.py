@@ -25,6 +25,7 @@ from sandbox_billing.ledger.backlog import overdue
 from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.voucher import DeadLettered
+from sandbox_billing.services.admission import unswept
 from sandbox_billing.services.policy import Policy
 
 
@@ -89,14 +90,16 @@ class DoorWatch:
         return f"paused since {pause.since} by {pause.by}: {pause.reason}"
 
     def trouble(self) -> str | None:
-        """That settlement is so far behind that nothing new may run (K13)."""
+        """That settlement is so far behind (K13), or the sweep, that nothing new may run."""
         if self._state is None or self._state.settled_until is None:
             return "what is settled has not been looked at yet"
-        age = self.wall.now() - self._state.settled_until
-        policy = self.policy
+        policy, now = self.policy, self.wall.now()
+        if unswept(self._state.swept_at, now, policy):
+            return "what runs at Daytona has not been seen for a while: nothing new is let in"
+        age = now - self._state.settled_until
         if not overdue(
             self._state.settled_until,
-            self.wall.now(),
+            now,
             lock_seconds=policy.lock_time,
             interval_seconds=policy.voucher_interval,
         ):

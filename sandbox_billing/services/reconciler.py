@@ -89,9 +89,10 @@ class Reconciler:
 
     async def turn(self) -> None:
         """One sweep, one plan; then the dead-man's switch and whoever asked for a look."""
+        began = self.wall.now()
         asked = await self.meter.requested()
         world = await self._discover()
-        await self.meter.seen(seen(world))
+        await self.meter.seen(seen(world), began)
         changes = plan(world)
         broken = await self._carry_out(changes, world)
         self._reported = frozenset(one for one in changes if isinstance(one, Report))

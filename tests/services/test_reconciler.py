@@ -9,7 +9,7 @@ from attrs import evolve
 from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
 from sandbox_billing.devnet.daytona import Fault, FaultKind, Timings
 from sandbox_billing.errors import UnknownOutcome
-from sandbox_billing.interfaces import DaytonaRefused
+from sandbox_billing.interfaces import DaytonaRefused, NotReady
 from sandbox_billing.ledger.identity import SandboxId
 from tests.fixtures import (
     ALICE,
@@ -45,6 +45,28 @@ class RefusedListTests(WorldCase):
         patched.restore()
         world.advance(2 * SWEEP)
         self.assertNotIn("reconciler", world.process.troubles())
+
+    def test_nobody_looks(self) -> None:
+        """While nobody can see what runs, nothing new is let in: it would run for nothing."""
+        world = self.world
+        world.fund(100_000)
+        stopped = world.create()
+        world.run(world.process.intake.stop(ALICE, stopped))
+        world.advance(2 * SWEEP)
+        world.simulator.faults.add(
+            Fault(kind=FaultKind.STATUS, status=500, route="list", count=None)
+        )
+        world.advance(world.policy.sweep_max_age + SWEEP)
+        for work in (
+            world.process.intake.create(ALICE, {}, auto_stop_minutes=None),
+            world.process.intake.start(ALICE, stopped),
+        ):
+            self.assertIn("Daytona's list", self.fails(NotReady, work).text)
+        self.assertEqual(world.state(stopped), "stopped")
+        self.assertEqual(len(world.simulator.records), 1)
+        world.simulator.faults.clear()
+        world.advance(2 * SWEEP)
+        world.create()
 
 
 class AdoptTests(WorldCase):

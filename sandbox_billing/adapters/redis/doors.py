@@ -48,10 +48,17 @@ class RedisDoors:
         return await self.store.funds(wallet)
 
     async def door_state(self) -> DoorState:
-        pause, settled_until = await self.store.read(
-            Read("GET", self.store.keys.paused()), Read("GET", self.store.keys.settled_until())
+        keys = self.store.keys
+        pause, settled_until, swept_at = await self.store.read(
+            Read("GET", keys.paused()),
+            Read("GET", keys.settled_until()),
+            Read("GET", keys.swept_at()),
         )
-        return DoorState(pause=stored(Pause, pause), settled_until=moment(settled_until))
+        return DoorState(
+            pause=stored(Pause, pause),
+            settled_until=moment(settled_until),
+            swept_at=moment(swept_at),
+        )
 
     async def reserve(
         self, intent: Intent, funds: WalletFunds, *, while_paused: bool = False

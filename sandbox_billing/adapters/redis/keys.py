@@ -192,6 +192,10 @@ class Keys:
         """string: everything charged before, unix seconds, that could be settled is."""
         return f"billing:settled-until:{self.provider}"
 
+    def swept_at(self) -> str:
+        """string: when the last complete sweep of Daytona's list began, unix seconds."""
+        return f"billing:swept-at:{self.provider}"
+
     # stop orders
 
     def stop_reason(self, sandbox: SandboxId) -> str:

@@ -65,8 +65,14 @@ class RedisMeter:
         draft.write("ZADD", self.store.keys.due(), "XX", due_at, session.value.sandbox)
         await self.store.carry_out(draft.commit(token=self.store.token.now()))
 
-    async def seen(self, observations: Mapping[SandboxId, UnixSeconds]) -> None:
+    async def seen(
+        self,
+        observations: Mapping[SandboxId, UnixSeconds],
+        swept_at: UnixSeconds | None = None,
+    ) -> None:
         draft = self.store.draft("store observations")
+        if swept_at is not None:
+            draft.write("SET", self.store.keys.swept_at(), swept_at)
         draft.write_pairs("HSET", self.store.keys.seen(), observations.items())
         await self.store.carry_out(draft.commit(token=self.store.token.now()))
 

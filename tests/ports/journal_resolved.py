@@ -360,6 +360,16 @@ class ResolvedCase(JournalCase):
         await journal.queue.sign(batch_of(promises, "batch-1"), promises)
         self.assertEqual(await journal.loss.given(), {OWNER: 41})
 
+    async def test_seeded_by_a_step(self) -> None:
+        """So does one that a step of the mirror brings; of those that are known nothing is."""
+        journal = self.world.journal
+        await journal.mirror.step(None, mirror(), [account()], (), ())
+        accounts = [account(last_nonce=Nonce(7)), account(STRANGER, last_nonce=Nonce(40))]
+
+        head = await journal.mirror.mirror()
+        await journal.mirror.step(head, mirror(11), accounts, (), (), known=[OWNER])
+        self.assertEqual(await journal.loss.given(), {OWNER: 0, STRANGER: 40})
+
     async def test_behind(self) -> None:
         """A wallet behind the chain is quarantined, and a human is told."""
 

@@ -20,10 +20,10 @@ class DaemonTests(TrapCase):
         """The store's counter alone says which nonce is next, and a new one starts at 0."""
 
         def unseeded(original: Any) -> Any:
-            async def add_account(doors: Any, mirror: Any, account: Any) -> None:
-                await original(doors, mirror, evolve(account, last_nonce=0))
+            async def seed(store: Any, draft: Any, accounts: Any) -> None:
+                await original(store, draft, [evolve(each, last_nonce=0) for each in accounts])
 
-            return add_account
+            return seed
 
         def unread(original: Any) -> Any:
             def _plannable(outlook: Any, queue: Any, nonce: Any, *rest: Any) -> Any:
@@ -33,9 +33,18 @@ class DaemonTests(TrapCase):
             return _plannable
 
         return [
-            Patch("sandbox_billing.adapters.redis.doors.RedisDoors.add_account", unseeded),
+            Patch("sandbox_billing.adapters.redis.chain.seed_nonces", unseeded),
             Patch("sandbox_billing.services.planning.Outlook._plannable", unread),
         ]
+
+    @noticed_by("tests.services.test_nonces.NumberedTests.test_nothing_is_lost")
+    def test_never_begun(self) -> Patches:
+        """A counter that never began is taken for one that was lost."""
+
+        async def unseeded(store: Any, draft: Any, accounts: Any) -> None:
+            """None is written."""
+
+        return Patch("sandbox_billing.adapters.redis.chain.seed_nonces", lambda _: unseeded)
 
     @noticed_by(RECOVERY + "test_behind_the_chain")
     def test_restored(self) -> Patches:

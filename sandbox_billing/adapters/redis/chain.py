@@ -8,7 +8,7 @@ from typing import TypeVar
 from attrs import frozen
 from zope.interface import implementer
 
-from sandbox_billing.adapters.redis.commit import Read, holds, set_size
+from sandbox_billing.adapters.redis.commit import Read, absent, holds, set_size
 from sandbox_billing.adapters.redis.draft import Draft, stored_form
 from sandbox_billing.adapters.redis.store import Store, addresses, stored, texts
 from sandbox_billing.interfaces import BlockedWallet, IChainMirror, IFunds, Stored, WalletFunds
@@ -60,6 +60,8 @@ class RedisChainMirror:
         if known is not None:
             # Nobody is ever taken out: as many are the same.
             draft.expect(set_size(keys.accounts(), len(known)))
+            there = set(known)
+            await seed_nonces(self.store, draft, [a for a in accounts if a.wallet not in there])
         draft.write("SET", key, form)
         # However many, with the head: under an older one a wallet that has not acknowledged
         # yet would pass for one that revoked, and what it runs would be stopped at once.
@@ -84,6 +86,19 @@ class RedisChainMirror:
         draft = self.store.draft("store events of earlier blocks")
         _write_history(draft, settlements, services)
         await self.store.carry_out(draft.commit(token=self.store.token.now()))
+
+
+async def seed_nonces(store: Store, draft: Draft, accounts: Sequence[Account]) -> None:
+    """
+    Count the nonces of wallets that are new here from the chain's (wire.md, section 6): one
+    that settled before it was known is told apart from one whose nonces were lost (B16).
+    """
+    names = [store.keys.nonce(account.wallet) for account in accounts]
+    given = await store.read_many([Read("GET", name) for name in names])
+    for account, name, there in zip(accounts, names, given, strict=True):
+        if there is None:
+            draft.expect(absent(name))
+            draft.write("SET", name, account.last_nonce)
 
 
 def _pages(many: Sequence[T]) -> Iterable[Sequence[T]]:

@@ -71,6 +71,15 @@ def _run(text: str) -> _Run:
     )
 
 
+def spent_by(value: str) -> Neuron:
+    """
+    What a run was charged, by its field.
+
+    @raise BadInput: It cannot be read.
+    """
+    return _run(value).spent
+
+
 @frozen
 class Spending:
     """

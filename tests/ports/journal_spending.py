@@ -206,6 +206,21 @@ class SpendingCase(JournalCase):
             )
         self.assertEqual(set(await self.fields()), {"limit", "fee:sb-1", "run:ref-1", "run:late"})
 
+    async def test_lost(self) -> None:
+        """A session that has vanished from the store goes on with what it was charged."""
+        world, keys = self.world, self.world.journal.store.keys
+        stored = await ticked(world, await self.begun(world))
+        for damage, spent in ((None, RATE * INTERVAL // 60), ("coffee", ALLOWANCE.limit)):
+            await meddle(world.keyspace, Write("DEL", keys.session(stored.value.sandbox)))
+            if damage is not None:
+                field = ("session:sb-1", damage)
+                await meddle(world.keyspace, Write("HSET", keys.spending(TOKEN), field))
+            await world.journal.meter.adopt(session(reference=Reference("late")), None)
+            again = await world.journal.doors.session(SB)
+            assert again is not None
+            self.assertEqual(again.value.spent, spent)
+            self.assertEqual((await self.fields())["session:sb-1"], spending_value(again.value))
+
     async def test_index(self) -> None:
         """What was written is to be looked at, until somebody has; other tokens are not."""
         port, stored = self.world.journal.spending, await self.begun(self.world)

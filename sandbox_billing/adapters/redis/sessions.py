@@ -28,14 +28,15 @@ from sandbox_billing.adapters.redis.store import (
     raw,
     sandbox_record,
     stored,
+    text,
 )
-from sandbox_billing.errors import BrokenLaw
+from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.interfaces import SandboxRecord, Stale, Stored
 from sandbox_billing.ledger.hold import Intent, hold_field, session_field, session_value
 from sandbox_billing.ledger.identity import Address, SandboxId, create_charge_id
 from sandbox_billing.ledger.metering import Session, Tick, due_at
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.spending import fee_field, run_field, spending_value
+from sandbox_billing.ledger.spending import fee_field, run_field, spending_value, spent_by
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Open
 
 
@@ -102,6 +103,7 @@ class Sessions:
                 continue
             if intent is not None and found.intent is None:
                 break
+            ours = await self._resumed(ours)
             draft = self._opening(ours, found, create_charge, stop_reason)
             if intent is not None:
                 draft.expect_stored(self.store.keys.intent(intent.reference), found.intent)
@@ -128,6 +130,25 @@ class Sessions:
             blocked=raw(blocked),
             intent=raw(rest[0]) if rest else None,
         )
+
+    async def _resumed(self, session: Session) -> Session:
+        """
+        With what was charged before: where its token counts a session that is not there, that
+        one was lost, not ended, and this one goes on with it.
+        """
+        allowance, name = session.allowance, session_field(session.sandbox)
+        if allowance is None:
+            return session
+        (value,) = await self.store.read(
+            Read("HGET", self.store.keys.spending(allowance.token), (name,))
+        )
+        if value is None:
+            return session
+        try:
+            return evolve(session, spent=spent_by(text(value)))
+        except BadInput:
+            # Metered it must be; nobody can say that it may go on.
+            return evolve(session, spent=allowance.limit)
 
     def _opening(
         self,

@@ -5,12 +5,10 @@ from __future__ import annotations
 from attrs import frozen
 from twisted.logger import Logger
 
-from sandbox_billing.errors import NoAnswerInTime, Refused
+from sandbox_billing.errors import NoAnswerInTime
 from sandbox_billing.interfaces import DaytonaRefused, NoSuchSandbox, Sandbox, TooSlow
-from sandbox_billing.ledger.identity import Address, Reference
-from sandbox_billing.ledger.metering import NEVER_STARTED, begin, is_running
-from sandbox_billing.ledger.reconciliation import REFERENCE_LABEL
-from sandbox_billing.services.admission import create_charge
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.metering import NEVER_STARTED, is_running
 from sandbox_billing.services.lifecycle import Lifecycle, is_deleted
 
 
@@ -25,7 +23,7 @@ class Ending:
         """As L{sandbox_billing.interfaces.IIntake.stop} and C{delete}."""
         at = self.at
         shown = await at.owned(owner, id_or_name)
-        await self._open_unanswered(owner, shown)
+        await at.open_unanswered(owner, shown)
         # What was shown running ran until our call, if that is accepted.  A delete is
         # accepted in any state: otherwise only what was seen is charged.
         running = is_running(shown.state, shown.desired_state)
@@ -64,27 +62,3 @@ class Ending:
         # Only what has stopped is archived: by itself, if no sweep has seen it stop.
         await self.at.close(shown.id, None, destroyed=False)
         return archived
-
-    async def _open_unanswered(self, owner: Address, shown: Sandbox) -> None:
-        """
-        Meter what was created and whose creator died before he could say so.
-
-        The next sweep would; but its owner ends it now, and with it the sweep's last
-        chance to see it run: neither its fee nor its seconds would ever be charged.
-        """
-        at = self.at
-        label = shown.labels.get(REFERENCE_LABEL)
-        if label is None or await at.doors.session(shown.id) is not None:
-            return
-        intent = await at.doors.intent(Reference(label))
-        if intent is None or intent.action != "create" or intent.owner != owner:
-            return
-        try:
-            session = at.admission.session_for(intent, shown.id, shown.resources)
-        except Refused:
-            # It has no price, and must not run: ending it is right.
-            return
-        now = at.wall.now()
-        if is_running(shown.state, shown.desired_state):
-            session = begin(session, at.wall.after())
-        await at.open(intent, session, create_charge(intent, shown.id, now))

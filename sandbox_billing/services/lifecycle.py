@@ -19,12 +19,20 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
-from sandbox_billing.ledger.metering import NEVER_STARTED, Session, close, counts, has_ended
-from sandbox_billing.ledger.reconciliation import OWNER_LABEL
+from sandbox_billing.ledger.metering import (
+    NEVER_STARTED,
+    Session,
+    begin,
+    close,
+    counts,
+    has_ended,
+    is_running,
+)
+from sandbox_billing.ledger.reconciliation import OWNER_LABEL, REFERENCE_LABEL
 from sandbox_billing.ledger.resources import Resources
 from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.ledger.voucher import Charge
-from sandbox_billing.services.admission import Admission, Quote
+from sandbox_billing.services.admission import Admission, Quote, create_charge
 from sandbox_billing.services.policy import Policy
 
 
@@ -115,6 +123,33 @@ class Lifecycle:
             # a stop may have closed it since: then all is metered that ran.
             if await self.doors.record(session.sandbox) is None:
                 raise NotReady("the request was overtaken; look at your sandboxes") from why
+
+    async def open_unanswered(self, owner: Address, shown: Sandbox) -> bool:
+        """
+        Meter what was created and whose creator died before he could say so.
+
+        The next sweep would; but its owner ends it now, or starts it under another intent,
+        and with that goes the sweep's last chance to see it run under its own: neither its
+        fee nor its seconds would ever be charged.
+
+        @return: Whether a session was opened here, by what is shown.
+        """
+        label = shown.labels.get(REFERENCE_LABEL)
+        if label is None or await self.doors.session(shown.id) is not None:
+            return False
+        intent = await self.doors.intent(Reference(label))
+        if intent is None or intent.action != "create" or intent.owner != owner:
+            return False
+        try:
+            session = self.admission.session_for(intent, shown.id, shown.resources)
+        except Refused:
+            # It has no price, and must not run: ending it is right, and starting it refused.
+            return False
+        now = self.wall.now()
+        if is_running(shown.state, shown.desired_state):
+            session = begin(session, self.wall.after())
+        await self.open(intent, session, create_charge(intent, shown.id, now))
+        return True
 
     async def close(
         self,

@@ -73,7 +73,7 @@ class Starting:
             # An observation only: nothing is forwarded, and what runs unmetered is
             # adopted by the reconciler on its own terms (B21).
             return shown
-        await self._end_last_run(shown, sent_at)
+        await self._end_last_run(owner, shown, sent_at)
         at.check_disk(shown.resources)
         quote = await at.admission.quote(owner, shown.resources, creating=False)
         intent = at.intent(
@@ -112,17 +112,20 @@ class Starting:
         self._log.info("started {sandbox}", sandbox=shown.id, wallet=owner.hex)
         return started
 
-    async def _end_last_run(self, shown: Sandbox, sent_at: int) -> None:
+    async def _end_last_run(self, owner: Address, shown: Sandbox, sent_at: int) -> None:
         """
-        It stopped by itself, or failed, and no sweep has seen that yet.
+        It stopped by itself, or failed, and no sweep has seen that yet; nor perhaps that it was
+        created, whose fee is due unless it failed (§4.3).
 
         @raise StopPending: Another call is under way.
         """
+        opened = await self.at.open_unanswered(owner, shown)
         session = await self.at.doors.session(shown.id)
         if session is None:
             return
         ended = has_ended(shown.state, shown.desired_state)
-        if not ended or not counts(session.value, sent_at, by_id=True):
+        # What was opened by this very lookup is not older than it.
+        if not ended or not (opened or counts(session.value, sent_at, by_id=True)):
             raise StopPending(
                 "in progress: ask again when the last call has ended",
                 retry_after=LOOKUP_CACHE_SECONDS,

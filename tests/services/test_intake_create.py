@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from attrs import evolve
@@ -314,8 +314,12 @@ class CreateTests(WorldCase):
         self.fails(TooSlow, self.make())
         self.assertIn("hold:ref-1", world.funds().exposure.fields)
 
-    def died_at_create(self) -> World:
-        """A world with a running sandbox whose creator died before he metered it."""
+    def died_at_create(self, then: Callable[[World], None] = lambda _: None) -> World:
+        """
+        A world with a running sandbox whose creator died before he metered it.
+
+        @param then: What happens to it before there is a daemon again.
+        """
         first = World()
         first.process = first.birth(Life())
         first.start()
@@ -332,6 +336,7 @@ class CreateTests(WorldCase):
         world.until(lambda: world.process.life.dead)
         world.until(lambda: world.state(SandboxId("sb-1")) == "started")
         self.assertEqual(world.amounts(), {})
+        then(world)
         world.restart()
         return world
 
@@ -352,6 +357,34 @@ class CreateTests(WorldCase):
         world = self.died_at_create()
         world.run(world.process.intake.delete(ALICE, "sb-1"))
         self.charged_its_fee(world)
+
+    def stopped(self, world: World) -> None:
+        """It stops by itself."""
+        world.simulator.stop_behind(SandboxId("sb-1"))
+        world.until(lambda: world.state(SandboxId("sb-1")) == "stopped")
+
+    def failed(self, world: World) -> None:
+        """It fails."""
+        world.simulator.break_sandbox(SandboxId("sb-1"))
+        world.until(lambda: world.state(SandboxId("sb-1")) == "error")
+
+    def test_started_before_a_sweep(self) -> None:
+        """The same when it has stopped by itself and he starts it again, at once."""
+        world = self.died_at_create(self.stopped)
+        world.run(world.process.intake.start(ALICE, "sb-1"))
+        self.assertEqual(world.amounts(), {"sb-1:create": FEE})
+        self.charged_its_fee(world)
+        self.assertIsNotNone(world.session("sb-1").started_at)
+
+    def test_recovered_before_a_sweep(self) -> None:
+        """What failed has no fee (§4.3), also when its owner recovers it; its run is charged."""
+        world = self.died_at_create(self.failed)
+        world.run(world.process.intake.recover(ALICE, "sb-1"))
+        world.until(lambda: world.quiet)
+        self.assertEqual(world.amounts(), {})
+        self.assertEqual([n for n in world.funds().exposure.fields if "hold" in n], [])
+        self.assertEqual(world.state(SandboxId("sb-1")), "started")
+        self.assertIsNotNone(world.session("sb-1").started_at)
 
     def test_lost_request(self) -> None:
         """A create that never happened gives its hold back after five minutes, not before."""

@@ -136,14 +136,16 @@ class World:
         behaviour: Behaviour = Behaviour.FIXED,
         *,
         sweep: int = SWEEP,
+        clock: Clock | None = None,
         **policy: Any,
     ) -> None:
         """
         @param behaviour: Flawed for the contract as it is deployed today.
         @param sweep: RECONCILE_INTERVAL_SEC.
+        @param clock: None for one that jumps.
         @param policy: Changes to L{POLICY}.
         """
-        self.clock = Clock()
+        self.clock = Clock() if clock is None else clock
         self.wall = Wall(self.clock)
         self.policy = evolve(POLICY, **policy)
         self.ids = CountedIds()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from attrs import frozen
 from twisted.logger import Logger
 
-from sandbox_billing.errors import NoAnswerInTime
+from sandbox_billing.errors import NoAnswerInTime, Refused, Transient
 from sandbox_billing.interfaces import DaytonaRefused, NoSuchSandbox, Sandbox, TooSlow
-from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.metering import NEVER_STARTED, is_running
+from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.services.lifecycle import Lifecycle, is_deleted
 
 
@@ -24,10 +25,10 @@ class Ending:
         at = self.at
         shown = await at.owned(owner, id_or_name)
         await at.open_unanswered(owner, shown)
-        # What was shown running ran until our call, if that is accepted.  A delete is
-        # accepted in any state: otherwise only what was seen is charged.
-        running = is_running(shown.state, shown.desired_state)
-        sent_at = at.wall.now() if running else None
+        sent_at = None
+        if is_running(shown.state, shown.desired_state):
+            # A stop is accepted of what runs: it ran until our call.
+            sent_at = await self._seen_at(shown.id) if delete else at.wall.now()
         call = at.runtime.delete if delete else at.runtime.stop
         try:
             ended = await call(shown.id)
@@ -50,6 +51,21 @@ class Ending:
             wallet=owner.hex,
         )
         return ended
+
+    async def _seen_at(self, sandbox: SandboxId) -> UnixSeconds | None:
+        """
+        Until when it ran for certain: a delete is accepted in any state, and what a lookup
+        shows running may have ended ten seconds ago.
+
+        @return: None where only sweeps have seen it.
+        """
+        try:
+            page = await self.at.runtime.look(sandbox)
+        except (Refused, Transient) as why:
+            self._log.info("cannot look at {sandbox}: {why}", sandbox=sandbox, why=str(why))
+            return None
+        runs = any(is_running(one.state, one.desired_state) for one in page.sandboxes)
+        return page.sent_at if runs else None
 
     async def archive(self, owner: Address, id_or_name: str) -> Sandbox:
         """As L{sandbox_billing.interfaces.IIntake.archive}."""

@@ -96,3 +96,35 @@ class PartSecondTests(WorldCase):
                 simulator.stop_behind(sandbox)
         self.assertGreater(self.seconds(), 50)
         world.check_laws(ALICE)
+
+
+class StaleLookupTests(WorldCase):
+    """Daytona may show by id for ten seconds what has ended."""
+
+    def setUp(self) -> None:
+        """One that runs."""
+        self.world = World(Timings(lookup_cache_seconds=10.0)).start()
+        self.world.fund(100_000_000)
+
+    def test_delete_after_its_own_end(self) -> None:
+        """Who deletes what has just ended by itself pays no second after its end (L3)."""
+        world = self.world
+        for wait in range(5):
+            sandbox = world.create()
+            world.advance(20 + wait)
+            # Now it is remembered as running.
+            world.run(world.process.runtime.get(sandbox))
+            world.simulator.stop_behind(sandbox)
+            world.advance(2)
+            world.run(world.process.intake.delete(ALICE, sandbox))
+            world.check_laws(ALICE)
+
+    def test_delete_of_what_runs(self) -> None:
+        """What runs until it is deleted is paid up to then."""
+        world = self.world
+        sandbox = world.create()
+        world.advance(23)
+        world.run(world.process.intake.delete(ALICE, sandbox))
+        (run,) = world.simulator.records[sandbox].shown.intervals
+        ends = [one.charge.period_end for one in world.charges() if one.charge.units]
+        self.assertEqual(max(ends), run[1])

@@ -49,6 +49,7 @@ from sandbox_billing.ledger.identity import (
 )
 from sandbox_billing.ledger.metering import Session, Tick
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
+from sandbox_billing.ledger.reconciliation import Unread
 from sandbox_billing.ledger.resources import Resources
 from sandbox_billing.ledger.second_look import Resolution
 from sandbox_billing.ledger.spending import Spending
@@ -1397,6 +1398,7 @@ class Sandbox:
     @ivar state: As spelt; C{started} when the key is absent (very old servers).
     @ivar labels: Those whose values are strings.
     @ivar document: The JSON as it came.
+    @ivar as_found: It was only looked at: nothing was asked for it, or nothing that was accepted.
     """
 
     id: SandboxId
@@ -1408,6 +1410,7 @@ class Sandbox:
     auto_stop_minutes: int | None
     last_activity_at: str | None
     document: Mapping[str, Any] = field(repr=False)
+    as_found: bool = field(default=False, eq=False)
 
 
 @frozen
@@ -1418,11 +1421,13 @@ class Listing:
     @ivar sent_at: When its request was sent, rounded down: what it shows running has run until
         then, if it ran before.
     @ivar answered_at: When its answer had come, rounded up: what it shows running has begun.
+    @ivar unread: Rows that cannot be read; they hold up none of the others.
     """
 
     sandboxes: tuple[Sandbox, ...]
     sent_at: UnixSeconds
     answered_at: UnixSeconds
+    unread: tuple[Unread, ...] = ()
 
 
 class IRuntime(Interface):

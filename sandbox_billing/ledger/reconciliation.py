@@ -24,7 +24,7 @@ from sandbox_billing.ledger.effects import (
     ReleaseIntent,
     Report,
 )
-from sandbox_billing.ledger.hold import UNDO, Intent
+from sandbox_billing.ledger.hold import RESIZE, UNDO, Intent
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import (
     KNOWN,
@@ -92,6 +92,21 @@ class Row:
 
 
 @frozen(kw_only=True)
+class Unread:
+    """
+    A row of a sweep that could not be read: neither missing nor seen.
+
+    @ivar sandbox: None where not even that is told.
+    @ivar reference: On its label; None where there is none.
+    @ivar why: What is wrong with it, without its content.
+    """
+
+    sandbox: SandboxId | None
+    reference: Reference | None
+    why: str
+
+
+@frozen(kw_only=True)
 class World:
     """
     Everything that a plan rests on.
@@ -102,6 +117,7 @@ class World:
     @ivar owners: Owners by our own record, of the rows' sandboxes.
     @ivar wallets: Wallets we have a record of.
     @ivar missed: Intents that had no row in the sweep before this one.
+    @ivar unread: Rows of the sweep that nobody could read.
     """
 
     rows: tuple[Row, ...]
@@ -111,6 +127,21 @@ class World:
     wallets: frozenset[Address]
     missed: frozenset[Reference]
     now: UnixSeconds
+    unread: tuple[Unread, ...] = ()
+
+    @property
+    def listed(self) -> frozenset[SandboxId]:
+        """What the sweep shows, readable or not."""
+        unread = {one.sandbox for one in self.unread if one.sandbox is not None}
+        return frozenset(unread | {row.sandbox for row in self.rows})
+
+    def shows(self, intent: Intent) -> bool:
+        """Whether a row of the sweep is, or may be, what came of an intent."""
+        named = {row.labels.get(REFERENCE_LABEL) for row in self.rows}
+        named.update(one.reference for one in self.unread)
+        # What does not even tell its id may be anybody's.
+        blind = any(one.sandbox is None for one in self.unread)
+        return blind or intent.reference in named or intent.sandbox in self.listed
 
 
 def without_ours(labels: Mapping[str, str]) -> dict[str, str]:
@@ -150,11 +181,13 @@ def plan(world: World) -> tuple[Change, ...]:
     explained: set[Reference] = set()
     for row in world.rows:
         intents = _intents_of(world, row)
-        intent = intents[-1] if intents else None
+        # Asking for another size lets nothing run.
+        openers = [one for one in intents if one.action != RESIZE]
+        intent = openers[-1] if openers else None
         explained.update(one.reference for one in intents)
         session = world.sessions.get(row.sandbox)
         # What is metered already, or asked for again later, needs no older intent.
-        needless = intents if session is not None else intents[:-1]
+        needless = [one for one in intents if session is not None or one is not intent]
         changes.extend(
             ReleaseIntent(one) for one in needless if one.action != UNDO and not _young(world, one)
         )
@@ -166,13 +199,18 @@ def plan(world: World) -> tuple[Change, ...]:
             changes.extend([] if change is None else [change])
         else:
             changes.extend(_metered(row, session))
-    listed = {row.sandbox for row in world.rows}
+    changes.extend(
+        Report(one.sandbox or SandboxId("-"), f"has a row that cannot be read: {one.why}")
+        for one in world.unread
+    )
+    listed = world.listed
     changes.extend(AskById(sandbox) for sandbox in world.sessions if sandbox not in listed)
     changes.extend(
         ReleaseIntent(intent)
         for intent in world.intents
         if intent.reference not in explained
         and intent.reference in world.missed
+        and not world.shows(intent)
         and world.now - intent.created_at > INTENT_GRACE_SECONDS
     )
     return tuple(changes)
@@ -180,13 +218,7 @@ def plan(world: World) -> tuple[Change, ...]:
 
 def unexplained(world: World) -> frozenset[Reference]:
     """The intents without a row in this sweep: C{missed} of the next."""
-    references = {row.labels.get(REFERENCE_LABEL) for row in world.rows}
-    listed = {row.sandbox for row in world.rows}
-    return frozenset(
-        intent.reference
-        for intent in world.intents
-        if intent.reference not in references and intent.sandbox not in listed
-    )
+    return frozenset(intent.reference for intent in world.intents if not world.shows(intent))
 
 
 def _metered(row: Row, session: Session) -> Iterator[Change]:

@@ -37,7 +37,7 @@ from sandbox_billing.ledger.effects import (
     ReleaseIntent,
     Report,
 )
-from sandbox_billing.ledger.hold import Intent
+from sandbox_billing.ledger.hold import RESIZE, Intent
 from sandbox_billing.ledger.identity import Reference, SandboxId
 from sandbox_billing.ledger.metering import LOOKUP_CACHE_SECONDS, begin, counts, same_run
 from sandbox_billing.ledger.money import UnixSeconds
@@ -97,11 +97,10 @@ class Reconciler:
         broken = await self._carry_out(changes, world)
         self._reported = frozenset(one for one in changes if isinstance(one, Report))
         self._missed = unexplained(world)
-        listed = {row.sandbox for row in world.rows}
         self._missing_since = {
             sandbox: since
             for sandbox, since in self._missing_since.items()
-            if sandbox not in listed
+            if sandbox not in world.listed
         }
         self.sweeps += 1
         for sandbox in asked:
@@ -181,12 +180,12 @@ class Reconciler:
         sessions = {s.value.sandbox: s.value for s in await self.meter.sessions()}
         try:
             # Rows only: what a page shows beside them is not kept while others come.
-            rows = rows_of(await self.runtime.sweep())
+            pages = await self.runtime.sweep()
         except DaytonaRefused as why:
             # Of our own key and query: nobody's fault but the operator's, and it may end.
             raise Transient(f"Daytona refuses the list of sandboxes: {why}") from why
         # Who was looked at since its page was sent is as it was then.
-        rows = tuple(_newer(row, self._looked.get(row.sandbox)) for row in rows)
+        rows = tuple(_newer(row, self._looked.get(row.sandbox)) for row in rows_of(pages))
         records = await self.meter.records([row.sandbox for row in rows])
         return World(
             rows=rows,
@@ -196,6 +195,7 @@ class Reconciler:
             wallets=frozenset(await self.mirror.wallets()),
             missed=self._missed,
             now=self.wall.now(),
+            unread=tuple(one for page in pages for one in page.unread),
         )
 
     async def _apply(self, change: Change, world: World) -> None:
@@ -248,6 +248,8 @@ class Reconciler:
         # A request may have stored its intent after the discovery began: it will open
         # the session itself, with the create charge that an adoption must not have.
         for intent in await self.meter.intents():
+            if intent.action == RESIZE:
+                continue
             if intent.sandbox == change.sandbox or intent.reference == change.reference:
                 return
         try:

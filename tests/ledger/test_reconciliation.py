@@ -18,7 +18,7 @@ from sandbox_billing.ledger.effects import (
     ReleaseIntent,
     Report,
 )
-from sandbox_billing.ledger.hold import Intent
+from sandbox_billing.ledger.hold import RESIZE, Intent
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import (
     KNOWN,
@@ -35,6 +35,7 @@ from sandbox_billing.ledger.reconciliation import (
     OWNER_LABEL,
     REFERENCE_LABEL,
     Row,
+    Unread,
     World,
     plan,
     seen,
@@ -353,6 +354,39 @@ class IntentTests(SynchronousTestCase):
         self.assertEqual(
             {Reference("ref-1")}, unexplained(world(row(reference="ref-2"), intents=(intent(),)))
         )
+
+    def test_asked_for_another_size(self) -> None:
+        """To ask for another size lets nothing run: what runs unmetered is adopted, like any."""
+        found = world(row(), intents=(intent(RESIZE, age=OLD),))
+        self.assertEqual(
+            [ReleaseIntent, Adopt], [type(change) for change in plan(found)], plan(found)
+        )
+        self.assertEqual([Adopt], [type(c) for c in plan(world(row(), intents=(intent(RESIZE),)))])
+
+
+class UnreadTests(SynchronousTestCase):
+    """A row of which nobody can make anything."""
+
+    UNREAD = Unread(sandbox=SANDBOX, reference=Reference("ref-1"), why="cpu is no whole number")
+    BLIND = Unread(sandbox=None, reference=None, why="no id")
+
+    def test_session_stays(self) -> None:
+        """It is neither missing nor seen: it is reported, and its session is as it was."""
+        found = evolve(world(session=running()), unread=(self.UNREAD,))
+        self.assertEqual([Report], [type(change) for change in plan(found)])
+        self.assertEqual({}, seen(found))
+
+    def test_intent_stays(self) -> None:
+        """What may have come of an intent is told by its label or its id, or by neither."""
+        for action, unread in (
+            ("create", self.UNREAD),
+            ("start", evolve(self.UNREAD, reference=None)),
+            ("create", self.BLIND),
+        ):
+            asked = intent(action, age=OLD)
+            found = evolve(world(intents=(asked,), missed=True), unread=(unread,))
+            self.assertEqual([Report], [type(change) for change in plan(found)], unread)
+            self.assertEqual(frozenset(), unexplained(found))
 
 
 class StrangerTests(SynchronousTestCase):

@@ -69,6 +69,27 @@ class RefusedListTests(WorldCase):
         world.create()
 
 
+class UnreadRowTests(WorldCase):
+    """One row is nobody's reason not to see the others."""
+
+    def test_others_go_on(self) -> None:
+        """What cannot be read is reported and stays as it is; everybody else is metered."""
+        world = self.world
+        world.fund(10_000_000)
+        odd, other = world.create(), world.create()
+        world.advance(SWEEP)
+        record = world.simulator.records[odd]
+        record.cpu, cpu = 0.5, record.cpu  # type: ignore[assignment]
+        before = {one: world.session(one).charged_until for one in (odd, other)}
+        world.advance(4 * INTERVAL)
+        self.assertGreaterEqual(world.session(other).charged_until, before[other] + 3 * INTERVAL)
+        self.assertLessEqual(world.session(odd).charged_until, before[odd] + INTERVAL)
+        self.assertNotIn("reconciler", world.process.troubles())
+        record.cpu = cpu
+        world.advance(INTERVAL)
+        self.assertGreaterEqual(world.session(odd).charged_until, before[odd] + 4 * INTERVAL)
+
+
 class AdoptTests(WorldCase):
     """What runs without a session."""
 

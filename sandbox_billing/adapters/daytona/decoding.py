@@ -15,7 +15,8 @@ from attrs import frozen
 
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import Sandbox
-from sandbox_billing.ledger.identity import SandboxId, sandbox_id
+from sandbox_billing.ledger.identity import Reference, SandboxId, sandbox_id
+from sandbox_billing.ledger.reconciliation import REFERENCE_LABEL, Unread
 from sandbox_billing.ledger.resources import read_resources
 
 
@@ -85,15 +86,49 @@ def _whole(value: Any) -> int | None:
     return value if type(value) is int else None
 
 
-def read_page(document: Any) -> tuple[tuple[Sandbox, ...], str | None]:
+@frozen
+class Rows:
+    """
+    The rows of a list.
+
+    @ivar unread: Those that cannot be read.
+    """
+
+    sandboxes: tuple[Sandbox, ...]
+    unread: tuple[Unread, ...]
+
+
+def read_rows(documents: list[Any]) -> Rows:
+    """Each row for itself: one that cannot be read is no reason not to see the others."""
+    sandboxes, unread = [], []
+    for document in documents:
+        try:
+            sandboxes.append(read_sandbox(document))
+        except Unreadable as reason:
+            unread.append(_unread(document, reason.text))
+    return Rows(tuple(sandboxes), tuple(unread))
+
+
+def _unread(document: Any, why: str) -> Unread:
+    shown = document if isinstance(document, dict) else {}
+    try:
+        id = sandbox_id(shown.get("id", ""))
+    except BadInput:
+        id = None
+    labels = shown.get("labels")
+    reference = _text(labels.get(REFERENCE_LABEL)) if isinstance(labels, dict) else None
+    return Unread(sandbox=id, reference=Reference(reference) if reference else None, why=why)
+
+
+def read_listing(document: Any) -> tuple[Rows, str | None]:
     """
     Either shape of C{GET /sandbox}: a bare array, or C{{items, nextCursor}}.
 
-    @return: The sandboxes, and the cursor of the next page; None when this is the last.
-    @raise Unreadable: Neither shape, or a row that cannot be read.
+    @return: The rows, and the cursor of the next page; None when this is the last.
+    @raise Unreadable: Neither shape.
     """
     if isinstance(document, list):
-        return tuple(read_sandbox(row) for row in document), None
+        return read_rows(document), None
     page = read_object(document)
     rows, cursor = page.get("items"), page.get("nextCursor")
     # Without its key a page of another kind would pass for the last one.
@@ -101,7 +136,19 @@ def read_page(document: Any) -> tuple[tuple[Sandbox, ...], str | None]:
         raise Unreadable("neither an array nor {items, nextCursor}")
     if cursor is not None and not isinstance(cursor, str):
         raise Unreadable("nextCursor is no text")
-    return tuple(read_sandbox(row) for row in rows), cursor or None
+    return read_rows(rows), cursor or None
+
+
+def read_page(document: Any) -> tuple[tuple[Sandbox, ...], str | None]:
+    """
+    As L{read_listing}, where each row is needed.
+
+    @raise Unreadable: Neither shape, or a row that cannot be read.
+    """
+    rows, cursor = read_listing(document)
+    for one in rows.unread:
+        raise Unreadable(one.why)
+    return rows.sandboxes, cursor
 
 
 def read_paginated(document: Any) -> tuple[tuple[Sandbox, ...], int]:
@@ -132,7 +179,7 @@ def read_snapshots(document: Any) -> tuple[tuple[Mapping[str, Any], ...], int]:
 
 def read_lists_pages(document: Any) -> bool:
     """@raise Unreadable: It is none of the lists that are known."""
-    read_page(document)
+    read_listing(document)
     return isinstance(document, dict)
 
 

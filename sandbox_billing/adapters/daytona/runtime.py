@@ -16,6 +16,7 @@ from zope.interface import implementer
 from sandbox_billing.adapters.daytona.decoding import (
     parse_json,
     read_id,
+    read_listing,
     read_lists_pages,
     read_object,
     read_objects,
@@ -176,10 +177,10 @@ class DaytonaRuntime:
         query = {"limit": PAGE_SIZE, "sort": "createdAt", "order": "asc"}
         while len(listings) < MAX_PAGES:
             sent_at = self.wall.now()
-            rows, cursor = await self._list("sandbox", query, _json(read_page))
+            rows, cursor = await self._list("sandbox", query, _json(read_listing))
             # What nobody reads of ten thousand rows is let go with its page.
-            kept = tuple(evolve(row, document=_NO_DOCUMENT) for row in rows)
-            listings.append(Listing(kept, sent_at, self.wall.after()))
+            kept = tuple(evolve(row, document=_NO_DOCUMENT) for row in rows.sandboxes)
+            listings.append(Listing(kept, sent_at, self.wall.after(), rows.unread))
             if cursor is None:
                 return tuple(listings)
             if cursor in cursors:

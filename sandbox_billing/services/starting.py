@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from sandbox_billing.errors import NoAnswerInTime, Transient
@@ -72,7 +72,7 @@ class Starting:
         if is_running(shown.state, shown.desired_state):
             # An observation only: nothing is forwarded, and what runs unmetered is
             # adopted by the reconciler on its own terms (B21).
-            return shown
+            return evolve(shown, as_found=True)
         await self._end_last_run(owner, shown, sent_at)
         at.check_disk(shown.resources)
         quote = await at.admission.quote(owner, shown.resources, creating=False)
@@ -95,7 +95,7 @@ class Starting:
             found = await at.look_again(shown.id)
             if found is not None and is_running(found.state, found.desired_state):
                 # Somebody else's start came first: as if this one had been asked after it.
-                return found
+                return evolve(found, as_found=True)
             raise
         except Transient:
             await at.doors.release(intent)

@@ -77,12 +77,14 @@ class Answer:
     @ivar document: What becomes its JSON.
     @ivar chunks: The JSON itself, in pieces, where it is too long to be held; in place of
         the document.
+    @ivar as_found: What was asked for was so already, and changed nothing.
     """
 
     document: Any
     status: int = 200
     headers: Mapping[str, str] = field(factory=dict)
     chunks: AsyncGenerator[bytes, None] | None = field(default=None, eq=False, repr=False)
+    as_found: bool = field(default=False, eq=False, repr=False)
 
 
 @frozen(auto_exc=False)

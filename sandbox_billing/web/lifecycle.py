@@ -67,7 +67,7 @@ class Lifecycle:
 
     def counted(self, handler: Handler) -> Handler:
         """
-        What is refused, or known not to have happened, does not count.
+        What is refused, known not to have happened, or was so already, does not count.
 
         @raise TooMany: There were so many within the hour.
         """
@@ -78,13 +78,16 @@ class Lifecycle:
             if waits:
                 raise TooMany(TOO_MANY_CALLS, retry_after=waits)
             try:
-                return await handler(asked)
+                answer = await handler(asked)
             except TooSlow:
                 # It may well have been accepted.
                 raise
             except (BadInput, Refused, Transient):
                 await self._give_back(asked.wallet, mark)
                 raise
+            if answer.as_found:
+                await self._give_back(asked.wallet, mark)
+            return answer
 
         return taken
 

@@ -35,7 +35,8 @@ class Sandboxes:
     terms: Terms
 
     def _shown(self, sandbox: Sandbox) -> Answer:
-        return Answer(document=shown(sandbox.document, self.terms.public_url))
+        document = shown(sandbox.document, self.terms.public_url)
+        return Answer(document=document, as_found=sandbox.as_found)
 
     async def create(self, asked: Asked) -> Answer:
         """Admitted, created, metered: all of it intake's."""

@@ -56,7 +56,7 @@ class StartTests(WorldCase):
         """A start of what runs is answered with what was read and changes nothing (§4.2)."""
         before = self.world.session(self.sandbox)
         shown = self.world.run(self.start())
-        self.assertEqual(shown.state, "started")
+        self.assertEqual((shown.state, shown.as_found), ("started", True))
         self.assertEqual(self.world.session(self.sandbox), before)
         self.assertEqual(self.starts(), 0)
 
@@ -65,7 +65,7 @@ class StartTests(WorldCase):
         world = self.world
         self.stop()
         paid = sum(world.amounts().values())
-        world.run(self.start())
+        self.assertFalse(world.run(self.start()).as_found)
         world.until(lambda: world.session(self.sandbox).started_at)
         begun = world.session(self.sandbox).started_at
         world.advance(10)

@@ -34,7 +34,8 @@ class LifecycleTests(AskingTestCase):
             target, id, method = f"/api/sandbox/{SANDBOX}/{verb}", SANDBOX, "POST"
         if verb == "delete":
             target, method = f"/api/sandbox/{SANDBOX}", "DELETE"
-        headers = self.world.signed(verb, id, expires_at=expires_at)
+        said = f"POST:{target}" if verb == "recover" else verb
+        headers = self.world.signed(said, "" if verb == "recover" else id, expires_at=expires_at)
         if key is not None:
             headers["Idempotency-Key"] = key
         return self.ask(method, target, headers)
@@ -62,6 +63,14 @@ class LifecycleTests(AskingTestCase):
                 self.assertNotEqual(self.call("create").status, 429)
         self.world.calls.failing["create"] = TooSlow("no answer")
         self.assertEqual([self.call("create").status for _ in range(3)], [504, 504, 429])
+
+    def test_nothing_forwarded(self) -> None:
+        """A start or recovery of what runs changes nothing, and counts as nothing."""
+        holder, shown = self.world.intake.sandboxes[SANDBOX]
+        self.world.intake.sandboxes[SANDBOX] = holder, evolve(shown, as_found=True)
+        for verb in ("start", "recover"):
+            self.assertEqual([self.call(verb).status for _ in range(3)], [200, 200, 200])
+        self.assertEqual([self.call("create").status for _ in range(3)], [200, 200, 429])
 
     def test_giving_back_fails(self) -> None:
         """What is told is why it was refused, not that it could not be uncounted."""

@@ -27,17 +27,18 @@ from sandbox_billing.interfaces import (
     IIdempotency,
     IIds,
     IWallClock,
-    NotReady,
     Stale,
     Stored,
 )
 from sandbox_billing.ledger.idempotency import Remembered
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.token import Scope
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._router import Asked
 from sandbox_billing.web._routes import Handler
 from sandbox_billing.web.answers import Answer, Conflict, Told, dump, refusal
+from sandbox_billing.web.policy import seen_by
 
 
 REPLAYED = "Idempotency-Replayed"
@@ -55,6 +56,10 @@ _KEY = re.compile(r"[\x20-\x7e]{1,255}\Z")
 
 _LATER = frozenset({409, 425, 429})
 """Refusals that ask to come again: with the same key, too."""
+
+
+_KEPT_FOR = frozenset({Scope.READ})
+"""Whoever may look and nothing else may see what is kept."""
 
 
 class Detached(Protocol):
@@ -89,12 +94,16 @@ class Idempotency:
             key = read_key(asked.idempotency_keys)
             if key is None:
                 return await handler(asked)
-            return await self.run(
-                asked.wallet,
-                slot_of(route, key),
-                digest_of(route, asked),
-                lambda reference: handler(evolve(asked, reference=reference)),
-                lambda sandbox: found(evolve(asked, id=sandbox, query={}, body={})),
+            # From its first word on: who hangs up leaves no key behind that nobody works at.
+            return await self.detached(
+                "idempotent",
+                self.run(
+                    asked.wallet,
+                    slot_of(route, key),
+                    digest_of(route, asked),
+                    lambda reference: handler(evolve(asked, reference=reference)),
+                    lambda sandbox: found(evolve(asked, id=sandbox, query={}, body={})),
+                ),
             )
 
         return heeded
@@ -108,7 +117,7 @@ class Idempotency:
         found: Callable[[SandboxId], Awaitable[Answer]],
     ) -> Answer:
         """
-        Do the work, or tell what it came to.
+        Do the work, or tell what it came to; to be detached.
 
         @raise Conflict: Another request has this key, or this one is under way.
         """
@@ -139,19 +148,13 @@ class Idempotency:
             except Stale as why:
                 # Its intent stands, or somebody else asked again first.
                 raise Conflict(UNDER_WAY, retry_after=RETRY_SECONDS) from why
-        kept = self._kept(
+        return await self._kept(
             wallet,
             slot,
             stands,
             (lambda: work(fresh.reference)) if sandbox is None else (lambda: found(sandbox)),
             joined=sandbox is not None,
         )
-        try:
-            waiting = self.detached("idempotent", kept)
-        except NotReady:
-            await self._after(self.records.write(wallet, slot, stands, stands.value.left()))
-            raise
-        return await waiting
 
     async def _kept(
         self,
@@ -203,7 +206,8 @@ class Idempotency:
             {
                 "status": answer.status,
                 "headers": dict(answer.headers),
-                "document": answer.document,
+                # Users keep secrets in their environment: nothing of it rests in the store.
+                "document": seen_by(_KEPT_FOR, answer.document),
             }
         ).decode("utf-8")
         await self._after(self.records.write(wallet, slot, stands, stands.value.answered(text)))

@@ -8,11 +8,19 @@ from attrs import evolve
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
+from zope.interface import implementer
 
 from sandbox_billing.adapters.memory import FaultyKeyspace
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.errors import BadInput, NoAnswerInTime, StoreDown
-from sandbox_billing.interfaces import CannotPay, DaytonaRefused, NotReady, StopPending, TooMany
+from sandbox_billing.interfaces import (
+    CannotPay,
+    DaytonaRefused,
+    IIdempotency,
+    NotReady,
+    StopPending,
+    TooMany,
+)
 from sandbox_billing.ledger.identity import Reference, SandboxId
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.web.idempotency import RUN_SECONDS, WRONG_KEY
@@ -29,6 +37,23 @@ BROKE = CannotPay(
     required=Neuron(2),
     exposure=Neuron(0),
 )
+
+
+@implementer(IIdempotency)
+class SlowRecords:
+    """Remembers at once and says so late."""
+
+    def __init__(self, inner: Any, gate: Deferred[None]) -> None:
+        self._inner, self._gate = inner, gate
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def begin(self, *about: Any) -> Any:
+        """As the store, when the gate opens."""
+        stands = await self._inner.begin(*about)
+        await self._gate
+        return stands
 
 
 class IdempotencyCase(AskingTestCase):
@@ -71,6 +96,21 @@ class ReplayTests(IdempotencyCase):
         first, again = self.create(body=body), self.create(body=body)
         self.assertEqual(first.header("X-Billing-Ignored"), "autoArchiveInterval")
         self.assertEqual(again.header("X-Billing-Ignored"), "autoArchiveInterval")
+
+    def test_secrets(self) -> None:
+        """What users keep secrets in rests in no store: it is told once, and left out later."""
+        holder, one = self.world.intake.sandboxes[SANDBOX]
+        held = {**one.document, "env": {"KEY": "s3cret"}, "buildInfo": {"content": "s3cret"}}
+        self.world.intake.sandboxes[SANDBOX] = holder, evolve(one, document=held)
+        seen = []
+        for _ in range(2):
+            headers = {**self.world.signed("start", SANDBOX), "Idempotency-Key": "k"}
+            seen.append(self.ask("POST", f"/api/sandbox/{SANDBOX}/start", headers).json)
+        first, again = seen
+        self.assertEqual(first["env"], {"KEY": "s3cret"})
+        self.assertNotIn("s3cret", repr(self.world.keyspace.values()))
+        del first["buildInfo"]
+        self.assertEqual(again, {**first, "env": {}})
 
     def test_without_key(self) -> None:
         """Who sends none asks for another sandbox each time."""
@@ -268,6 +308,20 @@ class UnderWayTests(IdempotencyCase):
         self.hang_up(self.begin())
         del self.world.calls.waiting["create"]
         gate.callback(None)
+        reply = self.create()
+        self.assertEqual((reply.status, reply.header("Idempotency-Replayed")), (200, "true"))
+        self.assertEqual(self.works(), 1)
+
+    def test_client_gone_before_it_began(self) -> None:
+        """Also who hangs up while his key is being remembered leaves nobody's key behind."""
+        gate: Deferred[None] = Deferred()
+        records = SlowRecords(self.world.journal.idempotency, gate)
+        self.world.agent = RequestTraversalAgent(
+            make_root(evolve(self.world.desk, idempotency=records))
+        )
+        self.hang_up(self.begin())
+        gate.callback(None)
+        self.world.agent = RequestTraversalAgent(make_root(self.world.desk))
         reply = self.create()
         self.assertEqual((reply.status, reply.header("Idempotency-Replayed")), (200, "true"))
         self.assertEqual(self.works(), 1)

@@ -37,12 +37,17 @@ PARALLEL = 20
 """Requests to Daytona at the same time."""
 
 LEAST = 100
+PARTS = 4
+"""
+In one turn so many are touched, or if that is more, as many as bring what is due to an end in
+about a quarter of the time between two touches of one: after a restart everything is due at once,
+and sweeps wait for a turn's touches.
+"""
+
 SHARE = 2
 """
-In one turn so many are touched, or so large a part of all if that is more.
-
-What is due has two thirds of C{DEADMAN_MINUTES} left, which are two turns at least (the
-configuration sees to that): all are touched in time.
+What has been idle for half of C{DEADMAN_MINUTES}, or nobody knows how long, is touched at once, up
+to so large a part of all: nothing may stop because we were away.
 """
 
 KEPT_LAGS = 64
@@ -78,6 +83,7 @@ class DeadmansSwitch:
     wall: IWallClock
     policy: Policy
     _watched: dict[SandboxId, Watch] = field(factory=dict, init=False)
+    _kept_at: UnixSeconds | None = field(default=None, init=False)
     _armed_at: dict[SandboxId, UnixSeconds] = field(factory=dict, init=False)
     _lags: deque[float] = field(factory=lambda: deque(maxlen=KEPT_LAGS), init=False)
     _log = Logger()
@@ -129,8 +135,20 @@ class DeadmansSwitch:
     async def _touch_due(self, sessions: list[Session], now: UnixSeconds) -> None:
         due = [session for session in sessions if self._due(session, now)]
         due.sort(key=lambda session: self._watched[session.sandbox].tried_at)
-        most = max(LEAST, -(-len(sessions) // SHARE))
+        passed = 0 if self._kept_at is None else now - self._kept_at
+        self._kept_at = now
+        share = -(-len(due) * passed * PARTS // self._every)
+        urgent = [session for session in due if self._urgent(session, now)]
+        most = max(LEAST, share, min(len(urgent), -(-len(sessions) // SHARE)))
+        pressing = {session.sandbox for session in urgent}
+        # A stable order: among those that press, and among the others, who waited longest.
+        due.sort(key=lambda session: session.sandbox not in pressing)
         await _few_at_a_time(self._touch, due[:most])
+
+    def _urgent(self, session: Session, now: UnixSeconds) -> bool:
+        """Whether half of its time has passed, by Daytona's clock, or nobody can tell."""
+        active_at = _moment(self._watched[session.sandbox].shown)
+        return active_at is None or now - active_at >= self.policy.deadman_minutes * 60 / 2
 
     def _due(self, session: Session, now: UnixSeconds) -> bool:
         touched_at = self._watched[session.sandbox].touched_at

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from attrs import define, evolve, field
@@ -198,6 +200,7 @@ class BudgetTests(SynchronousTestCase):
     def setUp(self) -> None:
         """More than a turn touches, all due since long ago: as after a restart."""
         self.runtime = SlowRuntime()
+        self.active_at: str | None = None
         self.switch = self.restarted()
         self.sessions = {
             session.sandbox: session
@@ -227,6 +230,7 @@ class BudgetTests(SynchronousTestCase):
                 resources=session.resources,
                 seen_at=UnixSeconds(now),
                 answered_at=UnixSeconds(now),
+                last_activity_at=self.active_at,
             )
             for sandbox, session in sessions.items()
         )
@@ -249,6 +253,23 @@ class BudgetTests(SynchronousTestCase):
             self.runtime.let_go()
         self.successResultOf(under_way)
         return most
+
+    def test_spread_after_a_restart(self) -> None:
+        """What was touched not long ago is touched over many turns, and in time for each."""
+        self.active_at = datetime.fromtimestamp(self.NOW - 300, UTC).isoformat()
+        self.sessions = {
+            session.sandbox: session
+            for session in (evolve(running(), sandbox=SandboxId(f"sb-{n}")) for n in range(3_000))
+        }
+        touched, passed = [0], 0
+        while len(self.runtime.touched) < 3_000:
+            passed += 15
+            self.switch.wall = Wall(UnixSeconds(self.NOW + passed))  # type: ignore[assignment]
+            self.assertLessEqual(self.turn(self.NOW + passed), PARALLEL)
+            touched.append(len(self.runtime.touched))
+        self.assertLess(max(b - a for a, b in pairwise(touched)), 300)
+        self.assertLess(passed, POLICY.deadman_minutes * 60 / 3)
+        self.assertEqual(len(set(self.runtime.touched)), 3_000)
 
     def test_share(self) -> None:
         """So many in a turn, at most twenty at once, and all of them in as many turns as fit."""

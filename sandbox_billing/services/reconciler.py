@@ -62,10 +62,19 @@ AT_A_LOOK = (Begin, Close, Refit, OpenUnderIntent, Adopt)
 """The changes that one row alone can tell; the others need all of them."""
 
 
+VANISHED_LEAST = 5
+VANISHED_SECONDS = 3600
+"""
+When most of what is metered is missing at once, and that is at least so many: then our key has
+probably lost its access (404 too), or another Daytona answers.  It is believed an hour later.
+"""
+
+
 @define(kw_only=True, eq=False)
 class Reconciler:
     """
     @ivar sweeps: Complete sweeps of this process; metering waits for the first.
+    @ivar _vanished_since: Since when most sessions are missing; None while they are not.
     @ivar _looked: What was looked at since the last sweep began.
     """
 
@@ -83,6 +92,7 @@ class Reconciler:
     sweeps: int = field(default=0, init=False)
     _missed: frozenset[Reference] = field(default=frozenset(), init=False)
     _missing_since: dict[SandboxId, UnixSeconds] = field(factory=dict, init=False)
+    _vanished_since: UnixSeconds | None = field(default=None, init=False)
     _looked: dict[SandboxId, Row] = field(factory=dict, init=False)
     _reported: frozenset[Report] = field(default=frozenset(), init=False)
     _log = Logger()
@@ -94,6 +104,9 @@ class Reconciler:
         world = await self._discover()
         await self.meter.seen(seen(world), began)
         changes = plan(world)
+        vanished = self._vanished(world)
+        if vanished is not None:
+            changes = tuple(one for one in changes if not isinstance(one, AskById))
         broken = await self._carry_out(changes, world)
         self._reported = frozenset(one for one in changes if isinstance(one, Report))
         self._missed = unexplained(world)
@@ -108,6 +121,28 @@ class Reconciler:
         await self.deadman.keep(world)
         if broken:
             raise broken[0]
+        if vanished is not None:
+            raise Transient(vanished)
+
+    def _vanished(self, world: World) -> str | None:
+        """@return: That too many are missing at once to be believed; None when they are not."""
+        missing = len(world.sessions.keys() - world.listed)
+        if missing < VANISHED_LEAST or 2 * missing <= len(world.sessions):
+            self._vanished_since = None
+            return None
+        if self._vanished_since is None:
+            self._vanished_since = world.now
+            self._log.critical(
+                "{missing} of {metered} sandboxes are missing at once from Daytona's list",
+                missing=missing,
+                metered=len(world.sessions),
+            )
+        if world.now - self._vanished_since >= VANISHED_SECONDS:
+            return None
+        return (
+            f"{missing} of {len(world.sessions)} metered sandboxes are missing at once from"
+            " Daytona's list: has its key lost its access?  Nothing is closed for an hour"
+        )
 
     async def look(self, sandboxes: Collection[SandboxId]) -> tuple[SandboxId, ...]:
         """

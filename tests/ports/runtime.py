@@ -263,6 +263,24 @@ def runtime_port_suite(
             ):
                 self.assertEqual((await self.refused(work)).status, 404)
 
+        async def test_no_such_route(self) -> None:
+            """A 404 of the router, or of one who shows it still, tells of no end."""
+            id = await self.started()
+            for route, call in (
+                ("get", self.runtime.get),
+                ("stop", self.runtime.stop),
+                ("delete", self.runtime.delete),
+            ):
+                for message in ("Cannot POST /api/sandbox/x", "Sandbox not found"):
+                    if (route, message) == ("get", "Sandbox not found"):
+                        continue
+                    self.simulator.faults.add(
+                        Fault(kind=FaultKind.STATUS, status=404, message=message, route=route)
+                    )
+                    with self.assertRaises(Transient, msg=(route, message)):
+                        await self.world.run(call(id))
+            self.assertIsNotNone(await self.world.run(self.runtime.get(id)))
+
         async def test_archive(self) -> None:
             """Only what is stopped can be archived, and it can be started from there."""
             id = await self.started()

@@ -9,8 +9,11 @@ from attrs import evolve
 from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
 from sandbox_billing.devnet.daytona import Fault, FaultKind, Timings
 from sandbox_billing.errors import UnknownOutcome
-from sandbox_billing.interfaces import DaytonaRefused, NotReady
+from sandbox_billing.interfaces import DaytonaRefused, Listing, NotReady
 from sandbox_billing.ledger.identity import SandboxId
+from sandbox_billing.ledger.metering import LOOKUP_CACHE_SECONDS
+from sandbox_billing.services import reconciler
+from sandbox_billing.services.reconciler import VANISHED_LEAST
 from tests.fixtures import (
     ALICE,
     BOB,
@@ -67,6 +70,58 @@ class RefusedListTests(WorldCase):
         world.simulator.faults.clear()
         world.advance(2 * SWEEP)
         world.create()
+
+
+class VanishedTests(WorldCase):
+    """Most of what is metered is missing at once."""
+
+    def test_access_lost(self) -> None:
+        """
+        Our key sees an empty list, and 404 whatever it asks for: nothing is closed, a human is
+        told, and metering goes on when it sees again.
+        """
+        world = self.world
+        world.fund(10_000_000)
+        made = [world.create() for _ in range(VANISHED_LEAST)]
+        world.advance(SWEEP)
+
+        async def nothing(_runtime: DaytonaRuntime) -> tuple[Listing, ...]:
+            return (Listing((), world.wall.now(), world.wall.after()),)
+
+        patched = self.patch(DaytonaRuntime, "sweep", nothing)
+        world.simulator.faults.add(
+            Fault(kind=FaultKind.STATUS, status=404, route="get", count=None)
+        )
+        world.advance(4 * LOOKUP_CACHE_SECONDS)
+        self.assertIn("missing at once", world.process.troubles()["reconciler"])
+        self.assertNotIn(None, [world.session(one) for one in made])
+        patched.restore()
+        world.simulator.faults.clear()
+        world.advance(2 * SWEEP)
+        self.assertNotIn("reconciler", world.process.troubles())
+
+    def test_few(self) -> None:
+        """So few may well have been deleted past us."""
+        world = self.world
+        world.fund(10_000_000)
+        made = [world.create() for _ in range(VANISHED_LEAST - 1)]
+        for one in made:
+            world.simulator.remove_behind(one)
+        world.advance(4 * LOOKUP_CACHE_SECONDS)
+        self.assertEqual([world.session(one) for one in made], [None] * len(made))
+
+    def test_for_long(self) -> None:
+        """After an hour it is believed: they were deleted past us."""
+        world = self.world
+        world.fund(10_000_000)
+        made = [world.create() for _ in range(VANISHED_LEAST)]
+        for one in made:
+            world.simulator.remove_behind(one)
+        self.patch(reconciler, "VANISHED_SECONDS", 60)
+        world.advance(50)
+        self.assertNotIn(None, [world.session(one) for one in made])
+        world.advance(60)
+        self.assertEqual([world.session(one) for one in made], [None] * len(made))
 
 
 class UnreadRowTests(WorldCase):

@@ -52,6 +52,9 @@ MAX_TEXT = 500
 _PASSING = re.compile(r"state change in progress|modified by another operation", re.IGNORECASE)
 _PASSING_SECONDS = 2
 
+# The router's own words: it knows no such path, and says nothing of a sandbox.
+_NO_ROUTE = re.compile(r"Cannot [A-Z]+ /")
+
 # Nothing was written to anybody.
 NOT_REACHED = (ConnectError, ConnectingCancelledError, DNSLookupError, RequestNotSent)
 # It may have been written; what came of it is not known.
@@ -232,6 +235,20 @@ class Exchange:
         if message is not None and status in (400, 409) and _PASSING.search(message):
             raise DaytonaRefused(message, 409, _PASSING_SECONDS)
         raise DaytonaRefused(message or f"Daytona answered {status}", status)
+
+
+def is_missing(reason: DaytonaRefused) -> bool:
+    """
+    Whether a refusal says that what was asked about is not there.
+
+    @raise Transient: A 404 of the router, which knows nothing of sandboxes: a gateway has lost
+        its way, or another release answers.
+    """
+    if reason.status != 404:
+        return False
+    if _NO_ROUTE.match(reason.text):
+        raise Transient(f"Daytona has no such route: {reason.text}") from reason
+    return True
 
 
 def _is_late(reason: BaseException) -> bool:

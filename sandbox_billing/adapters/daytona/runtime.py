@@ -25,7 +25,7 @@ from sandbox_billing.adapters.daytona.decoding import (
     read_sandbox,
     read_snapshots,
 )
-from sandbox_billing.adapters.daytona.exchange import Exchange, Request, api_base
+from sandbox_billing.adapters.daytona.exchange import Exchange, Request, api_base, is_missing
 from sandbox_billing.errors import Transient
 from sandbox_billing.interfaces import DaytonaRefused, IRuntime, IWallClock, Listing, Sandbox
 from sandbox_billing.ledger.identity import SandboxId
@@ -166,7 +166,7 @@ class DaytonaRuntime:
         try:
             return await self._read(_SANDBOX, "sandbox", id_or_name)
         except DaytonaRefused as reason:
-            if reason.status == 404:
+            if is_missing(reason):
                 return None
             raise
 
@@ -224,20 +224,20 @@ class DaytonaRuntime:
         return await self._change(_SANDBOX, "POST", "sandbox", sandbox, "start", seconds=waiting)
 
     async def stop(self, sandbox: SandboxId) -> Sandbox | None:
-        try:
-            return await self._change(_SANDBOX, "POST", "sandbox", sandbox, "stop")
-        except DaytonaRefused as reason:
-            if reason.status == 404:
-                return None
-            raise
+        return await self._end("POST", "sandbox", sandbox, "stop")
 
     async def delete(self, sandbox: SandboxId) -> Sandbox | None:
+        return await self._end("DELETE", "sandbox", sandbox)
+
+    async def _end(self, method: str, *segments: str) -> Sandbox | None:
         try:
-            return await self._change(_SANDBOX, "DELETE", "sandbox", sandbox)
+            return await self._change(_SANDBOX, method, *segments)
         except DaytonaRefused as reason:
-            if reason.status == 404:
-                return None
-            raise
+            if not is_missing(reason):
+                raise
+            if await self.get(segments[1]) is not None:
+                raise Transient("Daytona does not find what it shows; ask again") from reason
+            return None
 
     async def archive(self, sandbox: SandboxId) -> Sandbox:
         return await self._change(_SANDBOX, "POST", "sandbox", sandbox, "archive")

@@ -149,13 +149,53 @@ class SignedHeaders:
         @param signature_header: C{X-Wallet-Signature}.
         @raise AuthenticationError: One is missing, or the message is malformed.
         """
+        return SealedMessage.of(wallet_header, message_header, signature_header).opened()
+
+
+@frozen(kw_only=True)
+class SealedMessage:
+    """
+    What the three headers hold, before anything of it is understood.
+
+    The bytes that were signed are enough to see who signed them, and cost the same whatever
+    they say.
+
+    @ivar wallet_text: The wallet's header as sent.
+    @ivar signature_text: The signature's header as sent.
+    """
+
+    wallet_text: str
+    signature_text: str = field(repr=False)
+    raw: bytes = field(repr=False)
+
+    @classmethod
+    def of(
+        cls, wallet_header: str | None, message_header: str | None, signature_header: str | None
+    ) -> SealedMessage:
+        """
+        @raise AuthenticationError: One is missing, or the message is not base64.
+        """
         if not (wallet_header and message_header and signature_header):
             raise AuthenticationError(MISSING_HEADERS)
         try:
             raw = base64.b64decode(message_header, validate=True)
         except (binascii.Error, ValueError):
             raise AuthenticationError(INVALID_ENCODING) from None
-        message = _read_fields(raw)
+        return cls(wallet_text=wallet_header, signature_text=signature_header, raw=raw)
+
+    def is_signed(self) -> bool:
+        """Whether the key of the wallet that is named signed it."""
+        try:
+            wallet = Address(self.wallet_text)
+        except BadInput:
+            return False
+        return is_signed_by(wallet, self.raw, self.signature_text)
+
+    def opened(self) -> SignedMessage:
+        """
+        @raise AuthenticationError: The message is malformed.
+        """
+        message = _read_fields(self.raw)
         action, nonce = message.get("action"), message.get("nonce")
         expires_at = message.get("expires_at")
         payload, resource_id = message.get("payload"), message.get("resource_id")
@@ -170,9 +210,9 @@ class SignedHeaders:
         ):
             raise AuthenticationError(INVALID_JSON)
         return SignedMessage(
-            wallet_text=wallet_header,
-            signature_text=signature_header,
-            raw=raw,
+            wallet_text=self.wallet_text,
+            signature_text=self.signature_text,
+            raw=self.raw,
             action=action,
             expires_at=expires_at,
             nonce=nonce,

@@ -23,8 +23,10 @@ from sandbox_billing.signing.key import SigningKey
 from sandbox_billing.signing.message import (
     INVALID_SIGNATURE,
     MAX_AHEAD_SECONDS,
+    MISSING_HEADERS,
     NONCE_USED,
     AuthenticationError,
+    SealedMessage,
     SignedHeaders,
     SignedMessage,
     authenticate,
@@ -43,6 +45,7 @@ from sandbox_billing.signing.strict_json import (
 __all__ = [
     "INVALID_SIGNATURE",
     "MAX_AHEAD_SECONDS",
+    "MISSING_HEADERS",
     "NONCE_USED",
     "AuthenticationError",
     "BindingMode",
@@ -50,6 +53,7 @@ __all__ = [
     "JSONValue",
     "Query",
     "RequestFacts",
+    "SealedMessage",
     "SignedHeaders",
     "SignedMessage",
     "authenticate",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 from decimal import Decimal, InvalidOperation
+from itertools import accumulate
 from typing import NoReturn, TypeAlias
 
 from sandbox_billing.errors import BadInput
@@ -28,24 +29,35 @@ MAX_BYTES = 1024 * 1024
 MAX_NUMBER_CHARACTERS = 400
 MAX_EXPONENT = 400
 
-# The closing quote is optional and the repetition possessive, so that a body of
+MAX_ITEMS = 4000
+"""Lists, objects and commas.  A value costs a microsecond and two bytes, so that bytes alone
+bound no time."""
+
+# The closing quote is optional and the repetitions possessive, so that a body of
 # nothing but escaped quotes is still read once, not once per quote.
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
+_NO_BRACKET = re.compile(r"[^\[\]{}]++")
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def _too_deep(text: str, max_depth: int) -> bool:
-    if text.count("[") + text.count("{") <= max_depth:
-        return False
-    depth = 0
-    for token in _TOKEN.finditer(text):
-        if token[0] in "[{":
-            depth += 1
-            if depth > max_depth:
-                return True
-        elif token[0] in "]}":
-            depth -= 1
-    return False
+def _check_structure(text: str, max_depth: int) -> None:
+    """
+    Before the parser sees it, which makes values as long as there are any.
+
+    @raise BadInput: Too much stands in it, or too deep.
+    """
+    opened = text.count("[") + text.count("{")
+    if opened <= max_depth and opened + text.count(",") <= MAX_ITEMS:
+        return
+    # A valid text has two strings for each item at most.
+    bare, strings = _STRING.subn("", text, count=2 * MAX_ITEMS + 1)
+    if strings > 2 * MAX_ITEMS or sum(map(bare.count, "[{,")) > MAX_ITEMS:
+        raise BadInput(f"the JSON holds more than {MAX_ITEMS} values")
+    # Beyond twice as many brackets, some close what was never opened: no JSON.
+    brackets = _NO_BRACKET.sub("", bare)[: 2 * MAX_ITEMS]
+    if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > max_depth:
+        raise BadInput(f"the JSON is deeper than {max_depth}")
 
 
 def _integer(text: str) -> int:
@@ -97,8 +109,7 @@ def parse_strict_json(
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise BadInput("the JSON is not UTF-8") from None
-    if _too_deep(text, max_depth):
-        raise BadInput(f"the JSON is deeper than {max_depth}")
+    _check_structure(text, max_depth)
     try:
         value: JSONValue = json.loads(
             text,

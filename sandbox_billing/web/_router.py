@@ -13,6 +13,7 @@ Tests: C{tests.web.test_router}, C{tests.web.test_spellings}.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from hashlib import sha256
 from typing import Any, ClassVar
 from urllib.parse import unquote
@@ -112,20 +113,22 @@ class Asked:
         return self.known.wallet
 
 
-def read_body(raw: bytes, headers: Headers, *, takes_body: bool) -> JSONValue | Body:
+def read_body(
+    raw: bytes, headers: Headers, *, takes_body: bool, most_bytes: int = MAX_BODY_BYTES
+) -> JSONValue | Body:
     """
     @param raw: The body's bytes.
     @raise NotServed: 413, or 415 for what does not say that it is JSON.
     @raise BadInput: It is not JSON, or says something where nothing is asked.
     """
-    if len(raw) > MAX_BODY_BYTES:
+    if len(raw) > most_bytes:
         raise NotServed(TOO_LARGE, status=413)
     if not raw:
         return Body.EMPTY
     types = headers.getRawHeaders(b"Content-Type", [])
     if len(types) != 1 or types[0].split(b";")[0].strip().lower() != b"application/json":
         raise NotServed(NOT_JSON, status=415)
-    body = parse_strict_json(raw, max_bytes=MAX_BODY_BYTES)
+    body = parse_strict_json(raw, max_bytes=most_bytes)
     if not takes_body and body != {}:
         raise BadInput(NO_BODY)
     return body
@@ -191,13 +194,17 @@ class Router:
         if route.stream:
             return await self.streamer(request, found, path, query)
         assert request.content is not None
-        raw = request.content.read(MAX_BODY_BYTES + 1)
+        if route.logs_in:
+            self.limits.signs_in(peer)
+        raw = request.content.read(route.most_bytes + 1)
+        reading = partial(
+            read_body, raw, headers, takes_body=route.takes_body, most_bytes=route.most_bytes
+        )
         if route.who is Who.PUBLIC:
-            body = read_body(raw, headers, takes_body=route.takes_body)
-            caller = None
+            body, caller = reading(), None
         else:
             claim = await self.callers.recognise(headers, peer)
-            body = read_body(raw, headers, takes_body=route.takes_body)
+            body = reading()
             facts = RequestFacts(
                 # A signature for a GET opens its HEAD.
                 method="GET" if method == "HEAD" else method,

@@ -26,6 +26,9 @@ from sandbox_billing.web.answers import Answer, NotServed
 NO_ROUTE = "no such route"
 WRONG_METHOD = "method not allowed here"
 
+MOST_BYTES = 64 * 1024
+"""What a body says is bounded; so much may it take, escaped in whatever way."""
+
 ANY = "ANY"
 """Every method; of a route that is served, those that HTTP defines for resources."""
 
@@ -81,6 +84,9 @@ class Route:
     @ivar query: The names that may be asked for; of a stream, the sandbox decides.
     @ivar several: Names of the query that may stand more than once.
     @ivar takes_body: Whether a body may say anything.
+    @ivar most_bytes: Of a body that is read here.
+    @ivar logs_in: Whether it is counted as a login, before its body is looked at: anybody
+        may send one.
     @ivar stream: Body and reply flow: the streamer authenticates and answers.
     @ivar denial: Why nobody is served, in few words.
     """
@@ -96,6 +102,8 @@ class Route:
     query: frozenset[str] = frozenset()
     several: frozenset[str] = frozenset()
     takes_body: bool = False
+    most_bytes: int = MOST_BYTES
+    logs_in: bool = False
     stream: bool = False
     denial: str = ""
     segments: tuple[str, ...] = field(

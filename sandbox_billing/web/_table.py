@@ -11,7 +11,7 @@ from functools import partial
 
 from sandbox_billing.ledger.token import Scope
 from sandbox_billing.web._denied import denied_routes
-from sandbox_billing.web._routes import ANY, Handler, Policy, Route, Table, Who
+from sandbox_billing.web._routes import ANY, MOST_BYTES, Handler, Policy, Route, Table, Who
 from sandbox_billing.web.access import Access
 from sandbox_billing.web.account import Account
 from sandbox_billing.web.catalogue import Catalogue
@@ -23,6 +23,11 @@ from sandbox_billing.web.openapi import with_document
 from sandbox_billing.web.sandboxes import Sandboxes
 from sandbox_billing.web.sessions import Sessions
 
+
+CREATE_BYTES = 256 * 1024
+"""Environment, labels and Dockerfile at their bounds, with escapes."""
+LOGIN_BYTES = 16 * 1024
+"""The longest message, and the longest signature of a contract."""
 
 _RANGES = ("Cpu", "MemoryGiB", "DiskGiB")
 _FILTERS = frozenset(
@@ -53,6 +58,8 @@ def _row(
     query: Iterable[str] = (),
     several: Iterable[str] = (),
     takes_body: bool = False,
+    most_bytes: int = MOST_BYTES,
+    logs_in: bool = False,
     narrows: bool = False,
 ) -> Route:
     return Route(
@@ -66,6 +73,8 @@ def _row(
         query=frozenset(query),
         several=frozenset(several),
         takes_body=takes_body,
+        most_bytes=most_bytes,
+        logs_in=logs_in,
         narrows=narrows,
     )
 
@@ -120,7 +129,11 @@ def _wallet_routes(lifecycle: Lifecycle, lists: Lists, account: Account) -> tupl
     create, listed, paged = lifecycle.create, lists.list, lists.list_paginated
     return (
         _wallet("GET", "/api/events", own, read, account.events, "list", query=events),
-        _wallet("POST", LISTS, intercept, manage, create, "create", takes_body=True),
+        _wallet(
+            *("POST", LISTS, intercept, manage, create, "create"),
+            takes_body=True,
+            most_bytes=CREATE_BYTES,
+        ),
         _list(
             *("GET", LISTS, intercept, read, listed, "list"),
             query=LIST_QUERY,
@@ -138,7 +151,12 @@ def _session_routes(sessions: Sessions) -> tuple[Route, ...]:
     """Any token may end itself; which others are seen or ended is theirs to say."""
     path, own, any_token = "/api/auth/session", Policy.OURS, None
     return (
-        _everybody("POST", path, own, any_token, sessions.open, takes_body=True),
+        _everybody(
+            *("POST", path, own, any_token, sessions.open),
+            takes_body=True,
+            most_bytes=LOGIN_BYTES,
+            logs_in=True,
+        ),
         _list("GET", path, own, Scope.READ, sessions.list),
         _list("DELETE", path, own, any_token, sessions.revoke_all),
         _list("DELETE", f"{path}/{{token}}", own, any_token, sessions.revoke),

@@ -22,10 +22,11 @@ from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.token import EVERY_SCOPE, Allowance, Scope, Token, TokenId
 from sandbox_billing.signing.request import (
     INVALID_SIGNATURE,
+    MISSING_HEADERS,
     NONCE_USED,
     AuthenticationError,
     RequestFacts,
-    SignedHeaders,
+    SealedMessage,
     SignedMessage,
     check_binding,
     check_expiry,
@@ -175,18 +176,39 @@ class Callers:
         if bearer is not None:
             if wallet or message or signature:
                 raise BadInput("either a token or a signature, not both")
-            self.limits.may_prove(peer)
+            self.limits.may_guess(peer)
             token = await self._token(bearer)
             if token is None:
-                self.limits.forged(peer)
+                self.limits.guessed(peer)
                 raise InvalidToken(INVALID_TOKEN)
             if not token.is_live(self.wall.now()):
                 # Nobody's guess: its program goes on asking, and may share its address.
                 raise InvalidToken(INVALID_TOKEN)
             return token
-        claim = SignedHeaders.parse(wallet, message, signature)
-        check_expiry(claim, self.wall.now())
-        await self.prove(claim.wallet, claim.raw, claim.signature_text, peer)
+        if not (wallet and message and signature):
+            raise AuthenticationError(MISSING_HEADERS)
+        self.limits.may_prove(peer)
+        return await self._signed(wallet, message, signature, peer)
+
+    async def _signed(self, wallet: str, message: str, signature: str, peer: str) -> SignedMessage:
+        """
+        What is neither signed nor well formed is work for nothing, and counted.
+
+        Told is, as clients know it, first what is wrong with the form, then the age, then
+        the author; but who signed is found out first, which costs the same for any bytes.
+        """
+        signed, may_be = False, False
+        try:
+            sealed = SealedMessage.of(wallet, message, signature)
+            signed = sealed.is_signed()
+            claim = sealed.opened()
+            claimed, may_be = claim.wallet, signed
+            check_expiry(claim, self.wall.now())
+        except AuthenticationError:
+            if not may_be:
+                self.limits.forged(peer)
+            raise
+        await self.prove(claimed, claim.raw, signature, peer, by_key=signed)
         return claim
 
     async def _token(self, secret: str) -> Token | None:
@@ -202,21 +224,30 @@ class Callers:
             token = None
         return token if token is not None and compare_digest(token.digest, digest) else None
 
-    async def prove(self, wallet: Address, raw: bytes, signature: str, peer: str) -> bool:
+    async def prove(
+        self,
+        wallet: Address,
+        raw: bytes,
+        signature: str,
+        peer: str,
+        *,
+        by_key: bool | None = None,
+    ) -> bool:
         """
         The one place where "ECDSA did not match" is decided.
 
+        @param by_key: Whether the wallet's own key signed it, where that is known already.
         @return: Whether the wallet's own key signed it, rather than its contract.
         @raise AuthenticationError: The wallet did not sign it.
         @raise TooMany: Too much from there was not signed by whom it claims.
         """
         self.limits.may_prove(peer)
-        if is_signed_by(wallet, raw, signature):
-            return True
-        if not await self.otherwise(wallet, raw, signature, peer):
+        if by_key is None:
+            by_key = is_signed_by(wallet, raw, signature)
+        if not by_key and not await self.otherwise(wallet, raw, signature, peer):
             self.limits.forged(peer)
             raise AuthenticationError(INVALID_SIGNATURE)
-        return False
+        return by_key
 
     async def use_up(self, wallet: Address, nonce: str, until: int) -> None:
         """

@@ -122,14 +122,20 @@ class Rates:
     """
     @ivar peer: Requests from one address, or one /64 of IPv6.
     @ivar wallet: Proven requests of one wallet.
-    @ivar forged: Signatures and tokens of one peer that prove nothing.
-    @ivar login: Logins from one peer: to read one takes some hundredths of a second.
+    @ivar forged: Signatures of one peer that prove nothing.
+    @ivar guessed: Tokens from one peer that there are not.  Nobody finds one by trying, so
+        that this bounds work alone: a program whose token is long gone goes on asking, and
+        may share its address with others.
+    @ivar login: Logins from one peer.
+    @ivar logins: Logins of all peers together.
     """
 
     peer: Rate = Rate(100.0, 500)
     wallet: Rate = Rate(50.0, 250)
     forged: Rate = Rate(0.5, 30)
+    guessed: Rate = Rate(10.0, 300)
     login: Rate = Rate(0.5, 20)
+    logins: Rate = Rate(50.0, 200)
 
     @classmethod
     def of(cls, *, peer_per_second: int, wallet_per_second: int) -> Rates:
@@ -150,6 +156,8 @@ class RequestLimits:
     _forgers: Buckets
     _wallets: Buckets
     _logins: Buckets
+    _all_logins: Buckets
+    _guessers: Buckets
 
     @classmethod
     def of(cls, rates: Rates, clock: IReactorTime) -> RequestLimits:
@@ -159,6 +167,8 @@ class RequestLimits:
             Buckets(rates.forged, clock),
             Buckets(rates.wallet, clock),
             Buckets(rates.login, clock),
+            Buckets(rates.logins, clock),
+            Buckets(rates.guessed, clock),
         )
 
     def arrived(self, peer: str) -> None:
@@ -171,23 +181,36 @@ class RequestLimits:
 
     def signs_in(self, peer: str) -> None:
         """
-        Before a login is read.
+        Before anything of a login is read.
 
-        @raise TooMany: Too many logins come from there.
+        @raise TooMany: Too many logins come from there, or from everywhere.
         """
         _or_wait(self._logins.take(peer), "too many logins from this address")
+        _or_wait(self._all_logins.take("everybody"), "too many logins")
 
     def may_prove(self, peer: str) -> None:
         """
-        Before a signature or a token is looked at.
+        Before a signature is looked at.
 
         @raise TooMany: Too many from there proved nothing.
         """
         _or_wait(self._forgers.waits(peer), "too many failed signatures from this address")
 
     def forged(self, peer: str) -> None:
-        """A signature or a token was not what it claims to be."""
+        """A signature was not what it claims to be, or what it should be under was nothing."""
         self._forgers.take(peer)
+
+    def may_guess(self, peer: str) -> None:
+        """
+        Before a token is looked for.
+
+        @raise TooMany: Too many from there were none.
+        """
+        _or_wait(self._guessers.waits(peer), "too many unknown tokens from this address")
+
+    def guessed(self, peer: str) -> None:
+        """There is no such token."""
+        self._guessers.take(peer)
 
     def admitted(self, wallet: Address) -> None:
         """

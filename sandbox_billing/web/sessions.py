@@ -91,7 +91,6 @@ class Sessions:
         """Form, purpose, age, author, nonce: then a token, told this once."""
         if not self.terms.sign_in_url:
             raise NotReady(NO_SIGN_IN)
-        self.callers.limits.signs_in(asked.peer)
         text, signature = _fields(asked.body)
         message = parse_siwe(text)
         grant = read_grant(message.resources or ())

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sandbox_billing.errors import BadInput
 from sandbox_billing.signing.strict_json import (
     MAX_BYTES,
+    MAX_ITEMS,
     JSONValue,
     dump_json,
     json_equal,
@@ -68,12 +70,38 @@ class RefusalTests(SynchronousTestCase):
         parse_strict_json(b"[" * 32 + b"]" * 32)
         self.assert_refused(b"[" * 33 + b"]" * 33, "deeper")
         self.assert_refused(b'{"a":' * 33 + b"1" + b"}" * 33, "deeper")
-        self.assert_refused(b"[" * 1_000_000, "deeper")
+        self.assert_refused(b"[" * MAX_ITEMS, "deeper")
         text = "[{" * 100 + '"\\'
         self.assertEqual(parse_strict_json(json.dumps(text).encode()), text)
         self.assertEqual(
             parse_strict_json(b"[[],{}]" * 0 + b"[" + b"[]," * 99 + b"[]]"), [[]] * 100
         )
+
+    def test_values(self) -> None:
+        """What takes a parser long is many values, whatever they are: refused unparsed."""
+        parsed: list[str] = []
+        whole = json.loads
+
+        def loads(text: str, **how: Any) -> Any:
+            parsed.append(text)
+            return whole(text, **how)
+
+        self.patch(json, "loads", loads)
+        most = MAX_ITEMS - 1
+        for good in (
+            b"[" + b"1," * most + b"1]",
+            b"[" + b"[],{}," * (MAX_ITEMS // 4 - 1) + b"[]]",
+            json.dumps({str(n): "" for n in range(MAX_ITEMS)}).encode(),
+            json.dumps(["[{," * MAX_ITEMS, '"[' * MAX_ITEMS, "\\" * 9, ","]).encode(),
+        ):
+            parse_strict_json(good)
+        parsed.clear()
+        for values in (b"1,", b"[],", b"{},", b'"",', b'"":1,', b"[1],", b'{"a":1},'):
+            for count in (MAX_ITEMS, MAX_BYTES // 10):
+                self.assert_refused(b"[" + values * count + b"1]", f"more than {MAX_ITEMS} values")
+        self.assert_refused(b"[" * 1_000_000, f"more than {MAX_ITEMS} values")
+        self.assert_refused(b'["",' + b'""' * 500_000, "not JSON")
+        self.assertEqual(len(parsed), 1)
 
     def test_length(self) -> None:
         """1 MiB is read, a byte more is not."""

@@ -26,7 +26,9 @@ class WebTests(TrapCase):
     def test_plain_keys_only(self) -> Patches:
         """What a wallet's own key did not sign is forged, and nobody else is asked."""
 
-        async def prove(callers: Any, wallet: Any, raw: bytes, signature: str, peer: str) -> bool:
+        async def prove(
+            callers: Any, wallet: Any, raw: bytes, signature: str, peer: str, **known: Any
+        ) -> bool:
             if not is_signed_by(wallet, raw, signature):
                 raise AuthenticationError("invalid signature")
             return True
@@ -38,8 +40,8 @@ class WebTests(TrapCase):
         """What a contract said once is believed for as long as what a key signed."""
 
         def lasting(original: Any) -> Any:
-            async def prove(callers: Any, *about: Any) -> bool:
-                await original(callers, *about)
+            async def prove(callers: Any, *about: Any, **known: Any) -> bool:
+                await original(callers, *about, **known)
                 return True
 
             return prove

@@ -54,13 +54,35 @@ class WebTests(TrapCase):
         """A wallet is counted before it has proven that it asks."""
 
         def hasty(original: Any) -> Any:
-            async def prove(callers: Any, wallet: Any, *rest: Any) -> None:
+            async def prove(callers: Any, wallet: Any, *rest: Any, **known: Any) -> None:
                 callers.limits.admitted(wallet)
-                await original(callers, wallet, *rest)
+                await original(callers, wallet, *rest, **known)
 
             return prove
 
         return Patch("sandbox_billing.web.caller.Callers.prove", hasty)
+
+    @noticed_by("tests.signing.test_strict_json.RefusalTests.test_values")
+    def test_values(self) -> Patches:
+        """What keeps a parser busy is parsed, if only it is short."""
+        return Patch(
+            "sandbox_billing.signing.strict_json._check_structure",
+            lambda _: lambda text, max_depth: None,
+        )
+
+    @noticed_by("tests.web.test_limits.FrontDeskTests.test_logins")
+    def test_logins(self) -> Patches:
+        """A login is read before it is counted."""
+        return Patch(LIMITS + "RequestLimits.signs_in", lambda _: lambda limits, peer: None)
+
+    @noticed_by("tests.web.test_limits.FrontDeskTests.test_unknown_tokens")
+    def test_lost_tokens(self) -> Patches:
+        """A program with a token that is gone locks its whole address out."""
+
+        def guessed(limits: Any, peer: str) -> None:
+            limits.forged(peer)
+
+        return Patch(LIMITS + "RequestLimits.guessed", lambda _: guessed)
 
     @noticed_by(
         "tests.web.test_limits.BucketsTests.test_full",

@@ -10,6 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.interfaces import TooMany
 from sandbox_billing.ledger.identity import Address
+from sandbox_billing.signing import message
+from sandbox_billing.signing.request import sign_message
+from sandbox_billing.web import _router
 from sandbox_billing.web.limits import (
     Buckets,
     Rate,
@@ -19,7 +22,7 @@ from sandbox_billing.web.limits import (
     overdrawn,
 )
 from tests.web.asking import AskingTestCase
-from tests.web.world import OWNER, SANDBOX, STRANGER, TERMS, World, signed_json
+from tests.web.world import NOW, OWNER, SANDBOX, STRANGER, TERMS, World, signed_json
 
 
 WALLET = Address("0x" + "1a" * 20)
@@ -232,9 +235,69 @@ class FrontDeskTests(AskingTestCase):
         world.clock.advance(10)
         self.assertEqual(self.ask("GET", "/api/events", honest, world=world).status, 200)
 
-    def test_forged_tokens(self) -> None:
-        """Guessing tokens is a failure like any other."""
-        world = self.limited(forged=Rate(0.1, 2))
-        guess = {"Authorization": "Bearer sbt_" + "A" * 43}
-        codes = [self.ask("GET", "/api/events", guess, world=world).status for _ in range(4)]
-        self.assertEqual(codes, [401, 401, 429, 429])
+    def test_malformed(self) -> None:
+        """A message that is none is work for nothing, whoever signed it."""
+        for raw in (b"[" + b"[]," * 3_000 + b"[]]", b"{", b'{"action":1}'):
+            world = self.limited(forged=Rate(0.1, 3))
+            made = sign_message(OWNER, raw)
+            codes = [self.ask("GET", "/api/events", made, world=world).status for _ in range(5)]
+            self.assertEqual(codes, [401, 401, 401, 429, 429])
+        world = self.limited(forged=Rate(0.1, 3))
+        made = {**world.signed("list", ""), "X-Signed-Message": "%%%"}
+        codes = [self.ask("GET", "/api/events", made, world=world).status for _ in range(5)]
+        self.assertEqual(codes, [401, 401, 401, 429, 429])
+
+    def test_unsigned_and_old(self) -> None:
+        """An old message that nobody signed counts; one's own, of a clock that lags, does not."""
+        world = self.limited(forged=Rate(0.1, 3))
+        late = signed_json(world.message(expires_at=NOW - 1), OWNER)
+        for _ in range(5):
+            reply = self.ask("GET", "/api/events", late, world=world)
+            self.assertEqual(reply.error, (401, "request expired"))
+        late["X-Wallet-Address"] = STRANGER.address.hex
+        codes = [self.ask("GET", "/api/events", late, world=world).status for _ in range(5)]
+        self.assertEqual(codes, [401, 401, 401, 429, 429])
+
+    def test_nothing_is_parsed_of_who_forges(self) -> None:
+        """Whoever may prove nothing more costs no parsing."""
+        world = self.limited(forged=Rate(0.1, 1))
+        made = sign_message(OWNER, b"{")
+        self.assertEqual(self.ask("GET", "/api/events", made, world=world).status, 401)
+        parsed: list[bytes] = []
+        self.patch(message, "parse_strict_json", parsed.append)
+        self.assertEqual(self.ask("GET", "/api/events", made, world=world).status, 429)
+        self.assertEqual(parsed, [])
+
+    def test_nothing_signed(self) -> None:
+        """Who sends no signature at all has forged none."""
+        world = self.limited(forged=Rate(0.1, 1))
+        for _ in range(3):
+            self.assertEqual(self.ask("GET", "/api/events", {}, world=world).status, 401)
+
+    def test_unknown_tokens(self) -> None:
+        """A program with a token that is gone, or was none, locks out no signature beside it."""
+        for secret in ("sbt_" + "A" * 43, "dtn_of_daytona"):
+            world = self.limited(forged=Rate(0.1, 1), guessed=Rate(0.1, 2))
+            guess = {"Authorization": f"Bearer {secret}"}
+            replies = [self.ask("GET", "/api/events", guess, world=world) for _ in range(4)]
+            self.assertEqual([reply.status for reply in replies], [401, 401, 429, 429])
+            text = "too many unknown tokens from this address"
+            self.assertEqual(replies[-1].json["error"], text)
+            honest = world.signed("list", "")
+            self.assertEqual(self.ask("GET", "/api/events", honest, world=world).status, 200)
+
+    def test_logins(self) -> None:
+        """A login is counted before its body is looked at."""
+        world = self.limited(login=Rate(0.1, 2))
+        parsed: list[bytes] = []
+        self.patch(_router, "parse_strict_json", lambda raw, **bounds: parsed.append(raw))
+        path, body = "/api/auth/session", b"[" + b"[]," * 3000 + b"[]]"
+        codes = [self.ask("POST", path, {}, body, world=world).status for _ in range(4)]
+        self.assertEqual((codes, len(parsed)), ([400, 400, 429, 429], 2))
+
+    def test_logins_of_all(self) -> None:
+        """Many addresses together log in no more often than the daemon bears."""
+        limits = RequestLimits.of(Rates(logins=Rate(0.1, 3)), Clock())
+        for number in range(3):
+            limits.signs_in(f"1.2.3.{number}")
+        self.assertEqual(self.assertRaises(TooMany, limits.signs_in, "1.2.3.9").retry_after, 10)

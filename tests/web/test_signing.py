@@ -330,12 +330,28 @@ class BodyTests(AskingTestCase):
 
     def test_too_large(self) -> None:
         """One byte over the limit is too much; the limit itself is not."""
-        limit = 1024 * 1024
+        limit = 256 * 1024
         filled = b'{"user":"' + b"x" * (limit - 11) + b'"}'
         self.assertEqual(len(filled), limit)
         # Read, and refused for what it says.
         self.assertEqual(self.created(filled).status, 400)
         self.assertEqual(self.created(filled + b" ").error, (413, "request body too large"))
+
+    def test_too_large_for_its_route(self) -> None:
+        """What anybody may send, and what says little, is bounded more closely."""
+        large = (413, "request body too large")
+        for path, limit in (("/api/auth/session", 16), (f"/api/sandbox/{SANDBOX}/resize", 64)):
+            filled = b'{"cpu":"' + b"x" * (limit * 1024 - 10) + b'"}'
+            for body, refused in ((filled, False), (filled + b" ", True)):
+                digest = sha256(body).hexdigest()
+                message = self.world.message(action=f"POST:{path}", body_sha256=digest)
+                reply = self.ask("POST", path, signed_json(message), body)
+                self.assertEqual(reply.error == large, refused, (path, reply.error))
+
+    def test_many_values(self) -> None:
+        """What would keep a parser busy for all is not parsed."""
+        body = b'{"env":[' + b"{}," * 4000 + b"{}]}"
+        self.assertEqual(self.created(body).error, (400, "the JSON holds more than 4000 values"))
 
     def test_where_none_is_asked(self) -> None:
         """C{{}} is no body; anything else is refused where nothing is asked."""

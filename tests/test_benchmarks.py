@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import NoResource
 from twisted.web.server import Site
 
-from benchmarks import backlog, charges, gas, proxy, streaming
+from benchmarks import backlog, charges, deadman, gas, proxy, streaming
 from benchmarks.load import Surprise, send_all
 from benchmarks.report import Figure, table
 
@@ -82,6 +82,13 @@ class SpeedTests(TestCase):
         before, after, *rates = await streaming.measure(reactor, 64)
         self.assertLess(after.value - before.value, 24)
         self.assertEqual(len(rates), 4)
+
+    async def test_deadman(self) -> None:
+        """In two periods each sandbox is touched twice, beside sweeps."""
+        period = deadman.DEADMAN_MINUTES * 60 // 3 // deadman.SWEEP_SECONDS
+        spent = await deadman.measure(reactor, 3, turns=2 * period)
+        self.assertEqual((sum(spent.touches), max(spent.touches), spent.pages), (6, 3, 1))
+        self.assertEqual(len(deadman.figures(3, spent)), 5)
 
     async def test_backlog(self) -> None:
         """What piled up is paid to the neuron either way; merged it takes fewer vouchers."""

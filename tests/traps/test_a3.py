@@ -31,10 +31,7 @@ class WebTests(TrapCase):
             lambda _: lambda keys, wallet, nonce: f"auth:nonce:{nonce}",
         )
 
-    @noticed_by(
-        "tests.web.test_limits.FrontDeskTests.test_forger",
-        "tests.web.test_limits.FrontDeskTests.test_forged_tokens",
-    )
+    @noticed_by("tests.web.test_limits.FrontDeskTests.test_forger")
     def test_no_end_of_tries(self) -> Patches:
         """Whoever proves nothing is looked at again and again."""
         return Patch(

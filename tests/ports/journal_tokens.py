@@ -34,6 +34,11 @@ def token(number: int = 1, **changes: Any) -> Token:
     return evolve(made, **changes)
 
 
+def gone(one: Token) -> Token:
+    """What stays of one that was revoked."""
+    return evolve(one, expires_at=one.issued_at)
+
+
 class TokensCase(JournalCase):
     """Tokens, by their names and by their wallets."""
 
@@ -52,11 +57,11 @@ class TokensCase(JournalCase):
             self.assertEqual(await other.find(one.id), one)
             self.assertEqual(await other.of(OWNER), (one,))
             await sure(lambda: port.revoke(OWNER, one.id))
-            self.assertIsNone(await other.find(one.id))
+            self.assertEqual(await other.find(one.id), gone(one))
             self.assertEqual(await other.of(OWNER), ())
             await sure(lambda: port.issue(token(2), most=MOST))
             await sure(lambda: port.revoke_all(OWNER))
-            self.assertIsNone(await other.find(token(2).id))
+            self.assertEqual(await other.find(token(2).id), gone(token(2)))
 
         await self.same_books(scenario)
 
@@ -135,6 +140,8 @@ class TokensCase(JournalCase):
         self.assertTrue(0 < int(await self.raw("PTTL", self.index)) <= 86_400_000)
         await port.revoke(OWNER, token().id)
         self.assertTrue(0 < int(await self.raw("PTTL", self.index)) <= 86_400_000)
+        left = int(await self.raw("PTTL", keys.token(token().id)))
+        self.assertTrue(day - 100_000 < left <= day, left)
 
     async def test_no_secret(self) -> None:
         """What is stored is the hash alone, under a name that is a part of it."""
@@ -164,7 +171,7 @@ class TokensCase(JournalCase):
         await port.issue(token(1), most=MOST)
         self.overtaken(lambda: other.issue(token(2), most=MOST))
         self.assertEqual(await port.revoke_all(OWNER), 2)
-        self.assertIsNone(await port.find(token(2).id))
+        self.assertEqual(await port.find(token(2).id), gone(token(2)))
 
     async def test_ended_and_begun_while_all_are_ended(self) -> None:
         """Nor is one missed when the index meanwhile was emptied and filled again."""
@@ -178,13 +185,23 @@ class TokensCase(JournalCase):
         self.overtaken(quicker)
         await port.revoke_all(OWNER)
         self.assertEqual(await port.of(OWNER), ())
-        self.assertIsNone(await port.find(token(2).id))
+        self.assertEqual(await port.find(token(2).id), gone(token(2)))
 
     async def test_other_versions(self) -> None:
         """A form of another version opens nothing, and is no token."""
         keys = self.world.journal.store.keys
         await meddle(self.world.keyspace, Write("SET", keys.token(token().id), ('{"v":2}',)))
         await self.refused(BadInput, self.world.journal.tokens.find(token().id))
+
+    async def test_all_end_whatever_is_stored(self) -> None:
+        """One that cannot be read keeps no other alive."""
+        port, keys = self.world.journal.tokens, self.world.journal.store.keys
+        for number in (1, 2):
+            await port.issue(token(number), most=MOST)
+        await meddle(self.world.keyspace, Write("SET", keys.token(token().id), ('{"v":2}',)))
+        self.assertEqual(await port.revoke_all(OWNER), 2)
+        self.assertIsNone(await port.find(token().id))
+        self.assertEqual(await port.find(token(2).id), gone(token(2)))
 
 
 def tokens_suite(name: str, make: MakeWorld) -> type[TokensCase]:

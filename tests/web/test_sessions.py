@@ -18,6 +18,7 @@ from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip191 import personal_digest
 from sandbox_billing.signing.key import SigningKey
 from sandbox_billing.signing.siwe import sign_login
+from sandbox_billing.web.limits import Rate, Rates
 from sandbox_billing.web.root import make_root
 from tests.web.asking import AskingTestCase, Reply
 from tests.web.world import (
@@ -28,6 +29,7 @@ from tests.web.world import (
     PROVIDER,
     SANDBOX,
     STRANGER,
+    TERMS,
     World,
     sandbox,
 )
@@ -36,6 +38,7 @@ from tests.web.world import (
 PATH = "/api/auth/session"
 URL = "https://sandboxes.example"
 INVALID = (401, "invalid or expired token")
+_WIDE = {name: Rate(1.0, 10**6) for name in ("peer", "wallet", "forged")}
 ONLY = (403, f"this token is for one sandbox only: {SANDBOX}")
 
 
@@ -486,6 +489,17 @@ class EndTests(SessionCase):
         self.assertEqual(self.bearing(made, "GET", PATH).error, INVALID)
         self.assertEqual(self.bearing(other, "GET", PATH).status, 200)
         self.assertEqual(self.ask_by_path("DELETE", path).error, (404, "no such token"))
+
+    def test_revoked_is_no_guess(self) -> None:
+        """However often its program still asks, others at its address are served."""
+        rates = Rates(**{**_WIDE, "guessed": Rate(0.1, 1)})
+        self.world = World(evolve(TERMS, rates=rates))
+        one, two = self.token(), self.token()
+        self.assertEqual(self.ask_by_path("DELETE", f"{PATH}/{one['id']}").status, 200)
+        self.assertEqual(self.ask_by_path("DELETE", PATH).json, {"revoked": 1})
+        for made in (one, two) * 20:
+            self.assertEqual(self.bearing(made, "GET", PATH).error, INVALID)
+        self.assertEqual(self.bearing(self.token(), "GET", PATH).status, 200)
 
     def test_not_another_wallets(self) -> None:
         """Nobody ends, or finds, what is another's."""

@@ -476,19 +476,27 @@ class StandInTokens:
         return self.kept.get(id)
 
     async def of(self, wallet: Address) -> tuple[Token, ...]:
-        return tuple(token for token in self.kept.values() if token.wallet == wallet)
+        # Those that were revoked are kept, as their ends.
+        return tuple(
+            token
+            for token in self.kept.values()
+            if token.wallet == wallet and token.issued_at < token.expires_at
+        )
 
     async def revoke(self, wallet: Address, id: TokenId) -> bool:
         if id not in {token.id for token in await self.of(wallet)}:
             return False
-        del self.kept[id]
+        self._end(id)
         return True
 
     async def revoke_all(self, wallet: Address) -> int:
         own = await self.of(wallet)
         for token in own:
-            del self.kept[token.id]
+            self._end(token.id)
         return len(own)
+
+    def _end(self, id: TokenId) -> None:
+        self.kept[id] = evolve(self.kept[id], expires_at=self.kept[id].issued_at)
 
 
 @implementer(IReadiness)

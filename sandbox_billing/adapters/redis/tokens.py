@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Read, absent, field_is, holds
 from sandbox_billing.adapters.redis.draft import REVISION, Draft, stored_form
 from sandbox_billing.adapters.redis.store import Store, mapping, stored
+from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import ITokens, Stale, TooMany
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.token import MAX_LIFE_SECONDS, Token, TokenId
@@ -77,16 +78,18 @@ class RedisTokens:
     async def revoke(self, wallet: Address, id: TokenId) -> bool:
         place, listed = self.store.keys.token(id), self.store.keys.tokens(wallet)
         found = next(iter(await self.store.present(Token, [place])), None)
-        if found is None or found.value.wallet != wallet:
+        now = self.store.wall.now()
+        if found is None or found.value.wallet != wallet or not found.value.is_live(now):
             return False
+        ended = _ended(found.value)
         draft = self.store.draft(f"revoke the token {id}")
         draft.expect(holds(place, found.raw))
-        draft.write("DEL", place)
+        draft.write("SET", place, ended, "EX", REMEMBERED_SECONDS)
         draft.write("HDEL", listed, id)
         draft.write("HSET", listed, REVISION, f"-{id}")
         draft.write("EXPIRE", listed, MAX_LIFE_SECONDS)
-        await self.store.carry_out(draft.commit(witness=absent(place)))
-        return found.value.is_live(self.store.wall.now())
+        await self.store.carry_out(draft.commit(witness=holds(place, ended)))
+        return True
 
     async def revoke_all(self, wallet: Address) -> int:
         for left in reversed(range(TRIES)):
@@ -104,8 +107,18 @@ class RedisTokens:
         now, ends = self.store.wall.now(), _ends(index)
         draft = self.store.draft(f"revoke the tokens of {wallet}")
         self._expect(draft, wallet, index)
-        for id in ends:
-            draft.write("DEL", self.store.keys.token(id))
+        places = [self.store.keys.token(id) for id in ends]
+        forms = await self.store.read_many([Read("GET", place) for place in places])
+        for place, form in zip(places, forms, strict=True):
+            try:
+                token = stored(Token, form)
+            except BadInput:
+                # Of another version, or damaged: it opens nothing, and must end all the same.
+                token = None
+            if token is None:
+                draft.write("DEL", place)
+            else:
+                draft.write("SET", place, _ended(token.value), "EX", REMEMBERED_SECONDS)
         listed = self.store.keys.tokens(wallet)
         draft.write("DEL", listed)
         await self.store.carry_out(draft.commit(witness=absent(listed)))
@@ -119,6 +132,13 @@ class RedisTokens:
         listed = self.store.keys.tokens(wallet)
         newest = index.get(REVISION)
         draft.expect(absent(listed) if newest is None else field_is(listed, REVISION, newest))
+
+
+def _ended(token: Token) -> bytes:
+    """
+    What stays of a token that was revoked: never live, and still told from a guess.
+    """
+    return stored_form(evolve(token, expires_at=token.issued_at))
 
 
 def _ends(index: Mapping[str, str]) -> dict[TokenId, int]:

@@ -391,6 +391,8 @@ _UPSTREAM: Mapping[str, tuple[str, ...]] = {
     "GET /readyz": (),
     "GET /info": (),
     "GET /api/sandbox/{}": ("GET {one}",),
+    # Until when it ran: Daytona keeps a lookup for a while, and no list.
+    "DELETE /api/sandbox/{}": ("GET {one}", "GET /api/sandbox/paginated", "DELETE {one}"),
     # It runs: there is nothing to recover.
     "POST /api/sandbox/{}/recover": ("GET {one}",),
     "GET /api/sandbox/{}/toolbox-proxy-url": ("GET {one}",),

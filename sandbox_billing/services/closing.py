@@ -41,13 +41,21 @@ class Closer:
             sandbox, None, destroyed=destroyed, forgive_create=forgive_create, only=only
         )
 
-    async def accepted(self, sandbox: SandboxId, sent_at: UnixSeconds, *, destroyed: bool) -> None:
+    async def accepted(
+        self,
+        sandbox: SandboxId,
+        sent_at: UnixSeconds,
+        *,
+        destroyed: bool,
+        only: Session | None = None,
+    ) -> None:
         """
         Daytona accepted our stop or delete.
 
         @param sent_at: When the accepted call was sent: until then it ran for certain.
+        @param only: The session that was open then; a later one is left alone.
         """
-        await self._close(sandbox, sent_at, destroyed=destroyed, forgive_create=False, only=None)
+        await self._close(sandbox, sent_at, destroyed=destroyed, forgive_create=False, only=only)
 
     async def undone(self, sandbox: SandboxId) -> None:
         """It is deleted as if it had never been: nothing more is charged, nor its creation."""

@@ -24,11 +24,13 @@ class Ending:
         """As L{sandbox_billing.interfaces.IIntake.stop} and C{delete}."""
         at = self.at
         shown = await at.owned(owner, id_or_name)
-        await at.open_unanswered(owner, shown)
+        if not await at.open_unanswered(owner, shown):
+            await at.open_started(owner, shown)
         sent_at = None
         if is_running(shown.state, shown.desired_state):
             # A stop is accepted of what runs: it ran until our call.
             sent_at = await self._seen_at(shown.id) if delete else at.wall.now()
+        before = await at.doors.session(shown.id)
         call = at.runtime.delete if delete else at.runtime.stop
         try:
             ended = await call(shown.id)
@@ -38,12 +40,12 @@ class Ending:
             await at.look_again(shown.id)
             raise
         if ended is None:
-            await at.close(shown.id, None, destroyed=True)
+            await at.close(shown.id, None, destroyed=True, only=before)
             raise NoSuchSandbox()
         # A stop deletes what was to be deleted when it stops.
         destroyed = delete or is_deleted(ended)
         failed = shown.state in NEVER_STARTED
-        await at.close(shown.id, sent_at, destroyed=destroyed, failed=failed)
+        await at.close(shown.id, sent_at, destroyed=destroyed, failed=failed, only=before)
         self._log.info(
             "{verb} {sandbox}",
             verb="deleted" if destroyed else "stopped",
@@ -70,11 +72,12 @@ class Ending:
     async def archive(self, owner: Address, id_or_name: str) -> Sandbox:
         """As L{sandbox_billing.interfaces.IIntake.archive}."""
         shown = await self.at.owned(owner, id_or_name)
+        before = await self.at.doors.session(shown.id)
         try:
             archived = await self.at.runtime.archive(shown.id)
         except DaytonaRefused:
             await self.at.look_again(shown.id)
             raise
         # Only what has stopped is archived: by itself, if no sweep has seen it stop.
-        await self.at.close(shown.id, None, destroyed=False)
+        await self.at.close(shown.id, None, destroyed=False, only=before)
         return archived

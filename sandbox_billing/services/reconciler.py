@@ -37,9 +37,15 @@ from sandbox_billing.ledger.effects import (
     ReleaseIntent,
     Report,
 )
-from sandbox_billing.ledger.hold import RESIZE, Intent
+from sandbox_billing.ledger.hold import RESIZE, UNDO, Intent
 from sandbox_billing.ledger.identity import Reference, SandboxId
-from sandbox_billing.ledger.metering import LOOKUP_CACHE_SECONDS, begin, counts, same_run
+from sandbox_billing.ledger.metering import (
+    LOOKUP_CACHE_SECONDS,
+    NEVER_STARTED,
+    begin,
+    counts,
+    same_run,
+)
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.reconciliation import (
     Row,
@@ -272,9 +278,7 @@ class Reconciler:
                 await self.doors.release(intent)
                 self._log.info("released {reference}", reference=intent.reference)
             case DeleteLeftover(sandbox, intent):
-                await self.closer.undone(sandbox)
-                await self.runtime.delete(sandbox)
-                await self.doors.release(intent)
+                await self._delete_leftover(sandbox, intent)
             case Report(sandbox, text):
                 if change not in self._reported:
                     self._log.error("{sandbox} {text}", sandbox=sandbox, text=text)
@@ -317,6 +321,23 @@ class Reconciler:
             sandbox=change.sandbox,
             wallet=change.owner.hex,
         )
+
+    async def _delete_leftover(self, sandbox: SandboxId, intent: Intent) -> None:
+        # An order to undo stands whatever happened; anything else was true when the page was sent.
+        if intent.action != UNDO and await self._lives(sandbox, intent):
+            return
+        await self.closer.undone(sandbox)
+        await self.runtime.delete(sandbox)
+        await self.doors.release(intent)
+
+    async def _lives(self, sandbox: SandboxId, intent: Intent) -> bool:
+        """Whether somebody has meanwhile done something about what a create left behind."""
+        if await self.doors.intent(intent.reference) != intent:
+            return True
+        if await self.doors.intents_of(sandbox) or await self.doors.session(sandbox) is not None:
+            return True
+        shown = (await self.runtime.look(sandbox)).sandboxes
+        return any(one.state not in NEVER_STARTED for one in shown)
 
     async def _ask(self, sandbox: SandboxId, now: UnixSeconds) -> None:
         """Missing from the sweep: gone only when a lookup that is no echo says 404."""

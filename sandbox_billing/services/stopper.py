@@ -128,13 +128,17 @@ class Stopper:
                 )
                 await self.stops.done(order)
             return
+        session = await self.doors.session(order.sandbox)
+        only = None if session is None else session.value
         sent_at = self.wall.now()
         stopped = await self.runtime.stop(order.sandbox)
         self._log.info("stopping {sandbox}: {reason}", sandbox=order.sandbox, reason=order.reason)
         if stopped is not None and is_running(shown.state, shown.desired_state):
-            await self.closer.accepted(order.sandbox, sent_at, destroyed=is_deleted(stopped))
+            await self.closer.accepted(
+                order.sandbox, sent_at, destroyed=is_deleted(stopped), only=only
+            )
         else:
-            await self.closer.not_running(order.sandbox, destroyed=stopped is None)
+            await self.closer.not_running(order.sandbox, destroyed=stopped is None, only=only)
 
     async def _believable(self, sandbox: SandboxId, sent_at: UnixSeconds) -> bool:
         """A lookup may come from a cache that is older than the session's last change."""

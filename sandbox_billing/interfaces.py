@@ -1384,10 +1384,12 @@ class DaytonaRefused(Refused):
     @ivar status: Its code; 409 for a transition under way in every dialect, though the one
         before v0.160 answers 400.
     @ivar retry_after: Seconds after which the same call may pass; 0 when waiting does not help.
+    @ivar looked: It was only to show something: before anything was asked for.
     """
 
     status: int = 400
     retry_after: int = 0
+    looked: bool = False
 
 
 @frozen(kw_only=True)
@@ -1727,6 +1729,11 @@ class NoSuchSandbox(Refused):
 
 
 @frozen(auto_exc=False)
+class NoSuchSnapshot(Refused):
+    """404: what is not listed for everybody is nobody's to start from."""
+
+
+@frozen(auto_exc=False)
 class TooMany(Refused):
     """
     429.
@@ -1788,6 +1795,7 @@ class IIntake(Interface):
         @param auto_stop_minutes: The user's wish; None or 0 for never.
         @param reference: The intent's, where somebody must find it again; None for a new one.
         @param allowance: Of the token that asks; None where that has no limit.
+        @raise NoSuchSnapshot: Its C{snapshot} is none that is listed for everybody.
         @raise SpendLimitReached: As C{CannotPay}.
         @raise CannotPay: Before Daytona is asked, or after it allotted more than fits; then
             the sandbox was deleted and nothing is charged.

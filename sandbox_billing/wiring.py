@@ -66,6 +66,7 @@ from sandbox_billing.services.watcher import Watcher
 from sandbox_billing.services.witness import Witness
 from sandbox_billing.services.work import TURN_SECONDS, Work
 from sandbox_billing.signing.eip712 import EIP712Domain
+from sandbox_billing.web._kept import SNAPSHOTS_KEPT_SECONDS, Kept
 
 
 @frozen(kw_only=True)
@@ -285,6 +286,7 @@ def make_intake(parts: Parts, supervisor: Supervisor) -> Intake:
         clock=parts.clock,
         wall=parts.wall,
         policy=parts.policy,
+        snapshots=Kept(parts.runtime.snapshots, parts.clock, SNAPSHOTS_KEPT_SECONDS).get,
     )
 
 

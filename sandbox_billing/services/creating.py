@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from sandbox_billing.errors import BadInput, NoAnswerInTime, Refused, Transient, UnknownOutcome
-from sandbox_billing.interfaces import DaytonaRefused, NotReady, Sandbox, TooSlow
+from sandbox_billing.interfaces import DaytonaRefused, NoSuchSnapshot, NotReady, Sandbox, TooSlow
 from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import begin, is_running
@@ -20,7 +20,7 @@ from sandbox_billing.ledger.reconciliation import (
     interval_at_daytona,
     without_ours,
 )
-from sandbox_billing.ledger.resources import Resources, read_resources
+from sandbox_billing.ledger.resources import DAYTONA_DEFAULT, Resources, read_resources
 from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.services.admission import create_charge
 from sandbox_billing.services.lifecycle import Lifecycle
@@ -43,7 +43,7 @@ class Creating:
     ) -> Sandbox:
         """@param wish: Minutes until an idle one stops; None for never."""
         at = self.at
-        wanted = await self._wanted(body)
+        wanted = await self._wanted(owner, body)
         at.check_disk(wanted)
         quote = await at.admission.quote(owner, wanted, creating=True)
         intent = at.intent(
@@ -78,16 +78,28 @@ class Creating:
             raise
         return await self._meter(intent, made)
 
-    async def _wanted(self, body: Mapping[str, Any]) -> Resources:
-        """What a create will probably be allotted: the snapshot's, else the body's (§4.1)."""
+    async def _wanted(self, owner: Address, body: Mapping[str, Any]) -> Resources:
+        """
+        What a create will probably be allotted: the snapshot's, else the body's (§4.1).
+
+        @raise CannotPay: Not even the smallest; Daytona is asked nothing for such a wallet.
+        @raise NoSuchSnapshot: It is none that anybody may start from.
+        """
         name = body.get("snapshot")
-        if isinstance(name, str) and name:
-            snapshot = await self.at.runtime.snapshot(name)
-            if snapshot is None or snapshot.get("general") is not True:
-                # What is not listed at /api/snapshots is another's, or an operator's.
-                raise DaytonaRefused(f"there is no snapshot {name}", 404)
-            return read_resources(snapshot)
-        return read_resources(body)
+        if not (isinstance(name, str) and name):
+            return read_resources(body)
+        admission = self.at.admission
+        least = await admission.quote(owner, DAYTONA_DEFAULT, creating=True)
+        why = await admission.why_not(owner, least)
+        if why is not None:
+            raise why
+        # Looked up among what is listed: as a step of a path the name could mean any route.
+        listed = await self.at.snapshots()
+        found = [one for one in listed if name in (one.get("id"), one.get("name"))]
+        if not found or any(one.get("general") is not True for one in found):
+            # What is not at /api/snapshots is another's, or an operator's.
+            raise NoSuchSnapshot(f"there is no snapshot {name}")
+        return read_resources(found[0])
 
     async def _meter(self, intent: Intent, made: Sandbox) -> Sandbox:
         """Meter what was created; or delete it when more was allotted than fits."""

@@ -11,7 +11,7 @@ C{tests.services.test_lifecycle}.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -52,6 +52,7 @@ class Intake:
     """
     @ivar supervisor: Keeps the work when its client has gone.
     @ivar clock: Delays while waiting for the worker.
+    @ivar snapshots: All that Daytona lists, kept for a while: whoever names one asks it nothing.
     """
 
     doors: IDoors
@@ -62,6 +63,7 @@ class Intake:
     clock: IReactorTime
     wall: IWallClock
     policy: Policy
+    snapshots: Callable[[], Awaitable[tuple[Mapping[str, Any], ...]]]
 
     @property
     def lifecycle(self) -> Lifecycle:
@@ -73,6 +75,7 @@ class Intake:
             ids=self.ids,
             wall=self.wall,
             policy=self.policy,
+            snapshots=self.snapshots,
         )
 
     async def owned(self, owner: Address, id_or_name: str) -> Sandbox:

@@ -20,6 +20,8 @@ from twisted.python.failure import Failure
 
 T = TypeVar("T")
 
+SNAPSHOTS_KEPT_SECONDS = 30.0
+
 
 class Kept(Generic[T]):
     """

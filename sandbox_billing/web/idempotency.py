@@ -192,7 +192,8 @@ class Idempotency:
         """
         answer = refusal(error)
         final = answer is not None and 400 <= answer.status < 500 and answer.status not in _LATER
-        if answer is not None and final and (joined or isinstance(error, DaytonaRefused)):
+        asked = isinstance(error, DaytonaRefused) and not error.looked
+        if answer is not None and final and (joined or asked):
             await self._answered(wallet, slot, stands, answer)
         elif joined or (answer is not None and answer.status >= 500):
             await self._after(self.records.write(wallet, slot, stands, stands.value.left()))

@@ -27,7 +27,7 @@ from sandbox_billing.interfaces import (
     IWallClock,
 )
 from sandbox_billing.web._attrs_zope import provides
-from sandbox_billing.web._kept import Kept
+from sandbox_billing.web._kept import SNAPSHOTS_KEPT_SECONDS, Kept
 from sandbox_billing.web._router import Router, Threshold
 from sandbox_billing.web._routes import Table
 from sandbox_billing.web._table import build_table
@@ -50,7 +50,6 @@ from sandbox_billing.web.terms import Terms
 from sandbox_billing.web.toolbox import Toolbox
 
 
-SNAPSHOTS_KEPT_SECONDS = 30.0
 DIALECT_KEPT_SECONDS = 60.0
 
 
@@ -168,6 +167,7 @@ def make_table(front: FrontDesk, callers: Callers) -> Table:
             callers=callers,
             tokens=front.tokens,
             doors=front.doors,
+            intake=front.intake,
             wall=front.wall,
             terms=terms,
             random_bytes=front.random_bytes,

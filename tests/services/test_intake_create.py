@@ -13,6 +13,7 @@ from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
     CannotPay,
     DaytonaRefused,
+    NoSuchSnapshot,
     Sandbox,
     TooMany,
     TooSlow,
@@ -217,11 +218,51 @@ class CreateTests(WorldCase):
         made = world.run(self.make(snapshot="daytona-medium"))
         self.assertEqual(world.session(made.id).rate, rate)
 
+    def asked(self, name: str) -> int:
+        """How often Daytona was asked something."""
+        return [one for one, *_ in self.world.process.runtime.asked].count(name)
+
     def test_no_such_snapshot(self) -> None:
-        """Asked before Daytona is told to create anything."""
+        """Refused before Daytona is told to create anything, and by us: nothing is kept of it."""
         self.world.fund(100_000)
-        self.fails(DaytonaRefused, self.make(snapshot="nobody's"))
+        for name in ("nobody's", "can-cleanup-image", "../sandbox", "Daytona-Small"):
+            self.fails(NoSuchSnapshot, self.make(snapshot=name))
         self.assertEqual(self.created(), 0)
+        # What a body says is never a step of a path; nor how often Daytona is asked.
+        self.assertEqual((self.asked("snapshot"), self.asked("snapshots")), (0, 1))
+        self.world.advance(31)
+        self.fails(NoSuchSnapshot, self.make(snapshot="nobody's"))
+        self.assertEqual(self.asked("snapshots"), 2)
+        self.assertEqual(dict(self.world.funds().exposure.fields), {})
+
+    def test_snapshot_by_id(self) -> None:
+        """By its id as by its name."""
+        self.world.fund(100_000)
+        found = self.world.run(self.world.process.runtime.snapshots())
+        (id,) = (one["id"] for one in found if one["name"] == "daytona-medium")
+        made = self.world.run(self.make(snapshot=id))
+        self.assertEqual(made.resources.cpu, 2)
+
+    def test_snapshot_of_the_operator(self) -> None:
+        """What is not listed for everybody is nobody's to start from."""
+        self.world.fund(100_000)
+        snapshots = self.world.simulator.snapshots
+        for key, one in list(snapshots.items()):
+            if one.name == "daytona-medium":
+                snapshots[key] = evolve(one, general=False)
+        self.fails(NoSuchSnapshot, self.make(snapshot="daytona-medium"))
+        self.assertEqual(self.created(), 0)
+
+    def test_snapshot_without_funds(self) -> None:
+        """Who may have nothing is told so, and Daytona is asked nothing (P14)."""
+        for who in (ALICE, BOB):
+            for name in ("nobody's", "daytona-medium"):
+                why = self.fails(CannotPay, self.make(who, snapshot=name))
+                self.assertEqual(why.code, "not_acknowledged")
+        self.world.fund(FEE + HOLD - 1)
+        why = self.fails(CannotPay, self.make(snapshot="nobody's"))
+        self.assertEqual((why.code, why.required), ("insufficient_balance", FEE + HOLD))
+        self.assertEqual((self.asked("snapshot"), self.asked("snapshots")), (0, 0))
 
     def test_gpu(self) -> None:
         """What has no price is refused (P9)."""

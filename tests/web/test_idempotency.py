@@ -17,6 +17,7 @@ from sandbox_billing.interfaces import (
     CannotPay,
     DaytonaRefused,
     IIdempotency,
+    NoSuchSnapshot,
     NotReady,
     StopPending,
     TooMany,
@@ -213,6 +214,8 @@ class RefusalTests(IdempotencyCase):
                 TooMany("too many", retry_after=9),
                 StopPending("stop pending", "insufficient_balance"),
                 BadInput("no such size"),
+                NoSuchSnapshot("there is no snapshot x"),
+                DaytonaRefused("what was looked up has no such form", 422, looked=True),
                 DaytonaRefused("state change in progress", 409),
                 DaytonaRefused("slow down", 429),
             )

@@ -10,6 +10,7 @@ from sandbox_billing.errors import NoAnswerInTime, StoreDown, Transient, Unknown
 from sandbox_billing.interfaces import (
     CannotPay,
     DaytonaRefused,
+    NoSuchSnapshot,
     NotReady,
     StopPending,
     TooMany,
@@ -222,6 +223,7 @@ class FailureTests(AskingTestCase):
             (NotReady("no mirror"), (503, "no mirror")),
             (TooSlow("Daytona is slow"), (504, "Daytona is slow")),
             (DaytonaRefused("in progress", status=409), (409, "in progress")),
+            (NoSuchSnapshot("there is no snapshot x"), (404, "there is no snapshot x")),
             (DaytonaRefused("gone", status=404), (404, "gone")),
             (DaytonaRefused("bad key", status=401), (502, failed)),
             (DaytonaRefused("suspended", status=403), (502, failed)),

@@ -93,6 +93,18 @@ def canonical_path(raw: str | bytes) -> str:
     return canonical
 
 
+def canonical_authority(scheme: str, authority: str) -> str:
+    """
+    The one spelling of an address's host and port, as browsers spell it.
+
+    @param scheme: Lower case; says which port goes without saying.
+    @param authority: C{[user@]host[:port]}.
+    """
+    host, colon, port = authority.lower().rpartition(":")
+    silent = colon and port in ("", {"http": "80", "https": "443"}.get(scheme, ""))
+    return host if silent else authority.lower()
+
+
 def canonical_query(raw: str | bytes) -> Query:
     """
     A query as its decoded names and values, in their order.

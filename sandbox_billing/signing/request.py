@@ -16,7 +16,12 @@ from hashlib import sha256
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.binding import BindingMode, Body, RequestFacts, check_binding
-from sandbox_billing.signing.canonical import Query, canonical_path, canonical_query
+from sandbox_billing.signing.canonical import (
+    Query,
+    canonical_authority,
+    canonical_path,
+    canonical_query,
+)
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip191 import personal_digest
 from sandbox_billing.signing.key import SigningKey
@@ -57,6 +62,7 @@ __all__ = [
     "SignedHeaders",
     "SignedMessage",
     "authenticate",
+    "canonical_authority",
     "canonical_path",
     "canonical_query",
     "check_binding",

@@ -18,11 +18,15 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from sandbox_billing.errors import BadInput, Refused
-from sandbox_billing.interfaces import IDoors, ITokens, IWallClock, NotReady
+from sandbox_billing.interfaces import IDoors, IIntake, ITokens, IWallClock, NotReady
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.token import Grant, Token, read_grant, token_id
 from sandbox_billing.signing.eip55 import checksum
-from sandbox_billing.signing.request import MAX_AHEAD_SECONDS, AuthenticationError
+from sandbox_billing.signing.request import (
+    MAX_AHEAD_SECONDS,
+    AuthenticationError,
+    canonical_authority,
+)
 from sandbox_billing.signing.siwe import SiweMessage, moment, parse_siwe
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._router import Asked
@@ -63,6 +67,10 @@ def _shown(token: Token, spent: Neuron | None) -> dict[str, Any]:
     }
 
 
+def _origin(scheme: str, authority: str) -> str:
+    return f"{scheme}://{canonical_authority(scheme, authority)}"
+
+
 def _fields(body: Any) -> tuple[str, str]:
     if not isinstance(body, dict) or set(body) != {"message", "signature"}:
         raise BadInput(BODY)
@@ -83,6 +91,7 @@ class Sessions:
     callers: Callers
     tokens: ITokens = field(validator=provides(ITokens))
     doors: IDoors = field(validator=provides(IDoors))
+    intake: IIntake = field(validator=provides(IIntake))
     wall: IWallClock = field(validator=provides(IWallClock))
     terms: Terms
     random_bytes: Callable[[int], bytes] = field(repr=False)
@@ -102,6 +111,10 @@ class Sessions:
             message.address, text.encode("ascii"), signature, asked.peer
         )
         await self.callers.use_up(message.address, message.nonce, issued + MAX_AHEAD_SECONDS)
+        only = None
+        if grant.only is not None:
+            # A name may be another's tomorrow, and Daytona takes an id in any spelling.
+            only = (await self.intake.owned(message.address, grant.only)).id
         life = grant.life_seconds if by_key else min(grant.life_seconds, CONTRACT_LIFE_SECONDS)
         ends = now + life if until is None else min(now + life, until)
         secret = "sbt_" + urlsafe_b64encode(self.random_bytes(_SECRET_BYTES)).decode().rstrip("=")
@@ -111,7 +124,7 @@ class Sessions:
             digest=digest,
             wallet=message.address,
             scopes=grant.scopes,
-            only=grant.only,
+            only=only,
             spend_limit=grant.spend_limit,
             issued_at=now,
             expires_at=UnixSeconds(ends),
@@ -123,12 +136,9 @@ class Sessions:
         """@raise AuthenticationError: It was signed for somebody else."""
         terms = self.terms
         ours, asked = urlsplit(terms.sign_in_url), urlsplit(message.uri)
-        origin = f"{ours.scheme}://{ours.netloc}"
-        if (
-            message.domain.lower() != ours.netloc.lower()
-            or (message.scheme or ours.scheme).lower() != ours.scheme
-            or (asked.scheme, asked.netloc.lower()) != (ours.scheme, ours.netloc.lower())
-        ):
+        origin = _origin(ours.scheme, ours.netloc)
+        named = _origin((message.scheme or ours.scheme).lower(), message.domain)
+        if not named == _origin(asked.scheme, asked.netloc) == origin:
             raise AuthenticationError(OTHER_DOMAIN.format(origin=origin))
         if message.chain_id != terms.chain_id:
             raise AuthenticationError(OTHER_CHAIN.format(chain=terms.chain_id))

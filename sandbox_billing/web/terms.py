@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from attrs import field, frozen
 
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.rating import Prices
-from sandbox_billing.signing.request import BindingMode
+from sandbox_billing.signing.request import BindingMode, canonical_authority
 from sandbox_billing.web.limits import Rates
 
 
-def _no_slash(url: str) -> str:
-    return url.rstrip("/")
+def _spelt(url: str) -> str:
+    """As browsers spell it, for that is what wallets are shown and sign; without a last slash."""
+    parts = urlsplit(url.rstrip("/"))
+    return parts._replace(netloc=canonical_authority(parts.scheme, parts.netloc)).geturl()
 
 
 @frozen(kw_only=True)
@@ -50,8 +54,8 @@ class Terms:
     environment: Prices
     ssh_gateway_host: str = ""
     proxy_domain: str = ""
-    public_url: str = field(converter=_no_slash)
-    sign_in_url: str = field(default="", converter=_no_slash)
+    public_url: str = field(converter=_spelt)
+    sign_in_url: str = field(default="", converter=_spelt)
     max_disk_gb: int = 10
     deadman_minutes: int = 60
     lifecycle_per_hour: int = 60

@@ -184,6 +184,28 @@ class LoginTests(SessionCase):
         named = resigned(good, "sandboxes.example wants", "https://Sandboxes.Example wants")
         self.assertEqual(self.opened(named).status, 200)
 
+    def test_port_that_goes_without_saying(self) -> None:
+        """Browsers leave it out, operators and programs may not; either is the same address."""
+        for url, spelt in (
+            ("https://Sandboxes.Example:443/", "sandboxes.example"),
+            ("https://sandboxes.example", "sandboxes.example:443"),
+            ("https://sandboxes.example:", "Sandboxes.example"),
+            ("https://[::1]:443", "[::1]"),
+        ):
+            world = self.world.with_terms(sign_in_url=url, public_url=url)
+            good = self.login()
+            text = good["message"].replace("sandboxes.example", spelt)
+            made = resigned({"message": text}, "Let a", "Let one")
+            self.assertEqual(self.opened(made, world).status, 200, url)
+        for other in ("sandboxes.example:80", "sandboxes.example:4443", "sandboxes.example:0"):
+            made = resigned(self.login(), "sandboxes.example", other)
+            self.assertEqual(self.opened(made).status, 401, other)
+        world = self.world.with_terms(public_url="https://Sandboxes.Example:443/")
+        self.assertEqual(
+            self.ask("GET", "/api/config", world=world).json["proxyToolboxUrl"],
+            "https://sandboxes.example/toolbox",
+        )
+
     def test_age(self) -> None:
         """Signed now, give or take what clocks differ by."""
         body = self.login()
@@ -391,6 +413,24 @@ class UseTests(SessionCase):
         self.assertEqual(self.world.calls.asked, [])
         self.assertEqual(self.bearing(made, "GET", own).status, 200)
         self.assertEqual(self.bearing(made, "POST", f"{own}/stop").status, 200)
+
+    def test_one_sandbox_by_its_name(self) -> None:
+        """The token keeps the id: a name may be another's tomorrow."""
+        sandboxes = self.world.intake.sandboxes
+        for name in ("my-box", SANDBOX.upper()):
+            sandboxes[name] = sandboxes[SANDBOX]
+            made = self.token(only=SandboxId(name))
+            self.assertEqual(made["sandbox"], SANDBOX)
+            self.assertEqual(self.bearing(made, "GET", f"/api/sandbox/{SANDBOX}").status, 200)
+            sandboxes[name] = (OWNER.address, sandbox("other-1", OWNER.address))
+            self.assertEqual(self.bearing(made, "GET", f"/api/sandbox/{name}").error, ONLY)
+
+    def test_one_sandbox_of_ones_own(self) -> None:
+        """Nobody is given a token for what he has not."""
+        for name, status in (("nobodys", 404), (FOREIGN, 403)):
+            reply = self.opened(self.login(only=SandboxId(name)))
+            self.assertEqual(reply.status, status, name)
+        self.assertEqual(self.world.tokens.kept, {})
 
     def test_lists_show_the_one(self) -> None:
         """Of the wallet's sandboxes only that one is listed."""

@@ -231,7 +231,7 @@ class ITokens(Interface):
 
     async def revoke(wallet: Address, id: TokenId) -> bool:
         """
-        End one; whoever reads after this does not find it.
+        End one; for whoever reads after this it is not live.
 
         @return: False when this wallet has no such live token.
         """

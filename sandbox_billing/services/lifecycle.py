@@ -20,6 +20,7 @@ from sandbox_billing.interfaces import (
     NotYours,
     Sandbox,
     Stale,
+    Stored,
 )
 from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
@@ -31,6 +32,7 @@ from sandbox_billing.ledger.metering import (
     counts,
     has_ended,
     is_running,
+    same_run,
 )
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL, REFERENCE_LABEL
 from sandbox_billing.ledger.resources import Resources
@@ -41,6 +43,9 @@ from sandbox_billing.services.policy import Policy
 
 
 TRIES = 5
+
+RUNS_AGAIN = frozenset({"start", "recover"})
+"""The actions of intents under which runs what is there already."""
 
 
 @frozen(kw_only=True)
@@ -161,6 +166,25 @@ class Lifecycle:
         await self.open(intent, session, create_charge(intent, shown.id, now))
         return True
 
+    async def open_started(self, owner: Address, shown: Sandbox) -> None:
+        """
+        Meter what runs under a start whose reply is still awaited, before its owner ends it:
+        that reply would meter what runs no longer.
+        """
+        if not is_running(shown.state, shown.desired_state):
+            return
+        if await self.doors.session(shown.id) is not None:
+            return
+        for intent in await self.doors.intents_of(shown.id):
+            if intent.action not in RUNS_AGAIN or intent.owner != owner:
+                continue
+            try:
+                session = self.admission.session_for(intent, shown.id, shown.resources)
+            except Refused:
+                return
+            await self.open(intent, begin(session, self.wall.after()), None)
+            return
+
     async def close(
         self,
         sandbox: SandboxId,
@@ -169,6 +193,7 @@ class Lifecycle:
         destroyed: bool,
         forgive_create: bool = False,
         failed: bool = False,
+        only: Stored[Session] | None = None,
     ) -> None:
         """
         End the session, if one is open.
@@ -176,12 +201,16 @@ class Lifecycle:
         @param until: The accepted call's time; None for the last observation.
         @param failed: It is shown in a state that nothing starts from: then creating it is free
             if it was never seen running.
+        @param only: The one that was open before Daytona was asked: by the time of a late answer
+            the next run may be; None for whichever is open.
         """
         for _ in range(TRIES):
             session = await self.doors.session(sandbox)
             if session is None:
                 if destroyed:
                     await self.doors.destroyed(sandbox)
+                return
+            if only is not None and not same_run(only.value, session.value):
                 return
             moment = until
             if moment is None:

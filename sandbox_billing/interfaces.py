@@ -1535,9 +1535,6 @@ class IRuntime(Interface):
     async def snapshots() -> tuple[Mapping[str, Any], ...]:
         """All of the organization, every page."""
 
-    async def snapshot(id_or_name: str) -> Mapping[str, Any] | None:
-        """None on 404."""
-
     async def create_snapshot(body: Mapping[str, Any]) -> Mapping[str, Any]:
         """For operators."""
 

@@ -334,16 +334,6 @@ class DaytonaRuntime:
                 return tuple(found)
         raise Transient(f"GET /snapshots: more than {MAX_PAGES} pages")
 
-    async def snapshot(self, id_or_name: str) -> Mapping[str, Any] | None:
-        if id_or_name in _NO_NAMES:
-            return None
-        try:
-            return await self._read(_OBJECT, "snapshots", id_or_name)
-        except DaytonaRefused as reason:
-            if reason.status == 404:
-                return None
-            raise
-
     async def create_snapshot(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         return await self._change(_OBJECT, "POST", "snapshots", body=body)
 

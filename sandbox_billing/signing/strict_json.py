@@ -122,7 +122,8 @@ def parse_strict_json(
         raise BadInput(f"not JSON: {problem.msg} at character {problem.pos}") from None
     if _SURROGATE_ESCAPE.search(text):
         try:
-            dump_json(value)
+            # Not L{dump_json}: this one is written in C, and the text is thrown away.
+            json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
         except UnicodeEncodeError:
             raise BadInput("the JSON contains half a surrogate pair") from None
     return value

@@ -14,7 +14,9 @@ from sandbox_billing.adapters.daytona.decoding import (
     Unreadable,
     parse_json,
     read_id,
+    read_listing,
     read_lists_pages,
+    read_numbered,
     read_object,
     read_objects,
     read_page,
@@ -132,6 +134,20 @@ class PageTests(SynchronousTestCase):
         ):
             with self.assertRaises(Unreadable):
                 read_page(document)
+
+    def test_each_row_for_itself(self) -> None:
+        """A row that cannot be read says whose it is, if it can, and hides no other."""
+        good = {"id": "sb-1"}
+        odd = {"id": "sb-2", "cpu": 0.5, "labels": {"daytona-billing-ref": "ref-2"}}
+        for read, document in (
+            (read_listing, [good, odd, 7, {"labels": []}]),
+            (read_listing, {"items": [good, odd, 7, {"labels": []}], "nextCursor": None}),
+            (read_numbered, {"items": [good, odd, 7, {"labels": []}], "totalPages": 1}),
+        ):
+            rows, _ = read(document)
+            self.assertEqual([one.id for one in rows.sandboxes], ["sb-1"])
+            told = [(one.sandbox, one.reference) for one in rows.unread]
+            self.assertEqual(told, [("sb-2", "ref-2"), (None, None), (None, None)])
 
     def test_snapshots(self) -> None:
         """Snapshots come as an array or in pages that say how many there are."""

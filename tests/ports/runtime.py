@@ -450,7 +450,7 @@ def runtime_port_suite(
             listings = await self.world.run(self.runtime.sweep())
             found = [row.id for listing in listings for row in listing.sandboxes]
             self.assertEqual(sorted(found), sorted(ids))
-            self.assertEqual(len(listings), 3 if dialect is Dialect.NEW else 1)
+            self.assertEqual(len(listings), 3 if dialect is Dialect.NEW else 5)
             for listing in listings:
                 self.assertGreaterEqual(listing.sent_at, before)
                 self.assertLessEqual(listing.sent_at, self.simulator.wall())
@@ -493,6 +493,31 @@ def runtime_port_suite(
             found = [row.id for listing in listings for row in listing.sandboxes]
             self.assertEqual(sorted(found), sorted(ids))
 
+        async def test_sweep_with_deletions(self) -> None:
+            """What is deleted between two pages hides none of the others, in whatever dialect."""
+            ids = [await self._quick(index) for index in range(250)]
+            gone: list[str] = []
+
+            def remove_the_oldest(route: str) -> None:
+                if route in ("list", "paginated") and len(gone) < 4:
+                    gone.append(ids[len(gone)])
+                    self.simulator.remove_behind(gone[-1])
+
+            self.simulator.before = remove_the_oldest
+            listings = await self.world.run(self.runtime.sweep())
+            found = {row.id for listing in listings for row in listing.sandboxes}
+            self.assertFalse(set(ids[4:]) - found)
+            self.assertEqual(sum(len(listing.sandboxes) for listing in listings), len(found))
+
+        async def test_sweep_without_pages(self) -> None:
+            """A server without the deprecated pages is asked for its list, as one answer."""
+            ids = [await self._quick(index) for index in range(3)]
+            self.simulator.fail_next(404, route="paginated")
+            listings = await self.world.run(self.runtime.sweep())
+            found = [row.id for listing in listings for row in listing.sandboxes]
+            self.assertEqual(sorted(found), sorted(ids))
+            self.simulator.faults.clear()
+
         async def _quick(self, index: int) -> str:
             self.simulator.warm_pool = True
             return str((await self.simulator.create({"labels": {"i": str(index)}}))["id"])
@@ -501,9 +526,9 @@ def runtime_port_suite(
             """A page that cannot be read fails the sweep: no part of it is an answer."""
             for index in range(401):
                 await self._quick(index)
-            skip = 2 if dialect is Dialect.NEW else 0
+            route = "list" if dialect is Dialect.NEW else "paginated"
             for kind in (FaultKind.GATEWAY, FaultKind.HTML, FaultKind.CUT, FaultKind.HANG):
-                fault = Fault(kind=kind, status=502, route="list", skip=skip)
+                fault = Fault(kind=kind, status=502, route=route, skip=2)
                 self.simulator.faults.add(fault)
                 await self.ends_with(self.runtime.sweep(), Transient)
 

@@ -146,19 +146,21 @@ class CreateTests(SynchronousTestCase):
         for key, most in (("env", 32), ("labels", 8)):
             full = {"a": "x" * (most * 1024 - 1)}
             self.assertEqual(read({key: full}).body[key], full)
-            self.refused({key: {**full, "b": ""}}, f"{key} is longer than {most * 1024} bytes")
+            self.refused(
+                {key: {**full, "b": ""}}, f"{key} is longer than {most * 1024} bytes as JSON"
+            )
             self.refused({key: {"a": "\0"}}, f"{key} contains a NUL character")
             self.refused({key: {"\0": "a"}}, f"{key} contains a NUL character")
-        self.refused({"snapshot": "é" * 2049}, "snapshot is longer than 4096 bytes")
+        self.refused({"snapshot": "é" * 2049}, "snapshot is longer than 4096 bytes as JSON")
         self.refused({"user": "a\0"}, "user contains a NUL character")
         recipe = {"dockerfileContent": "x" * (64 * 1024 + 1)}
         self.refused(
-            {"buildInfo": recipe}, "buildInfo.dockerfileContent is longer than 65536 bytes"
+            {"buildInfo": recipe}, "buildInfo.dockerfileContent is longer than 65536 bytes as JSON"
         )
         for name in ("", "A=B"):
             self.refused({"env": {name: "x"}}, "env has a name that no variable can have")
         problem = self.assertRaises(BadInput, read_labels, {"labels": {"a": "x" * 8192}})
-        self.assertEqual(problem.text, "labels is longer than 8192 bytes")
+        self.assertEqual(problem.text, "labels is longer than 8192 bytes as JSON")
 
     def test_labels_at_both_levels(self) -> None:
         """Where the body ends and the labels begin is no way around the reserved ones (P3)."""

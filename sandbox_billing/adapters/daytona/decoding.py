@@ -151,6 +151,19 @@ def read_page(document: Any) -> tuple[tuple[Sandbox, ...], str | None]:
     return rows.sandboxes, cursor
 
 
+def read_numbered(document: Any) -> tuple[Rows, int]:
+    """
+    As L{read_paginated}, each row for itself.
+
+    @raise Unreadable: It is not C{{items, total, page, totalPages}}.
+    """
+    page = read_object(document)
+    rows, pages = page.get("items"), _whole(page.get("totalPages"))
+    if not isinstance(rows, list) or pages is None:
+        raise Unreadable("not {items, totalPages}")
+    return read_rows(rows), pages
+
+
 def read_paginated(document: Any) -> tuple[tuple[Sandbox, ...], int]:
     """
     @return: The sandboxes of a page, and how many pages there are.

@@ -14,10 +14,12 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from sandbox_billing.adapters.daytona.decoding import (
+    Rows,
     parse_json,
     read_id,
     read_listing,
     read_lists_pages,
+    read_numbered,
     read_object,
     read_objects,
     read_page,
@@ -29,6 +31,7 @@ from sandbox_billing.adapters.daytona.exchange import Exchange, Request, api_bas
 from sandbox_billing.errors import Transient
 from sandbox_billing.interfaces import DaytonaRefused, IRuntime, IWallClock, Listing, Sandbox
 from sandbox_billing.ledger.identity import SandboxId
+from sandbox_billing.ledger.money import UnixSeconds
 
 
 T = TypeVar("T")
@@ -36,6 +39,7 @@ Query = Mapping[str, str | tuple[str, ...]]
 
 PAGE_SIZE = "200"
 MAX_PAGES = 10_000
+NUMBERED_SIZE = "100"
 # An array dialect sends everything at once: ten thousand rows are some 15 MB.
 MAX_LIST_BYTES = 128 * 1024 * 1024
 
@@ -76,6 +80,23 @@ def _json(read: Callable[[Any], T]) -> Callable[[bytes], T]:
 _SANDBOX = _json(read_sandbox)
 _OBJECT = _json(read_object)
 _PAGE = _json(read_paginated)
+
+
+def _listing(rows: Rows, sent_at: UnixSeconds, answered_at: UnixSeconds) -> Listing:
+    # What nobody reads of ten thousand rows is let go with its page.
+    kept = tuple(evolve(row, document=_NO_DOCUMENT) for row in rows.sandboxes)
+    return Listing(kept, sent_at, answered_at, rows.unread)
+
+
+def _each_once(listings: list[Listing]) -> tuple[Listing, ...]:
+    """What moved between two pages, as the later of them shows it."""
+    shown: set[SandboxId] = set()
+    kept: list[Listing] = []
+    for listing in reversed(listings):
+        rows = tuple(row for row in listing.sandboxes if row.id not in shown)
+        shown.update(row.id for row in rows)
+        kept.append(evolve(listing, sandboxes=rows))
+    return tuple(kept)
 
 
 def _ignored(body: bytes) -> None:
@@ -171,6 +192,40 @@ class DaytonaRuntime:
             raise
 
     async def sweep(self) -> tuple[Listing, ...]:
+        if not await self.lists_pages():
+            # Its list is one answer, as large as what everybody has stored there.
+            numbered = await self._numbered()
+            if numbered is not None:
+                return numbered
+        return await self._sweep()
+
+    async def _numbered(self) -> tuple[Listing, ...] | None:
+        """
+        The deprecated pages, the newest rows first: what is deleted meanwhile moves others to
+        pages that are still to be read, and what is created is younger than the sweep.
+
+        @return: None where there are no such pages.
+        """
+        try:
+            first, pages = await self._page(1)
+        except DaytonaRefused as reason:
+            if reason.status == 404:
+                return None
+            raise
+        if pages > MAX_PAGES:
+            raise Transient(f"GET /sandbox/paginated: more than {MAX_PAGES} pages")
+        if pages <= 1:
+            return (first,)
+        read = [(await self._page(number))[0] for number in range(pages, 0, -1)]
+        return _each_once(read)
+
+    async def _page(self, number: int) -> tuple[Listing, int]:
+        sent_at = self.wall.now()
+        query = {"limit": NUMBERED_SIZE, "sort": "createdAt", "order": "asc", "page": str(number)}
+        rows, pages = await self._list("sandbox/paginated", query, _json(read_numbered))
+        return _listing(rows, sent_at, self.wall.after()), pages
+
+    async def _sweep(self) -> tuple[Listing, ...]:
         listings: list[Listing] = []
         cursors: set[str] = set()
         # The default order moves rows between pages while there is activity.
@@ -178,9 +233,7 @@ class DaytonaRuntime:
         while len(listings) < MAX_PAGES:
             sent_at = self.wall.now()
             rows, cursor = await self._list("sandbox", query, _json(read_listing))
-            # What nobody reads of ten thousand rows is let go with its page.
-            kept = tuple(evolve(row, document=_NO_DOCUMENT) for row in rows.sandboxes)
-            listings.append(Listing(kept, sent_at, self.wall.after(), rows.unread))
+            listings.append(_listing(rows, sent_at, self.wall.after()))
             if cursor is None:
                 return tuple(listings)
             if cursor in cursors:

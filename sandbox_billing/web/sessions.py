@@ -19,6 +19,7 @@ from attrs import field, frozen
 
 from sandbox_billing.errors import BadInput, Refused
 from sandbox_billing.interfaces import IDoors, IIntake, ITokens, IWallClock, NotReady
+from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.token import Grant, Token, read_grant, token_id
 from sandbox_billing.signing.eip55 import checksum
@@ -111,10 +112,7 @@ class Sessions:
             message.address, text.encode("ascii"), signature, asked.peer
         )
         await self.callers.use_up(message.address, message.nonce, issued + MAX_AHEAD_SECONDS)
-        only = None
-        if grant.only is not None:
-            # A name may be another's tomorrow, and Daytona takes an id in any spelling.
-            only = (await self.intake.owned(message.address, grant.only)).id
+        only = await self._one_sandbox(message.address, grant)
         life = grant.life_seconds if by_key else min(grant.life_seconds, CONTRACT_LIFE_SECONDS)
         ends = now + life if until is None else min(now + life, until)
         secret = "sbt_" + urlsafe_b64encode(self.random_bytes(_SECRET_BYTES)).decode().rstrip("=")
@@ -131,6 +129,14 @@ class Sessions:
         )
         await self.tokens.issue(token, most=MAX_TOKENS)
         return Answer(document={"token": secret, **_shown(token, await self._spent(token))})
+
+    async def _one_sandbox(self, wallet: Address, grant: Grant) -> SandboxId | None:
+        """
+        Its id: a name may be another's tomorrow, and Daytona takes an id in any case.
+
+        @raise Refused: The wallet has no such sandbox.
+        """
+        return None if grant.only is None else (await self.intake.owned(wallet, grant.only)).id
 
     def _check_purpose(self, message: SiweMessage, grant: Grant) -> None:
         """@raise AuthenticationError: It was signed for somebody else."""

@@ -58,6 +58,45 @@ class WebTests(TrapCase):
         """A token for one sandbox opens all of them."""
         return Patch(CALLER + "check_reach", lambda _: lambda caller, id: None)
 
+    @noticed_by(
+        SESSIONS + "UseTests.test_one_sandbox_by_its_name",
+        SESSIONS + "UseTests.test_one_sandbox_of_ones_own",
+    )
+    def test_name_of_today(self) -> Patches:
+        """A token for one sandbox is for whatever bears its name next."""
+
+        def as_named(original: Any) -> Any:
+            async def resolved(sessions: Any, wallet: Any, grant: Any) -> Any:
+                return grant.only
+
+            return resolved
+
+        return Patch("sandbox_billing.web.sessions.Sessions._one_sandbox", as_named)
+
+    @noticed_by(SESSIONS + "LoginTests.test_port_that_goes_without_saying")
+    def test_port(self) -> Patches:
+        """A login is refused for a port that no browser writes."""
+        return Patch(
+            "sandbox_billing.web.sessions.canonical_authority",
+            lambda _: lambda scheme, authority: authority.lower(),
+        )
+
+    @noticed_by(
+        "tests.adapters.test_memory_ports.MemoryTokensTests.test_life",
+        "tests.adapters.test_memory_ports.MemoryTokensTests.test_all_end_whatever_is_stored",
+    )
+    def test_forgotten(self) -> Patches:
+        """A token that was revoked is taken for a guess."""
+
+        def forgetting(original: Any) -> Any:
+            async def find(tokens: Any, id: Any) -> Any:
+                found = await original(tokens, id)
+                return found if found and found.is_live(found.issued_at) else None
+
+            return find
+
+        return Patch("sandbox_billing.adapters.redis.tokens.RedisTokens.find", forgetting)
+
     @noticed_by(SESSIONS + "UseTests.test_lists_show_the_one")
     def test_sees_all(self) -> Patches:
         """And is shown all of them."""

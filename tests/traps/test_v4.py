@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox_billing.signing.request import SealedMessage, check_expiry
 from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
 
 
@@ -74,6 +75,27 @@ class WebTests(TrapCase):
     def test_logins(self) -> Patches:
         """A login is read before it is counted."""
         return Patch(LIMITS + "RequestLimits.signs_in", lambda _: lambda limits, peer: None)
+
+    @noticed_by(
+        "tests.web.test_limits.FrontDeskTests.test_malformed",
+        "tests.web.test_limits.FrontDeskTests.test_unsigned_and_old",
+        "tests.web.test_limits.FrontDeskTests.test_nothing_is_parsed_of_who_forges",
+    )
+    def test_unread(self) -> Patches:
+        """A message that nobody signed is parsed, and counted only if it could be."""
+
+        def parsing(original: Any) -> Any:
+            async def signed(
+                callers: Any, wallet: str, message: str, signature: str, peer: str
+            ) -> Any:
+                claim = SealedMessage.of(wallet, message, signature).opened()
+                check_expiry(claim, callers.wall.now())
+                await callers.prove(claim.wallet, claim.raw, signature, peer)
+                return claim
+
+            return signed
+
+        return Patch("sandbox_billing.web.caller.Callers._signed", parsing)
 
     @noticed_by("tests.web.test_limits.FrontDeskTests.test_unknown_tokens")
     def test_lost_tokens(self) -> Patches:

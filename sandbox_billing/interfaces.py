@@ -257,6 +257,7 @@ class IIdempotency(Interface):
         Remember a request before its work, unless one is remembered there.
 
         @return: What stands there: C{fresh}, or the earlier one.
+        @raise TooMany: As many of this wallet are remembered as may be; this one is not.
         """
 
     async def write(

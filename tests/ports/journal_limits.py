@@ -8,7 +8,7 @@ from attrs import evolve
 from zope.interface.verify import verifyObject
 
 from sandbox_billing.adapters.redis.commit import Read
-from sandbox_billing.interfaces import IIdempotency, ILifecycleCount, Stale
+from sandbox_billing.interfaces import IIdempotency, ILifecycleCount, Stale, TooMany
 from sandbox_billing.ledger.idempotency import Remembered
 from sandbox_billing.ledger.identity import Reference
 from sandbox_billing.ledger.money import UnixSeconds
@@ -109,6 +109,30 @@ class IdempotencyCase(JournalCase):
         wall.moment = T0 + 2 * DAY
         await port.write(OWNER, SLOT, stands, ASKED.answered("late"))
         self.assertEqual(await self.lives(key), 1)
+
+    async def test_bound(self) -> None:
+        """A wallet has so many keys at once; what is forgotten, by itself or not, makes room."""
+        most = 3
+
+        async def scenario(world: World, sure: Any) -> None:
+            port = evolve(world.journal.idempotency, most=most)
+            stands = [await port.begin(OWNER, str(n) * 64, ASKED) for n in range(most)]
+            with self.assertRaises(TooMany) as caught:
+                await port.begin(OWNER, SLOT, AGAIN)
+            self.assertEqual(caught.exception.retry_after, DAY)
+            # Nothing is kept of it, and known keys and other wallets are served as before.
+            self.assertEqual((await port.begin(OWNER, "0" * 64, AGAIN)).value, ASKED)
+            self.assertEqual((await port.begin(STRANGER, SLOT, AGAIN)).value, AGAIN)
+            await sure(lambda: port.forget(OWNER, "1" * 64, stands[1]))
+            self.assertEqual((await port.begin(OWNER, SLOT, AGAIN)).value, AGAIN)
+
+        await self.same_books(scenario)
+        port, wall = evolve(self.world.other.idempotency, most=most), self.world.wall
+        with self.assertRaises(TooMany):
+            await port.begin(OWNER, "9" * 64, AGAIN)
+        wall.moment += DAY
+        later = evolve(AGAIN, began_at=wall.moment)
+        self.assertEqual((await port.begin(OWNER, "9" * 64, later)).value, later)
 
     async def lives(self, key: str) -> int:
         """Seconds until a key expires, to the nearest."""

@@ -7,8 +7,8 @@ from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Outcome, Read, absent, holds
 from sandbox_billing.adapters.redis.draft import Draft, stored_form
-from sandbox_billing.adapters.redis.store import Store, stored, text
-from sandbox_billing.interfaces import IIdempotency, Stale, Stored
+from sandbox_billing.adapters.redis.store import Store, stored, text, texts
+from sandbox_billing.interfaces import IIdempotency, Stale, Stored, TooMany
 from sandbox_billing.ledger.idempotency import Remembered
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 
@@ -19,10 +19,18 @@ KEPT_SECONDS = 86_400
 SPENT_SECONDS = 2 * KEPT_SECONDS
 """A mark must outlive every request that could ask for it."""
 
+MOST_KEYS = 5_000
+"""
+Of one wallet: two or three kB each.  More than a day's creates, starts, stops and deletes
+at the usual LIFECYCLE_PER_HOUR.
+"""
+
 _NOTHING = "-"
 """Under a reference that was spent before anything came of it; no sandbox is called that."""
 
 _TRIES = 8
+
+TOO_MANY_KEYS = "too many requests with an Idempotency-Key of this wallet are remembered"
 
 
 def mark_opened(draft: Draft, reference: Reference, sandbox: SandboxId) -> None:
@@ -33,19 +41,39 @@ def mark_opened(draft: Draft, reference: Reference, sandbox: SandboxId) -> None:
 @implementer(IIdempotency)
 @frozen
 class RedisIdempotency:
-    """Plain values, compared as a whole; the mark stands where a reservation looks."""
+    """
+    Plain values, compared as a whole; the mark stands where a reservation looks.
+
+    @ivar most: How many requests of one wallet are remembered.
+    """
 
     store: Store
+    most: int = MOST_KEYS
 
     async def begin(self, wallet: Address, slot: str, fresh: Remembered) -> Stored[Remembered]:
         key, form = self.store.keys.idempotency(wallet, slot), stored_form(fresh)
         draft = self.store.draft("remember a request")
         draft.expect(absent(key))
         draft.write("SET", key, form, "EX", KEPT_SECONDS)
-        commit = draft.commit(witness=holds(key, form))
+        slots, now = self.store.keys.idempotency_slots(wallet), self.store.wall.now()
+        draft.write("ZREMRANGEBYSCORE", slots, "-inf", now)
+        draft.write("ZADD", slots, fresh.began_at + KEPT_SECONDS, slot)
+        draft.write("EXPIRE", slots, KEPT_SECONDS)
+        commit = draft.commit(
+            witness=holds(key, form),
+            reads=[
+                Read("ZCOUNT", slots, ("-inf", "+inf")),
+                Read("ZRANGE", slots, (0, 0, "WITHSCORES")),
+            ],
+        )
         for _ in range(_TRIES):
             done = await self.store.attempt(commit)
             if done.outcome is not Outcome.STALE:
+                count, oldest = done.reads
+                if int(text(count)) > self.most:
+                    await self.forget(wallet, slot, Stored(fresh, form))
+                    first = int(texts(oldest)[1])
+                    raise TooMany(TOO_MANY_KEYS, retry_after=max(1, first - now))
                 return Stored(fresh, form)
             (reply,) = await self.store.read(Read("GET", key))
             found = stored(Remembered, reply)
@@ -69,6 +97,7 @@ class RedisIdempotency:
         draft = self.store.draft("forget a request")
         draft.expect(holds(key, stands.raw))
         draft.write("DEL", key)
+        draft.write("ZREM", self.store.keys.idempotency_slots(wallet), slot)
         await self.store.carry_out(draft.commit(witness=absent(key)))
 
     async def spend(self, reference: Reference) -> SandboxId | None:

@@ -255,6 +255,10 @@ class Keys:
         it was first asked."""
         return f"billing:idempotency:{wallet}:{slot}"
 
+    def idempotency_slots(self, wallet: Address) -> str:
+        """zset: which requests of a wallet are remembered, by when each is forgotten; expires."""
+        return f"billing:idempotency:{wallet}"
+
     def lifecycle(self, wallet: Address) -> str:
         """zset: a wallet's creates, starts and recovers of the last hour by their time; expires."""
         return f"billing:lifecycle:{wallet}"

@@ -25,6 +25,9 @@ class Limits:
     @ivar upload_idle_seconds: Between two pieces of a body that is a stream, while we would
         read it; there is no limit to its whole.
     @ivar connections_of_peer: Of one address, or one /64 of IPv6, that is no trusted proxy.
+    @ivar all_bodies_bytes: Of all bodies together that are read whole and are not answered yet.
+        They rest in memory, not in files: files are what connections are made of.
+    @ivar bodies_of_peer_bytes: Of those of one address, or /64, that is no trusted proxy.
     @ivar linger_bytes: Thrown away after a refusal, that the client may read it.
     """
 
@@ -37,6 +40,8 @@ class Limits:
     upload_idle_seconds: float = 60.0
     connections: int = 10_000
     connections_of_peer: int = 2_000
+    all_bodies_bytes: int = 128 * 1024 * 1024
+    bodies_of_peer_bytes: int = 32 * 1024 * 1024
     linger_bytes: int = 8 * 1024 * 1024
     linger_seconds: float = 5.0
 

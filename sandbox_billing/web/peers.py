@@ -118,6 +118,16 @@ class Peers:
         heard = self.heard(_host(request), request.requestHeaders)
         return UNKNOWN if heard is None else str(heard)
 
+    def share_of(self, host: str | None) -> str | None:
+        """
+        The name under which what a connection holds is counted.
+
+        @param host: Of the connection.
+        @return: None where many people come from there, and none of them is to be blamed.
+        """
+        heard = None if host is None or self.is_proxy(host) else read_address(host)
+        return None if heard is None else counted(heard)
+
     def is_proxy(self, host: str) -> bool:
         """Whether many people come from there."""
         heard = read_address(host)
@@ -148,7 +158,7 @@ class Crowd:
 
     def enter(self, host: str | None) -> bool:
         """@return: False when this address has enough; then nothing is counted."""
-        name = self._name(host)
+        name = self.peers.share_of(host)
         if name is None:
             return True
         if self._held[name] >= self.most:
@@ -158,12 +168,8 @@ class Crowd:
 
     def leave(self, host: str | None) -> None:
         """One that entered is gone."""
-        name = self._name(host)
+        name = self.peers.share_of(host)
         if name is not None:
             self._held[name] -= 1
             if not self._held[name]:
                 del self._held[name]
-
-    def _name(self, host: str | None) -> str | None:
-        heard = None if host is None or self.peers.is_proxy(host) else read_address(host)
-        return None if heard is None else counted(heard)

@@ -29,10 +29,8 @@ from twisted.web import http, server
 from twisted.web.resource import IResource
 
 from sandbox_billing.interfaces import IWallClock
-from sandbox_billing.web._router import TOO_LARGE
 from sandbox_billing.web.answers import (
     ACCESS,
-    SERVER_NAME,
     Answer,
     described,
     dump,
@@ -40,8 +38,9 @@ from sandbox_billing.web.answers import (
     standard_headers,
 )
 from sandbox_billing.web.bounds import Limits
+from sandbox_billing.web.collecting import BillingRequest, Bodies
 from sandbox_billing.web.peers import Crowd, Peers
-from sandbox_billing.web.streaming import StreamingChannel, StreamingRequest
+from sandbox_billing.web.streaming import StreamingChannel
 
 
 __all__ = ["BillingSite", "Limits"]
@@ -53,51 +52,6 @@ MALFORMED = "malformed request"
 FOLDED = "header lines may not be folded"
 ONE_HOST = "a request names one host"
 ODD_TRANSFER = "unsupported transfer encoding"
-NOT_A_PATH = "the request target must be a path"
-
-
-class BillingRequest(StreamingRequest):
-    """
-    A request whose body is counted while it comes, otherwise the limit is the disk; or
-    flows, where its route is a stream.
-    """
-
-    channel: BillingChannel
-    _taken = 0
-
-    def gotLength(self, length: int | None) -> None:
-        """Headers are complete; None is a chunked body."""
-        if length != 0 and self.channel.is_stream():
-            self.begin_stream(length)
-            return
-        super().gotLength(length)
-        if length is not None and length > self.channel.limits.body_bytes:
-            # Or the channel would invite it before refusing it.
-            self.requestHeaders.removeHeader(b"Expect")
-            self.channel.refuse(413, TOO_LARGE)
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Some of the body."""
-        if self.streamed is None:
-            self._taken += len(data)
-            if self._taken > self.channel.limits.body_bytes:
-                self.channel.refuse(413, TOO_LARGE)
-                return
-        super().handleContentChunk(data)
-
-    def write(self, data: bytes) -> None:
-        """Whoever answers, no version of ours is told."""
-        if not self.startedWriting:
-            self.setHeader(b"Server", SERVER_NAME.encode("ascii"))
-        super().write(data)
-
-    def process(self) -> None:
-        """All has arrived."""
-        if self.path == b"*":
-            # Twisted would answer by itself.
-            self.channel.refuse(400, NOT_A_PATH)
-            return
-        super().process()
 
 
 class BillingChannel(StreamingChannel):
@@ -207,6 +161,15 @@ class BillingChannel(StreamingChannel):
         """Whether the request whose headers are complete is for a stream."""
         return self.site.streams(self._command, self._path)
 
+    def hurry(self) -> None:
+        """A stream's body is wanted whole: a trickle would hold what it proves open."""
+        streamed = self.streamed()
+        if streamed is not None and not streamed.ended and not self._refused:
+            self._forget_deadline()
+            self._deadline = self.site.reactor.callLater(
+                self.limits.body_seconds, self.refuse, 408, BODY_TOO_SLOW
+            )
+
     def timeoutConnection(self) -> None:
         """Somebody was idle for too long."""
         streamed = self.streamed()
@@ -237,6 +200,10 @@ class BillingChannel(StreamingChannel):
             return
         self._refused = True
         self._forget_deadline()
+        for request in self.requests:
+            # Or what is refused would hold its room while we linger.
+            if request.content is not None:
+                request.content.close()
         self.setTimeout(None)
         self.persistent = False
         self.transport.writeSequence(self._refusal(status, text))
@@ -302,6 +269,7 @@ class BillingSite(server.Site):
     Makes channels, counts them, and waits for the last one.
 
     @ivar channels: The open connections.
+    @ivar bodies: What rests in memory of what they send.
     @ivar draining: Set by L{drain}; no connection is taken after that.
     """
 
@@ -338,7 +306,9 @@ class BillingSite(server.Site):
         self.wall = wall
         self.new_request_id = new_request_id
         self.channels: set[BillingChannel] = set()
-        self._crowd = Crowd(peers or Peers(), self.limits.connections_of_peer)
+        peers = peers or Peers()
+        self._crowd = Crowd(peers, self.limits.connections_of_peer)
+        self.bodies = Bodies(peers, self.limits.all_bodies_bytes, self.limits.bodies_of_peer_bytes)
         self.draining = False
         self._drained: list[Deferred[int]] = []
         self._cut = 0

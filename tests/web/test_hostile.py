@@ -6,8 +6,10 @@ They are plain sockets in a thread: nothing of Twisted helps them to behave.
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
+import stat
 import struct
 import threading
 import time
@@ -150,6 +152,85 @@ class SlowTests(HostileTestCase):
         self.assertLess(max(lived), 6)
         self.assertEqual(self.daytona.connections, [])
         await self.streamed()
+
+
+def files_on_disk() -> int:
+    """How many this process has open that are plain files."""
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found += stat.S_ISREG(os.stat(f"/proc/self/fd/{name}").st_mode)
+        except OSError:
+            # The listing's own.
+            continue
+    return found
+
+
+class BodyTests(HostileTestCase):
+    """
+    Bodies of requests that are read whole, and that nobody has signed.
+    """
+
+    BEGUN = (
+        b"POST /api/sandbox HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
+        b"POST /api/sandbox HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\nx",
+    )
+
+    async def test_one_file_each(self) -> None:
+        """
+        A body takes no open file beside its connection's.
+
+        Or clients, of whom there may be as many as there are files for, would take those
+        with which Redis, Daytona and the chain are reached.
+        """
+        await self.serve()
+        before = files_on_disk()
+        with self.attackers_end():
+            for begun in self.BEGUN:
+                for _ in range(20):
+                    (await deferToThread(self.attacker)).sendall(begun)
+            await self.until(lambda: len(self.site.channels) >= 40)
+            await self.until(lambda: all(one.requests for one in self.site.channels))
+            self.assertEqual(files_on_disk() - before, 0)
+        await self.until(lambda: not self.site.channels)
+
+    async def test_memory(self) -> None:
+        """
+        All bodies together, and those of one address, have a bound; what is over it is
+        told to come again, and what is refused or gone holds nothing.
+        """
+        await self.serve(all_bodies_bytes=200_000, bodies_of_peer_bytes=120_000)
+        head = b"POST /api/sandbox HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n"
+
+        def begin(source: str) -> socket.socket:
+            where = ("127.0.0.1", self.port.getHost().port)
+            made = socket.create_connection(where, 10, (source, 0))
+            self.attackers.append(made)
+            made.sendall(head + b"x" * 60_000)
+            return made
+
+        def answer(of: socket.socket) -> bytes:
+            return of.recv(12)
+
+        with self.attackers_end():
+            kept = []
+            for source in ("127.0.0.2", "127.0.0.2", "127.0.0.3"):
+                kept.append(await deferToThread(begin, source))
+                await self.until(lambda: self.site.bodies.held == 60_000 * len(kept))
+            # Of this address: 120,000 are held.
+            over = await deferToThread(begin, "127.0.0.2")
+            self.assertEqual(await deferToThread(answer, over), b"HTTP/1.1 503")
+            # Of all: 180,000 are.
+            over = await deferToThread(begin, "127.0.0.4")
+            self.assertEqual(await deferToThread(answer, over), b"HTTP/1.1 503")
+            self.assertEqual(self.site.bodies.held, 180_000)
+            kept[0].close()
+            await self.until(lambda: self.site.bodies.held == 120_000)
+            # One that ends is answered by the router, and gives back what it held.
+            kept[1].sendall(b"x" * 10_000)
+            self.assertEqual(await deferToThread(answer, kept[1]), b"HTTP/1.1 401")
+            await self.until(lambda: self.site.bodies.held == 60_000)
+        await self.until(lambda: self.site.bodies.held == 0)
 
 
 class OddTests(HostileTestCase):

@@ -205,7 +205,8 @@ class IReplayGuard(Interface):
         """
         Remember a nonce until sixty seconds after its request expires.
 
-        @return: False when it was used before, whatever became of that request.
+        @return: False when it was used before, whatever became of that request; or when
+            the request has expired, so that nobody may remember.
         """
 
 

@@ -294,6 +294,8 @@ class Callers:
             provider=self.terms.provider,
             chain_id=self.terms.chain_id,
         )
+        # Time has passed: what outlived its nonce's record could be used again.
+        check_expiry(claim, self.wall.now())
         wallet = claim.wallet
         await self.use_up(wallet, claim.nonce, claim.expires_at)
         return Caller(wallet=wallet, body_sha256=expected)

@@ -38,6 +38,8 @@ RETRY_SECONDS = 5
 ENDED = "the sandbox has stopped"
 TOKEN_ENDED = "the token has ended"
 
+NOT_METERED = "this sandbox is not metered yet; have it looked at by .../reconcile, then try again"
+
 
 @define(eq=False, kw_only=True)
 class OpenStream:
@@ -156,6 +158,15 @@ class OpenStreams:
         """Why nothing may be begun in this sandbox; None when it may."""
         order = await self.doors.stop_reason(sandbox)
         return None if order is None else StopPending("stop pending", order)
+
+    async def refused_unknown(self, sandbox: SandboxId) -> StopPending | None:
+        """
+        Why nothing may be begun in a sandbox that only its label gives to somebody: nobody
+        pays for it.  None where it ever had a session; the reconciler sees to the rest.
+        """
+        if await self.doors.record(sandbox) is not None:
+            return None
+        return StopPending(NOT_METERED, retry_after=RETRY_SECONDS)
 
     async def _look(self, sandbox: SandboxId, known: bool) -> tuple[Refused | None, bool]:
         order = await self.refused_sandbox(sandbox)

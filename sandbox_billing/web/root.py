@@ -33,6 +33,7 @@ from sandbox_billing.web._routes import Table
 from sandbox_billing.web._table import build_table
 from sandbox_billing.web.access import Access
 from sandbox_billing.web.account import Account
+from sandbox_billing.web.body_room import BodyRoom
 from sandbox_billing.web.caller import Callers, OtherProof, keys_only
 from sandbox_billing.web.catalogue import Catalogue
 from sandbox_billing.web.cors import Cors
@@ -86,6 +87,7 @@ class FrontDesk:
     new_request_id: Callable[[], str]
     random_bytes: Callable[[int], bytes]
     otherwise: OtherProof = keys_only
+    room: BodyRoom = field(factory=BodyRoom)
 
 
 def make_root(front: FrontDesk) -> IResource:
@@ -118,6 +120,7 @@ def make_root(front: FrontDesk) -> IResource:
             intake=front.intake,
             relay=front.relay,
             clock=front.clock,
+            room=front.room,
         ),
         wall=front.wall,
         clock=front.clock,

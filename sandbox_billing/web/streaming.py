@@ -64,6 +64,9 @@ class Source(Protocol):
     def invite(self) -> None:
         """Tell a client that waits for it to go on."""
 
+    def hurry(self) -> None:
+        """Have no more patience with the body than with one that is collected."""
+
 
 @implementer(IBodyProducer)
 class StreamedBody:
@@ -179,8 +182,9 @@ class StreamedBody:
 
     async def whole(self) -> bytes:
         """
-        All of it in memory; only for a C{length} that is known to be small.
+        All of it in memory, in due time; only for a C{length} that is known to be small.
         """
+        self._channel.hurry()
         collected = _Collector()
         await self.startProducing(collected)
         return b"".join(collected.parts)
@@ -208,6 +212,8 @@ class ReadBody:
     def startProducing(self, consumer: Any) -> Deferred[None]:
         """At once: it is small."""
         consumer.write(self._body)
+        # Or it stays for as long as the answer takes.
+        self._body = b""
         done: Deferred[None] = Deferred()
         done.callback(None)
         return done

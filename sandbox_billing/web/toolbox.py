@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Coroutine
+from contextlib import ExitStack
 from hashlib import sha1, sha256
 from typing import Any, ClassVar
 from urllib.parse import unquote
@@ -23,7 +24,7 @@ from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from sandbox_billing.errors import BadInput, Refused, UnknownOutcome
+from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
     IIntake,
     IRelay,
@@ -44,6 +45,7 @@ from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._router import MAX_BODY_BYTES, allowed_query
 from sandbox_billing.web._routes import REST, Found
 from sandbox_billing.web.answers import SERVER_NAME, Answer
+from sandbox_billing.web.body_room import BodyRoom
 from sandbox_billing.web.caller import Caller, Callers
 from sandbox_billing.web.forwarding import forwarded_query, request_headers, response_headers
 from sandbox_billing.web.open_streams import OpenStream, OpenStreams
@@ -145,6 +147,7 @@ class Toolbox:
     The streamer of the router.
 
     @ivar clock: For the time that half a tunnel may stand.
+    @ivar room: For bodies of whom we do not know yet.
     """
 
     _log: ClassVar[Logger] = Logger()
@@ -155,19 +158,22 @@ class Toolbox:
     intake: IIntake = field(validator=provides(IIntake))
     relay: IRelay = field(validator=provides(IRelay))
     clock: IReactorTime = field(validator=provides(IReactorTime))
+    room: BodyRoom
 
     async def __call__(self, request: Any, found: Found, path: str, query: Query) -> Answer | None:
         """
         @raise AuthenticationError: Nothing proves who asks.
         @raise Refused: It may not.
         @raise BadInput: What is asked for can be read in two ways.
+        @raise NotReady: Too many bodies are read of whom nobody knows.
         """
         upgrading = is_upgrade(request)
         headers = request_headers(request.requestHeaders, upgrading=upgrading)
         if found.route.segments[-1] != REST:
             allowed_query(query, found.route.query)
-        caller, body = await self._admitted(request, found, path, query)
-        sandbox = await self._reached(caller, found)
+        with ExitStack() as unproven:
+            caller, body = await self._admitted(request, found, path, query, unproven)
+            sandbox = await self._reached(caller, found)
         door = f"/{found.route.pattern.partition('/{id}')[0].strip('/')}/{found.spelt_id}"
         place = place_of(found)
         call = RelayCall(
@@ -198,15 +204,20 @@ class Toolbox:
     # --- who, and to what ---
 
     async def _admitted(
-        self, request: Any, found: Found, path: str, query: Query
+        self, request: Any, found: Found, path: str, query: Query, unproven: ExitStack
     ) -> tuple[Caller, Any]:
-        claim = await self.callers.recognise(request.requestHeaders, self.peers.of_request(request))
+        peer = self.peers.of_request(request)
+        claim = await self.callers.recognise(request.requestHeaders, peer)
         streamed = _streamed(request)
         signed: JSONValue | Body
         body: Any
         digest: str | None
         if streamed is None or (_is_small(streamed) and isinstance(claim, SignedMessage)):
-            raw = request.content.read() if streamed is None else await streamed.whole()
+            if streamed is None:
+                raw = request.content.read()
+            else:
+                unproven.enter_context(self.room.held(peer, streamed.length))
+                raw = await streamed.whole()
             signed, digest = _read_json(raw, request.requestHeaders), sha256(raw).hexdigest()
             body = ReadBody(raw) if raw else None
         else:
@@ -233,6 +244,8 @@ class Toolbox:
             raise why
         sandbox = await self.intake.owned(caller.wallet, checked_name(spelt))
         order = await self.streams.refused_sandbox(sandbox.id)
+        if order is None:
+            order = await self.streams.refused_unknown(sandbox.id)
         if order is not None:
             raise order
         return sandbox
@@ -258,7 +271,8 @@ class Toolbox:
         stream.cut = cut
         try:
             await relaying
-        except CancelledError:
+        # A connection that is just being made has an error of its own for it.
+        except (CancelledError, Transient, UnknownOutcome):
             if not cut_for:
                 raise
             if request.startedWriting:

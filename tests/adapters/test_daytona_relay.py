@@ -74,7 +74,33 @@ class TargetTests(SynchronousTestCase):
             found = self.target(url, Place.TOOLBOX)
             self.assertEqual(found, ("http://daytona:3000", "/api/toolbox/one/toolbox"))
         # One that only begins like us is another host.
-        self.assertEqual(toolbox_base(shown(f"{OURS}.evil/x"), own_url=OURS), f"{OURS}.evil/x")
+        other = f"{OURS}.evil/x"
+        self.assertEqual(toolbox_base(shown(other), api=API, own_url=OURS), other)
+
+    def test_ourselves(self) -> None:
+        """However it is spelt: the key must not come in at our own front door."""
+        for url in (
+            "https://OURS.example/toolbox",
+            "https://ours.example:443/toolbox",
+            "http://ours.example/toolbox",
+            "http://ours.example:80/toolbox",
+            "https://ours.example./toolbox",
+            "HTTPS://ours.example/elsewhere",
+        ):
+            self.assertEqual(self.target(url, Place.TOOLBOX)[0], "http://daytona:3000", url)
+        # Behind the same name there may be more than us.
+        self.assertEqual(
+            self.target("https://ours.example:4000/toolbox", Place.TOOLBOX)[0],
+            "https://ours.example:4000",
+        )
+
+    def test_no_way_down(self) -> None:
+        """Where Daytona has TLS its key goes nowhere in plain sight."""
+        api = "https://daytona.example/api"
+        with self.assertRaises(Transient):
+            toolbox_base(shown("http://p:4000/toolbox"), api=api, own_url=OURS)
+        safe = "https://p:4000/toolbox"
+        self.assertEqual(toolbox_base(shown(safe), api=api, own_url=OURS), safe)
 
     def test_unusable(self) -> None:
         """Neither key nor body goes to what is no plain URL of a host."""

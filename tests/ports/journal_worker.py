@@ -464,6 +464,14 @@ class LeaseCase(JournalCase):
         await self.refused(UnknownOutcome, guard.first_use(OWNER, "cd" * 16, T0))
         self.assertFalse(await guard.first_use(OWNER, "cd" * 16, T0))
 
+    async def test_first_use_too_late(self) -> None:
+        """What expired is used no more: that it was may be forgotten already."""
+        guard = self.world.journal.replay
+        self.assertTrue(await guard.first_use(OWNER, "ef" * 16, T0))
+        self.world.wall.moment = T0 + 61
+        self.assertFalse(await guard.first_use(OWNER, "ef" * 16, T0))
+        self.assertFalse(await guard.first_use(OWNER, "01" * 16, T0))
+
     async def test_pending_needs_no_lease(self) -> None:
         """Doors stay open while there is no worker at all."""
         await self.world.journal.lease.give_up()

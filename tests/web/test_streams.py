@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from tests.web.streams import ADMIN_KEY, StreamTestCase
-from tests.web.world import FOREIGN, SANDBOX, signed_json
+from tests.web.world import FOREIGN, NOW, SANDBOX, signed_json
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nok"
@@ -285,6 +285,20 @@ class DoorTests(StreamTestCase):
         told = await self.refused(self.request("GET", f"{self.box}/x"), 402)
         self.assertEqual(told["code"], "blocked")
 
+    async def test_nobody_pays(self) -> None:
+        """409 for one that only its label gives to somebody, until it was metered once."""
+        await self.serve()
+        doors = self.world.doors
+        doors.metered.clear()
+        doors.recorded.clear()
+        told = await self.refused(self.request("GET", f"{self.box}/x"), 409)
+        self.assertIn("not metered", told["error"])
+        self.assertEqual(self.daytona.connections, [])
+        doors.recorded.add(SANDBOX)
+        client = await self.connect()
+        client.send(self.request("GET", f"{self.box}/x"))
+        await self.upstream()
+
     async def test_too_many(self) -> None:
         """As many streams as there may be, and no more until one ends."""
         await self.serve()
@@ -369,6 +383,63 @@ class SignedBodyTests(StreamTestCase):
             await self.until(lambda upstream=upstream: upstream.ended or upstream.half)
             self.assertNotIn(b"y", upstream.body)
             self.assertFalse(upstream.body.endswith(b"0\r\n\r\n"))
+
+    async def test_expired_meanwhile(self) -> None:
+        """A body that comes after its signature's time proves nothing, and uses up nothing."""
+        await self.serve()
+        body = b'{"command":"ls"}'
+        client = await self.connect()
+        headers = {**self.signed(body), "Content-Type": "application/json"}
+        path = f"{self.box}/process/execute"
+        client.send(self.request("POST", path, headers, length=len(body)) + body[:-1])
+        await self.until(lambda: self.world.desk.room.taken)
+        self.world.wall.moment = NOW + 300
+        client.send(body[-1:])
+        await self.until(lambda: client.status == 401)
+        self.assertEqual(self.world.guard.calls.asked, [])
+        self.assertEqual(self.daytona.connections, [])
+        await self.until(lambda: not self.world.desk.room.taken)
+
+    async def test_slow(self) -> None:
+        """A body that must be whole first has as long as any that is collected."""
+        await self.serve(body_seconds=0.2)
+        client = await self.connect()
+        headers = self.signed(b"{}")
+        client.send(self.request("POST", f"{self.box}/process", headers, length=9) + b"{")
+        await self.until(lambda: client.status == 408)
+        client.transport.loseConnection()
+        await self.until(lambda: not self.world.desk.room.taken)
+        # One that is only streamed has not.
+        client = await self.connect()
+        client.send(self.request("POST", f"{self.box}/process", length=9) + b"{")
+        await self.pause(0.3)
+        client.send(b"12345678")
+        upstream = await self.upstream()
+        await self.until(lambda: upstream.body == b"{12345678")
+
+    async def test_no_room(self) -> None:
+        """What strangers' bodies may take together is bounded; a token's are not kept."""
+        await self.serve()
+        room = self.world.desk.room
+        room.most_of_peer = MEBI
+        first, second = await self.connect(), await self.connect()
+        path = f"{self.box}/files/upload"
+        first.send(self.request("POST", path, self.signed(b""), length=MEBI) + b"x")
+        await self.until(lambda: room.taken == MEBI)
+        second.send(self.request("POST", path, self.signed(b""), length=1))
+        await self.until(lambda: second.status == 503)
+        self.assertEqual(second.header("retry-after"), "5")
+        self.assertEqual(room.taken, MEBI)
+        third = await self.connect()
+        third.send(self.request("POST", path, length=1) + b"y")
+        await self.upstream()
+        first.transport.abortConnection()
+        await self.until(lambda: not room.taken)
+        fourth = await self.connect()
+        fourth.send(self.request("POST", path, self.signed(b"z"), length=1) + b"z")
+        upstream = await self.upstream(2)
+        await self.until(lambda: upstream.body == b"z")
+        self.assertEqual(room.taken, 0)
 
     async def test_unsigned_payload(self) -> None:
         """An empty payload stands for any body here, unless it is strict."""

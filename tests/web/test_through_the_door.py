@@ -59,6 +59,7 @@ class ThroughTheDoor(ToolboxCase):
         """The wallet's own."""
         shown = sandbox(id, OWNER.address, toolboxProxyUrl=self.simulator.toolbox_base)
         self.world.intake.sandboxes[id] = (OWNER.address, shown)
+        self.world.doors.recorded.add(id)
 
     async def created(self) -> str:
         """Another one of the wallet's."""

@@ -8,6 +8,13 @@ import json
 import socket
 from typing import Any
 
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from zope.interface import implementer
+
+from sandbox_billing.adapters.daytona import relay
 from sandbox_billing.web import toolbox
 from tests.web.streams import ACCEPT, ADMIN_KEY, KEY, SWITCHED, StreamTestCase, Wire
 from tests.web.world import SANDBOX
@@ -268,6 +275,20 @@ class Endless:
         return self._still > 40
 
 
+@implementer(IStreamClientEndpoint)
+class Unreached:
+    """A host that does not answer; it fails as Twisted's endpoints do."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        """Not before somebody loses patience."""
+        self.asked += 1
+        where = IPv4Address("TCP", "192.0.2.1", 4000)
+        return Deferred(lambda waiting: waiting.errback(ConnectingCancelledError(where)))
+
+
 class CutTests(StreamTestCase):
     """
     Streams end with what they belong to, in whichever process that was decided.
@@ -303,6 +324,20 @@ class CutTests(StreamTestCase):
     async def look(self) -> None:
         """A turn, as the daemon takes one each second or two."""
         await self.world.streams.turn()
+
+    async def test_while_connecting(self) -> None:
+        """Cut before Daytona was reached: told is why, not that it cannot be reached."""
+        await self.serve()
+        reaching = Unreached()
+        self.patch(relay, "endpoint_of", lambda *_, **__: reaching)
+        client = await self.connect()
+        client.send(self.request("GET", f"{self.box}/x"))
+        await self.until(lambda: reaching.asked)
+        self.world.doors.stops[SANDBOX] = "operator"
+        await self.look()
+        await self.until(lambda: client.status)
+        self.assertEqual(client.status, 409)
+        self.assertEqual(json.loads(client.body)["error"], "stop pending")
 
     async def test_everything_ends(self) -> None:
         """Logs and terminals are cut, both ends; who waits for an answer is told why."""

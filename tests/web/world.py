@@ -376,6 +376,7 @@ class StandInDoors(Unused):
     @ivar blocked: Why, by wallet.
     @ivar stops: Standing orders, by sandbox.
     @ivar metered: What has a session.
+    @ivar recorded: What ever had one.
     @ivar spendings: What was caused, by token.
     """
 
@@ -384,6 +385,7 @@ class StandInDoors(Unused):
         self.blocked: dict[Address, str] = {}
         self.stops: dict[str, str] = {}
         self.metered: set[str] = {SANDBOX, FOREIGN}
+        self.recorded: set[str] = {SANDBOX, FOREIGN}
         self.spendings: dict[str, Spending] = {}
 
     async def spending(self, token: TokenId) -> Spending:
@@ -403,6 +405,9 @@ class StandInDoors(Unused):
 
     async def session(self, sandbox: SandboxId) -> Any:
         return object() if sandbox in self.metered else None
+
+    async def record(self, sandbox: SandboxId) -> Any:
+        return object() if sandbox in self.recorded else None
 
     async def mirror(self) -> Stored[Mirror] | None:
         return None if self.head is None else Stored(self.head, b"raw")

@@ -59,23 +59,38 @@ def _is_plain(url: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and not more
 
 
-def toolbox_base(sandbox: Sandbox, *, own_url: str) -> str | None:
+def host_of(url: str) -> tuple[str, int | None]:
+    """
+    Host and port, however a plain URL spells them.
+
+    @return: No port where it is the usual one of http or https: who answers at both answers
+        as one.
+    """
+    parts = urlsplit(url)
+    port = parts.port
+    return str(parts.hostname).lower().rstrip("."), None if port in (80, 443) else port
+
+
+def toolbox_base(sandbox: Sandbox, *, api: str, own_url: str) -> str | None:
     """
     Where Daytona says that a sandbox's toolbox is.
 
-    @param own_url: Ours: a Daytona that was told to name us there (daytona.md §11) would
-        make us call ourselves for ever.
+    @param api: From L{api_base}; what begins with https may not lead to http, in plain sight.
+    @param own_url: Ours, empty when it is not known: a Daytona that was told to name us
+        there (daytona.md §11) would make us call ourselves for ever.
     @return: None when it does not say (servers before v0.148), or names us.
-    @raise Transient: It says something that is no plain URL.
+    @raise Transient: It says something that is no plain URL, or none that may have the key.
     """
     url = sandbox.document.get("toolboxProxyUrl")
     if not isinstance(url, str) or not url:
         return None
     base = url.rstrip("/")
-    if own_url and (base == own_url or base.startswith(f"{own_url}/")):
-        return None
     if not _is_plain(base):
         raise Transient("Daytona names a toolbox that cannot be reached from here")
+    if own_url and host_of(base) == host_of(own_url):
+        return None
+    if urlsplit(api).scheme == "https" and urlsplit(base).scheme != "https":
+        raise Transient("Daytona names a toolbox without TLS, and has TLS itself")
     return base
 
 
@@ -90,7 +105,7 @@ def target_of(call: RelayCall, *, api: str, own_url: str) -> Target:
     @raise Transient: Daytona names no usable host.
     """
     place, one = call.place, quote(call.sandbox.id, safe="")
-    base = toolbox_base(call.sandbox, own_url=own_url) if place in _LEGACY else None
+    base = toolbox_base(call.sandbox, api=api, own_url=own_url) if place in _LEGACY else None
     if base is None:
         place, base = _LEGACY.get(place, place), api
     origin = _origin(base)

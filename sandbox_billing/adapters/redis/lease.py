@@ -106,9 +106,13 @@ class RedisReplayGuard:
     _uses: Iterator[int] = field(factory=count, init=False)
 
     async def first_use(self, wallet: Address, nonce: str, expires_at: UnixSeconds) -> bool:
+        now = self.store.wall.now()
+        if expires_at < now:
+            # Its record may have ended: nobody could tell whether it was used.
+            return False
         key = self.store.keys.request_nonce(wallet, nonce)
         mark = f"{self._owner}:{next(self._uses)}".encode()
-        kept = max(1, expires_at + REMEMBERED_SECONDS - self.store.wall.now())
+        kept = expires_at + REMEMBERED_SECONDS - now
         draft = self.store.draft("remember a nonce")
         draft.expect(absent(key))
         draft.write("SET", key, mark, "EX", kept)

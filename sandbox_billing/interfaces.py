@@ -144,6 +144,8 @@ class SandboxRecord:
     @ivar charged_until: No period before this moment may ever be charged again.
     @ivar create_charged: Whether the create fee was written.
     @ivar allowance: Of the session opened last.
+    @ivar create_forgiven: The create fee was written and dropped, since it had failed before it
+        ever ran.
     """
 
     sandbox: SandboxId
@@ -152,6 +154,12 @@ class SandboxRecord:
     create_charged: bool
     charged_until: UnixSeconds
     allowance: Allowance | None = None
+    create_forgiven: bool = False
+
+    @property
+    def owes_creation(self) -> bool:
+        """Whether its create fee is due as soon as it is made to run after all."""
+        return self.create_forgiven and not self.create_charged
 
 
 @frozen(kw_only=True)

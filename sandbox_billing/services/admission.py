@@ -366,8 +366,11 @@ def opened(
 
 
 def create_charge(intent: Intent, sandbox: SandboxId, now: UnixSeconds) -> Charge | None:
-    """The create fee of an intent; None when creating is free or nothing is created."""
-    if intent.action != "create" or intent.create_fee == 0:
+    """
+    The create fee of an intent; None when creating is free.  That of a start is what was
+    forgiven because it failed, and is due when it is made to run.
+    """
+    if intent.create_fee == 0:
         return None
     return Charge(
         id=create_charge_id(sandbox),

@@ -182,7 +182,8 @@ class Lifecycle:
                 session = self.admission.session_for(intent, shown.id, shown.resources)
             except Refused:
                 return
-            await self.open(intent, begin(session, self.wall.after()), None)
+            fee = create_charge(intent, shown.id, self.wall.now())
+            await self.open(intent, begin(session, self.wall.after()), fee)
             return
 
     async def close(

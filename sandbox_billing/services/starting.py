@@ -20,6 +20,7 @@ from sandbox_billing.ledger.metering import (
 )
 from sandbox_billing.ledger.reconciliation import wished_minutes
 from sandbox_billing.ledger.token import Allowance
+from sandbox_billing.services.admission import create_charge
 from sandbox_billing.services.lifecycle import Lifecycle
 
 
@@ -75,7 +76,10 @@ class Starting:
             return evolve(shown, as_found=True)
         await self._end_last_run(owner, shown, sent_at)
         at.check_disk(shown.resources)
-        quote = await at.admission.quote(owner, shown.resources, creating=False)
+        record = await at.doors.record(shown.id)
+        # Who fails first and recovers then would have it created for nothing.
+        creating = record is not None and record.owes_creation
+        quote = await at.admission.quote(owner, shown.resources, creating=creating)
         intent = at.intent(
             action,
             owner,
@@ -108,7 +112,8 @@ class Starting:
             # Seen running by this very answer: otherwise a start and stop between two
             # sweeps would be free, again and again.
             session = begin(session, at.wall.after())
-        await at.open(intent, session, None)
+        fee = create_charge(intent, shown.id, at.wall.now())
+        await at.open(intent, session, fee)
         self._log.info("started {sandbox}", sandbox=shown.id, wallet=owner.hex)
         return started
 

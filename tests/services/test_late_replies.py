@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 
 from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
 from sandbox_billing.errors import UnknownOutcome
-from sandbox_billing.interfaces import Listing
+from sandbox_billing.interfaces import CannotPay, Listing
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.reconciliation import INTENT_GRACE_SECONDS
-from tests.fixtures import ALICE, INTERVAL, SWEEP, WorldCase
+from tests.fixtures import ALICE, FEE, HOLD, INTERVAL, SWEEP, WorldCase
 
 
 class LateReplyTests(WorldCase):
@@ -116,3 +116,41 @@ class LeftoverTests(WorldCase):
         self.assertTrue(late)
         self.assertEqual(world.state(sandbox), "started")
         self.assertIsNotNone(world.session(SandboxId(sandbox)).started_at)
+
+
+class FailedFirstTests(WorldCase):
+    """A fee that was forgiven because what was created failed."""
+
+    def failed(self) -> SandboxId:
+        """A create that failed, and whose fee was forgiven."""
+        world = self.world
+        world.simulator.fail_start_next()
+        built = {"buildInfo": {"dockerfileContent": "FROM x"}}
+        made = world.run(world.process.intake.create(ALICE, built, auto_stop_minutes=None))
+        world.until(lambda: world.session(made.id) is None)
+        self.assertEqual(world.amounts(), {})
+        return made.id
+
+    def test_made_to_run(self) -> None:
+        """It is due when it is made to run after all: once."""
+        world = self.world
+        world.fund(10_000_000)
+        sandbox = self.failed()
+        for _ in range(2):
+            world.run(world.process.intake.recover(ALICE, sandbox))
+            world.until(lambda: world.session(sandbox).started_at)
+            world.advance(2 * SWEEP)
+            self.assertEqual(world.amounts()[f"{sandbox}:create"], FEE)
+            world.simulator.break_sandbox(sandbox)
+            world.until(lambda: world.session(sandbox) is None)
+        self.assertEqual(list(world.amounts().values()).count(FEE), 1)
+
+    def test_set_aside(self) -> None:
+        """Who cannot pay it, too, is not let in."""
+        world = self.world
+        world.fund(HOLD + FEE - 1 + FEE)
+        sandbox = self.failed()
+        world.withdraw(FEE)
+        world.advance(5)
+        refused = self.fails(CannotPay, world.process.intake.recover(ALICE, sandbox))
+        self.assertEqual(refused.required, HOLD + FEE)

@@ -284,7 +284,7 @@ class Sessions:
         draft.write("ZREM", keys.usage(charge.owner), charge.id)
         draft.finish_charge(charge)
         draft.spend(last.allowance, fee_field(charge), None)
-        draft.write("HSET", keys.sandbox(sandbox), "create_charged", 0)
+        draft.write("HSET", keys.sandbox(sandbox), "create_charged", 0, "create_forgiven", 1)
         return place
 
     def _guard(self, draft: Draft, session: Stored[Session]) -> None:

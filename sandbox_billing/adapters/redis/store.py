@@ -202,6 +202,7 @@ def sandbox_record(sandbox: SandboxId, fields: dict[str, str]) -> SandboxRecord 
             create_charged=fields["create_charged"] == "1",
             charged_until=UnixSeconds(int(fields["charged_until"])),
             allowance=None if told is None else decode(Allowance, told),
+            create_forgiven=fields.get("create_forgiven") == "1",
         )
     except (KeyError, ValueError) as why:
         raise BadInput(f"the record of {sandbox} is damaged: {why!r}") from why

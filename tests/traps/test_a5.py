@@ -68,11 +68,11 @@ class WebTests(TrapCase):
         """The reply is remembered where the client waits, who has gone."""
 
         def attached(original: Any) -> Any:
-            async def run(heeding: Any, *rest: Any) -> Any:
+            def once(heeding: Any, *rest: Any) -> Any:
                 from attrs import evolve
 
-                return await original(evolve(heeding, detached=lambda _, work: work), *rest)
+                return original(evolve(heeding, detached=lambda _, work: work), *rest)
 
-            return run
+            return once
 
-        return Patch(IDEMPOTENCY + "Idempotency.run", attached)
+        return Patch(IDEMPOTENCY + "Idempotency.once", attached)

@@ -375,8 +375,10 @@ class Due:
 _MAYBE = {"POST /api/sandbox": frozenset({"GET /api/snapshots"})}
 """The snapshot that a body names is looked up among those that are kept."""
 
-_OWN_WORK = re.compile(r"GET /api/sandbox$|POST /api/sandbox/[^/]+/(last-activity|autostop/\d+)$")
-"""Sweeps and the dead-man's switch."""
+_OWN_WORK = re.compile(
+    r"GET /api/sandbox(/paginated)?$|POST /api/sandbox/[^/]+/(last-activity|autostop/\d+)$"
+)
+"""Sweeps, second looks and the dead-man's switch."""
 
 POLICIES = frozenset({"deny", "operator", "none", "public", "wallet", "owner", "stream"})
 

@@ -149,6 +149,9 @@ class Intake:
 
     async def reconcile(self, owner: Address, id_or_name: str) -> None:
         shown = await self.owned(owner, id_or_name)
+        if await self.doors.record(shown.id) is None:
+            # Only its label says whose it is; nobody is billed who is not mirrored.
+            await self.lifecycle.admission.funds(owner)
         await self.doors.request_reconcile(shown.id)
         for _ in range(RECONCILE_WAIT_SECONDS * 10):
             if not await self.doors.reconcile_requested(shown.id):

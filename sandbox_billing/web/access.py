@@ -21,6 +21,7 @@ from sandbox_billing.signing.request import JSONValue
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._router import Asked
 from sandbox_billing.web.answers import Answer, NotServed
+from sandbox_billing.web.open_streams import OpenStreams
 from sandbox_billing.web.payloads import whole
 from sandbox_billing.web.policy import shown, ssh_shown, toolbox_url
 from sandbox_billing.web.terms import Terms
@@ -112,10 +113,23 @@ class Access:
 
     intake: IIntake = field(validator=provides(IIntake))
     runtime: IRuntime = field(validator=provides(IRuntime))
+    streams: OpenStreams
     terms: Terms
 
     async def _own(self, asked: Asked) -> Sandbox:
         return await self.intake.owned(asked.wallet, asked.id)
+
+    async def _paid_for(self, asked: Asked) -> Sandbox:
+        """
+        One that may be led into.
+
+        @raise StopPending: It was never metered.
+        """
+        sandbox = await self._own(asked)
+        why = await self.streams.refused_unknown(sandbox.id)
+        if why is not None:
+            raise why
+        return sandbox
 
     def _shown(self, sandbox: Sandbox) -> Answer:
         return Answer(document=shown(sandbox.document, self.terms.public_url))
@@ -127,7 +141,7 @@ class Access:
         wanted = whole(
             asked.query, "expiresInMinutes", _DEFAULT_SSH_MINUTES, least=1, most=_MAX_MINUTES
         )
-        sandbox = await self._own(asked)
+        sandbox = await self._paid_for(asked)
         access = await self.runtime.ssh_access(sandbox.id, min(wanted, self.terms.deadman_minutes))
         return Answer(document=ssh_shown(access, self.terms.ssh_gateway_host))
 
@@ -151,7 +165,7 @@ class Access:
             least=1,
             most=_MAX_PREVIEW_SECONDS,
         )
-        sandbox = await self._own(asked)
+        sandbox = await self._paid_for(asked)
         seconds = min(wanted, self.terms.deadman_minutes * 60)
         preview = await self.runtime.signed_preview(sandbox.id, port, seconds)
         return Answer(document=preview_shown(dict(preview), self.terms.proxy_domain))
@@ -175,7 +189,7 @@ class Access:
             raise BadInput("public must be true or false")
         if flag:
             check_signed(asked)
-        sandbox = await self._own(asked)
+        sandbox = await (self._paid_for if flag else self._own)(asked)
         return self._shown(await self.runtime.set_public(sandbox.id, flag))
 
     async def set_network(self, asked: Asked) -> Answer:

@@ -152,7 +152,9 @@ def make_table(front: FrontDesk, callers: Callers) -> Table:
             pages_kept=Kept(front.runtime.lists_pages, front.clock, DIALECT_KEPT_SECONDS),
             terms=terms,
         ),
-        access=Access(intake=front.intake, runtime=front.runtime, terms=terms),
+        access=Access(
+            intake=front.intake, runtime=front.runtime, streams=front.streams, terms=terms
+        ),
         account=Account(history=front.history, doors=front.doors),
         info=Info(
             doors=front.doors,

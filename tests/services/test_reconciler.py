@@ -177,6 +177,17 @@ class AdoptTests(WorldCase):
         self.assertEqual(world.amounts(BOB), {})
         self.assertEqual(world.state(other), "started")
 
+    def test_stranger_asks(self) -> None:
+        """A wallet we never saw, once it asks for the sandbox to be looked at: it is known."""
+        world = self.world
+        other = self.made_behind_us(**{"daytona-owner": BOB.hex})
+        world.advance(30)
+        self.assertIsNone(world.session(other))
+        world.run(world.process.intake.reconcile(BOB, other))
+        world.until(lambda: world.order(other) is not None, 30)
+        self.assertEqual(world.order(other), "insufficient_balance")
+        world.until(lambda: world.state(other) == "stopped", 60)
+
     def test_no_label(self) -> None:
         """What belongs to nobody we know is nobody's bill."""
         other = self.made_behind_us()

@@ -38,3 +38,8 @@ class WebTests(TrapCase):
             "sandbox_billing.web.limits.RequestLimits.may_prove",
             lambda _: lambda limits, peer: None,
         )
+
+    @noticed_by("tests.web.test_streams.SignedBodyTests.test_expired_meanwhile")
+    def test_outlived(self) -> Patches:
+        """A signature whose body comes late is taken when its nonce may be forgotten."""
+        return Patch("sandbox_billing.web.caller.check_expiry", lambda _: lambda message, now: None)

@@ -57,3 +57,17 @@ class DaemonTests(TrapCase):
             return lambda account, behaviour: account.balance + account.pending_refund
 
         return Patch("sandbox_billing.ledger.account.Account.spendable", whole)
+
+    @noticed_by(
+        "tests.web.test_streams.DoorTests.test_nobody_pays",
+        "tests.web.test_access.UnmeteredTests.test_nobody_pays",
+    )
+    def test_labelled(self) -> Patches:
+        """Who is named by a label is let into what nobody meters."""
+
+        async def nothing(streams: Any, sandbox: Any) -> None:
+            return None
+
+        return Patch(
+            "sandbox_billing.web.open_streams.OpenStreams.refused_unknown", lambda _: nothing
+        )

@@ -39,3 +39,8 @@ class WebTests(TrapCase):
             return lambda body, allowed, **how: original(body, {*allowed, "volumes"}, **how)
 
         return Patch("sandbox_billing.web.payloads._drop_empty", lenient)
+
+    @noticed_by("tests.adapters.test_daytona_relay.TargetTests.test_ourselves")
+    def test_home(self) -> Patches:
+        """The key is sent to our own front door, when that is spelt in another way."""
+        return Patch("sandbox_billing.adapters.daytona.relay.host_of", lambda _: lambda url: url)

@@ -48,3 +48,19 @@ class WebTests(TrapCase):
             return detached
 
         return Patch("sandbox_billing.services._supervise.Supervisor.detached", boundless)
+
+    @noticed_by("tests.web.test_streams.SignedBodyTests.test_slow")
+    def test_trickle(self) -> Patches:
+        """What is read for a stranger is waited for as long as he likes."""
+        return Patch(
+            "sandbox_billing.web.site.BillingChannel.hurry", lambda _: lambda channel: None
+        )
+
+    @noticed_by("tests.web.test_streams.SignedBodyTests.test_no_room")
+    def test_no_end_of_room(self) -> Patches:
+        """And as much of it as comes."""
+
+        def roomy(original: Any) -> Any:
+            return lambda room, peer, length: original(room, peer, 0)
+
+        return Patch("sandbox_billing.web.body_room.BodyRoom.held", roomy)

@@ -64,6 +64,27 @@ class SshTests(AccessTestCase):
         self.assertEqual(self.calls("revoke_ssh"), [])
 
 
+class UnmeteredTests(AccessTestCase):
+    """
+    A sandbox that only its label gives to somebody.
+    """
+
+    def test_nobody_pays(self) -> None:
+        """No way in for as long as it was never metered; every way out."""
+        self.world.doors.recorded.clear()
+        for method, path in (
+            ("POST", "ssh-access"),
+            ("GET", "ports/3000/signed-preview-url"),
+            ("POST", "public/true"),
+        ):
+            reply = self.ask_by_path(method, f"{ONE}/{path}")
+            self.assertEqual(reply.status, 409, path)
+            self.assertIn("not metered", reply.json["error"])
+        self.assertEqual({call[0] for call in self.world.calls.asked}, {"owned"})
+        self.assertEqual(self.ask_by_path("POST", f"{ONE}/public/false").status, 200)
+        self.assertEqual(self.ask_by_path("DELETE", f"{ONE}/ssh-access").status, 200)
+
+
 class PreviewTests(AccessTestCase):
     """
     Preview URLs.

@@ -120,7 +120,7 @@ class Starting:
     async def _end_last_run(self, owner: Address, shown: Sandbox, sent_at: int) -> None:
         """
         It stopped by itself, or failed, and no sweep has seen that yet; nor perhaps that it was
-        created, whose fee is due unless it failed (§4.3).
+        created, whose fee is due unless it failed (§4.3), or when that is made to run.
 
         @raise StopPending: Another call is under way.
         """

@@ -418,14 +418,20 @@ class CreateTests(WorldCase):
         self.assertIsNotNone(world.session("sb-1").started_at)
 
     def test_recovered_before_a_sweep(self) -> None:
-        """What failed has no fee (§4.3), also when its owner recovers it; its run is charged."""
+        """The same when it has failed and he recovers it: it runs after all."""
         world = self.died_at_create(self.failed)
         world.run(world.process.intake.recover(ALICE, "sb-1"))
-        world.until(lambda: world.quiet)
-        self.assertEqual(world.amounts(), {})
-        self.assertEqual([n for n in world.funds().exposure.fields if "hold" in n], [])
+        self.charged_its_fee(world)
         self.assertEqual(world.state(SandboxId("sb-1")), "started")
         self.assertIsNotNone(world.session("sb-1").started_at)
+
+    def test_mended_before_a_sweep(self) -> None:
+        """What has failed and is not made to run has no fee (§4.3), and nothing is held for it."""
+        world = self.died_at_create(self.failed)
+        world.run(world.process.intake.recover(ALICE, "sb-1", skip_start=True))
+        world.until(lambda: world.quiet)
+        self.assertEqual(world.amounts(), {})
+        self.assertEqual(dict(world.funds().exposure.fields), {})
 
     def test_lost_request(self) -> None:
         """A create that never happened gives its hold back after five minutes, not before."""

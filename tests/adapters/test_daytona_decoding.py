@@ -96,9 +96,25 @@ class SandboxTests(SynchronousTestCase):
     def test_bytes(self, body: bytes) -> None:
         """Any bytes are JSON or unreadable."""
         try:
-            parse_json(body)
+            found = parse_json(body)
         except Unreadable:
             return
+        json.dumps(found, allow_nan=False, ensure_ascii=False).encode("utf-8")
+
+    def test_odd_values(self) -> None:
+        """
+        What no JSON of ours can hold is kept as a text, so that one odd row of a list is no
+        reason not to see, or to meter, all the others; and sizes of that kind stay unreadable.
+        """
+        for odd in ("NaN", "-Infinity", "1e400", "-1e999", "9" * 5000, r'"a\ud800z"', r'"\udfff"'):
+            body = f'[{{"id":"a","x":{odd}}},{{"id":"b","cpu":{odd}}}]'.encode()
+            rows = parse_json(body)
+            json.dumps(rows, allow_nan=False, ensure_ascii=False).encode("utf-8")
+            self.assertEqual(read_sandbox(rows[0]).id, "a")
+            with self.assertRaises(Unreadable):
+                read_sandbox(rows[1])
+        self.assertEqual(parse_json(rb'{"\uD800":["\ud83d\ude00"]}'), {"\ufffd": ["\U0001f600"]})
+        self.assertEqual(parse_json(b"[1.5,1e3,-7,2e-400]"), [1.5, 1000.0, -7, 0.0])
 
     def test_deep(self) -> None:
         """A body nested beyond reason is unreadable, not a crash."""

@@ -8,7 +8,9 @@ for the call at hand.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 from attrs import frozen
@@ -31,12 +33,46 @@ class Unreadable(Exception):
     text: str
 
 
+_LONGEST_WHOLE = 20
+"""Digits; nothing of Daytona's has more, and Python refuses to read thousands."""
+
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+_LONE = re.compile("[\ud800-\udfff]")
+
+
 def parse_json(body: bytes) -> Any:
-    """@raise Unreadable: It is no JSON (a page in HTML, a body cut short)."""
+    """
+    One odd value is no reason not to see the rest of a list: a number that is none, or has
+    no end, stays the text that it was, and half a character becomes a mark.
+
+    @raise Unreadable: It is no JSON (a page in HTML, a body cut short).
+    """
     try:
-        return json.loads(body)
+        text = body.decode("utf-8-sig", "surrogatepass")
+        document = json.loads(text, parse_constant=str, parse_float=_finite, parse_int=_short)
+        # To look at each text takes longer than to read them.
+        return _sound(document) if _HALF.search(body) else document
     except (ValueError, RecursionError):
         raise Unreadable("not JSON") from None
+
+
+def _finite(text: str) -> float | str:
+    value = float(text)
+    return value if isfinite(value) else text
+
+
+def _short(text: str) -> int | str:
+    return int(text) if len(text) <= _LONGEST_WHOLE else text
+
+
+def _sound(value: Any) -> Any:
+    if isinstance(value, str):
+        return _LONE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_sound(one) for one in value]
+    if isinstance(value, dict):
+        return {_sound(name): _sound(one) for name, one in value.items()}
+    return value
 
 
 def read_object(document: Any) -> Mapping[str, Any]:

@@ -374,6 +374,13 @@ class IDoors(Interface):
         @raise Stale: The intent is gone and no session is open.
         """
 
+    async def begin_session(session: Stored[Session], begun: Session) -> None:
+        """
+        As L{IMeter.begin}, by a door that has seen it run.
+
+        @raise Stale: The session has changed.
+        """
+
     async def close_session(
         session: Stored[Session], closing: Tick, *, destroyed: bool, forgive_create: bool
     ) -> None:

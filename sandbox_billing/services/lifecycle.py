@@ -34,6 +34,7 @@ from sandbox_billing.ledger.metering import (
     is_running,
     same_run,
 )
+from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL, REFERENCE_LABEL
 from sandbox_billing.ledger.resources import Resources
 from sandbox_billing.ledger.token import Allowance
@@ -67,6 +68,7 @@ class Lifecycle:
 
     async def owned(self, owner: Address, id_or_name: str) -> Sandbox:
         """As L{sandbox_billing.interfaces.IIntake.owned}."""
+        sent_at = self.wall.now()
         try:
             shown = await self.runtime.get(id_or_name)
         except DaytonaRefused as why:
@@ -79,11 +81,29 @@ class Lifecycle:
         else:
             mine = shown.labels.get(OWNER_LABEL, "").lower() == owner.hex
         if mine:
+            await self._begin(shown, sent_at)
             return shown
         if shown.id != id_or_name:
             # Names resolve among a wallet's own: a stranger's must not even be confirmed.
             raise NoSuchSandbox()
         raise NotYours("this sandbox belongs to another wallet")
+
+    async def _begin(self, shown: Sandbox, sent_at: UnixSeconds) -> None:
+        """
+        Who is shown running by a lookup runs: while no sweep succeeds nobody else would see it
+        begin, and what never began is stopped for nothing.
+        """
+        if not is_running(shown.state, shown.desired_state):
+            return
+        session = await self.doors.session(shown.id)
+        if session is None or session.value.started_at is not None:
+            return
+        if not counts(session.value, sent_at, by_id=True):
+            return
+        try:
+            await self.doors.begin_session(session, begin(session.value, self.wall.after()))
+        except Stale:
+            self._log.debug("{sandbox} was begun or closed meanwhile", sandbox=shown.id)
 
     def check_disk(self, resources: Resources) -> None:
         """@raise BadInput: It is larger than any that is offered."""

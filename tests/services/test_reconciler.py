@@ -72,6 +72,31 @@ class RefusedListTests(WorldCase):
         world.create()
 
 
+class BlindTests(WorldCase):
+    """Its owner sees it run, and no sweep does."""
+
+    observed = False
+
+    def test_lookup_begins(self) -> None:
+        """What a lookup of its owner shows running is charged from then until it is stopped."""
+        world = self.world
+        world.fund(10_000_000)
+        world.simulator.faults.add(
+            Fault(kind=FaultKind.STATUS, status=500, route="list", count=None)
+        )
+        intake = world.process.intake
+        sandbox = world.run(intake.create(ALICE, {}, auto_stop_minutes=None)).id
+        world.until(lambda: world.state(sandbox) == "started")
+        world.run(intake.owned(ALICE, sandbox))
+        self.assertIsNone(world.session(sandbox).started_at, "it may have been seen before")
+        world.advance(2 * LOOKUP_CACHE_SECONDS)
+        world.run(intake.owned(ALICE, sandbox))
+        begun = world.session(sandbox).started_at
+        world.advance(INTERVAL)
+        world.run(intake.stop(ALICE, sandbox))
+        self.assertEqual(world.amounts()[f"{sandbox}:{begun}"], RATE)
+
+
 class VanishedTests(WorldCase):
     """Most of what is metered is missing at once."""
 

@@ -126,6 +126,9 @@ class RedisDoors:
             session, intent=intent, create_charge=create_charge, stop_reason=None, token=None
         )
 
+    async def begin_session(self, session: Stored[Session], begun: Session) -> None:
+        await self._sessions.begin(session, begun, None)
+
     async def close_session(
         self, session: Stored[Session], closing: Tick, *, destroyed: bool, forgive_create: bool
     ) -> None:

@@ -191,7 +191,7 @@ class Sessions:
 
     # the rest of its life
 
-    async def begin(self, session: Stored[Session], begun: Session, token: bytes) -> None:
+    async def begin(self, session: Stored[Session], begun: Session, token: bytes | None) -> None:
         """@raise Stale: The session has changed."""
         keys, sandbox = self.store.keys, begun.sandbox
         draft = self.store.draft(f"begin the session of {sandbox}")

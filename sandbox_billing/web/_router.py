@@ -30,7 +30,7 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from sandbox_billing.errors import BadInput, Refused
-from sandbox_billing.interfaces import IWallClock
+from sandbox_billing.interfaces import DaytonaRefused, IWallClock
 from sandbox_billing.ledger.identity import Address, Reference
 from sandbox_billing.signing.request import (
     Body,
@@ -279,6 +279,14 @@ class Router:
                         "request {request_id} not served: {problem}",
                         request_id=request_id,
                         problem=error,
+                    )
+                elif isinstance(error, DaytonaRefused):
+                    # Whole: what a user is told lacks the addresses that it names.
+                    self._log.info(
+                        "request {request_id} refused by Daytona: {status} {text}",
+                        request_id=request_id,
+                        status=error.status,
+                        text=error.text,
                     )
                 answer = described(answer, path=path, now=self.wall.now())
                 body = dump(answer.document)

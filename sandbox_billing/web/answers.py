@@ -40,6 +40,7 @@ from sandbox_billing.interfaces import (
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.spending import SPEND_LIMIT
 from sandbox_billing.signing.request import AuthenticationError
+from sandbox_billing.web._inside import without_inside
 
 
 ACCESS = "{method} {path} {status} {milliseconds} ms {peer} {request_id}"
@@ -179,7 +180,7 @@ def refusal(error: Exception) -> Answer | None:
         return error.answer
     if isinstance(error, DaytonaRefused):
         passed_on = 400 <= error.status < 500 and error.status not in _ABOUT_OUR_KEY
-        text = error.text[:_MAX_TEXT] if passed_on else UPSTREAM_FAILED
+        text = without_inside(error.text)[:_MAX_TEXT] if passed_on else UPSTREAM_FAILED
         wait = {"Retry-After": str(error.retry_after)} if error.retry_after > 0 else {}
         return Answer(
             status=error.status if passed_on else 502,

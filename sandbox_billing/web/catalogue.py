@@ -15,11 +15,12 @@ from typing import Any
 from attrs import field, frozen
 
 from sandbox_billing.errors import BadInput
+from sandbox_billing.web._inside import image_alone
 from sandbox_billing.web._kept import Kept
 from sandbox_billing.web._router import Asked
 from sandbox_billing.web.answers import Answer, NotServed
 from sandbox_billing.web.payloads import whole
-from sandbox_billing.web.policy import is_offered, toolbox_url
+from sandbox_billing.web.policy import NO_ORGANIZATION, is_offered, toolbox_url
 from sandbox_billing.web.terms import Terms
 
 
@@ -53,6 +54,10 @@ def snapshot_shown(snapshot: Mapping[str, Any]) -> dict[str, Any]:
     A snapshot without what built it; C{errorReason}, which SDKs insist on, without its text.
     """
     kept = {name: snapshot[name] for name in _SNAPSHOT if name in snapshot}
+    if "organizationId" in kept:
+        kept["organizationId"] = NO_ORGANIZATION
+    if isinstance(kept.get("imageName"), str):
+        kept["imageName"] = image_alone(kept["imageName"])
     return {**kept, "errorReason": None}
 
 

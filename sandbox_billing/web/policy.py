@@ -21,6 +21,7 @@ from sandbox_billing.ledger.resources import read_resources
 from sandbox_billing.ledger.token import Scope
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.request import parse_strict_json
+from sandbox_billing.web._inside import image_alone, without_inside
 
 
 RESERVED_NAMES = frozenset({"paginated", "for-runner", "ssh-access", "force"})
@@ -31,8 +32,28 @@ case, so that C{GET /sandbox/Paginated} lists every tenant's.
 
 _SIZES = ("cpu", "gpu", "memory", "disk")
 _FLAGS = ("kvm", "networkBlockAll")
-_INSIDE = frozenset({"authToken", "runnerDomain", "providerMetadata"})
-"""Fields of old and odd servers that a user has no use for and that name what is behind."""
+_SANDBOX = frozenset(
+    {
+        *("id", "name", "snapshot", "user", "env", "labels", "public", "target", "volumes"),
+        *("networkBlockAll", "networkAllowList", "domainAllowList"),
+        *("cpu", "gpu", "gpuType", "memory", "disk", "class", "sandboxClass", "kvm"),
+        *("state", "desiredState", "errorReason", "recoverable", "buildInfo", "daemonVersion"),
+        *("backupState", "backupCreatedAt", "createdAt", "updatedAt", "lastActivityAt"),
+        *("autoStopInterval", "autoArchiveInterval", "autoDeleteInterval", "linkedSandboxId"),
+        # What releases after those whose source is public have added for users.
+        *("autoPauseInterval", "autoDestroyAt", "ttlMinutes", "queueTimeout", "queueTimedOutAt"),
+        *("spot", "spotEvictedAt"),
+    }
+)
+"""
+Fields of a Sandbox that are a user's to know (daytona.md §4).  Not those that name what is
+behind: the runner, the pool, hosts; nor what next year's Daytona may add of that kind.
+"""
+
+_BUILD = ("dockerfileContent", "contextHashes", "createdAt", "updatedAt")
+
+NO_ORGANIZATION = "00000000-0000-0000-0000-000000000000"
+"""SDKs insist on one, and Daytona's only one is the operator's."""
 
 _MAX_NAME = 128
 _ODD = re.compile(r"[\x00-\x1f\x7f/\\?#%]")
@@ -119,22 +140,39 @@ def _label(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
+def _build_shown(build: Mapping[str, Any]) -> dict[str, Any]:
+    document = {name: build[name] for name in _BUILD if name in build}
+    reference = build.get("snapshotRef")
+    if isinstance(reference, str):
+        document["snapshotRef"] = image_alone(reference)
+    return document
+
+
 def shown(document: Mapping[str, Any], public_url: str) -> dict[str, Any]:
     """
     A Sandbox as a user gets it: the toolbox behind our door, the fields that newer SDKs
     insist on, in the types that they insist on, and nothing of Daytona's inside.
     """
     labels = document.get("labels")
-    return {
-        **{name: value for name, value in document.items() if name not in _INSIDE},
+    told = {
+        **{name: value for name, value in document.items() if name in _SANDBOX},
         **{name: _whole(document[name]) for name in _SIZES if name in document},
         **{name: document.get(name) is True for name in _FLAGS},
         # Daytona stores any JSON as a label's value, and SDKs cannot read such a sandbox.
         "labels": {name: _label(value) for name, value in labels.items()}
         if isinstance(labels, Mapping)
         else {},
+        "organizationId": NO_ORGANIZATION,
         "toolboxProxyUrl": toolbox_url(public_url),
     }
+    if "errorReason" in told:
+        reason = told["errorReason"]
+        told["errorReason"] = without_inside(reason) if isinstance(reason, str) else None
+    if "buildInfo" in told:
+        build = told.pop("buildInfo")
+        if isinstance(build, Mapping):
+            told["buildInfo"] = _build_shown(build)
+    return told
 
 
 def seen_by(scopes: frozenset[Scope], document: dict[str, Any]) -> dict[str, Any]:

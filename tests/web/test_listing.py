@@ -314,7 +314,9 @@ class ScopeTests(ListTestCase):
         for pages in (True, False):
             world = self.world = World()
             world.runtime.pages = pages
-            own = sandbox(SANDBOX, OWNER.address, env={"K": "s1"}, buildInfo={"d": "s2"})
+            own = sandbox(
+                SANDBOX, OWNER.address, env={"K": "s1"}, buildInfo={"contextHashes": ["s2"]}
+            )
             world.runtime.rows = [dict(own.document)]
             world.intake.sandboxes[SANDBOX] = (OWNER.address, own)
             bearer = token_for(world, OWNER.address, expires_at=NOW + 60, scopes=scopes)

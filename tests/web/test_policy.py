@@ -16,6 +16,7 @@ from sandbox_billing.interfaces import DaytonaRefused, NoSuchSandbox
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.web.answers import dump, refusal
 from sandbox_billing.web.policy import (
+    NO_ORGANIZATION,
     checked_name,
     is_of,
     owner_filter,
@@ -82,10 +83,58 @@ class PolicyTests(SynchronousTestCase):
                 "networkBlockAll": False,
                 "labels": {"a": "1", "b": "true", "c": "null", "d": "x", "e": '{"f": []}'},
                 "toolboxProxyUrl": "https://u/toolbox",
+                "organizationId": NO_ORGANIZATION,
             },
         )
         self.assertEqual(shown({"labels": None}, "u")["labels"], {})
         self.assertIs(shown({"networkBlockAll": True}, "u")["networkBlockAll"], True)
+
+    def test_shown_without_the_inside(self) -> None:
+        """
+        Fields that are not known to be a user's stay behind, and so do hosts in the others.
+
+        Whoever knows where registries and runners are may ask them without us.
+        """
+        inside = "pull registry.internal:6000/daytona/d:1: runner http://10.0.0.7:3003"
+        document = {
+            "id": "a",
+            "snapshot": "ubuntu:22.04",
+            "organizationId": "3b6c",
+            "runnerId": "runner-7",
+            "warmPoolId": "pool-7",
+            "region": {"proxyUrl": "http://10.0.0.7"},
+            "whatNextYearBrings": "http://10.0.0.7",
+            "errorReason": inside,
+            "buildInfo": {
+                "dockerfileContent": "FROM registry.example:5000/x",
+                "contextHashes": ["h"],
+                "snapshotRef": "registry.internal:6000/daytona/d:1",
+                "createdAt": "2026",
+                "updatedAt": "2026",
+                "runner": "10.0.0.7",
+            },
+        }
+        told = shown(document, "https://u")
+        self.assertEqual(told["errorReason"], "pull (hidden)/daytona/d:1: runner (hidden)")
+        self.assertEqual(
+            told["buildInfo"],
+            {
+                # His own.
+                "dockerfileContent": "FROM registry.example:5000/x",
+                "contextHashes": ["h"],
+                "snapshotRef": "daytona/d:1",
+                "createdAt": "2026",
+                "updatedAt": "2026",
+            },
+        )
+        self.assertEqual(told["snapshot"], "ubuntu:22.04")
+        self.assertEqual(told["organizationId"], NO_ORGANIZATION)
+        self.assertEqual(
+            told.keys() - {"kvm", "networkBlockAll", "labels", "toolboxProxyUrl"},
+            {"id", "snapshot", "organizationId", "errorReason", "buildInfo"},
+        )
+        self.assertNotIn("buildInfo", shown({"buildInfo": "x"}, "u"))
+        self.assertIsNone(shown({"errorReason": {"a": "http://10.0.0.7"}}, "u")["errorReason"])
 
     @given(
         st.dictionaries(
@@ -135,6 +184,16 @@ class AnswerTests(SynchronousTestCase):
             answer = refusal(DaytonaRefused("text", status=status))
             self.assertEqual(answer.status, seen)
             self.assertEqual(answer.document["error"] == "text", status == seen)
+
+    def test_refusals_without_the_inside(self) -> None:
+        """What Daytona says names no runner and no registry of its own."""
+        for text, told in (
+            ("no runner: http://10.0.0.7:3003/v1", "no runner: (hidden)"),
+            ("registry.internal:6000/a:1 not found", "(hidden)/a:1 not found"),
+            ("x" * 990 + " 10.0.0.7 10.0.0.8", "x" * 990 + " (hidden) "),
+        ):
+            answer = refusal(DaytonaRefused(text, status=400))
+            self.assertEqual(answer.document["error"], told[:1000])
 
     def test_transitions(self) -> None:
         """What passes says when to try again; what speaks of our key says nothing."""

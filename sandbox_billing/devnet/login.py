@@ -13,10 +13,11 @@ import secrets
 import sys
 import time
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from sandbox_billing.devnet.world import ALICE
+from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import Address, sandbox_id
 from sandbox_billing.ledger.money import parse_neuron
 from sandbox_billing.ledger.token import DEFAULT_LIFE_SECONDS, Grant, Scope
@@ -69,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("base", help="the proxy's address, as the devnet's banner prints it")
     made.add_argument("--scope", action="append", choices=scopes, help="default: all of them")
     made.add_argument("--ttl", type=int, default=DEFAULT_LIFE_SECONDS, help="seconds, to 86400")
-    made.add_argument("--spend-limit", help="neuron")
+    made.add_argument("--spend-limit", help="neuron, the most to spend with it")
     made.add_argument("--sandbox", help="the id of the one sandbox it is for")
     made.add_argument("--public-url", help="the proxy's PUBLIC_URL, where that is not the address")
     made.add_argument("--json", action="store_true", help="print all that is told of the token")
@@ -83,7 +84,11 @@ def main() -> int:
     """The command."""
     given = parser().parse_args()
     given.scope = given.scope or [scope.value for scope in Scope]
-    status, answer = log_in(given.base.rstrip("/"), given)
+    try:
+        status, answer = log_in(given.base.rstrip("/"), given)
+    except (BadInput, URLError) as why:
+        sys.stderr.write(f"{given.base}: {why}\n")
+        return 2
     if status != 200:
         sys.stderr.write(f"{status}: {answer.get('error')}\n")
         return 1

@@ -11,16 +11,17 @@ import json
 import secrets
 import sys
 import time
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from sandbox_billing.devnet.world import ALICE
+from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.key import SigningKey
 from sandbox_billing.signing.request import sign_request
 
 
-def call(base: str, method: str, path: str, body: bytes, secret: bytes) -> tuple[int, str]:
+def call(base: str, method: str, path: str, body: bytes, key: str) -> tuple[int, str]:
     """
     @param base: Of the proxy, without a trailing slash.
     @return: Status and text of the answer.
@@ -28,7 +29,7 @@ def call(base: str, method: str, path: str, body: bytes, secret: bytes) -> tuple
     with urlopen(f"{base}/info", timeout=10) as answer:
         info = json.load(answer)
     headers = sign_request(
-        SigningKey.from_bytes(secret),
+        SigningKey.from_hex(key),
         action=f"{method}:{path}",
         body=body,
         expires_at=int(time.time()) + 300,
@@ -60,10 +61,12 @@ def main() -> int:
         "--key", default="0x" + ALICE.hex(), help="default: alice, a well-known development key"
     )
     given = parser.parse_args()
-    secret = bytes.fromhex(given.key.removeprefix("0x"))
-    status, text = call(
-        given.base.rstrip("/"), given.method, given.path, given.body.encode(), secret
-    )
+    base, body = given.base.rstrip("/"), given.body.encode()
+    try:
+        status, text = call(base, given.method, given.path, body, given.key)
+    except (BadInput, URLError) as why:
+        sys.stderr.write(f"{given.base}: {why}\n")
+        return 2
     try:
         text = json.dumps(json.loads(text), indent=2)
     except ValueError:

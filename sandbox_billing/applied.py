@@ -6,6 +6,8 @@ Tests: C{tests.test_startup}.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 from sandbox_billing.configuration import Configuration
@@ -85,4 +87,56 @@ def terms_of(settings: Configuration, provider: Address, public_url: str) -> Ter
         ),
         auth_binding=settings.auth_binding,
         audience_required=settings.auth_audience == "required",
+    )
+
+
+def _host_of(address: Any) -> str | None:
+    host = getattr(address, "host", None)
+    return host if isinstance(host, str) else None
+
+
+def _is_everywhere(host: str) -> bool:
+    return ip_address(host.partition("%")[0]).is_unspecified
+
+
+def spelt(address: Any) -> str:
+    """
+    C{host:port}, or the path of a UNIX socket.
+
+    @param address: Where we listen, as Twisted says it.
+    """
+    host = _host_of(address)
+    if host is None:
+        name = getattr(address, "name", address)
+        return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+
+
+def own_url(public_url: str | None, address: Any) -> str:
+    """
+    Where users are sent.  Nobody can go to 0.0.0.0: without PUBLIC_URL it is ourselves as
+    they are seen from this machine.
+
+    @param public_url: As it was set.
+    @param address: Where we listen.
+    """
+    if public_url:
+        return public_url
+    host = _host_of(address)
+    if host is None:
+        return "http://localhost"
+    if _is_everywhere(host):
+        here = "[::1]" if ":" in host else "127.0.0.1"
+        return f"http://{here}:{address.port}"
+    return f"http://{spelt(address)}"
+
+
+def url_notice(public_url: str | None, address: Any) -> str | None:
+    """What an operator has to know whose users are sent where they cannot go; or None."""
+    host = _host_of(address)
+    if public_url or (host is not None and not _is_everywhere(host)):
+        return None
+    return (
+        f"PUBLIC_URL is not set: users are sent to {own_url(None, address)}, which is right on this"
+        " machine only"
     )

@@ -35,7 +35,7 @@ from sandbox_billing.adapters.enclave.backoff import fetch_with_backoff
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
 from sandbox_billing.adapters.system import RandomIds, SystemClock, request_id
-from sandbox_billing.applied import policy_of, prices_of, terms_of
+from sandbox_billing.applied import own_url, policy_of, prices_of, spelt, terms_of, url_notice
 from sandbox_billing.configuration import Configuration
 from sandbox_billing.errors import BadInput, ConfigurationError, Transient, UnknownOutcome
 from sandbox_billing.interfaces import DaytonaRefused, IChain, IRuntime, ISigner
@@ -237,7 +237,8 @@ class Daemon(MultiService):
         self._doors = make_door_watch(parts, self.readiness)
         self._doors.startService()
         if self._role != "worker":
-            terms = terms_of(self._configuration, parts.policy.provider, self._public_url())
+            url = own_url(self._configuration.public_url, self.address)
+            terms = terms_of(self._configuration, parts.policy.provider, url)
             intake = make_intake(parts, self._supervisor)
             streams = make_streams(parts, streams_for_files(self._files))
             self._streams = Periodic("streams", streams.turn, LOOK_SECONDS, self._reactor)
@@ -260,7 +261,10 @@ class Daemon(MultiService):
             raise ConfigurationError(f"cannot listen on {self._endpoint}: {why}") from why
         self._port = port
         self.address = port.getHost()
-        self._log.info("listening on {address}", address=_spelt(self.address))
+        self._log.info("listening on {address}", address=spelt(self.address))
+        if notice := url_notice(self._configuration.public_url, self.address):
+            self._log.warn("{notice}", notice=notice)
+            self.readiness.noticed["address"] = lambda: notice
 
     def _keep(self, parts: Parts) -> LeaseKeeper:
         keeper = LeaseKeeper(
@@ -386,14 +390,3 @@ class Daemon(MultiService):
                     f"Daytona refuses DAYTONA_ADMIN_KEY ({why.status}): correct it"
                 ) from why
             raise Transient(f"Daytona answers {why.status}: {why.text}") from why
-
-    def _public_url(self) -> str:
-        if self._configuration.public_url:
-            return self._configuration.public_url
-        return f"http://{_spelt(self.address)}"
-
-
-def _spelt(address: Any) -> str:
-    """C{host:port}, or a path for a UNIX socket."""
-    host = getattr(address, "host", None)
-    return f"{host}:{address.port}" if host is not None else str(address)

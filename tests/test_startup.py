@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from attrs import evolve
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing import startup
+from sandbox_billing.applied import own_url, spelt, url_notice
 from sandbox_billing.configuration import read_configuration
 from sandbox_billing.interfaces import ContractFacts
 from sandbox_billing.ledger.account import ServiceRecord
@@ -114,3 +117,34 @@ class ContractTests(SynchronousTestCase):
         self.assertIn(f"the enclave's key is {SIGNER}", text)
         ours = evolve(service, signer=SIGNER)
         self.assertEqual(startup.registration_problems(ours, PROVIDER, SIGNER), ())
+
+
+class OwnURLTests(SynchronousTestCase):
+    """L{own_url} and L{url_notice}: where users are sent without PUBLIC_URL."""
+
+    def test_addresses(self) -> None:
+        """Each can be gone to from this machine at least; who sends others nowhere is told."""
+        for address, url, told in (
+            (IPv4Address("TCP", "203.0.113.7", 80), "http://203.0.113.7:80", False),
+            (IPv4Address("TCP", "127.0.0.1", 8080), "http://127.0.0.1:8080", False),
+            (IPv6Address("TCP", "::1", 8080), "http://[::1]:8080", False),
+            (IPv4Address("TCP", "0.0.0.0", 8080), "http://127.0.0.1:8080", True),
+            (IPv6Address("TCP", "::", 8080), "http://[::1]:8080", True),
+            (UNIXAddress("/run/billing.sock"), "http://localhost", True),
+        ):
+            self.assertEqual(own_url("", address), url)
+            notice = url_notice("", address)
+            self.assertEqual("PUBLIC_URL" in (notice or ""), told, address)
+            self.assertIsNotNone(urlsplit(url).hostname)
+            # What was set is taken, whatever we listen on.
+            self.assertEqual(own_url("https://b.test", address), "https://b.test")
+            self.assertIsNone(url_notice("https://b.test", address))
+
+    def test_spelt(self) -> None:
+        """For the log: as it can be copied from there."""
+        for address, text in (
+            (IPv4Address("TCP", "0.0.0.0", 8080), "0.0.0.0:8080"),
+            (IPv6Address("TCP", "::", 8080), "[::]:8080"),
+            (UNIXAddress("/run/billing.sock"), "/run/billing.sock"),
+        ):
+            self.assertEqual(spelt(address), text)

@@ -11,7 +11,6 @@ import resource
 import socket
 import stat
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,10 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import SkipTest
 
 from tests.web.streams import StreamTestCase
 
@@ -306,71 +303,3 @@ class OddTests(HostileTestCase):
         self.assertLess(resident_mib() - before, 64 + 48)
         upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         await self.until(lambda: b"ok" in client.taken)
-
-
-class CrowdTests(HostileTestCase):
-    """
-    Ten thousand connections on which nothing is said.
-    """
-
-    IDLE = 9_500
-    OTHERS = 700
-    timeout = 180
-
-    def raise_limit(self) -> None:
-        """Both ends of each are in this process."""
-        needed = 2 * self.IDLE + self.OTHERS
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft < needed:
-            if hard != resource.RLIM_INFINITY and hard < needed:
-                raise SkipTest(f"{needed} open files are needed and {hard} may be had")
-            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-            self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-
-    async def test_idle(self) -> None:
-        """They cost some memory and no time; with their end all is given back."""
-        self.raise_limit()
-        await self.serve(connections=10_100, connections_of_peer=10_100)
-        before = resident_mib()
-        enough = threading.Event()
-
-        def crowd() -> None:
-            with self.attackers_end():
-                for _ in range(self.IDLE):
-                    self.attacker()
-                enough.wait(60)
-
-        async def look() -> float:
-            try:
-                await self.until(lambda: len(self.site.channels) >= self.IDLE, 60)
-                grown = resident_mib() - before
-                await self.streamed()
-                return grown
-            finally:
-                enough.set()
-
-        looking = Deferred.fromCoroutine(look())
-        try:
-            await self.during(crowd)
-        finally:
-            enough.set()
-            grown = await looking
-        self.assertLess(grown, 200)
-        await self.until(lambda: len(self.site.channels) < 20, 30)
-
-    async def test_one_peer_alone(self) -> None:
-        """One address has its share and no more; others still come in."""
-        await self.serve(connections=300, connections_of_peer=100)
-        with self.attackers_end():
-            await deferToThread(lambda: [self.attacker() for _ in range(300)])
-            await self.until(lambda: len(self.site.channels) == 100)
-            other = await deferToThread(
-                socket.create_connection,
-                ("127.0.0.1", self.port.getHost().port),
-                10,
-                ("127.0.0.2", 0),
-            )
-            self.attackers.append(other)
-            other.sendall(HEALTH)
-            answer = await deferToThread(other.recv, 4096)
-            self.assertIn(b"200 OK", answer)

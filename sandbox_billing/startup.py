@@ -102,7 +102,8 @@ def registration_problems(
     if service is None:
         return (
             f"provider {provider} is not registered: call addOrUpdateService with"
-            f" teeSignerAddress {signer} from the provider's own key (docs: quickstart)",
+            f" teeSignerAddress {signer} from the provider's own key, as `sandbox-billing provider"
+            " register --tee-signer` does (docs: operations)",
         )
     if service.signer != signer:
         return (

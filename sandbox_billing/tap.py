@@ -86,6 +86,8 @@ class Options(usage.Options):
             found.append("--devnet-data needs --devnet")
         if self["allow-exec"] and not self["devnet"]:
             found.append("--allow-exec needs --devnet")
+        if self["env-file"] is not None and self["devnet"]:
+            found.append("--devnet has settings of its own: leave --env-file out")
         return found
 
 

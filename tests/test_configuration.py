@@ -568,6 +568,13 @@ class CommandLineTests(SynchronousTestCase):
         ):
             self.assertEqual((problem,), self.wrong(*options, **LEAST))
 
+    def test_devnet_settings(self) -> None:
+        """A file that nobody would read is refused."""
+        parsed = Options()
+        parsed.parseOptions(["--devnet", "--env-file", "x"])
+        wanted = ["--devnet has settings of its own: leave --env-file out"]
+        self.assertEqual(parsed.problems(), wanted)
+
     def test_all_at_once(self) -> None:
         """Command line, file and settings are corrected in one go."""
         path = self.env_file(b"CHIAN_ID=1\nPORT=x\nDAYTONA_ADMIN_KEY=secret\n")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from tempfile import TemporaryFile
 from typing import Any
 
+from sandbox_billing.web.collecting import Held
 from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
 
 
@@ -15,7 +17,9 @@ class WebTests(TrapCase):
         """A body is as long as its sender likes."""
 
         def endless(original: Any) -> Any:
-            return lambda raw, headers, **more: original(raw[: 2**20], headers, **more)
+            return lambda raw, headers, **more: original(
+                raw, headers, **{**more, "most_bytes": 2**40}
+            )
 
         return Patch("sandbox_billing.web._router.read_body", endless)
 
@@ -30,6 +34,34 @@ class WebTests(TrapCase):
             return read
 
         return Patch("sandbox_billing.web.sandboxes.read_create", lenient)
+
+    @noticed_by("tests.web.test_hostile.BodyTests.test_one_file_each")
+    def test_files(self) -> Patches:
+        """A body that comes in chunks takes an open file, of which connections are made."""
+
+        class OnDisk(Held):
+            def __init__(self, *given: Any) -> None:
+                super().__init__(*given)
+                self.file = TemporaryFile()  # noqa: SIM115
+
+            def close(self) -> None:
+                self.file.close()
+                super().close()
+
+        return Patch("sandbox_billing.web.collecting.Held", lambda _: OnDisk)
+
+    @noticed_by("tests.web.test_hostile.BodyTests.test_memory")
+    def test_memory(self) -> Patches:
+        """Each body is bounded, and all of them together are not."""
+
+        def boundless(original: Any) -> Any:
+            def take(bodies: Any, host: str | None, count: int) -> bool:
+                bodies.most = bodies.most_of_peer = 2**40
+                return bool(original(bodies, host, count))
+
+            return take
+
+        return Patch("sandbox_billing.web.collecting.Bodies.take", boundless)
 
     @noticed_by("tests.web.test_peers.CrowdTests.test_bound")
     def test_connections(self) -> Patches:

@@ -167,6 +167,8 @@ class AccessTests(DialectTestCase):
         for one, key in ((id, OWNER), (other, STRANGER)):
             shown = sandbox(one, key.address)
             self.world.intake.sandboxes[one] = (key.address, shown)
+            self.world.doors.metered.add(one)
+            self.world.doors.recorded.add(one)
         theirs = await self.daytona.run(
             self.daytona.runtime.signed_preview(SandboxId(other), 3000, 60)
         )

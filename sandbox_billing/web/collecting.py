@@ -11,6 +11,7 @@ Tests: C{tests.web.test_site}, C{tests.web.test_hostile}.
 from __future__ import annotations
 
 from collections import Counter
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any
 
@@ -24,6 +25,14 @@ from sandbox_billing.web.streaming import StreamingRequest
 
 NOT_A_PATH = "the request target must be a path"
 TOO_MANY_BODIES = "too much is being sent at the same time; try again"
+
+
+def reason(status: int) -> bytes:
+    """What stands behind a status: Twisted has no words for 422, 429, 431 and a few more."""
+    try:
+        return HTTPStatus(status).phrase.encode("ascii")
+    except ValueError:
+        return b"Unknown Status"
 
 
 @define(eq=False)
@@ -97,6 +106,10 @@ class BillingRequest(StreamingRequest):
     channel: Any
     content: Any
     _taken = 0
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        """With its words."""
+        super().setResponseCode(code, reason(code) if message is None else message)
 
     def gotLength(self, length: int | None) -> None:
         """Headers are complete; None is a chunked body."""

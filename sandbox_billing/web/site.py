@@ -38,7 +38,7 @@ from sandbox_billing.web.answers import (
     standard_headers,
 )
 from sandbox_billing.web.bounds import Limits
-from sandbox_billing.web.collecting import BillingRequest, Bodies
+from sandbox_billing.web.collecting import BillingRequest, Bodies, reason
 from sandbox_billing.web.peers import Crowd, Peers
 from sandbox_billing.web.streaming import StreamingChannel
 
@@ -236,9 +236,8 @@ class BillingChannel(StreamingChannel):
             peer=peer,
             request_id=request_id,
         )
-        reason = http.RESPONSES.get(status, b"Refused")
         lines = [f"{name}: {value}\r\n".encode("ascii") for name, value in headers.items()]
-        return [b"HTTP/1.1 %d %s\r\n" % (status, reason), *lines, b"\r\n", body]
+        return [b"HTTP/1.1 %d %s\r\n" % (status, reason(status)), *lines, b"\r\n", body]
 
     def _forget_deadline(self) -> None:
         if self._deadline is not None:

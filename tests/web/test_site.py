@@ -17,8 +17,10 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
+from twisted.web.test.requesthelper import DummyChannel
 from zope.interface import implementer
 
+from sandbox_billing.web.collecting import BillingRequest
 from sandbox_billing.web.site import BillingSite, Limits
 from tests.web.world import SANDBOX, World
 
@@ -279,6 +281,18 @@ class SizeTests(SocketTestCase):
         text = "request headers too large"
         await self.refused(self.list_with(9000, lines=10), 431, text)
         await self.refused(b"GET /" + b"x" * 70_000, 431, text)
+
+    async def test_reasons(self) -> None:
+        """A status has its words, also where Twisted has none: while reading, and in an answer."""
+        await self.listen()
+        wire = await self.connect()
+        wire.send(b"GET /" + b"x" * 70_000)
+        await self.until(lambda: b"\r\n" in wire.taken)
+        self.assertIn(b" 431 Request Header Fields Too Large\r\n", wire.taken)
+        request = BillingRequest(DummyChannel())
+        for code, words in ((200, b"OK"), (429, b"Too Many Requests"), (799, b"Unknown Status")):
+            request.setResponseCode(code)
+            self.assertEqual((request.code, request.code_message), (code, words))
 
     async def test_signed_body_in_a_header(self) -> None:
         """A body of 32 KiB can be signed whole: that is what long lines are for."""

@@ -158,8 +158,8 @@ class StartTests(TestCase):
             ),
             "unregistered": told(
                 f"provider {stranger.lower()} is not registered: call addOrUpdateService with"
-                f" teeSignerAddress {signer} from the provider's own key, as `sandbox-billing provider"
-                " register --tee-signer` does (docs: operations)",
+                f" teeSignerAddress {signer} from the provider's own key, as"
+                " `sandbox-billing provider register --tee-signer` does (docs: operations)",
                 PROVIDER_ADDRESS=stranger,
             ),
             "signer": told(

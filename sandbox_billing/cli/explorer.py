@@ -20,6 +20,7 @@ from attrs import field, frozen
 
 from sandbox_billing.cli.session import Pace
 from sandbox_billing.errors import BadInput, Refused, Transient
+from sandbox_billing.signing.depth import is_deep
 
 
 _SECONDS = (5.0, 30.0)
@@ -174,6 +175,8 @@ class Explorer:
 
     def _reply(self, body: bytes) -> Reply:
         try:
+            if is_deep(body):
+                raise ValueError("no explorer answers so deep")
             found = json.loads(body)
             reply = Reply(ok=str(found["status"]) == "1", result=found["result"])
         except (ValueError, KeyError, TypeError):

@@ -358,6 +358,13 @@ class BeliefTests(ChainCase):
         with self.assertRaises(NodeFailure):
             await deferToThread(Node(node.url, seconds=Clock().seconds).call, "eth_chainId")
 
+    async def test_too_deep(self) -> None:
+        """An answer that would end the parser's stack is dropped before it is parsed."""
+        node = StubNode(self)
+        node.body = b'{"id":0,"jsonrpc":"2.0","result":' + b"[" * 101 + b"]" * 101 + b"}"
+        with self.assertRaises(NodeFailure):
+            await deferToThread(Node(node.url, seconds=Clock().seconds).call, "eth_chainId")
+
     async def test_dripping(self) -> None:
         """A byte now and then does not keep a thread for ever."""
         loops: list[LoopingCall] = []

@@ -5,6 +5,7 @@ Daytona's JSON, read leniently and never wrongly.
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 from hypothesis import given, strategies
@@ -117,9 +118,16 @@ class SandboxTests(SynchronousTestCase):
         self.assertEqual(parse_json(b"[1.5,1e3,-7,2e-400]"), [1.5, 1000.0, -7, 0.0])
 
     def test_deep(self) -> None:
-        """A body nested beyond reason is unreadable, not a crash."""
-        with self.assertRaises(Unreadable):
-            parse_json(b"[" * 200_000)
+        """
+        A body nested beyond reason is unreadable, not a crash, also where somebody has raised
+        the recursion limit for the whole process.
+        """
+        self.addCleanup(sys.setrecursionlimit, sys.getrecursionlimit())
+        sys.setrecursionlimit(100_000)
+        for opened in (101, 200_000):
+            for body in (b"[" * opened + b"]" * opened, b'{"a":' * opened + b"1" + b"}" * opened):
+                self.assertRaises(Unreadable, parse_json, body)
+        parse_json(b"[" * 100 + b"]" * 100)
 
 
 class PageTests(SynchronousTestCase):

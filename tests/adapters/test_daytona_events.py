@@ -205,6 +205,8 @@ class FollowerTests(SynchronousTestCase):
             ("x", "cannot be read"),
             ("42[", "cannot be read"),
             ("42" + "[" * 100_000, "cannot be read"),
+            ("42" + "[" * 101 + "]" * 101, "cannot be read"),
+            ("0" + "[" * 101 + "]" * 101, "cannot be read"),
         ):
             self.setUp()
             self.tell(packet)

@@ -96,3 +96,10 @@ class WebTests(TrapCase):
             return lambda room, peer, length: original(room, peer, 0)
 
         return Patch("sandbox_billing.web.body_room.BodyRoom.held", roomy)
+
+    @noticed_by("tests.adapters.test_daytona_decoding.SandboxTests.test_deep")
+    def test_deep(self) -> Patches:
+        """A parser descends as far as the interpreter lets it, which some library raised."""
+        return Patch(
+            "sandbox_billing.adapters.daytona.decoding.is_deep", lambda _: lambda body: False
+        )

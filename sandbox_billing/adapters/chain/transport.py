@@ -17,6 +17,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from web3 import HTTPProvider
 
+from sandbox_billing.signing.depth import is_deep
+
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """A range of logs may be large; a node must not fill our memory all the same."""
@@ -42,13 +44,15 @@ class BoundedSession(requests.Session):
     def post(self, url: Any, data: Any = None, json: Any = None, **kwargs: Any) -> Any:
         """
         @raise requests.Timeout: The whole answer was not there in time.
-        @raise requests.RequestException: It is too long, or broke off.
+        @raise requests.RequestException: It is too long or too deep, or broke off.
         """
         deadline = self._seconds() + self._total_seconds
         # A redirect would send a credential in the path to somebody else.
         kwargs.update(stream=True, allow_redirects=False)
         with super().post(url, data=data, json=json, **kwargs) as response:
             body = self._read(response, deadline)
+        if is_deep(body):
+            raise requests.exceptions.ContentDecodingError("the answer is nested too deep")
         bounded = requests.Response()
         bounded.status_code = response.status_code
         bounded.reason = ""

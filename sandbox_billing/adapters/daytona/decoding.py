@@ -20,6 +20,7 @@ from sandbox_billing.interfaces import Sandbox
 from sandbox_billing.ledger.identity import Reference, SandboxId, sandbox_id
 from sandbox_billing.ledger.reconciliation import REFERENCE_LABEL, Unread
 from sandbox_billing.ledger.resources import read_resources
+from sandbox_billing.signing.depth import is_deep
 
 
 @frozen(auto_exc=False, str=True)
@@ -45,8 +46,10 @@ def parse_json(body: bytes) -> Any:
     One odd value is no reason not to see the rest of a list: a number that is none, or has
     no end, stays the text that it was, and half a character becomes a mark.
 
-    @raise Unreadable: It is no JSON (a page in HTML, a body cut short).
+    @raise Unreadable: It is no JSON (a page in HTML, a body cut short), or deeper than any.
     """
+    if is_deep(body):
+        raise Unreadable("JSON nested too deep")
     try:
         text = body.decode("utf-8-sig", "surrogatepass")
         document = json.loads(text, parse_constant=str, parse_float=_finite, parse_int=_short)

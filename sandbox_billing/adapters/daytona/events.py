@@ -33,6 +33,7 @@ from sandbox_billing.adapters.daytona.exchange import NOT_REACHED, api_base
 from sandbox_billing.errors import BadInput, Transient
 from sandbox_billing.interfaces import IEvents
 from sandbox_billing.ledger.identity import SandboxId, sandbox_id
+from sandbox_billing.signing.depth import is_deep
 
 
 MAX_MESSAGE = 1024 * 1024
@@ -177,6 +178,9 @@ class Follower(Protocol):
 
     def _on_packet(self, text: str) -> None:
         """A packet of Engine.IO, and perhaps one of Socket.IO in it."""
+        if is_deep(text.encode("utf-8")):
+            self.end("Daytona sends packets that cannot be read")
+            return
         try:
             outer = engineio.packet.Packet(encoded_packet=text)
             inner = None

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from attrs import frozen
 
 from sandbox_billing.errors import BadInput
-from sandbox_billing.ledger.identity import Reference, SandboxId
+from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, neuron, parse_neuron
 from sandbox_billing.ledger.rating import cost_of
@@ -36,9 +36,14 @@ def fee_field(charge: Charge) -> str:
     return f"fee:{charge.sandbox}"
 
 
-def run_field(reference: Reference) -> str:
-    """The field of a run that has ended: what it cost."""
-    return f"run:{reference}"
+def run_field(session: Session) -> str:
+    """
+    The field of a run that has ended: what it cost.
+
+    One of its own for each: an adopted run has the reference that the label tells, the create's,
+    and none that costs anything begins when the one before it began (L2).
+    """
+    return f"run:{session.reference}:{session.opened_at}"
 
 
 def spending_value(session: Session) -> str:

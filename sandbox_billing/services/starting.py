@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
-from sandbox_billing.errors import NoAnswerInTime, Transient
+from sandbox_billing.errors import NoAnswerInTime, Refused, Transient
 from sandbox_billing.interfaces import DaytonaRefused, Sandbox, StopPending, TooSlow
+from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import (
     LOOKUP_CACHE_SECONDS,
     NEVER_STARTED,
+    NOT_YET,
     begin,
     counts,
     has_ended,
@@ -21,7 +23,7 @@ from sandbox_billing.ledger.metering import (
 from sandbox_billing.ledger.reconciliation import wished_minutes
 from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.services.admission import create_charge
-from sandbox_billing.services.lifecycle import Lifecycle
+from sandbox_billing.services.lifecycle import RUNS_AGAIN, Lifecycle
 
 
 @frozen(kw_only=True)
@@ -94,19 +96,56 @@ class Starting:
             started = await call(shown.id)
         except NoAnswerInTime as why:
             raise TooSlow("Daytona has not answered in time; look at your sandbox") from why
-        except DaytonaRefused:
-            await at.doors.release(intent)
-            found = await at.look_again(shown.id)
-            if found is not None and is_running(found.state, found.desired_state):
-                # Somebody else's start came first: as if this one had been asked after it.
-                return evolve(found, as_found=True)
-            raise
+        except DaytonaRefused as why:
+            return await self._refused(intent, shown, why)
         except Transient:
             await at.doors.release(intent)
             raise
         if action == "recover" and _rests(started):
             await at.doors.release(intent)
             return started
+        await self._open(intent, shown, started)
+        return started
+
+    async def _refused(self, intent: Intent, shown: Sandbox, why: DaytonaRefused) -> Sandbox:
+        """
+        The state decides, never the code: what runs all the same, or is about to, and is metered
+        under no other call, was started by this one and counts for its token.
+
+        @raise DaytonaRefused: It stays as it was; or nobody can tell, and then the intent stands
+            until a sweep can.
+        """
+        at = self.at
+        try:
+            page = await at.runtime.look(shown.id)
+        except (Refused, Transient) as blind:
+            self._log.info("cannot look at {sandbox}: {why}", sandbox=shown.id, why=str(blind))
+            raise why from None
+        found = next(iter(page.sandboxes), None)
+        runs = found is not None and is_running(found.state, found.desired_state)
+        if found is None or not (runs or found.state in NOT_YET) or await self._metered(intent):
+            await at.doors.release(intent)
+            if found is not None and runs:
+                # Somebody else's start came first: as if this one had been asked after it.
+                return evolve(found, as_found=True)
+            raise why
+        await self._open(intent, shown, found)
+        return found
+
+    async def _metered(self, intent: Intent) -> bool:
+        """Whether its sandbox runs, or will, under a session or the intent of an earlier call."""
+        assert intent.sandbox is not None
+        if await self.at.doors.session(intent.sandbox) is not None:
+            return True
+        mine = (intent.created_at, intent.reference)
+        return any(
+            (other.created_at, other.reference) < mine
+            for other in await self.at.doors.intents_of(intent.sandbox)
+            if other.action in RUNS_AGAIN
+        )
+
+    async def _open(self, intent: Intent, shown: Sandbox, started: Sandbox) -> None:
+        at = self.at
         session = at.admission.session_for(intent, shown.id, shown.resources)
         if is_running(started.state, started.desired_state):
             # Seen running by this very answer: otherwise a start and stop between two
@@ -114,8 +153,7 @@ class Starting:
             session = begin(session, at.wall.after())
         fee = create_charge(intent, shown.id, at.wall.now())
         await at.open(intent, session, fee)
-        self._log.info("started {sandbox}", sandbox=shown.id, wallet=owner.hex)
-        return started
+        self._log.info("started {sandbox}", sandbox=shown.id, wallet=intent.owner.hex)
 
     async def _end_last_run(self, owner: Address, shown: Sandbox, sent_at: int) -> None:
         """

@@ -99,9 +99,7 @@ class Stopper:
         if record is None:
             return False
         if order.reason == SPEND_LIMIT:
-            # Started anew by its owner between the look and the order: that is nobody's limit.
-            session = await self.doors.session(order.sandbox)
-            return session is not None and session.value.allowance is None
+            return await self._within_limit(order.sandbox)
         funds = await self.funds.funds(record.owner)
         if order.reason == "not_acknowledged":
             return funds.account is not None and funds.account.value.acknowledged
@@ -111,6 +109,25 @@ class Stopper:
         behaviour = Behaviour.FLAWED if mirror is None else mirror.value.behaviour
         now = self.wall.now()
         return funds.blocked is None and covered_again(funds, self.policy, now, behaviour)
+
+    async def _within_limit(self, sandbox: SandboxId) -> bool:
+        """
+        Whether its run is of nobody's limit, or of one that is not reached: it was started anew
+        between the look and the order, by its owner or with another token.
+        """
+        session = await self.doors.session(sandbox)
+        if session is None:
+            return False
+        allowance = session.value.allowance
+        if allowance is None:
+            return True
+        now, delay = self.wall.now(), self.policy.stop_delay
+        spending = await self.doors.spending(allowance.token)
+        at = spending.reached_at(now, stop_delay=delay)
+        if at is None:
+            # Nothing runs yet; what was promised at the admission is all that it may cause.
+            return spending.committed(now, stop_delay=delay) <= allowance.limit
+        return at > now
 
     async def _stop(self, order: StopOrder) -> None:
         sent_at = self.wall.now()

@@ -155,7 +155,7 @@ class SpendingCase(JournalCase):
             await sure(
                 lambda: doors.close_session(stored, closing, destroyed=False, forgive_create=False)
             )
-            self.assertEqual(await self.fields(), {**known, "run:ref-1": str(cost + RATE)})
+            self.assertEqual(await self.fields(), {**known, f"run:ref-1:{T0}": str(cost + RATE)})
 
         await self.same_but_revision(scenario)
 
@@ -170,7 +170,12 @@ class SpendingCase(JournalCase):
         cost = str(RATE * INTERVAL // 60)
         self.assertEqual(
             await self.fields(),
-            {"limit": LIMIT, "fee:sb-1": str(FEE), "run:ref-1": cost, "run:ref-2": cost},
+            {
+                "limit": LIMIT,
+                "fee:sb-1": str(FEE),
+                f"run:ref-1:{T0}": cost,
+                f"run:ref-2:{T0 + INTERVAL}": cost,
+            },
         )
 
     async def test_forgiven_fee(self) -> None:
@@ -180,7 +185,7 @@ class SpendingCase(JournalCase):
         await self.world.journal.doors.close_session(
             stored, closing, destroyed=True, forgive_create=True
         )
-        self.assertEqual(await self.fields(), {"limit": LIMIT, "run:ref-1": "0"})
+        self.assertEqual(await self.fields(), {"limit": LIMIT, f"run:ref-1:{T0}": "0"})
 
     async def test_opened_by_the_worker(self) -> None:
         """Under the intent it counts for its token, whoever opens."""
@@ -204,7 +209,8 @@ class SpendingCase(JournalCase):
             await self.world.journal.doors.close_session(
                 stored, closing, destroyed=False, forgive_create=False
             )
-        self.assertEqual(set(await self.fields()), {"limit", "fee:sb-1", "run:ref-1", "run:late"})
+        runs = {f"run:ref-1:{T0}", f"run:late:{T0}"}
+        self.assertEqual(set(await self.fields()), {"limit", "fee:sb-1", *runs})
 
     async def test_lost(self) -> None:
         """A session that has vanished from the store goes on with what it was charged."""
@@ -262,7 +268,7 @@ class SpendingCase(JournalCase):
         self.assertTrue(0 < left <= MAX_LIFE_SECONDS * 1000, left)
         await self.reserved(world, asked("ref-7"))
         self.assertEqual(await self.raw("PTTL", key), b"-1")
-        self.assertIn("run:ref-1", await self.fields())
+        self.assertIn(f"run:ref-1:{T0}", await self.fields())
 
     async def test_worker_s(self) -> None:
         """Only the worker says when to look again."""

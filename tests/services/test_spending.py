@@ -10,7 +10,13 @@ from attrs import evolve
 from sandbox_billing.adapters.redis.commit import Commit, Write
 from sandbox_billing.devnet.daytona import Fault, FaultKind
 from sandbox_billing.errors import Refused
-from sandbox_billing.interfaces import NotReady, Sandbox, SpendLimitReached, StopPending
+from sandbox_billing.interfaces import (
+    DaytonaRefused,
+    NotReady,
+    Sandbox,
+    SpendLimitReached,
+    StopPending,
+)
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.rating import Prices
@@ -316,14 +322,77 @@ class LimitTests(SpendCase):
         """A run that was thought to have ended, and is adopted, is the token's still."""
         world, allowance = self.world, allowed(300)
         sandbox = self.create(allowance)
+        world.advance(100)
         world.run(world.process.intake.stop(ALICE, sandbox))
         self.stopped(sandbox)
+        before = self.spent()
         world.simulator.start_behind(sandbox)
         world.until(lambda: world.session(sandbox) is not None, 60)
         self.assertEqual(world.session(sandbox).allowance, allowance)
+        self.assertGreaterEqual(before, FEE + 100 * PER_SECOND)
         self.stopped(sandbox)
         self.bounded(allowance.limit)
         self.assertEqual(self.spent(), self.charged(sandbox))
+
+    def test_behind_our_back_again_and_again(self) -> None:
+        """Runs under one reference are added up, not written over one another."""
+        world, allowance = self.world, allowed(5000)
+        sandbox = self.create(allowance)
+        for _ in range(3):
+            world.advance(100)
+            world.run(world.process.intake.stop(ALICE, sandbox))
+            self.stopped(sandbox)
+            self.assertEqual(self.spent(), self.charged(sandbox))
+            world.simulator.start_behind(sandbox)
+            world.until(lambda: world.session(sandbox) is not None, 60)
+
+    def test_refused_and_carried_out(self) -> None:
+        """A start that Daytona refuses and carries out all the same is its token's (§4.2)."""
+        world, allowance = self.world, allowed(self.seconds, fees=0)
+        sandbox = self.create(None)
+        world.run(world.process.intake.stop(ALICE, sandbox))
+        self.stopped(sandbox)
+        world.simulator.faults.add(
+            Fault(
+                kind=FaultKind.STATUS,
+                status=400,
+                message="Sandbox failed to start: Timeout",
+                route="start",
+                effect=True,
+            )
+        )
+        before = self.charged(sandbox)
+        shown = world.run(self.start(sandbox, allowance))
+        self.assertFalse(shown.as_found)
+        self.assertEqual(world.session(sandbox).allowance, allowance)
+        world.until(lambda: world.state(sandbox) == "started", 60)
+        self.stopped(sandbox)
+        self.assertEqual(self.spent(), self.charged(sandbox) - before)
+        self.assertGreater(self.spent(), 0)
+        self.assertLessEqual(self.spent(), allowance.limit)
+
+    def test_refused_and_nobody_can_tell(self) -> None:
+        """Where the state cannot be seen after a refusal, the sweep finds whose run it is."""
+        world, allowance = self.world, allowed(self.seconds, fees=0)
+        sandbox = self.create(None)
+        world.run(world.process.intake.stop(ALICE, sandbox))
+        self.stopped(sandbox)
+        faults = world.simulator.faults
+        faults.add(Fault(kind=FaultKind.STATUS, status=400, route="start", effect=True))
+        faults.add(Fault(kind=FaultKind.STATUS, status=500, route="paginated", count=1))
+        self.fails(DaytonaRefused, self.start(sandbox, allowance))
+        world.until(lambda: world.session(sandbox) is not None, 60)
+        self.assertEqual(world.session(sandbox).allowance, allowance)
+
+    def test_ordered_for_another_token(self) -> None:
+        """An order for one token does not stop a run of another, far from its limit."""
+        world = self.world
+        sandbox = self.create(allowed(5000, token=TokenId("cd" * 16)))
+        stops = world.process.journal.stops
+        world.now(stops.order(sandbox, SPEND_LIMIT, world.wall.now()))
+        world.until(lambda: world.order(sandbox) is None, 10)
+        world.advance(INTERVAL)
+        self.assertEqual(world.state(sandbox), "started")
 
     def test_ordered_for_another_reason(self) -> None:
         """When that one has gone, the limit is still reached."""

@@ -257,7 +257,7 @@ class Sessions:
             )
             draft.conceal(last.owner, session_field(sandbox))
             draft.spend(last.allowance, session_field(sandbox), None)
-            draft.spend(last.allowance, run_field(last.reference), str(last.spent))
+            draft.spend(last.allowance, run_field(last), str(last.spent))
             forgiving = await self._forgive(draft, last) if forgive_create else None
             if destroyed:
                 draft.write("EXPIRE", keys.sandbox(sandbox), KEPT_SECONDS)

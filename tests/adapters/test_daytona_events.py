@@ -21,6 +21,7 @@ from zope.interface.verify import verifyObject
 
 from sandbox_billing.adapters.daytona.events import (
     BYTES_PER_SECOND,
+    FRAME_COST,
     JOIN_SECONDS,
     MAX_MESSAGE,
     DaytonaEvents,
@@ -173,6 +174,30 @@ class FollowerTests(SynchronousTestCase):
         self.assertEqual(self.transport.producerState, "paused")
         self.clock.advance(1)
         self.assertEqual(self.transport.producerState, "producing")
+
+    def test_pieces(self) -> None:
+        """A message of ever more pieces that are next to nothing is not collected."""
+        self.feed(b"\x01\x00" + b"\x00\x00" * 2_000)
+        self.assertFalse(self.transport.disconnecting)
+        self.feed(b"\x00\x00" * 8_000)
+        self.assertTrue(self.transport.disconnecting)
+        self.assertIn("pieces", self.follower.why)
+        self.assertLess(len(self.follower._parts), 5_000)
+
+    def test_fair_pieces(self) -> None:
+        """One that is passed over for its length may have as many pieces as it is long."""
+        piece = b"\x00\x7e\x04\x00" + b"x" * 1024
+        self.feed(b"\x01\x00" + piece * 10_000)
+        self.assertFalse(self.transport.disconnecting)
+
+    def test_flood_of_frames(self) -> None:
+        """Empty frames cost time, too: fewer of them are read in a second than of bytes."""
+        for kind in (b"\x89\x00", b"\x81\x016"):
+            self.setUp()
+            self.feed(kind * (BYTES_PER_SECOND // FRAME_COST))
+            self.assertEqual(self.transport.producerState, "paused", kind)
+            self.clock.advance(1)
+            self.assertEqual(self.transport.producerState, "producing")
 
     def test_silence(self) -> None:
         """Who says nothing any more is given up, after as long as it announced."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tempfile import TemporaryFile
 from typing import Any
 
+from sandbox_billing.adapters.daytona.events import FRAME_COST
 from sandbox_billing.web.collecting import Held
 from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
 
@@ -103,3 +104,20 @@ class WebTests(TrapCase):
         return Patch(
             "sandbox_billing.adapters.daytona.decoding.is_deep", lambda _: lambda body: False
         )
+
+    @noticed_by(
+        "tests.adapters.test_daytona_events.FollowerTests.test_pieces",
+        "tests.adapters.test_daytona_events.FollowerTests.test_flood_of_frames",
+    )
+    def test_frames(self) -> Patches:
+        """Of a stream only its bytes are counted: frames may be as many and as empty."""
+
+        def unseen(original: Any) -> Any:
+            def on_frame(follower: Any, frame: Any) -> None:
+                follower._budget += FRAME_COST
+                follower._pieces = 0
+                original(follower, frame)
+
+            return on_frame
+
+        return Patch("sandbox_billing.adapters.daytona.events.Follower._on_frame", unseen)

@@ -42,6 +42,12 @@ MAX_MESSAGE = 1024 * 1024
 BYTES_PER_SECOND = 2 * 1024 * 1024
 """What is read at most: a flood fills Daytona's socket and neither our memory nor our time."""
 
+FRAME_COST = 64
+"""As how many bytes a frame counts beside its own: an empty one takes time all the same."""
+
+LEAST_PIECE = 256
+"""Characters on an average of a message's pieces, once they are many."""
+
 JOIN_SECONDS = 15.0
 """From the connection to being let in."""
 
@@ -90,6 +96,8 @@ class Follower(Protocol):
     _ws: WSConnection = field(factory=lambda: WSConnection(ConnectionType.CLIENT), init=False)
     _parts: list[str] = field(factory=list, init=False)
     _size: int = field(default=0, init=False)
+    _pieces: int = field(default=0, init=False)
+    _ended: bool = field(default=False, init=False)
     _silence: float = field(default=JOIN_SECONDS, init=False)
     _watchdog: IDelayedCall | None = field(default=None, init=False)
     _budget: int = field(default=BYTES_PER_SECOND, init=False)
@@ -110,14 +118,18 @@ class Follower(Protocol):
         self._budget -= len(data)
         if self._refill is None:
             self._refill = self.clock.callLater(1, self._on_refill)
-        if self._budget <= 0:
-            self._transport.pauseProducing()
         try:
             self._ws.receive_data(data)
             for frame in self._ws.events():
+                self._budget -= FRAME_COST
                 self._on_frame(frame)
+                if self._ended:
+                    return
         except (RemoteProtocolError, LocalProtocolError) as why:
             self.end(f"Daytona breaks the protocol: {why}")
+            return
+        if self._budget <= 0:
+            self._transport.pauseProducing()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """No more is heard."""
@@ -128,7 +140,7 @@ class Follower(Protocol):
 
     def end(self, why: str) -> None:
         """Hang up; what has come and was not looked at is lost."""
-        self._why = why
+        self._why, self._ended = why, True
         self._transport.abortConnection()
 
     @property
@@ -162,6 +174,10 @@ class Follower(Protocol):
 
     def _on_text(self, text: str, finished: bool) -> None:
         self._size += len(text)
+        self._pieces += 1
+        if self._pieces * LEAST_PIECE > self._size + MAX_MESSAGE:
+            self.end("Daytona sends messages in too many pieces")
+            return
         if self._size <= MAX_MESSAGE:
             self._parts.append(text)
         else:
@@ -170,7 +186,7 @@ class Follower(Protocol):
             return
         whole, size = "".join(self._parts), self._size
         self._parts.clear()
-        self._size = 0
+        self._size = self._pieces = 0
         if self._watchdog is not None:
             self._watchdog.reset(self._silence)
         if size <= MAX_MESSAGE:

@@ -44,6 +44,7 @@ from sandbox_billing.services.gas_account import GasAccount
 from sandbox_billing.services.generator import Generator
 from sandbox_billing.services.intake import Intake
 from sandbox_billing.services.merger import Merger
+from sandbox_billing.services.missing import Missing
 from sandbox_billing.services.planning import Outlook
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.purse import PurseWatch
@@ -111,6 +112,13 @@ def make_work(parts: Parts) -> Work:
         stops=journal.stops,
         admission=parts.admission,
         closer=closer,
+        missing=Missing(
+            meter=journal.meter,
+            doors=journal.doors,
+            runtime=runtime,
+            closer=closer,
+            wall=wall,
+        ),
         deadman=DeadmansSwitch(
             runtime=runtime,
             stops=journal.stops,

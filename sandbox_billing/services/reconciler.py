@@ -40,13 +40,11 @@ from sandbox_billing.ledger.effects import (
 from sandbox_billing.ledger.hold import RESIZE, UNDO, Intent
 from sandbox_billing.ledger.identity import Reference, SandboxId
 from sandbox_billing.ledger.metering import (
-    LOOKUP_CACHE_SECONDS,
     NEVER_STARTED,
     begin,
     counts,
     same_run,
 )
-from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.reconciliation import (
     Row,
     World,
@@ -60,6 +58,7 @@ from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.admission import Admission, create_charge, opened
 from sandbox_billing.services.closing import Closer
 from sandbox_billing.services.deadman import DeadmansSwitch
+from sandbox_billing.services.missing import Missing
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.refitting import Refitter
 
@@ -68,19 +67,10 @@ AT_A_LOOK = (Begin, Close, Refit, OpenUnderIntent, Adopt)
 """The changes that one row alone can tell; the others need all of them."""
 
 
-VANISHED_LEAST = 5
-VANISHED_SECONDS = 3600
-"""
-When most of what is metered is missing at once, and that is at least so many: then our key has
-probably lost its access (404 too), or another Daytona answers.  It is believed an hour later.
-"""
-
-
 @define(kw_only=True, eq=False)
 class Reconciler:
     """
     @ivar sweeps: Complete sweeps of this process; metering waits for the first.
-    @ivar _vanished_since: Since when most sessions are missing; None while they are not.
     @ivar _looked: What was looked at since the last sweep began.
     """
 
@@ -91,14 +81,13 @@ class Reconciler:
     stops: IStopOrders
     admission: Admission
     closer: Closer
+    missing: Missing
     deadman: DeadmansSwitch
     refitter: Refitter
     wall: IWallClock
     policy: Policy
     sweeps: int = field(default=0, init=False)
     _missed: frozenset[Reference] = field(default=frozenset(), init=False)
-    _missing_since: dict[SandboxId, UnixSeconds] = field(factory=dict, init=False)
-    _vanished_since: UnixSeconds | None = field(default=None, init=False)
     _looked: dict[SandboxId, Row] = field(factory=dict, init=False)
     _reported: frozenset[Report] = field(default=frozenset(), init=False)
     _log = Logger()
@@ -108,47 +97,25 @@ class Reconciler:
         began = self.wall.now()
         asked = await self.meter.requested()
         world = await self._discover()
-        await self.meter.seen(seen(world), began)
+        vanished = self.missing.vanished(world)
+        # A list that is not believed is no sweep: what is let in by it nobody would see run.
+        await self.meter.seen(seen(world), began if vanished is None else None)
         changes = plan(world)
-        vanished = self._vanished(world)
         if vanished is not None:
             changes = tuple(one for one in changes if not isinstance(one, AskById))
+            await self.missing.ask_some(world)
         broken = await self._carry_out(changes, world)
         self._reported = frozenset(one for one in changes if isinstance(one, Report))
         self._missed = unexplained(world)
-        self._missing_since = {
-            sandbox: since
-            for sandbox, since in self._missing_since.items()
-            if sandbox not in world.listed
-        }
         self.sweeps += 1
         for sandbox in asked:
             await self.meter.answered(sandbox)
         await self.deadman.keep(world)
         if broken:
             raise broken[0]
-        if vanished is not None:
-            raise Transient(vanished)
-
-    def _vanished(self, world: World) -> str | None:
-        """@return: That too many are missing at once to be believed; None when they are not."""
-        missing = len(world.sessions.keys() - world.listed)
-        if missing < VANISHED_LEAST or 2 * missing <= len(world.sessions):
-            self._vanished_since = None
-            return None
-        if self._vanished_since is None:
-            self._vanished_since = world.now
-            self._log.critical(
-                "{missing} of {metered} sandboxes are missing at once from Daytona's list",
-                missing=missing,
-                metered=len(world.sessions),
-            )
-        if world.now - self._vanished_since >= VANISHED_SECONDS:
-            return None
-        return (
-            f"{missing} of {len(world.sessions)} metered sandboxes are missing at once from"
-            " Daytona's list: has its key lost its access?  Nothing is closed for an hour"
-        )
+        trouble = vanished or self.missing.contradicted(world)
+        if trouble is not None:
+            raise Transient(trouble)
 
     async def look(self, sandboxes: Collection[SandboxId]) -> tuple[SandboxId, ...]:
         """
@@ -273,7 +240,7 @@ class Reconciler:
             case Adopt():
                 await self._adopt(change)
             case AskById(sandbox):
-                await self._ask(sandbox, world.now)
+                await self.missing.ask(sandbox, world.now)
             case ReleaseIntent(intent):
                 await self.doors.release(intent)
                 self._log.info("released {reference}", reference=intent.reference)
@@ -338,17 +305,6 @@ class Reconciler:
             return True
         shown = (await self.runtime.look(sandbox)).sandboxes
         return any(one.state not in NEVER_STARTED for one in shown)
-
-    async def _ask(self, sandbox: SandboxId, now: UnixSeconds) -> None:
-        """Missing from the sweep: gone only when a lookup that is no echo says 404."""
-        since = self._missing_since.setdefault(sandbox, now)
-        if now - since < LOOKUP_CACHE_SECONDS:
-            return
-        stored = await self.doors.session(sandbox)
-        if stored is None or now < stored.value.changed_at + LOOKUP_CACHE_SECONDS:
-            return
-        if await self.runtime.get(sandbox) is None:
-            await self.closer.not_running(sandbox, destroyed=True)
 
 
 def _newer(row: Row, looked: Row | None) -> Row:

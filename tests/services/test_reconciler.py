@@ -4,7 +4,10 @@ Tests of C{sandbox_billing.services.reconciler}: exactly what runs is metered.
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import evolve
+from twisted.logger import globalLogPublisher
 
 from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
 from sandbox_billing.devnet.daytona import Fault, FaultKind, Timings
@@ -12,8 +15,8 @@ from sandbox_billing.errors import UnknownOutcome
 from sandbox_billing.interfaces import DaytonaRefused, Listing, NotReady
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.metering import LOOKUP_CACHE_SECONDS
-from sandbox_billing.services import reconciler
-from sandbox_billing.services.reconciler import VANISHED_LEAST
+from sandbox_billing.services import missing
+from sandbox_billing.services.missing import VANISHED_LEAST
 from tests.fixtures import (
     ALICE,
     BOB,
@@ -125,6 +128,80 @@ class VanishedTests(WorldCase):
         world.advance(2 * SWEEP)
         self.assertNotIn("reconciler", world.process.troubles())
 
+    def test_not_believed(self) -> None:
+        """A list that is not believed opens no door: nothing new would be seen to run."""
+        world = self.world
+        world.fund(10_000_000)
+        for _ in range(VANISHED_LEAST):
+            world.create()
+        world.advance(SWEEP)
+        self.hide(*world.simulator.records)
+        world.advance(world.policy.sweep_max_age + 2 * SWEEP)
+        work = world.process.intake.create(ALICE, {}, auto_stop_minutes=None)
+        self.assertIn("Daytona's list", self.fails(NotReady, work).text)
+
+    def hide(self, *hidden: str) -> None:
+        """No sweep shows them; everything else does."""
+        original = DaytonaRuntime.sweep
+
+        async def blind(runtime: DaytonaRuntime) -> tuple[Listing, ...]:
+            return tuple(
+                evolve(page, sandboxes=tuple(one for one in page.sandboxes if one.id not in hidden))
+                for page in await original(runtime)
+            )
+
+        self.patch(DaytonaRuntime, "sweep", blind)
+
+    def test_shown_by_lookup(self) -> None:
+        """Missing from the list and shown running by lookups: it is charged, and told once."""
+        world = self.world
+        world.fund(10_000_000)
+        sandbox, other = world.create(), world.create()
+        events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        begun = world.session(sandbox).started_at
+        world.advance(SWEEP)
+        self.hide(sandbox)
+        world.advance(10 * INTERVAL)
+        until = world.session(sandbox).charged_until
+        self.assertGreater(until, begun + 8 * INTERVAL)
+        self.assertIsNotNone(world.session(other))
+        self.assertNotIn("reconciler", world.process.troubles())
+        told = [one["sandbox"] for one in events if "lookup shows" in one.get("log_format", "")]
+        self.assertEqual(told, [sandbox])
+
+    def test_all_shown_by_lookup(self) -> None:
+        """If that is all there is, somebody is told that the list cannot be right."""
+        world = self.world
+        world.fund(10_000_000)
+        sandbox = world.create()
+        world.advance(SWEEP)
+        self.hide(sandbox)
+        world.advance(6 * LOOKUP_CACHE_SECONDS)
+        self.assertIn("lookup", world.process.troubles()["reconciler"])
+
+    def test_many_shown_by_lookup(self) -> None:
+        """While a list is not believed, a lookup that shows them running is."""
+        world = self.world
+        world.fund(10_000_000)
+        made = [world.create() for _ in range(VANISHED_LEAST)]
+        world.advance(SWEEP)
+        self.hide(*made)
+        now = world.wall.now()
+        world.advance(5 * INTERVAL)
+        self.assertTrue(all(world.session(one).charged_until > now + INTERVAL for one in made))
+
+    def test_ended_by_lookup(self) -> None:
+        """Missing from the list, and shown stopped: it is metered no longer."""
+        world = self.world
+        world.fund(10_000_000)
+        sandbox = world.create()
+        world.advance(SWEEP)
+        self.hide(sandbox)
+        world.simulator.stop_behind(sandbox)
+        world.until(lambda: world.session(sandbox) is None, 6 * LOOKUP_CACHE_SECONDS)
+
     def test_few(self) -> None:
         """So few may well have been deleted past us."""
         world = self.world
@@ -142,7 +219,7 @@ class VanishedTests(WorldCase):
         made = [world.create() for _ in range(VANISHED_LEAST)]
         for one in made:
             world.simulator.remove_behind(one)
-        self.patch(reconciler, "VANISHED_SECONDS", 60)
+        self.patch(missing, "VANISHED_SECONDS", 60)
         world.advance(50)
         self.assertNotIn(None, [world.session(one) for one in made])
         world.advance(60)

@@ -29,12 +29,12 @@ class DaemonTests(TrapCase):
         """Nobody looks what became of a sandbox whose end was not told: it is metered on."""
 
         def blind(original: Any) -> Any:
-            async def _ask(reconciler: Any, sandbox: Any, now: Any) -> None:
-                await reconciler.meter.seen({sandbox: now})
+            async def ask(missing: Any, sandbox: Any, now: Any) -> None:
+                await missing.meter.seen({sandbox: now})
 
-            return _ask
+            return ask
 
-        return Patch("sandbox_billing.services.reconciler.Reconciler._ask", blind)
+        return Patch("sandbox_billing.services.missing.Missing.ask", blind)
 
     @noticed_by("tests.adapters.test_memory_ports.MemoryDoorsTests.test_open_after_release")
     def test_created_after_its_end(self) -> Patches:

@@ -108,7 +108,7 @@ def runtime_port_suite(
     class RuntimeSuite(TestCase):
         """The contract of L{IRuntime}."""
 
-        timeout = 60
+        timeout = 120
 
         def setUp(self) -> None:
             self.world = make_world(self, dialect)

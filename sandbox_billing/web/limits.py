@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from ipaddress import IPv6Network
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -18,6 +19,10 @@ from twisted.internet.interfaces import IReactorTime
 from sandbox_billing.interfaces import TooMany
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.web._attrs_zope import provides
+
+
+_SITE_BITS = 48
+"""What one customer of a network gets."""
 
 
 @frozen
@@ -127,7 +132,8 @@ class Rates:
         that this bounds work alone: a program whose token is long gone goes on asking, and
         may share its address with others.
     @ivar login: Logins from one peer.
-    @ivar logins: Logins of all peers together.
+    @ivar site: Logins from one /48 of IPv6, which one machine may have to itself.  Nothing
+        counts those of everybody: it would let one keep all others out.
     """
 
     peer: Rate = Rate(100.0, 500)
@@ -135,7 +141,7 @@ class Rates:
     forged: Rate = Rate(0.5, 30)
     guessed: Rate = Rate(10.0, 300)
     login: Rate = Rate(0.5, 20)
-    logins: Rate = Rate(50.0, 200)
+    site: Rate = Rate(5.0, 100)
 
     @classmethod
     def of(cls, *, peer_per_second: int, wallet_per_second: int) -> Rates:
@@ -156,7 +162,7 @@ class RequestLimits:
     _forgers: Buckets
     _wallets: Buckets
     _logins: Buckets
-    _all_logins: Buckets
+    _sites: Buckets
     _guessers: Buckets
 
     @classmethod
@@ -167,7 +173,7 @@ class RequestLimits:
             Buckets(rates.forged, clock),
             Buckets(rates.wallet, clock),
             Buckets(rates.login, clock),
-            Buckets(rates.logins, clock),
+            Buckets(rates.site, clock),
             Buckets(rates.guessed, clock),
         )
 
@@ -183,10 +189,10 @@ class RequestLimits:
         """
         Before anything of a login is read.
 
-        @raise TooMany: Too many logins come from there, or from everywhere.
+        @raise TooMany: Too many logins come from there, or from around there.
         """
         _or_wait(self._logins.take(peer), "too many logins from this address")
-        _or_wait(self._all_logins.take("everybody"), "too many logins")
+        _or_wait(self._sites.take(site_of(peer)), "too many logins from this network")
 
     def may_prove(self, peer: str) -> None:
         """
@@ -219,6 +225,16 @@ class RequestLimits:
         @raise TooMany: It asks too often.
         """
         _or_wait(self._wallets.take(wallet.hex), "too many requests of this wallet")
+
+
+def site_of(peer: str) -> str:
+    """
+    @param peer: As L{counted<sandbox_billing.web.peers.counted>} spells it.
+    @return: The /48 of an IPv6 network; anything else is its own.
+    """
+    if ":" not in peer:
+        return peer
+    return str(IPv6Network(peer).supernet(new_prefix=_SITE_BITS))
 
 
 def _or_wait(seconds: float, text: str) -> None:

@@ -71,6 +71,11 @@ class WebTests(TrapCase):
             lambda _: lambda text, max_depth: None,
         )
 
+    @noticed_by("tests.web.test_limits.FrontDeskTests.test_logins_of_a_site")
+    def test_one_for_all(self) -> Patches:
+        """Logins of everybody are counted together: one machine keeps all others out."""
+        return Patch(LIMITS + "site_of", lambda _: lambda peer: "everybody")
+
     @noticed_by("tests.web.test_limits.FrontDeskTests.test_logins")
     def test_logins(self) -> Patches:
         """A login is read before it is counted."""

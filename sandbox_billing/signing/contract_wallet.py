@@ -17,6 +17,8 @@ from eth_abi.exceptions import DecodingError
 
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import Address
+from sandbox_billing.signing.eip191 import personal_digest
+from sandbox_billing.signing.key import recover
 
 
 MAGIC = bytes.fromhex("1626ba7e")
@@ -95,3 +97,27 @@ def question(digest: bytes, signature: bytes) -> bytes:
 
 def _word(number: int) -> bytes:
     return number.to_bytes(32, "big")
+
+
+def signer_of(raw: bytes, text: str) -> Address | None:
+    """
+    Whose key signed, whichever wallet is said to have: of the forms that contracts take those
+    that hold one signature of a key and nothing else.
+
+    @param raw: What was signed (EIP-191).
+    @param text: As it was sent.
+    @return: None for what is no key's signature; some address for most others.
+    """
+    octets = read_signature(text)
+    if octets is None:
+        return None
+    try:
+        if is_counterfactual(octets):
+            octets = read_counterfactual(octets).signature
+        if len(octets) == 64:
+            # EIP-2098: the parity is the highest bit of s.
+            parity, s = divmod(int.from_bytes(octets[32:], "big"), 1 << 255)
+            octets = octets[:32] + s.to_bytes(32, "big") + bytes((parity,))
+        return recover(personal_digest(raw), octets, low_s=False)
+    except BadInput:
+        return None

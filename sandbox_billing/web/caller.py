@@ -20,6 +20,7 @@ from sandbox_billing.interfaces import IReplayGuard, ITokens, IWallClock, NotRea
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.token import EVERY_SCOPE, Allowance, Scope, Token, TokenId
+from sandbox_billing.signing.contract_wallet import signer_of
 from sandbox_billing.signing.request import (
     INVALID_SIGNATURE,
     MISSING_HEADERS,
@@ -249,14 +250,22 @@ class Callers:
             raise AuthenticationError(INVALID_SIGNATURE)
         return by_key
 
-    async def use_up(self, wallet: Address, nonce: str, until: int) -> None:
+    async def use_up(
+        self, wallet: Address, nonce: str, until: int, *, raw: bytes, signature: str
+    ) -> None:
         """
+        A key may sign for several wallets; what it signed for one is used up for all.
+
         @param until: When what was signed expires, unix seconds.
+        @param raw: What was signed, and proven.
         @raise AuthenticationError: This nonce was seen.
         @raise NotReady: Whether it was seen cannot be found out.
         """
         try:
             first = await self.replay.first_use(wallet, nonce, UnixSeconds(until))
+            signer = signer_of(raw, signature)
+            if first and signer is not None and signer != wallet:
+                first = await self.replay.first_use(signer, nonce, UnixSeconds(until))
         except (Transient, UnknownOutcome) as problem:
             raise NotReady("the nonce could not be checked; sign again and retry") from problem
         if not first:
@@ -297,5 +306,11 @@ class Callers:
         # Time has passed: what outlived its nonce's record could be used again.
         check_expiry(claim, self.wall.now())
         wallet = claim.wallet
-        await self.use_up(wallet, claim.nonce, claim.expires_at)
+        await self.use_up(
+            wallet,
+            claim.nonce,
+            claim.expires_at,
+            raw=claim.raw,
+            signature=claim.signature_text,
+        )
         return Caller(wallet=wallet, body_sha256=expected)

@@ -108,10 +108,11 @@ class Sessions:
         now = self.wall.now()
         issued, until = self._check_age(message, now)
         # After what costs nothing: a contract is asked over the network.
-        by_key = await self.callers.prove(
-            message.address, text.encode("ascii"), signature, asked.peer
+        raw, until_seen = text.encode("ascii"), issued + MAX_AHEAD_SECONDS
+        by_key = await self.callers.prove(message.address, raw, signature, asked.peer)
+        await self.callers.use_up(
+            message.address, message.nonce, until_seen, raw=raw, signature=signature
         )
-        await self.callers.use_up(message.address, message.nonce, issued + MAX_AHEAD_SECONDS)
         only = await self._one_sandbox(message.address, grant)
         life = grant.life_seconds if by_key else min(grant.life_seconds, CONTRACT_LIFE_SECONDS)
         ends = now + life if until is None else min(now + life, until)

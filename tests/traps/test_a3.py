@@ -31,6 +31,11 @@ class WebTests(TrapCase):
             lambda _: lambda keys, wallet, nonce: f"auth:nonce:{nonce}",
         )
 
+    @noticed_by("tests.web.test_contract_wallets.DoorTests.test_once_for_all")
+    def test_each_wallet(self) -> Patches:
+        """What a key signed for its contract wallet is done again for the key's own."""
+        return Patch("sandbox_billing.web.caller.signer_of", lambda _: lambda raw, signature: None)
+
     @noticed_by("tests.web.test_limits.FrontDeskTests.test_forger")
     def test_no_end_of_tries(self) -> Patches:
         """Whoever proves nothing is looked at again and again."""

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from attrs import define, evolve, field
+from eth_abi.abi import encode
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -260,6 +261,19 @@ class WalletsTests(SynchronousTestCase):
         self.assertTrue(self.asked())
 
 
+def compact(signature: str) -> str:
+    """The same in the 64 bytes of EIP-2098."""
+    octets = bytearray.fromhex(signature[2:])
+    octets[32] |= (octets.pop() - 27) << 7
+    return "0x" + octets.hex()
+
+
+def counterfactual(signature: str) -> str:
+    """The same as EIP-6492 wraps it."""
+    wrapped = encode(["address", "bytes", "bytes"], [WALLET.hex, b"", bytes.fromhex(signature[2:])])
+    return "0x" + (wrapped + SUFFIX).hex()
+
+
 class DoorTests(AskingTestCase):
     """
     Through the front desk.
@@ -298,6 +312,25 @@ class DoorTests(AskingTestCase):
         headers = self.headers()
         self.assertEqual(self.stopped(headers).status, 200)
         self.assertEqual(self.stopped(headers).error, (401, "nonce already used"))
+
+    def test_once_for_all(self) -> None:
+        """
+        One signature is one request: whoever saw it cannot have it done again for another of
+        its signer's wallets, in whatever form the contract takes it.
+        """
+        used, number = (401, "nonce already used"), 0
+        for form in (str, compact, counterfactual):
+            for key_first in (False, True):
+                number += 1
+                own = self.world.signed("stop", "own", key=OWNER, nonce=f"{number:032}")
+                wallets = {
+                    **own,
+                    "X-Wallet-Address": checksum(WALLET),
+                    "X-Wallet-Signature": form(own["X-Wallet-Signature"]),
+                }
+                first, second = (own, wallets) if key_first else (wallets, own)
+                self.assertNotEqual(self.stopped(first).status, 401)
+                self.assertEqual(self.stopped(second).error, used, (form, key_first))
 
     def test_longer_signature(self) -> None:
         """Its signature has any length; the answer to what is none is as for a key's."""

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from sandbox_billing.adapters.memory.chain import MemoryChain
 from sandbox_billing.devnet.daytona import Fault, FaultKind, Timings
 from sandbox_billing.errors import Transient
-from sandbox_billing.interfaces import DaytonaRefused, NotReady, StopPending
+from sandbox_billing.interfaces import NoSuchSnapshot, NotReady, StopPending
 from sandbox_billing.ledger.effects import Close
 from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import SandboxId
@@ -229,10 +229,9 @@ class TrapTests(WorldCase):
         snapshots = world.simulator.snapshots
         first = next(iter(snapshots))
         snapshots[first] = evolve(snapshots[first], general=False)
-        why = self.fails(
-            DaytonaRefused,
+        self.fails(
+            NoSuchSnapshot,
             world.process.intake.create(
                 ALICE, {"snapshot": snapshots[first].name}, auto_stop_minutes=None
             ),
         )
-        self.assertEqual(why.status, 404)

@@ -386,10 +386,10 @@ class PlantedTests(SynchronousTestCase):
         def planted(parts: Parts) -> Parts:
             meter = parts.journal.meter
 
-            async def seen(observations: Any) -> None:
+            async def seen(observations: Any, *about: Any) -> None:
                 now = parts.wall.now()
                 sessions = await meter.sessions()
-                await meter.seen({s.value.sandbox: now for s in sessions})
+                await meter.seen({s.value.sandbox: now for s in sessions}, *about)
 
             journal: Any = evolve(parts.journal, meter=Instead(meter, seen=seen))
             return evolve(parts, journal=journal)

@@ -165,17 +165,20 @@ class SandboxRecord:
 @frozen(kw_only=True)
 class DoorState:
     """
-    What closes the door to everybody.
+    What closes the door to everybody, or to a wallet whatever it has.
 
     @ivar pause: While it stands nothing new is let in.
     @ivar settled_until: Everything charged earlier that could be settled is (K13), unix
         seconds; None before a worker has looked.
     @ivar swept_at: When the last sweep that saw all of Daytona's list began; None before one.
+    @ivar crowded: Wallets, 0x and lower case, with so many sandboxes, running or not, that they
+        may create none.
     """
 
     pause: Stored[Pause] | None
     settled_until: UnixSeconds | None
     swept_at: UnixSeconds | None
+    crowded: frozenset[str] = frozenset()
 
 
 class IPause(Interface):
@@ -506,12 +509,15 @@ class IMeter(Interface):
         """Ask for a session again at C{due_at}; nothing when it is gone."""
 
     async def seen(
-        observations: Mapping[SandboxId, UnixSeconds], swept_at: UnixSeconds | None = None
+        observations: Mapping[SandboxId, UnixSeconds],
+        swept_at: UnixSeconds | None = None,
+        crowded: Collection[Address] = (),
     ) -> None:
         """
         Store when sandboxes were last seen running, in one write.
 
         @param swept_at: When the sweep that saw them began; None where it was a look at a few.
+        @param crowded: Of that sweep, wallets that may create no more.
         """
 
     async def seen_at(sandbox: SandboxId) -> UnixSeconds | None:

@@ -7,6 +7,7 @@ them.  The state decides; who called what is only a hint (B11).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from attrs import frozen
@@ -173,6 +174,18 @@ def seen(world: World) -> dict[SandboxId, UnixSeconds]:
         if row.running and session is not None and counts(session, row.seen_at, by_id=False):
             found[row.sandbox] = row.seen_at
     return found
+
+
+def crowded(world: World, most: int) -> frozenset[Address]:
+    """
+    The wallets that have as many sandboxes as they may, running or not.
+
+    Every row is part of each sweep: what does not run costs its owner nothing, and us.
+    """
+    owners = Counter(world.owners.get(row.sandbox) or row.owner for row in world.rows)
+    return frozenset(
+        wallet for wallet, rows in owners.items() if wallet is not None and rows >= most
+    )
 
 
 def plan(world: World) -> tuple[Change, ...]:

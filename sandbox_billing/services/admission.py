@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import (
     CannotPay,
+    DoorState,
     IChain,
     IDoors,
     IWallClock,
@@ -84,7 +85,7 @@ class Admission:
             raise NotReady("this provider is leaving and takes no new work")
         return mirror
 
-    async def check_open(self) -> None:
+    async def check_open(self) -> DoorState:
         """
         @raise NotReady: Nothing new is let in for now, whoever asks.
         """
@@ -112,6 +113,7 @@ class Admission:
                 " run cannot be metered",
                 PAUSED_SECONDS,
             )
+        return state
 
     async def _known(self) -> Stored[Mirror]:
         """
@@ -167,7 +169,7 @@ class Admission:
         behaviour = (await self.mirror()).value.behaviour
         for _ in range(TRIES):
             if not growing:
-                await self.check_open()
+                self._check_rows(intent, await self.check_open())
             funds = await self.funds(intent.owner)
             account = _account(funds)
             self._check_standing(funds, account, quote)
@@ -273,6 +275,14 @@ class Admission:
             raise refuse("insufficient balance", "debt")
         if funds.blocked is not None:
             raise refuse("insufficient balance", "blocked")
+
+    def _check_rows(self, intent: Intent, state: DoorState) -> None:
+        if intent.action == "create" and intent.owner.hex in state.crowded:
+            raise TooMany(
+                f"a wallet may keep {self.policy.max_rows} sandboxes, those that are stopped or"
+                " failed among them: delete one first",
+                RETRY_SECONDS,
+            )
 
     def _check_count(self, exposure: Exposure) -> None:
         """On what the reservation returned: two at once may both be refused, never both let in."""

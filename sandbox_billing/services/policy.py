@@ -51,3 +51,8 @@ class Policy:
     allow_resize: bool = False
     refund_loss: Neuron = NO_LOSS
     sweep_max_age: int = 120
+
+    @property
+    def max_rows(self) -> int:
+        """Sandboxes of a wallet, running or not: those that do not run cost it nothing."""
+        return 10 * self.max_sandboxes

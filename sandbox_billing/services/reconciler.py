@@ -48,6 +48,7 @@ from sandbox_billing.ledger.metering import (
 from sandbox_billing.ledger.reconciliation import (
     Row,
     World,
+    crowded,
     interval_at_daytona,
     plan,
     seen,
@@ -99,7 +100,8 @@ class Reconciler:
         world = await self._discover()
         vanished = self.missing.vanished(world)
         # A list that is not believed is no sweep: what is let in by it nobody would see run.
-        await self.meter.seen(seen(world), began if vanished is None else None)
+        swept_at = began if vanished is None else None
+        await self.meter.seen(seen(world), swept_at, crowded(world, self.policy.max_rows))
         changes = plan(world)
         if vanished is not None:
             changes = tuple(one for one in changes if not isinstance(one, AskById))

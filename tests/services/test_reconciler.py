@@ -12,7 +12,7 @@ from twisted.logger import globalLogPublisher
 from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
 from sandbox_billing.devnet.daytona import Fault, FaultKind, Timings
 from sandbox_billing.errors import UnknownOutcome
-from sandbox_billing.interfaces import DaytonaRefused, Listing, NotReady
+from sandbox_billing.interfaces import DaytonaRefused, Listing, NotReady, TooMany
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.metering import LOOKUP_CACHE_SECONDS
 from sandbox_billing.services import missing
@@ -98,6 +98,31 @@ class BlindTests(WorldCase):
         world.advance(INTERVAL)
         world.run(intake.stop(ALICE, sandbox))
         self.assertEqual(world.amounts()[f"{sandbox}:{begun}"], RATE)
+
+
+class CrowdedTests(WorldCase):
+    """What does not run costs its owner nothing, and every sweep reads it."""
+
+    def test_kept_too_many(self) -> None:
+        """Who has so many, stopped or failed, creates no more before one is deleted; others do."""
+        world = self.world
+        for wallet in (ALICE, BOB):
+            world.fund(10_000_000, wallet)
+        intake, most = world.process.intake, world.policy.max_rows
+        made = [world.create() for _ in range(2)]
+        world.run(intake.stop(ALICE, made[0]))
+        record = world.simulator.records[made[0]]
+        for number in range(most - 2):
+            world.simulator.records[f"more-{number}"] = evolve(record, id=f"more-{number}")
+        world.advance(2 * SWEEP)
+        work = intake.create(ALICE, {}, auto_stop_minutes=None)
+        self.assertIn(f"{most} sandboxes", self.fails(TooMany, work).text)
+        self.assertEqual(world.funds().exposure.count(), 1, "only what runs is held for")
+        world.create(BOB)
+        world.run(intake.start(ALICE, made[0]))
+        world.run(intake.delete(ALICE, made[1]))
+        world.advance(4 * SWEEP)
+        world.create()
 
 
 class VanishedTests(WorldCase):

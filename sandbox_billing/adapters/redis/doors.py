@@ -49,15 +49,17 @@ class RedisDoors:
 
     async def door_state(self) -> DoorState:
         keys = self.store.keys
-        pause, settled_until, swept_at = await self.store.read(
+        pause, settled_until, swept_at, crowded = await self.store.read(
             Read("GET", keys.paused()),
             Read("GET", keys.settled_until()),
             Read("GET", keys.swept_at()),
+            Read("SMEMBERS", keys.crowded()),
         )
         return DoorState(
             pause=stored(Pause, pause),
             settled_until=moment(settled_until),
             swept_at=moment(swept_at),
+            crowded=frozenset(texts(crowded)),
         )
 
     async def reserve(

@@ -196,6 +196,10 @@ class Keys:
         """string: when the last complete sweep of Daytona's list began, unix seconds."""
         return f"billing:swept-at:{self.provider}"
 
+    def crowded(self) -> str:
+        """set: wallets with too many sandboxes at Daytona, by the last complete sweep."""
+        return f"billing:crowded:{self.provider}"
+
     # stop orders
 
     def stop_reason(self, sandbox: SandboxId) -> str:

@@ -21,7 +21,7 @@ from sandbox_billing.adapters.redis.store import (
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import DueSession, IMeter, SandboxRecord, Stored
 from sandbox_billing.ledger.hold import Intent
-from sandbox_billing.ledger.identity import Reference, SandboxId
+from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import Session, Tick
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.voucher import Charge
@@ -69,10 +69,14 @@ class RedisMeter:
         self,
         observations: Mapping[SandboxId, UnixSeconds],
         swept_at: UnixSeconds | None = None,
+        crowded: Collection[Address] = (),
     ) -> None:
         draft = self.store.draft("store observations")
         if swept_at is not None:
             draft.write("SET", self.store.keys.swept_at(), swept_at)
+            draft.write("DEL", self.store.keys.crowded())
+            for wallet in sorted(crowded):
+                draft.write("SADD", self.store.keys.crowded(), wallet.hex)
         draft.write_pairs("HSET", self.store.keys.seen(), observations.items())
         await self.store.carry_out(draft.commit(token=self.store.token.now()))
 

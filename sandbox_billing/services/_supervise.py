@@ -7,6 +7,7 @@ its failure, and waits for it when the daemon stops.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -56,29 +57,60 @@ class Supervisor(Service):
 
     @ivar most: How much may be under way at once: whoever sends requests and hangs up would
         else fill our memory (V1).
+    @ivar most_of_one: Of that, for the same wallet.
+    @ivar reserve: How much more, of work that is reserved: wallets cost nothing, and whoever
+        has many of them could else keep others from stopping what they pay for.
+    @ivar reserve_of_one: Of that, for the same wallet.
     @ivar under_way: What is under way, with its name.
     """
 
     most: int = 1_000
+    most_of_one: int = 100
+    reserve: int = 500
+    reserve_of_one: int = 20
     under_way: dict[Deferred[Any], str] = field(factory=dict, init=False)
+    _taken: Counter[tuple[bool, str]] = field(factory=Counter, init=False)
     _log = Logger()
 
-    def detached(self, name: str, work: Coroutine[Any, Any, T]) -> Deferred[T]:
+    def has_room(self, wallet: str = "", *, reserved: bool = False) -> bool:
+        """Whether L{detached} would begin."""
+        most, of_one = self.most, self.most_of_one
+        if reserved:
+            most, of_one = self.reserve, self.reserve_of_one
+        fits = self._taken[reserved, ""] < most
+        return fits and (not wallet or self._taken[reserved, wallet] < of_one)
+
+    def detached(
+        self,
+        name: str,
+        work: Coroutine[Any, Any, T],
+        *,
+        wallet: str = "",
+        reserved: bool = False,
+    ) -> Deferred[T]:
         """
         Start work that outlives its caller.
 
+        @param wallet: Whose it is; empty for nobody's.
+        @param reserved: That it may take of the reserve: only what is proven to be needed.
         @return: Fires with the work's result; cancelling it ends the waiting alone.
         @raise NotReady: There is too much under way; this was not begun.
         """
-        if len(self.under_way) >= self.most:
+        if not self.has_room(wallet, reserved=reserved):
             work.close()
             raise NotReady("too much is under way here; ask again", RETRY_SECONDS)
+        places = {(reserved, ""), (reserved, wallet)}
+        self._taken.update(places)
         waiting: Deferred[T] = Deferred()
         running = Deferred.fromCoroutine(work)
         self.under_way[running] = name
 
         def ended(result: T | Failure) -> None:
             self.under_way.pop(running, None)
+            self._taken.subtract(places)
+            for place in places:
+                if not self._taken[place]:
+                    del self._taken[place]
             if waiting.called:
                 # Nobody waits any more: what nobody expected must still be seen.
                 if isinstance(result, Failure) and not isinstance(result.value, BadInput | Refused):

@@ -93,7 +93,7 @@ class Intake:
         creating = Creating(self.lifecycle)
         wish = auto_stop_minutes or None
         work = creating.create(owner, dict(body), wish, reference, allowance)
-        return await self._kept("create", work)
+        return await self._kept("create", owner, work)
 
     async def start(
         self,
@@ -105,7 +105,7 @@ class Intake:
     ) -> Sandbox:
         under = Under(reference=reference, allowance=allowance)
         work = Starting(self.lifecycle).start(owner, id_or_name, under)
-        return await self._kept("start", work)
+        return await self._kept("start", owner, work)
 
     async def recover(
         self,
@@ -118,18 +118,17 @@ class Intake:
     ) -> Sandbox:
         under = Under(reference=reference, allowance=allowance)
         work = Starting(self.lifecycle).recover(owner, id_or_name, under, skip_start=skip_start)
-        return await self._kept("recover", work)
+        return await self._kept("recover", owner, work)
 
     async def stop(self, owner: Address, id_or_name: str) -> Sandbox:
-        work = Ending(self.lifecycle).end(owner, id_or_name, delete=False)
-        return await self._kept("stop", work)
+        return await self._ended("stop", owner, id_or_name, delete=False)
 
     async def delete(self, owner: Address, id_or_name: str) -> Sandbox:
-        work = Ending(self.lifecycle).end(owner, id_or_name, delete=True)
-        return await self._kept("delete", work)
+        return await self._ended("delete", owner, id_or_name, delete=True)
 
     async def archive(self, owner: Address, id_or_name: str) -> Sandbox:
-        return await self._kept("archive", Ending(self.lifecycle).archive(owner, id_or_name))
+        work = Ending(self.lifecycle).archive(owner, id_or_name)
+        return await self._kept("archive", owner, work)
 
     async def resize(
         self,
@@ -140,12 +139,12 @@ class Intake:
         allowance: Allowance | None = None,
     ) -> Sandbox:
         work = Resizing(self.lifecycle).resize(owner, id_or_name, dict(sizes), allowance)
-        return await self._kept("resize", work)
+        return await self._kept("resize", owner, work)
 
     async def replace_labels(
         self, owner: Address, id_or_name: str, labels: Mapping[str, str]
     ) -> Sandbox:
-        return await self._kept("labels", self._labels(owner, id_or_name, dict(labels)))
+        return await self._kept("labels", owner, self._labels(owner, id_or_name, dict(labels)))
 
     async def reconcile(self, owner: Address, id_or_name: str) -> None:
         shown = await self.owned(owner, id_or_name)
@@ -159,8 +158,17 @@ class Intake:
             await deferLater(self.clock, 0.1)
         raise NotReady("the worker has not looked at this sandbox yet; ask again")
 
-    async def _kept(self, name: str, work: Coroutine[Any, Any, T]) -> T:
-        return await self.supervisor.detached(name, work)
+    async def _kept(self, name: str, owner: Address, work: Coroutine[Any, Any, T]) -> T:
+        return await self.supervisor.detached(name, work, wallet=owner.hex)
+
+    async def _ended(self, name: str, owner: Address, id_or_name: str, *, delete: bool) -> Sandbox:
+        """Whoever pays for it can end it, however much others have begun."""
+        reserved = not self.supervisor.has_room(owner.hex)
+        if reserved:
+            # While its client waits: what strangers ask for takes nothing of the reserve.
+            await self.owned(owner, id_or_name)
+        work = Ending(self.lifecycle).end(owner, id_or_name, delete=delete)
+        return await self.supervisor.detached(name, work, wallet=owner.hex, reserved=reserved)
 
     async def _labels(self, owner: Address, id_or_name: str, labels: dict[str, str]) -> Sandbox:
         shown = await self.owned(owner, id_or_name)

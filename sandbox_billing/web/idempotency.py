@@ -65,7 +65,9 @@ _KEPT_FOR = frozenset({Scope.READ})
 class Detached(Protocol):
     """Keeps work that its client may leave: C{Supervisor.detached}."""
 
-    def __call__(self, name: str, work: Coroutine[Any, Any, Answer]) -> Awaitable[Answer]:
+    def __call__(
+        self, name: str, work: Coroutine[Any, Any, Answer], *, wallet: str
+    ) -> Awaitable[Answer]:
         """@raise NotReady: There is too much of it."""
 
 
@@ -104,6 +106,7 @@ class Idempotency:
                     lambda reference: handler(evolve(asked, reference=reference)),
                     lambda sandbox: found(evolve(asked, id=sandbox, query={}, body={})),
                 ),
+                wallet=asked.wallet.hex,
             )
 
         return heeded

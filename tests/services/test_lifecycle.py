@@ -11,8 +11,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
 from sandbox_billing.adapters.redis.commit import Read
-from sandbox_billing.devnet.daytona import Dialect
+from sandbox_billing.devnet.daytona import Dialect, Fault, FaultKind
 from sandbox_billing.devnet.daytona.records import State
 from sandbox_billing.errors import UnknownOutcome
 from sandbox_billing.interfaces import (
@@ -22,8 +25,8 @@ from sandbox_billing.interfaces import (
     Sandbox,
     StopPending,
 )
-from sandbox_billing.ledger.identity import SandboxId
-from tests.fixtures import ALICE, FEE, HOLD, RATE, World, WorldCase
+from sandbox_billing.ledger.identity import Address, SandboxId
+from tests.fixtures import ALICE, BOB, FEE, HOLD, RATE, World, WorldCase
 from tests.services.lives import SWEEP
 
 
@@ -405,3 +408,45 @@ class StopThatDeletesTests(WorldCase):
         key = world.process.journal.doors.store.keys.sandbox(sandbox)
         (left,) = world.now(world.keyspace.read([Read("PTTL", key)]))
         self.assertGreater(int(left), 0)
+
+
+class CrowdedTests(WorldCase):
+    """Many who own nothing ask for much."""
+
+    def crowded(self) -> SandboxId:
+        """
+        Daytona answers no lookup, and strangers wait for them in every place there is.
+
+        @return: What somebody pays for; lookups are answered again.
+        """
+        world = self.world
+        world.fund(10_000_000)
+        sandbox, intake = world.create(), world.process.intake
+        world.simulator.faults.add(Fault(kind=FaultKind.HANG, route="get", count=None))
+        for number in range(intake.supervisor.most + 100):
+            stranger = Address(f"0x{number % 100 + 1:040x}")
+            asking = Deferred.fromCoroutine(intake.stop(stranger, f"nothing-{number}"))
+            asking.addErrback(lambda _: None)
+        world.flush()
+        self.assertEqual(len(intake.supervisor.under_way), intake.supervisor.most)
+        world.simulator.faults.clear()
+        return sandbox
+
+    def answered(self, work: Coroutine[Any, Any, Sandbox]) -> type:
+        """Of what kind the answer is that comes at once."""
+        answers: list[Any] = []
+        Deferred.fromCoroutine(work).addBoth(answers.append)
+        self.world.flush()
+        return type(answers[0]) if answers else type(None)
+
+    def test_stop(self) -> None:
+        """Whoever pays still stops what runs, and strangers get no place for it (V1)."""
+        sandbox = self.crowded()
+        intake = self.world.process.intake
+        self.assertIs(self.answered(intake.stop(BOB, sandbox)), Failure)
+        self.assertIs(self.answered(intake.stop(ALICE, sandbox)), Sandbox)
+
+    def test_delete(self) -> None:
+        """And deletes it."""
+        sandbox = self.crowded()
+        self.assertIs(self.answered(self.world.process.intake.delete(ALICE, sandbox)), Sandbox)

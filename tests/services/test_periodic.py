@@ -172,6 +172,31 @@ class SupervisorTests(SynchronousTestCase):
         self.assertEqual(len(self.done), 2)
         self.assertEqual(self.successResultOf(supervisor.detached("work", self.quick())), "y")
 
+    def test_of_one(self) -> None:
+        """One wallet takes a part of it alone, and of the reserve as well."""
+        supervisor = Supervisor(most=3, most_of_one=2, reserve=2, reserve_of_one=1)
+
+        def begun(wallet: str, *, reserved: bool = False) -> bool:
+            fits = supervisor.has_room(wallet, reserved=reserved)
+            try:
+                supervisor.detached("work", self.work(), wallet=wallet, reserved=reserved)
+            except NotReady:
+                self.assertFalse(fits)
+                return False
+            self.assertTrue(fits)
+            return True
+
+        def all_begun() -> list[bool]:
+            own = [begun(wallet) for wallet in ("a", "a", "a", "b", "b", "")]
+            return own + [begun(wallet, reserved=True) for wallet in ("a", "a", "b", "c")]
+
+        told = [True, True, False, True, False, False, True, False, True, False]
+        self.assertEqual(all_begun(), told)
+        self.going.callback("x")
+        self.assertEqual((len(self.done), supervisor.under_way), (5, {}))
+        self.going = Deferred()
+        self.assertEqual(all_begun(), told)
+
     async def quick(self) -> str:
         """Done at once."""
         return "y"

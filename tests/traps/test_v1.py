@@ -74,9 +74,9 @@ class WebTests(TrapCase):
         """Whoever asks and hangs up leaves more and more work behind."""
 
         def boundless(original: Any) -> Any:
-            def detached(supervisor: Any, name: str, work: Any) -> Any:
+            def detached(supervisor: Any, name: str, work: Any, **whose: Any) -> Any:
                 supervisor.most = 10**9
-                return original(supervisor, name, work)
+                return original(supervisor, name, work, **whose)
 
             return detached
 
@@ -121,3 +121,18 @@ class WebTests(TrapCase):
             return on_frame
 
         return Patch("sandbox_billing.adapters.daytona.events.Follower._on_frame", unseen)
+
+    @noticed_by(
+        "tests.services.test_lifecycle.CrowdedTests.test_stop",
+        "tests.services.test_lifecycle.CrowdedTests.test_delete",
+    )
+    def test_no_reserve(self) -> Patches:
+        """Whoever owns nothing takes every place, also of those who stop what they pay for."""
+
+        def one_for_all(original: Any) -> Any:
+            def detached(supervisor: Any, name: str, work: Any, **whose: Any) -> Any:
+                return original(supervisor, name, work)
+
+            return detached
+
+        return Patch("sandbox_billing.services._supervise.Supervisor.detached", one_for_all)

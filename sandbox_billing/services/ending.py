@@ -6,11 +6,11 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from sandbox_billing.errors import NoAnswerInTime, Refused, Transient
-from sandbox_billing.interfaces import DaytonaRefused, NoSuchSandbox, Sandbox, TooSlow
+from sandbox_billing.interfaces import DaytonaRefused, Listing, NoSuchSandbox, Sandbox, TooSlow
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.metering import NEVER_STARTED, is_running
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.services.lifecycle import Lifecycle, is_deleted
+from sandbox_billing.services.lifecycle import RUNS_AGAIN, Lifecycle, is_deleted
 
 
 @frozen
@@ -24,8 +24,10 @@ class Ending:
         """As L{sandbox_billing.interfaces.IIntake.stop} and C{delete}."""
         at = self.at
         shown = await at.owned(owner, id_or_name)
-        if not await at.open_unanswered(owner, shown):
-            await at.open_started(owner, shown)
+        await at.open_unanswered(owner, shown)
+        if not is_running(shown.state, shown.desired_state) and await self._may_run(shown.id):
+            shown = await self._uncached(shown)
+        await at.open_started(owner, shown)
         sent_at = None
         if is_running(shown.state, shown.desired_state):
             # A stop is accepted of what runs: it ran until our call.
@@ -54,6 +56,27 @@ class Ending:
         )
         return ended
 
+    async def _may_run(self, sandbox: SandboxId) -> bool:
+        """Whether it is metered, or is about to be under a call that is unanswered."""
+        doors = self.at.doors
+        if await doors.session(sandbox) is not None:
+            return True
+        return any(intent.action in RUNS_AGAIN for intent in await doors.intents_of(sandbox))
+
+    async def _uncached(self, shown: Sandbox) -> Sandbox:
+        """
+        What was started less than ten seconds ago is shown by a lookup as it was before: stopped
+        as that it would have run for nothing, again and again.
+
+        @return: As the lookup showed it, where nothing else can be seen.
+        """
+        page = await self._look(shown.id)
+        if page is None or not page.sandboxes:
+            return shown
+        found = page.sandboxes[0]
+        await self.at.begin(found, page.sent_at, by_id=False)
+        return found
+
     async def _seen_at(self, sandbox: SandboxId) -> UnixSeconds | None:
         """
         Until when it ran for certain: a delete is accepted in any state, and what a lookup
@@ -61,13 +84,18 @@ class Ending:
 
         @return: None where only sweeps have seen it.
         """
-        try:
-            page = await self.at.runtime.look(sandbox)
-        except (Refused, Transient) as why:
-            self._log.info("cannot look at {sandbox}: {why}", sandbox=sandbox, why=str(why))
+        page = await self._look(sandbox)
+        if page is None:
             return None
         runs = any(is_running(one.state, one.desired_state) for one in page.sandboxes)
         return page.sent_at if runs else None
+
+    async def _look(self, sandbox: SandboxId) -> Listing | None:
+        try:
+            return await self.at.runtime.look(sandbox)
+        except (Refused, Transient) as why:
+            self._log.info("cannot look at {sandbox}: {why}", sandbox=sandbox, why=str(why))
+            return None
 
     async def archive(self, owner: Address, id_or_name: str) -> Sandbox:
         """As L{sandbox_billing.interfaces.IIntake.archive}."""

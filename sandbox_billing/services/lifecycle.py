@@ -81,24 +81,26 @@ class Lifecycle:
         else:
             mine = shown.labels.get(OWNER_LABEL, "").lower() == owner.hex
         if mine:
-            await self._begin(shown, sent_at)
+            await self.begin(shown, sent_at, by_id=True)
             return shown
         if shown.id != id_or_name:
             # Names resolve among a wallet's own: a stranger's must not even be confirmed.
             raise NoSuchSandbox()
         raise NotYours("this sandbox belongs to another wallet")
 
-    async def _begin(self, shown: Sandbox, sent_at: UnixSeconds) -> None:
+    async def begin(self, shown: Sandbox, sent_at: UnixSeconds, *, by_id: bool) -> None:
         """
-        Who is shown running by a lookup runs: while no sweep succeeds nobody else would see it
+        Who is shown running by a look runs: while no sweep succeeds nobody else would see it
         begin, and what never began is stopped for nothing.
+
+        @param by_id: As of C{counts}.
         """
         if not is_running(shown.state, shown.desired_state):
             return
         session = await self.doors.session(shown.id)
         if session is None or session.value.started_at is not None:
             return
-        if not counts(session.value, sent_at, by_id=True):
+        if not counts(session.value, sent_at, by_id=by_id):
             return
         try:
             await self.doors.begin_session(session, begin(session.value, self.wall.after()))

@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from sandbox_billing.errors import NoAnswerInTime, Refused, Transient
-from sandbox_billing.interfaces import DaytonaRefused, Sandbox, StopPending, TooSlow
+from sandbox_billing.interfaces import DaytonaRefused, NoSuchSandbox, Sandbox, StopPending, TooSlow
 from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import (
@@ -20,6 +20,7 @@ from sandbox_billing.ledger.metering import (
     has_ended,
     is_running,
 )
+from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.reconciliation import wished_minutes
 from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.services.admission import create_charge
@@ -72,11 +73,15 @@ class Starting:
         reason = await at.doors.stop_reason(shown.id)
         if reason is not None:
             raise StopPending("stop pending", reason)
-        if is_running(shown.state, shown.desired_state):
-            # An observation only: nothing is forwarded, and what runs unmetered is
-            # adopted by the reconciler on its own terms (B21).
-            return evolve(shown, as_found=True)
-        await self._end_last_run(owner, shown, sent_at)
+        by_id = not is_running(shown.state, shown.desired_state)
+        if not by_id:
+            # Stopped ten seconds ago it would be answered "started", and never start.
+            shown, sent_at = await self._uncached(shown)
+            if is_running(shown.state, shown.desired_state):
+                # An observation only: nothing is forwarded, and what runs unmetered is
+                # adopted by the reconciler on its own terms (B21).
+                return evolve(shown, as_found=True)
+        await self._end_last_run(owner, shown, sent_at, by_id=by_id)
         at.check_disk(shown.resources)
         record = await at.doors.record(shown.id)
         # Who fails first and recovers then would have it created for nothing.
@@ -106,6 +111,20 @@ class Starting:
             return started
         await self._open(intent, shown, started)
         return started
+
+    async def _uncached(self, shown: Sandbox) -> tuple[Sandbox, UnixSeconds]:
+        """
+        @return: As it is now, and when that was asked.
+        @raise NoSuchSandbox: It is gone.
+        """
+        try:
+            page = await self.at.runtime.look(shown.id)
+        except DaytonaRefused as why:
+            raise evolve(why, looked=True) from why
+        found = next(iter(page.sandboxes), None)
+        if found is None:
+            raise NoSuchSandbox()
+        return found, page.sent_at
 
     async def _refused(self, intent: Intent, shown: Sandbox, why: DaytonaRefused) -> Sandbox:
         """
@@ -155,7 +174,9 @@ class Starting:
         await at.open(intent, session, fee)
         self._log.info("started {sandbox}", sandbox=shown.id, wallet=intent.owner.hex)
 
-    async def _end_last_run(self, owner: Address, shown: Sandbox, sent_at: int) -> None:
+    async def _end_last_run(
+        self, owner: Address, shown: Sandbox, sent_at: UnixSeconds, *, by_id: bool
+    ) -> None:
         """
         It stopped by itself, or failed, and no sweep has seen that yet; nor perhaps that it was
         created, whose fee is due unless it failed (§4.3), or when that is made to run.
@@ -167,8 +188,8 @@ class Starting:
         if session is None:
             return
         ended = has_ended(shown.state, shown.desired_state)
-        # What was opened by this very lookup is not older than it.
-        if not ended or not (opened or counts(session.value, sent_at, by_id=True)):
+        # What was opened by this very look is not older than it.
+        if not ended or not (opened or counts(session.value, sent_at, by_id=by_id)):
             raise StopPending(
                 "in progress: ask again when the last call has ended",
                 retry_after=LOOKUP_CACHE_SECONDS,

@@ -9,11 +9,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
-from sandbox_billing.errors import UnknownOutcome
-from sandbox_billing.interfaces import CannotPay, Listing
+from sandbox_billing.devnet.daytona import Timings
+from sandbox_billing.errors import Transient, UnknownOutcome
+from sandbox_billing.interfaces import CannotPay, Listing, NoSuchSandbox, Sandbox
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.reconciliation import INTENT_GRACE_SECONDS
-from tests.fixtures import ALICE, FEE, HOLD, INTERVAL, SWEEP, WorldCase
+from tests.fixtures import ALICE, FEE, HOLD, INTERVAL, PER_SECOND, SWEEP, World, WorldCase
 
 
 class LateReplyTests(WorldCase):
@@ -86,6 +87,114 @@ class LateReplyTests(WorldCase):
         self.successResultOf(starting)
         self.assertIsNone(world.session(sandbox))
         self.assertEqual(dict(world.funds().exposure.fields).get(f"s:{sandbox}"), None)
+
+
+class CachedLookupTests(WorldCase):
+    """A lookup tells of up to ten seconds ago."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        world = self.world = World(Timings(lookup_cache_seconds=10.0), sweep=15).start()
+        self.addCleanup(world.simulator.close)
+        world.fund(10_000_000)
+        self.sandbox = world.create()
+        world.advance(30)
+
+    def stopped(self) -> None:
+        """For so long that every lookup shows it."""
+        self.world.run(self.world.process.intake.stop(ALICE, self.sandbox))
+        self.world.advance(40)
+
+    def ended_soon(self, verb: str) -> None:
+        """Started, and ended eight seconds later."""
+        world, intake = self.world, self.world.process.intake
+        self.stopped()
+        for _ in range(1 if verb == "delete" else 3):
+            before = sum(world.amounts().values())
+            world.run(intake.start(ALICE, self.sandbox))
+            begun = world.wall.now()
+            world.advance(8)
+            ran = world.wall.now() - begun
+            world.run(getattr(intake, verb)(ALICE, self.sandbox))
+            charged = sum(world.amounts().values()) - before
+            self.assertAlmostEqual(ran, charged / PER_SECOND, delta=1)
+            world.advance(40)
+
+    def test_stop_soon_after_start(self) -> None:
+        """Short runs are not free because the lookup still shows what was before them."""
+        self.ended_soon("stop")
+
+    def test_delete_soon_after_start(self) -> None:
+        """Nor is one that a delete ends."""
+        self.ended_soon("delete")
+
+    def test_stop_unanswered_start(self) -> None:
+        """What runs under a start that is unanswered is metered when it is stopped."""
+        world = self.world
+        self.stopped()
+        before = sum(world.amounts().values())
+        start, gate = DaytonaRuntime.start, Deferred[None]()
+
+        async def held(runtime: DaytonaRuntime, sandbox: SandboxId) -> Sandbox:
+            started = await start(runtime, sandbox)
+            await gate
+            return started
+
+        self.patch(DaytonaRuntime, "start", held)
+        starting = world.begin(world.process.intake.start(ALICE, self.sandbox))
+        world.until(lambda: world.state(self.sandbox) == "started")
+        self.assertIsNone(world.session(self.sandbox), "a sweep was quicker")
+        world.run(world.process.intake.stop(ALICE, self.sandbox))
+        gate.callback(None)
+        world.flush()
+        self.successResultOf(starting)
+        self.assertIsNone(world.session(self.sandbox))
+        self.assertLessEqual(sum(world.amounts().values()) - before, 3 * PER_SECOND)
+
+    def test_unseen_otherwise(self) -> None:
+        """Where nothing else can be seen, an end is still an end."""
+        world, intake = self.world, self.world.process.intake
+        self.stopped()
+        world.run(intake.start(ALICE, self.sandbox))
+        world.simulator.fail_next(503, route="paginated", count=None)
+        world.run(intake.stop(ALICE, self.sandbox))
+        self.assertIsNone(world.session(self.sandbox))
+        self.assertIn(world.state(self.sandbox), ("stopping", "stopped"))
+
+    def test_start_soon_after_stop(self) -> None:
+        """It is started, not answered with how it was."""
+        world, intake = self.world, self.world.process.intake
+        world.run(intake.stop(ALICE, self.sandbox))
+        world.advance(4)
+        self.assertEqual(world.state(self.sandbox), "stopped")
+        started = world.run(intake.start(ALICE, self.sandbox))
+        self.assertFalse(started.as_found)
+        self.assertEqual(world.state(self.sandbox), "started")
+        self.assertIsNotNone(world.session(self.sandbox))
+
+    def test_start_soon_after_a_self_stop(self) -> None:
+        """The run that nobody has seen end is closed where it was seen last."""
+        world, intake = self.world, self.world.process.intake
+        world.run(intake.owned(ALICE, self.sandbox))
+        opened = world.session(self.sandbox).reference
+        world.simulator.stop_behind(self.sandbox)
+        seen = world.now(world.eyes.doors.seen_at(self.sandbox))
+        self.assertFalse(world.run(intake.start(ALICE, self.sandbox)).as_found)
+        self.assertEqual([r.charge.period_end for r in world.charges() if r.charge.units], [seen])
+        self.assertNotEqual(world.session(self.sandbox).reference, opened)
+
+    def test_start_of_what_is_gone(self) -> None:
+        """It is not found, and not "started"."""
+        world, intake = self.world, self.world.process.intake
+        world.run(intake.owned(ALICE, self.sandbox))
+        world.simulator.remove_behind(self.sandbox)
+        self.fails(NoSuchSandbox, intake.start(ALICE, self.sandbox))
+
+    def test_start_unseen_otherwise(self) -> None:
+        """Where only the lookup can be had nobody is told that it runs."""
+        world, intake = self.world, self.world.process.intake
+        world.simulator.fail_next(503, route="paginated", count=None)
+        self.fails(Transient, intake.start(ALICE, self.sandbox))
 
 
 class LeftoverTests(WorldCase):

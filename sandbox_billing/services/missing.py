@@ -42,8 +42,9 @@ from sandbox_billing.services.lifecycle import is_deleted
 VANISHED_LEAST = 5
 VANISHED_SECONDS = 3600
 """
-When most of what is metered is missing at once, and that is at least so many: then our key has
-probably lost its access (404 too), or another Daytona answers.  It is believed an hour later.
+When nothing of what is metered is listed any more, and that is at least so many: then our key has
+probably lost its access (404 too), or another Daytona answers.  It is believed an hour later.  A
+list that still shows one of them is believed: the others were deleted past us.
 """
 
 ASKED = 50
@@ -59,7 +60,7 @@ class Missing:
     @ivar _since: When each was first found missing.
     @ivar _asked_at: When each was last asked for.
     @ivar _shown: How many lookups have shown it running since.
-    @ivar _vanished_since: Since when most sessions are missing; None while they are not.
+    @ivar _vanished_since: Since when all sessions are missing; None while they are not.
     """
 
     meter: IMeter
@@ -73,28 +74,30 @@ class Missing:
     _vanished_since: UnixSeconds | None = field(default=None, init=False)
     _log = Logger()
 
-    def vanished(self, world: World) -> str | None:
-        """@return: That too many are missing at once to be believed; None when they are not."""
+    async def vanished(self, world: World) -> str | None:
+        """@return: That all are missing at once, which is not believed; None when they are not."""
         gone = world.sessions.keys() - world.listed
         for kept in (self._since, self._asked_at, self._shown):
             for sandbox in kept.keys() - gone:
                 del kept[sandbox]
-        missing = len(gone)
-        if missing < VANISHED_LEAST or 2 * missing <= len(world.sessions):
+        missing = 0
+        if len(gone) >= VANISHED_LEAST and len(gone) == len(world.sessions):
+            # Some may have been ended through us while the pages came.
+            missing = sum(1 for one in await self.meter.sessions() if one.value.sandbox in gone)
+        if missing < VANISHED_LEAST:
             self._vanished_since = None
             return None
         if self._vanished_since is None:
             self._vanished_since = world.now
             self._log.critical(
-                "{missing} of {metered} sandboxes are missing at once from Daytona's list",
+                "all {missing} metered sandboxes are missing at once from Daytona's list",
                 missing=missing,
-                metered=len(world.sessions),
             )
         if world.now - self._vanished_since >= VANISHED_SECONDS:
             return None
         return (
-            f"{missing} of {len(world.sessions)} metered sandboxes are missing at once from"
-            " Daytona's list: has its key lost its access?  Nothing is closed for an hour"
+            f"all {missing} metered sandboxes are missing at once from Daytona's list: has its"
+            " key lost its access?  Nothing is closed for an hour"
         )
 
     def contradicted(self, world: World) -> str | None:

@@ -43,6 +43,7 @@ from sandbox_billing.ledger.metering import (
     NEVER_STARTED,
     begin,
     counts,
+    is_running,
     same_run,
 )
 from sandbox_billing.ledger.reconciliation import (
@@ -95,12 +96,12 @@ class Reconciler:
 
     async def turn(self) -> None:
         """One sweep, one plan; then the dead-man's switch and whoever asked for a look."""
-        began = self.wall.now()
         asked = await self.meter.requested()
         world = await self._discover()
-        vanished = self.missing.vanished(world)
+        vanished = await self.missing.vanished(world)
         # A list that is not believed is no sweep: what is let in by it nobody would see run.
-        swept_at = began if vanished is None else None
+        # Its end counts, not its beginning: a slow one is not an old one.
+        swept_at = self.wall.now() if vanished is None else None
         await self.meter.seen(seen(world), swept_at, crowded(world, self.policy.max_rows))
         changes = plan(world)
         if vanished is not None:
@@ -260,6 +261,10 @@ class Reconciler:
                 continue
             if intent.sandbox == change.sandbox or intent.reference == change.reference:
                 return
+        shown = (await self.runtime.look(change.sandbox)).sandboxes
+        if not any(is_running(one.state, one.desired_state) for one in shown):
+            # Its owner has started and stopped it while the pages came.
+            return
         try:
             quote = await self.admission.quote(change.owner, change.resources, creating=False)
         except Refused:

@@ -126,7 +126,7 @@ class CrowdedTests(WorldCase):
 
 
 class VanishedTests(WorldCase):
-    """Most of what is metered is missing at once."""
+    """All that is metered is missing at once."""
 
     def test_access_lost(self) -> None:
         """
@@ -236,6 +236,39 @@ class VanishedTests(WorldCase):
             world.simulator.remove_behind(one)
         world.advance(4 * LOOKUP_CACHE_SECONDS)
         self.assertEqual([world.session(one) for one in made], [None] * len(made))
+
+    def test_some_are_left(self) -> None:
+        """A list that still shows one of ours is believed: the others were deleted past us."""
+        world = self.world
+        world.fund(10_000_000)
+        made = [world.create() for _ in range(VANISHED_LEAST + 1)]
+        world.advance(SWEEP)
+        for one in made[1:]:
+            world.simulator.remove_behind(one)
+        world.advance(4 * LOOKUP_CACHE_SECONDS)
+        self.assertIsNotNone(world.session(made[0]))
+        self.assertEqual([world.session(one) for one in made[1:]], [None] * VANISHED_LEAST)
+        self.assertNotIn("reconciler", world.process.troubles())
+        world.create()
+
+    def test_torn_down(self) -> None:
+        """What its owner deletes through us while the pages come is not missing."""
+        world = self.world
+        world.fund(10_000_000)
+        made = [world.create() for _ in range(VANISHED_LEAST)]
+        world.advance(SWEEP)
+        original = DaytonaRuntime.sweep
+
+        async def torn(runtime: DaytonaRuntime) -> tuple[Listing, ...]:
+            patched.restore()
+            for one in made:
+                await world.process.intake.delete(ALICE, one)
+            return await original(runtime)
+
+        patched = self.patch(DaytonaRuntime, "sweep", torn)
+        world.advance(SWEEP)
+        self.assertEqual([world.session(one) for one in made], [None] * len(made))
+        self.assertNotIn("reconciler", world.process.troubles())
 
     def test_for_long(self) -> None:
         """After an hour it is believed: they were deleted past us."""

@@ -71,7 +71,7 @@ class WebTests(TrapCase):
             def once(heeding: Any, *rest: Any) -> Any:
                 from attrs import evolve
 
-                return original(evolve(heeding, detached=lambda _, work: work), *rest)
+                return original(evolve(heeding, detached=lambda _, work, **whose: work), *rest)
 
             return once
 

@@ -18,7 +18,7 @@ class DaemonTests(TrapCase):
     def test_attached(self) -> Patches:
         """Whoever hangs up ends it, and Daytona goes on."""
 
-        async def attached(intake: Any, name: str, work: Any) -> Any:
+        async def attached(intake: Any, name: str, owner: Any, work: Any) -> Any:
             return await work
 
         return [

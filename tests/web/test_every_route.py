@@ -400,8 +400,8 @@ _UPSTREAM: Mapping[str, tuple[str, ...]] = {
     "GET /api/sandbox/{}": ("GET {one}",),
     # Until when it ran: Daytona keeps a lookup for a while, and no list.
     "DELETE /api/sandbox/{}": ("GET {one}", "GET /api/sandbox/paginated", "DELETE {one}"),
-    # It runs: there is nothing to recover.
-    "POST /api/sandbox/{}/recover": ("GET {one}",),
+    # It runs, now as well as in what lookups are answered from: there is nothing to recover.
+    "POST /api/sandbox/{}/recover": ("GET {one}", "GET /api/sandbox/paginated"),
     "GET /api/sandbox/{}/toolbox-proxy-url": ("GET {one}",),
     "GET /api/sandbox/{}/build-logs-url": ("GET {one}",),
     "POST /api/sandbox/{}/ensure-billing": ("GET {one}",),

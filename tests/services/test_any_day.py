@@ -20,7 +20,7 @@ from tests.services.lives import SWEEP
 
 
 STEPS = 60
-SEEDS = range(6)
+SEEDS = range(4)
 
 
 def _as_swept(shown: list[tuple[float, float]], story: list[str]) -> list[tuple[float, float]]:

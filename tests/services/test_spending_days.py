@@ -23,7 +23,7 @@ from tests.services.lives import SWEEP
 
 
 STEPS = 50
-SEEDS = range(6)
+SEEDS = range(4)
 LEASE_SECONDS = 15
 TOKENS = tuple(TokenId(two * 16) for two in ("ab", "cd"))
 

@@ -16,7 +16,7 @@ from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, neuron, parse_neuron
-from sandbox_billing.ledger.rating import Prices, cost_of
+from sandbox_billing.ledger.rating import Prices, cost_of, used_up_at
 from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.ledger.voucher import Charge, ChargeKind
 
@@ -94,9 +94,9 @@ def charge_field(charge: Charge) -> str:
     return f"{'debt' if charge.kind is ChargeKind.DEBT else 'charge'}:{charge.id}"
 
 
-def _accrued(text: str, now: int) -> tuple[int, int, int]:
+def _open(text: str) -> tuple[Neuron, NeuronPerMinute, int]:
     """
-    hold, rate, and what accrued beyond C{charged_until}.
+    hold, rate, and charged until.
 
     @raise BadInput: They cannot be read.
     """
@@ -104,7 +104,7 @@ def _accrued(text: str, now: int) -> tuple[int, int, int]:
     if len(parts) != 3:
         raise BadInput(f"a session's exposure is hold:rate:charged_until, not {text!r}")
     hold, rate, charged_until = map(parse_neuron, parts)
-    return hold, rate, max(0, rate * (now - charged_until) // 60)
+    return hold, NeuronPerMinute(rate), int(charged_until)
 
 
 @frozen
@@ -131,11 +131,16 @@ class Exposure:
 
     def rate(self) -> NeuronPerMinute:
         """The sum of the rates of all running sessions."""
-        return NeuronPerMinute(sum(_accrued(v, 0)[1] for v in self._of("session")))
+        return NeuronPerMinute(sum(rate for rate, _ in self.running()))
+
+    def running(self) -> list[tuple[NeuronPerMinute, int]]:
+        """The rate of each session that costs something, and until when it was charged."""
+        runs = (_open(v) for v in self._of("session"))
+        return [(rate, charged_until) for _, rate, charged_until in runs if rate]
 
     def reserved(self) -> Neuron:
         """What open sessions set aside: an interval and the stop of each, running or not yet."""
-        return neuron(sum(_accrued(v, 0)[0] for v in self._of("session")))
+        return neuron(sum(_open(v)[0] for v in self._of("session")))
 
     def sandboxes(self) -> tuple[SandboxId, ...]:
         """The sandboxes with an open session."""
@@ -164,7 +169,8 @@ class Exposure:
         for name, value in self.fields.items():
             kind = name.split(":", 1)[0]
             if kind == "session":
-                hold, _rate, accrued = _accrued(value, now)
+                hold, rate, charged_until = _open(value)
+                accrued = max(0, rate * (now - charged_until) // 60)
                 yield max(hold, accrued) if with_holds else accrued
             elif kind == "hold":
                 yield parse_neuron(value) if with_holds else 0
@@ -194,8 +200,8 @@ def runs_dry_at(
     @param stop_delay: STOP_DELAY_SEC.
     @return: unix seconds, at most C{now} when it already has; None when nothing runs.
     """
-    rate = exposure.rate()
-    if rate == 0:
+    running = exposure.running()
+    if not running:
         return None
-    left = balance + loss_cap - exposure.owed(now) - cost_of(rate, stop_delay)
-    return UnixSeconds(now + left * 60 // rate)
+    left = balance + loss_cap - exposure.owed(now) - cost_of(exposure.rate(), stop_delay)
+    return used_up_at(left, running, now)

@@ -7,10 +7,12 @@ any split of a run costs the same to the neuron (design.md, section 4.2).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import frozen
 
 from sandbox_billing.errors import BadInput, Refused
-from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, neuron
+from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, neuron
 from sandbox_billing.ledger.resources import Resources
 
 
@@ -106,3 +108,26 @@ def period_amount(rate: NeuronPerMinute, started_at: int, start: int, until: int
 def cost_of(rate: NeuronPerMinute, seconds: int) -> Neuron:
     """What so many seconds cost at most: rounded up, for holds and limits, never for charges."""
     return neuron(-(-rate * seconds // 60))
+
+
+def used_up_at(
+    left: int, running: Sequence[tuple[NeuronPerMinute, int]], now: UnixSeconds
+) -> UnixSeconds:
+    """
+    The last second at which what has accrued since C{now} surely fits into what is left.
+
+    Each run is rounded by itself, when it is charged: all of them together may come to a neuron
+    more for each but one than the sum of their rates tells.
+
+    @param left: neuron, less what accrued until C{now}, each run rounded down; negative when
+        more than there was is gone.
+    @param running: The rate of each run and until when it was charged, unix seconds; the rates
+        do not sum to 0.
+    @return: unix seconds; before C{now} only when nothing was left by then.
+    """
+    rate = sum(each for each, _ in running)
+    if left < 0:
+        return UnixSeconds(now + left * 60 // rate)
+    begun = sum(each * max(0, now - charged_until) % 60 for each, charged_until in running)
+    spare = max(0, (left - len(running) + 1) * 60 - begun)
+    return UnixSeconds(now + spare // rate)

@@ -18,7 +18,7 @@ from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, neuron, parse_neuron
-from sandbox_billing.ledger.rating import cost_of
+from sandbox_billing.ledger.rating import cost_of, used_up_at
 from sandbox_billing.ledger.voucher import Charge
 
 
@@ -144,13 +144,13 @@ class Spending:
         @raise BadInput: A field cannot be read.
         """
         runs = self._runs()
-        rate = NeuronPerMinute(sum(run.rate for run in runs))
-        if rate == 0:
+        running = [(run.rate, run.charged_until) for run in runs if run.rate]
+        if not running:
             return None
         caused = sum(run.cost(now) if run.rate else run.spent + run.hold for run in runs)
         caused += self._ended() + self._held()
-        left = self.limit - caused - cost_of(rate, stop_delay)
-        return UnixSeconds(now + left * 60 // rate)
+        stops = cost_of(NeuronPerMinute(sum(rate for rate, _ in running)), stop_delay)
+        return used_up_at(self.limit - caused - stops, running, now)
 
     def _ended(self) -> int:
         return sum(parse_neuron(value) for value in (*self._of("run"), *self._of("fee")))

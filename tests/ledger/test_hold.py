@@ -235,5 +235,5 @@ class RunsDryAtTests(SynchronousTestCase):
         if dry == NOW:
             self.assertLessEqual(answer, NOW)
         else:
-            neurons = len(running) + 1
+            neurons = 2 * len(running) + 1
             self.assertLess(rate * (abs(answer - dry) - 2), 60 * neurons)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.errors import BadInput, Refused
-from sandbox_billing.ledger.money import Neuron, NeuronPerMinute
+from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds
 from sandbox_billing.ledger.rating import (
     Prices,
     RateCard,
@@ -18,6 +18,7 @@ from sandbox_billing.ledger.rating import (
     cost_of,
     period_amount,
     rate_of,
+    used_up_at,
 )
 from sandbox_billing.ledger.resources import Resources
 from tests.strategies import durations, moments, prices, rate_cards, rates, resources, versions
@@ -67,6 +68,48 @@ class AmountTests(SynchronousTestCase):
         """A hold covers what is charged later and is less than one neuron above it."""
         over = cost_of(rate, length) - amount_at(rate, start, start + length)
         self.assertEqual(0 if rate * length % 60 == 0 else 1, over)
+
+
+class UsedUpAtTests(SynchronousTestCase):
+    """How long what is left lasts for all that runs."""
+
+    @given(
+        st.lists(st.tuples(rates(), durations(), durations()), min_size=1, max_size=5),
+        st.integers(0, 10**20) | st.integers(0, 10**5),
+    )
+    def test_charges_fit(self, runs: list[tuple[NeuronPerMinute, int, int]], spare: int) -> None:
+        """Whatever the seconds were rounded to: all that is charged until then is covered."""
+        now = UnixSeconds(10**9)
+        running = [(rate, now - since) for rate, since, _ in runs]
+        left = spare - sum(rate * since // 60 for rate, since, _ in runs)
+        at = used_up_at(left, running, now)
+        if at <= now:
+            return
+        charged = sum(
+            period_amount(rate, now - since - before, now - since, at)
+            for rate, since, before in runs
+        )
+        self.assertLessEqual(charged, spare)
+
+    def test_to_the_second(self) -> None:
+        """One run: until the last neuron is gone."""
+        now = UnixSeconds(100)
+        self.assertEqual(110, used_up_at(10, [(NeuronPerMinute(60), 0)], now))
+        self.assertEqual(119, used_up_at(10, [(NeuronPerMinute(30), 99)], now))
+        self.assertEqual(90, used_up_at(-10, [(NeuronPerMinute(60), 0)], now))
+
+    def test_each_rounds_by_itself(self) -> None:
+        """Three runs of two thirds of a neuron a second had one more between them than was left."""
+        now = UnixSeconds(100)
+        running = [(NeuronPerMinute(40), 99)] * 3
+        self.assertEqual(100, used_up_at(2, running, now))
+
+    @given(st.lists(st.tuples(rates(), durations()), min_size=1), st.integers(0, 10**5))
+    def test_nothing_is_gone_yet(self, runs: list[tuple[NeuronPerMinute, int]], left: int) -> None:
+        """While a neuron or none is left, it is not used up before now."""
+        now = UnixSeconds(10**9)
+        running = [(rate, now - since) for rate, since in runs]
+        self.assertGreaterEqual(used_up_at(left, running, now), now)
 
 
 class CardInForceTests(SynchronousTestCase):

@@ -184,7 +184,7 @@ class LawTests(SynchronousTestCase):
             self.assertLessEqual(needed(at), spending.limit)
             # Each run is rounded down by itself.  What was charged ahead of the clock counts as
             # accruing from now: the stop comes so much earlier.
-            rounded = len(running(spending))
+            rounded = 2 * len(running(spending))
             if start == NOW:
                 self.assertGreaterEqual(needed(UnixSeconds(at + 1)) + rounded, spending.limit)
         elif at < NOW == start:

@@ -18,7 +18,7 @@ from hashlib import sha256
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from klein import Klein, Response
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
@@ -156,6 +156,22 @@ def allowed_query(
     return found, repeated
 
 
+def _bytes_of(answer: Answer) -> bytes:
+    if answer.raw is not None:
+        return answer.raw
+    return b"" if answer.status == 204 else dump(answer.document)
+
+
+def _is_known(request: Request, answer: Answer) -> bool:
+    """Whether the client has this very answer already, and has said so (C{If-None-Match})."""
+    tag = answer.headers.get("ETag")
+    if tag is None or answer.status != 200:
+        return False
+    told = b",".join(request.requestHeaders.getRawHeaders(b"If-None-Match", []))
+    known = {one.strip().removeprefix(b"W/") for one in told.split(b",")}
+    return b"*" in known or tag.encode("ascii") in known
+
+
 # The source of each log event, which therefore tells nothing.
 @frozen(kw_only=True, repr=False)
 class Router:
@@ -236,7 +252,7 @@ class Router:
 
     @app.route("/")
     async def reply(self, request: Request) -> Any:
-        """Answer one request; nothing leaves here but JSON."""
+        """Answer one request: with JSON, but for a page's files."""
         began, request_id = self.clock.seconds(), self.new_request_id()
         path = request.uri.partition(b"?")[0].decode("latin-1")
         peer = self.peers.of_request(request)
@@ -259,7 +275,10 @@ class Router:
                     # It was streamed, to its end.
                     status = request.code
                     return None
-                body = b"" if answer.status == 204 else dump(answer.document)
+                body = _bytes_of(answer)
+                if _is_known(request, answer):
+                    # Its length is told as it is, and nothing of it is sent.
+                    answer = evolve(answer, status=304)
             # The one place where everything becomes an answer (style.md §5).
             except Exception as error:
                 if gone and isinstance(error, CancelledError):
@@ -295,7 +314,7 @@ class Router:
                 **standard_headers(body, request_id),
                 **answer.headers,
             }
-            return Response(code=status, headers=headers, body=body)
+            return Response(code=status, headers=headers, body=b"" if status == 304 else body)
         finally:
             self._log.info(
                 ACCESS,

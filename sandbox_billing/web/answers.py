@@ -79,13 +79,16 @@ class Answer:
     @ivar document: What becomes its JSON.
     @ivar chunks: The JSON itself, in pieces, where it is too long to be held; in place of
         the document.
+    @ivar raw: The bytes themselves, where they are no JSON, in place of the document; the
+        headers say what they are.
     @ivar as_found: What was asked for was so already, and changed nothing.
     """
 
-    document: Any
+    document: Any = None
     status: int = 200
     headers: Mapping[str, str] = field(factory=dict)
     chunks: AsyncGenerator[bytes, None] | None = field(default=None, eq=False, repr=False)
+    raw: bytes | None = field(default=None, repr=False)
     as_found: bool = field(default=False, eq=False, repr=False)
 
 

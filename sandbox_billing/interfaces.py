@@ -49,6 +49,7 @@ from sandbox_billing.ledger.identity import (
 )
 from sandbox_billing.ledger.metering import Session, Tick
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
+from sandbox_billing.ledger.notice import Notice, Numbered
 from sandbox_billing.ledger.reconciliation import Unread
 from sandbox_billing.ledger.resources import Resources
 from sandbox_billing.ledger.second_look import Resolution
@@ -254,6 +255,51 @@ class ITokens(Interface):
 
         @return: How many were live.
         @raise Stale: New ones came between, again and again.
+        """
+
+
+class INotices(Interface):
+    """
+    What wallets are told, a log for each: door facts.
+
+    Nothing rests on them: whoever tells does so after the fact, tells again until it is
+    stored, and lets nothing else wait for it.
+    """
+
+    async def tell(notice: Notice, key: str) -> bool:
+        """
+        Append to the log of its wallet, once for each key as long as that one is kept:
+        L{KEPT_SECONDS<sandbox_billing.ledger.notice.KEPT_SECONDS>}, and no more than
+        L{KEPT_ENTRIES<sandbox_billing.ledger.notice.KEPT_ENTRIES>} of a wallet.
+
+        @param key: What it is told for, of this wallet; it does not begin with C{#}.
+        @return: False when it was told before.
+        @raise Stale: Others came between, again and again.
+        """
+
+    async def after(wallet: Address, number: int, limit: int) -> tuple[Numbered, ...]:
+        """
+        What came after a number, oldest first; fewer than C{limit} may still not be all, where
+        some have become too old.
+
+        @param number: 0 for all that is kept.
+        """
+
+    async def newest(wallets: Sequence[Address]) -> tuple[int, ...]:
+        """The highest number given to each; 0 for none.  One read for some hundreds."""
+
+    async def wallets_with_news(now: UnixSeconds, limit: int) -> tuple[Address, ...]:
+        """
+        Wallets that were told something since it was last said when to look again, or whose
+        time has come; for the one that passes it on.
+        """
+
+    async def look_again(wallet: Address, newest: int, at: UnixSeconds | None) -> None:
+        """
+        Say when to look at a wallet's news again; without effect when there is newer.
+
+        @param newest: As it was read I{before} what is passed on.
+        @param at: None when everything up to that number is passed on.
         """
 
 

@@ -7,6 +7,7 @@ from tests.ports.journal_desk import desk_suite
 from tests.ports.journal_doors import doors_suite
 from tests.ports.journal_merging import merging_suites
 from tests.ports.journal_meter import meter_suite
+from tests.ports.journal_notices import notices_suite
 from tests.ports.journal_pause import pause_suites
 from tests.ports.journal_queue import queue_suite
 from tests.ports.journal_resolved import resolved_suite
@@ -27,6 +28,7 @@ MemorySplitTests = split_suite("Memory", memory_world)
 MemoryResolvedTests = resolved_suite("Memory", memory_world)
 MemoryTokensTests = tokens_suite("Memory", memory_world)
 MemorySpendingTests = spending_suite("Memory", memory_world)
+MemoryNoticesTests = notices_suite("Memory", memory_world)
 MemoryDeskTests = desk_suite("Memory", memory_world)
 
 at_home(globals())

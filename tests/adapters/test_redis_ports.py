@@ -7,6 +7,7 @@ from tests.ports.journal_desk import desk_suite
 from tests.ports.journal_doors import doors_suite
 from tests.ports.journal_merging import merging_suites
 from tests.ports.journal_meter import meter_suite
+from tests.ports.journal_notices import notices_suite
 from tests.ports.journal_pause import pause_suites
 from tests.ports.journal_queue import queue_suite
 from tests.ports.journal_resolved import resolved_suite
@@ -27,6 +28,7 @@ RedisSplitTests = split_suite("Redis", redis_world)
 RedisResolvedTests = resolved_suite("Redis", redis_world)
 RedisTokensTests = tokens_suite("Redis", redis_world)
 RedisSpendingTests = spending_suite("Redis", redis_world)
+RedisNoticesTests = notices_suite("Redis", redis_world)
 RedisDeskTests = desk_suite("Redis", redis_world)
 
 at_home(globals())

@@ -18,9 +18,11 @@ from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Nonce
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron
+from sandbox_billing.ledger.notice import Numbered
 from sandbox_billing.ledger.token import Token
 from sandbox_billing.ledger.voucher import ChargeRecord, Open, Seal, Signed
 from tests.ledger.test_metering import pending
+from tests.ledger.test_notice import notices
 from tests.ledger.test_settlement import charge
 from tests.ledger.test_token import tokens
 from tests.strategies import (
@@ -45,6 +47,7 @@ STORED: dict[type[Any], st.SearchStrategy[Any]] = {
     ServiceRecord: service_records(),
     Settlement: settlements(),
     Token: tokens(),
+    Numbered: notices(),
 }
 """Everything that is kept in Redis in this form."""
 

@@ -19,6 +19,7 @@ from sandbox_billing.adapters.redis.limits import RedisLifecycleCount
 from sandbox_billing.adapters.redis.loss import RedisLoss
 from sandbox_billing.adapters.redis.merging import RedisMerging
 from sandbox_billing.adapters.redis.meter import RedisMeter
+from sandbox_billing.adapters.redis.notices import RedisNotices
 from sandbox_billing.adapters.redis.pause import RedisBacklog, RedisPause
 from sandbox_billing.adapters.redis.queue import RedisVoucherQueue
 from sandbox_billing.adapters.redis.seam import IKeyspace
@@ -63,6 +64,7 @@ class Journal:
     loss: RedisLoss
     idempotency: RedisIdempotency
     lifecycle: RedisLifecycleCount
+    notices: RedisNotices
 
     @classmethod
     def over(
@@ -108,4 +110,5 @@ class Journal:
             loss=RedisLoss(store),
             idempotency=RedisIdempotency(store),
             lifecycle=RedisLifecycleCount(store),
+            notices=RedisNotices(store),
         )

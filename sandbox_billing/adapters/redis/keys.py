@@ -225,6 +225,20 @@ class Keys:
         """zset: tokens with a spend limit by the time to look at what they cause; 0 is now."""
         return f"billing:spend-due:{self.provider}"
 
+    # what wallets are told
+
+    def notices(self, wallet: Address) -> str:
+        """zset: what a wallet was told by number, JSON; expires 30 days after the last."""
+        return f"billing:notices:{wallet}"
+
+    def notices_told(self, wallet: Address) -> str:
+        """hash: for what that was, to its number; #last is the highest; expires with it."""
+        return f"billing:notices-told:{wallet}"
+
+    def news(self) -> str:
+        """zset: wallets that were told something by the time to pass it on."""
+        return f"billing:news:{self.provider}"
+
     # history
 
     def events(self, wallet: Address) -> str:

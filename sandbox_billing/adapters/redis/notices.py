@@ -1,0 +1,144 @@
+"""What wallets are told: a log of each, by number, and whose news nobody has passed on yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from attrs import frozen
+from zope.interface import implementer
+
+from sandbox_billing.adapters.redis.commit import Outcome, Read, field_absent, field_is
+from sandbox_billing.adapters.redis.draft import Draft, stored_form
+from sandbox_billing.adapters.redis.store import Store, addresses, text, texts
+from sandbox_billing.errors import BadInput
+from sandbox_billing.interfaces import INotices, Stale
+from sandbox_billing.ledger._codec import decode
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.notice import (
+    KEPT_ENTRIES,
+    KEPT_SECONDS,
+    Notice,
+    Numbered,
+    next_number,
+)
+
+
+TRIES = 5
+"""Notices of one wallet that meet: they are rare."""
+
+TRIMMED = 20
+"""So many old ones leave with a new one at most."""
+
+LAST = "#last"
+"""Field beside the keys: the highest number given."""
+
+
+@implementer(INotices)
+@frozen
+class RedisNotices:
+    """
+    The log is ordered by number; beside it stands for what each of its notices was told, as
+    long as that is in the log.
+    """
+
+    store: Store
+
+    async def tell(self, notice: Notice, key: str) -> bool:
+        for left in reversed(range(TRIES)):
+            told = await self._tell(notice, key)
+            if told is not None:
+                return told
+            if not left:
+                break
+        raise Stale(f"others told {notice.wallet} something, again and again")
+
+    async def _tell(self, notice: Notice, key: str) -> bool | None:
+        """@return: None when another was quicker."""
+        keys, now = self.store.keys, self.store.wall.now()
+        log, told = keys.notices(notice.wallet), keys.notices_told(notice.wallet)
+        known, last, count, oldest = await self.store.read(
+            Read("HGET", told, (key,)),
+            Read("HGET", told, (LAST,)),
+            Read("ZCOUNT", log, ("-inf", "+inf")),
+            Read("ZRANGE", log, (0, TRIMMED - 1)),
+        )
+        if known is not None:
+            return False
+        number = next_number(0 if last is None else int(text(last)), now)
+        draft = self.store.draft(f"tell {notice.wallet} of {notice.kind.value}")
+        draft.expect(
+            field_absent(told, key),
+            field_absent(told, LAST) if last is None else field_is(told, LAST, text(last)),
+        )
+        surplus = int(text(count)) + 1 - KEPT_ENTRIES
+        self._trim(draft, notice.wallet, _leaving(texts(oldest), surplus, now))
+        form = stored_form(Numbered(number=number, key=key, notice=notice))
+        draft.write("ZADD", log, number, form)
+        draft.write("HSET", told, key, number, LAST, number)
+        for place in (log, told):
+            draft.write("EXPIRE", place, KEPT_SECONDS)
+        draft.write("ZADD", keys.news(), "LT", now, notice.wallet.hex)
+        committed = await self.store.attempt(draft.commit())
+        return None if committed.outcome is Outcome.STALE else True
+
+    def _trim(self, draft: Draft, wallet: Address, leaving: Sequence[str]) -> None:
+        for form in leaving:
+            draft.write("ZREM", draft.keys.notices(wallet), form)
+            entry = _readable(form)
+            if entry is not None:
+                draft.write("HDEL", draft.keys.notices_told(wallet), entry.key)
+
+    async def after(self, wallet: Address, number: int, limit: int) -> tuple[Numbered, ...]:
+        place = self.store.keys.notices(wallet)
+        (reply,) = await self.store.read(
+            Read("ZRANGEBYSCORE", place, (number + 1, "+inf", "LIMIT", 0, limit))
+        )
+        since = self.store.wall.now() - KEPT_SECONDS
+        entries = [_readable(form) for form in texts(reply)]
+        return tuple(e for e in entries if e is not None and e.notice.at > since)
+
+    async def newest(self, wallets: Sequence[Address]) -> tuple[int, ...]:
+        keys = self.store.keys
+        reads = [Read("HGET", keys.notices_told(wallet), (LAST,)) for wallet in wallets]
+        replies = await self.store.read_many(reads)
+        return tuple(0 if reply is None else int(text(reply)) for reply in replies)
+
+    async def wallets_with_news(self, now: UnixSeconds, limit: int) -> tuple[Address, ...]:
+        (reply,) = await self.store.read(
+            Read("ZRANGEBYSCORE", self.store.keys.news(), ("-inf", now, "LIMIT", 0, limit))
+        )
+        return addresses(texts(reply))
+
+    async def look_again(self, wallet: Address, newest: int, at: UnixSeconds | None) -> None:
+        keys = self.store.keys
+        draft = self.store.draft(f"pass the news of {wallet} on")
+        told = keys.notices_told(wallet)
+        draft.expect(field_is(told, LAST, newest) if newest else field_absent(told, LAST))
+        if at is None:
+            draft.write("ZREM", keys.news(), wallet.hex)
+        else:
+            draft.write("ZADD", keys.news(), at, wallet.hex)
+        # Stale means that there is newer news: it is listed for that.
+        await self.store.attempt(draft.commit())
+
+
+def _leaving(oldest: Iterable[str], surplus: int, now: UnixSeconds) -> list[str]:
+    """
+    @param surplus: How many are too many.
+    """
+    leaving = []
+    for place, form in enumerate(oldest):
+        entry = _readable(form)
+        if place >= surplus and entry is not None and entry.notice.at > now - KEPT_SECONDS:
+            break
+        leaving.append(form)
+    return leaving
+
+
+def _readable(form: str) -> Numbered | None:
+    """Nothing rests on a notice: one that cannot be read is none."""
+    try:
+        return decode(Numbered, form)
+    except BadInput:
+        return None

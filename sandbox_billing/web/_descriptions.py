@@ -48,6 +48,7 @@ PARTS: Mapping[str, Schema] = {
     "flag": {"enum": ["true", "false"]},
     "token": {"type": "string", "pattern": "^[0-9A-Za-z_.~-]{1,256}$"},
     "trace": {"type": "string", "pattern": "^[0-9A-Za-z-]{1,64}$"},
+    "file": {"type": "string", "pattern": "^[a-z_-]{1,32}[.][a-z]{2,4}$"},
     "snapshot": {"type": "string", "minLength": 1},
     "path": {"type": "string", "description": "Whatever follows, slashes too."},
 }
@@ -57,7 +58,8 @@ PARTS: Mapping[str, Schema] = {
 @frozen(kw_only=True)
 class Described:
     """
-    @ivar reply: The name of what 200 answers with; empty for bytes that are not ours.
+    @ivar reply: The name of what 200 answers with; empty for bytes that are not ours, or no JSON.
+    @ivar media: What those bytes are.
     @ivar body: The name of what is sent; empty where nothing is.
     @ivar may_ask: Whether an answer may depend on Daytona.
     @ivar may_refuse: Statuses that this row has beside those of its kind.
@@ -73,6 +75,7 @@ class Described:
     query: Mapping[str, Schema] = field(factory=dict)
     required: frozenset[str] = frozenset()
     example: Any = None
+    media: str = "application/json"
 
 
 _PAID = frozenset({402, 409})
@@ -110,6 +113,8 @@ DESCRIBED: Mapping[tuple[str, str], Described] = {
     ("GET", "/healthz"): _ours("Whether this process lives", "Alive"),
     ("GET", "/readyz"): _ours("Whether it can work, or what does not", "Ready"),
     ("GET", "/openapi.json"): _ours("This document", "OpenAPI"),
+    ("GET", "/"): _ours("The page for those who pay", "", media="text/html"),
+    ("GET", "/page/{file}"): _ours("A file of it", "", media="*/*", may_refuse=_MISSING),
     ("GET", "/info"): _ours("Prices in force, contract, chain", "Info"),
     ("GET", "/api/providers"): _ours("Every provider of the contract", "Providers"),
     ("GET", "/api/snapshots"): Described(

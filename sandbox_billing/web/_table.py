@@ -20,6 +20,7 @@ from sandbox_billing.web.info import Info
 from sandbox_billing.web.lifecycle import Lifecycle
 from sandbox_billing.web.listing import Lists
 from sandbox_billing.web.openapi import with_document
+from sandbox_billing.web.page import Page
 from sandbox_billing.web.sandboxes import Sandboxes
 from sandbox_billing.web.sessions import Sessions
 
@@ -119,6 +120,14 @@ def _public_routes(info: Info, catalogue: Catalogue, health: Health) -> tuple[Ro
         _everybody("GET", "/api/snapshots/{snapshot}", public, read, catalogue.snapshot),
         _everybody("GET", "/api/shared-regions", public, read, catalogue.regions),
         _everybody("GET", "/api/config", public, read, catalogue.config),
+    )
+
+
+def _page_routes(page: Page) -> tuple[Route, ...]:
+    own, read = Policy.OURS, Scope.READ
+    return (
+        _everybody("GET", "/", own, read, page.index),
+        _everybody("GET", "/page/{file}", own, read, page.file),
     )
 
 
@@ -234,11 +243,13 @@ def build_table(
     catalogue: Catalogue,
     health: Health,
     sessions: Sessions,
+    page: Page,
     public_url: str,
 ) -> Table:
     """Name every route there is."""
     rows = (
         *_public_routes(info, catalogue, health),
+        *_page_routes(page),
         *_wallet_routes(lifecycle, lists, account),
         *_session_routes(sessions),
         *_owner_routes(sandboxes, lifecycle),

@@ -44,6 +44,7 @@ from sandbox_billing.web.lifecycle import Lifecycle
 from sandbox_billing.web.limits import RequestLimits
 from sandbox_billing.web.listing import Lists
 from sandbox_billing.web.open_streams import OpenStreams
+from sandbox_billing.web.page import Page
 from sandbox_billing.web.peers import Peers
 from sandbox_billing.web.sandboxes import Sandboxes
 from sandbox_billing.web.sessions import Sessions
@@ -177,5 +178,6 @@ def make_table(front: FrontDesk, callers: Callers) -> Table:
             terms=terms,
             random_bytes=front.random_bytes,
         ),
+        page=Page(terms=terms),
         public_url=terms.public_url,
     )

@@ -35,6 +35,8 @@ class Terms:
         a C{Host} header, which any client may write.
     @ivar sign_in_url: The same, where an operator said so: what wallets sign a login for;
         empty where nobody did, and then there are no session tokens.
+    @ivar development_rpc_url: A chain whose node signs with well-known keys for whoever asks,
+        as the page may then do: the devnet's; empty everywhere else.
     @ivar max_disk_gb: The largest disk that may be asked for, GiB.
     @ivar deadman_minutes: No ssh access lives longer: it outlives this daemon.
     @ivar lifecycle_per_hour: LIFECYCLE_PER_HOUR.
@@ -56,6 +58,7 @@ class Terms:
     proxy_domain: str = ""
     public_url: str = field(converter=_spelt)
     sign_in_url: str = field(default="", converter=_spelt)
+    development_rpc_url: str = ""
     max_disk_gb: int = 10
     deadman_minutes: int = 60
     lifecycle_per_hour: int = 60

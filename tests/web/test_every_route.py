@@ -56,6 +56,7 @@ CALLERS: Mapping[str, SigningKey | None] = {
 }
 
 SAMPLES = {
+    "file": "settings.json",
     "interval": "5",
     "isPublic": "true",
     "port": "3000",
@@ -248,7 +249,7 @@ class Bench:
                 self.world.advance(1)
         channel.connectionLost(Failure(ConnectionDone()))
         head, _, raw = transport.value().partition(b"\r\n\r\n")
-        document = json.loads(raw) if raw else None
+        document = json.loads(raw) if raw and b"application/json" in head else None
         text = document.get("error", "") if isinstance(document, dict) else ""
         upstream = (f"{one.method} {one.target.partition('?')[0]}" for one in received)
         return Heard(
@@ -547,7 +548,7 @@ class Crossed(SynchronousTestCase):
         """Whoever adds a row says here whose it is, and has it asked for by everybody."""
         table = table_of(Stage())
         asked = {
-            id(table.find(line.method, line.path("x").rstrip("/")).route)
+            id(table.find(line.method, line.path("x").rstrip("/") or "/").route)
             for line in lines()
             if line.policy != "none"
         }

@@ -58,8 +58,14 @@ def policy_of(settings: Configuration, provider: Address, lock_time: int) -> Pol
     )
 
 
-def terms_of(settings: Configuration, provider: Address, public_url: str) -> Terms:
-    """What is public about this provider."""
+def terms_of(
+    settings: Configuration, provider: Address, public_url: str, development_rpc_url: str = ""
+) -> Terms:
+    """
+    What is public about this provider.
+
+    @param development_rpc_url: Of a chain whose node signs with well-known keys.
+    """
     first = urlsplit(settings.rpc_urls[0])
     # A path or query may be an access token, and nobody can tell by looking.
     bare = not (first.username or first.password or first.query or first.path.strip("/"))
@@ -76,6 +82,7 @@ def terms_of(settings: Configuration, provider: Address, public_url: str) -> Ter
         public_url=public_url,
         # With a well-known key nobody is deceived who signs for a made-up address.
         sign_in_url=settings.public_url or (public_url if settings.mock_tee else ""),
+        development_rpc_url=development_rpc_url,
         max_disk_gb=settings.max_disk_gib,
         deadman_minutes=settings.deadman_minutes,
         lifecycle_per_hour=settings.lifecycle_per_hour,

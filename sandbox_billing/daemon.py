@@ -103,6 +103,7 @@ class Daemon(MultiService):
         role: str = "all",
         volatile_allowed: bool = False,
         files: int = ENOUGH_FILES,
+        development_rpc_url: str = "",
         fatal: Callable[[str], None],
     ) -> None:
         """
@@ -110,6 +111,7 @@ class Daemon(MultiService):
         @param role: C{all}, C{web} or C{worker}.
         @param volatile_allowed: Accept a Redis that forgets: devnet.
         @param files: How many this process may open.
+        @param development_rpc_url: Of a chain whose node signs for the page: devnet.
         @param fatal: Called with the reason when the settings turn out to be wrong.
         """
         MultiService.__init__(self)
@@ -120,6 +122,7 @@ class Daemon(MultiService):
         self._volatile_allowed = volatile_allowed
         self._fatal = fatal
         self._files = files
+        self._development_rpc_url = development_rpc_url
         self._wall = SystemClock()
         self.readiness = Readiness()
         self.address: Any = None
@@ -238,7 +241,8 @@ class Daemon(MultiService):
         self._doors.startService()
         if self._role != "worker":
             url = own_url(self._configuration.public_url, self.address)
-            terms = terms_of(self._configuration, parts.policy.provider, url)
+            chain = self._development_rpc_url
+            terms = terms_of(self._configuration, parts.policy.provider, url, chain)
             intake = make_intake(parts, self._supervisor)
             streams = make_streams(parts, streams_for_files(self._files))
             self._streams = Periodic("streams", streams.turn, LOOK_SECONDS, self._reactor)

@@ -37,7 +37,7 @@ BANNER = """
     bob             {bob}
                     key {bob_key}   (another one; nothing deposited)
 
-  Try:
+  Open {proxy} in a browser, or try:
 
     curl -s {proxy}/info
     curl -s {proxy}/readyz
@@ -112,6 +112,7 @@ class DevnetService(MultiService):
             endpoint=endpoint,
             role=options["role"],
             volatile_allowed=True,
+            development_rpc_url=self.world.chain.url,
             fatal=lambda text: self._fatal(self._reactor, text),
         )
         alice = self.world.wallet("alice", ALICE)
@@ -120,6 +121,11 @@ class DevnetService(MultiService):
         assert self.world.deployment is not None
         while self.daemon.readiness.reasons():
             await deferLater(self._reactor, 0.1)
+        # The daemon's page may use the keys of the node.
+        port = self.daemon.address.port
+        self.world.chain.origins.update(
+            f"http://{host}:{port}" for host in ("127.0.0.1", "localhost")
+        )
         # Past the log, which takes standard error over.
         assert sys.__stderr__ is not None
         sys.__stderr__.write(

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from eth_typing import Address
 
-from . import fees, params, render
+from . import fees, params, render, unlocked
 from .blocks import MinedBlock
 from .devchain import DevChain
 from .errors import METHOD_NOT_FOUND, RpcError, invalid_params
@@ -257,6 +257,9 @@ METHODS: Final[Mapping[str, Method]] = {
     "evm_snapshot": lambda c, p: render.quantity(c.snapshot()),
     "evm_revert": lambda c, p: c.revert(p.get(0, params.number)),
     "evm_setAutomine": _set_automine,
+    "devnet_accounts": unlocked.accounts,
+    "devnet_personalSign": unlocked.personal_sign,
+    "devnet_sendTransaction": unlocked.send_transaction,
     "devnet_mine": _mine_many,
     "devnet_increaseTime": lambda c, p: c.increase_time(p.get(0, params.number)),
     "devnet_setNextBlockTimestamp": _set_timestamp,

@@ -6,7 +6,7 @@ Tests: C{tests/devnet/test_chain_server.py}.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final, cast
 
 from twisted.internet.defer import Deferred
@@ -56,16 +56,36 @@ class RpcResource(Resource):
     C{POST /}: a JSON-RPC body in, a JSON-RPC body out, HTTP 200 whatever became of it.
 
     @ivar _answer: From body to body; runs wherever it likes.
+    @ivar _origins: Of the pages that may ask; no other page is let.
     """
 
     isLeaf = True
     _log = Logger()
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, origins: Collection[str] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._answer = answer
+        self._origins = origins
+
+    def _is_page_of_ours(self, request: BoundedRequest) -> bool:
+        origin = request.getHeader(b"origin")
+        if origin is None or origin.decode("latin-1") not in self._origins:
+            return False
+        request.setHeader(b"access-control-allow-origin", origin)  # type: ignore[no-untyped-call]
+        request.setHeader(b"vary", b"Origin")  # type: ignore[no-untyped-call]
+        return True
+
+    def render_OPTIONS(self, request: BoundedRequest) -> bytes:
+        """What a browser asks before it lets a page of another origin POST here."""
+        if not self._is_page_of_ours(request):
+            return _refuse(request, http.FORBIDDEN, b"no page may ask\n")
+        request.setHeader(b"access-control-allow-methods", b"POST")  # type: ignore[no-untyped-call]
+        request.setHeader(b"access-control-allow-headers", b"content-type")  # type: ignore[no-untyped-call]
+        request.setResponseCode(http.NO_CONTENT)
+        return b""
 
     def render_POST(self, request: BoundedRequest) -> bytes | int:
+        self._is_page_of_ours(request)
         given = request.getHeader(b"content-type") or b""
         if given.split(b";")[0].strip().lower() not in _CONTENT_TYPES:
             return _refuse(request, http.UNSUPPORTED_MEDIA_TYPE, b"send application/json\n")
@@ -120,9 +140,11 @@ class TrackingFactory(WrappingFactory):
 
     noisy = False
 
-    def __init__(self, reactor: IReactorTime, answer: Answer) -> None:
+    def __init__(
+        self, reactor: IReactorTime, answer: Answer, origins: Collection[str] = ()
+    ) -> None:
         site = _QuietSite(  # type: ignore[no-untyped-call]
-            RpcResource(answer),
+            RpcResource(answer, origins),
             requestFactory=BoundedRequest,
             parsePOSTFormSubmission=False,
             reactor=reactor,

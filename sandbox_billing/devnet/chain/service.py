@@ -129,6 +129,7 @@ class DevChainService(Service):
     After C{startService} nothing but L{run} may touch the chain.
 
     @ivar url: Where it listens; known after C{startService}.
+    @ivar origins: Of pages that may ask it, as browsers spell them.
     """
 
     def __init__(
@@ -150,7 +151,8 @@ class DevChainService(Service):
         self._interface = interface
         self._owner = OwningThread(reactor)
         self._node = FaultyNode(chain)
-        self._factory = TrackingFactory(reactor, self._answer)
+        self.origins: set[str] = set()
+        self._factory = TrackingFactory(reactor, self._answer, self.origins)
         self._timer = (
             None
             if block_seconds is None

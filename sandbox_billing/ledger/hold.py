@@ -107,6 +107,28 @@ def _open(text: str) -> tuple[Neuron, NeuronPerMinute, int]:
     return hold, NeuronPerMinute(rate), int(charged_until)
 
 
+@frozen(kw_only=True)
+class ExposureParts:
+    """
+    What an exposure consists of; together its total, to the neuron.
+
+    @ivar holds: neuron set aside beyond what has accrued.
+    @ivar accrued: neuron that ran up since the last charge of each session.
+    @ivar charges: neuron charged and not final yet; no debts among them.
+    @ivar debts: neuron that earlier vouchers left owed.
+    """
+
+    holds: Neuron
+    accrued: Neuron
+    charges: Neuron
+    debts: Neuron
+
+    @property
+    def total(self) -> Neuron:
+        """As L{Exposure.total}."""
+        return neuron(self.holds + self.accrued + self.charges + self.debts)
+
+
 @frozen
 class Exposure:
     """
@@ -124,6 +146,18 @@ class Exposure:
         @param now: unix seconds; a session counts the larger of its hold and what accrued.
         """
         return neuron(sum(self._amounts(now, with_holds=True)))
+
+    def parts(self, now: int) -> ExposureParts:
+        """What the total of a moment consists of."""
+        total, owed = self.total(now), self.owed(now)
+        charges = neuron(sum(map(parse_neuron, self._of("charge"))))
+        debts = neuron(sum(map(parse_neuron, self._of("debt"))))
+        return ExposureParts(
+            holds=neuron(total - owed),
+            accrued=neuron(owed - charges - debts),
+            charges=charges,
+            debts=debts,
+        )
 
     def owed(self, now: int) -> Neuron:
         """Charges, debts and what accrued; holds are not counted (design.md §4.7)."""

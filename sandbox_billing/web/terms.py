@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.signing.request import BindingMode, canonical_authority
 from sandbox_billing.web.limits import Rates
@@ -28,6 +29,7 @@ class Terms:
     @ivar public_rpc_url: What C{/info} shows; empty when there is none to show.
     @ivar voucher_interval_seconds: VOUCHER_INTERVAL_SEC.
     @ivar stop_delay_seconds: STOP_DELAY_SEC.
+    @ivar loss_cap: LOSS_CAP_NEURON.
     @ivar environment: The prices used while the chain carries none.
     @ivar ssh_gateway_host: Put into C{sshCommand}; empty leaves Daytona's.
     @ivar proxy_domain: PROXY_DOMAIN, of preview URLs; empty leaves Daytona's.
@@ -53,6 +55,7 @@ class Terms:
     public_rpc_url: str = ""
     voucher_interval_seconds: int
     stop_delay_seconds: int
+    loss_cap: Neuron = Neuron(0)  # noqa: RUF009 (a NewType)
     environment: Prices
     ssh_gateway_host: str = ""
     proxy_domain: str = ""

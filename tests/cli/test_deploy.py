@@ -206,6 +206,8 @@ class KilledTests(DeployChecks, DevnetCase):
             process = self.desk.start(*DEPLOY)
             soon("the record", lambda: begun(self.desk, PARTS[0]))
             self._kill(process)
+            # Killed before it sent, it has left the failure to whoever sends next: to us.
+            self.desk.rpc("devnet_failNext", "eth_sendRawTransaction", "unheard", 0)
             signed = Account.sign_transaction(
                 {
                     "chainId": CHAIN_ID,

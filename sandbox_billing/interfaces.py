@@ -50,6 +50,7 @@ from sandbox_billing.ledger.identity import (
 from sandbox_billing.ledger.metering import Session, Tick
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.notice import Notice, Numbered
+from sandbox_billing.ledger.receipt import BatchProof
 from sandbox_billing.ledger.reconciliation import Unread
 from sandbox_billing.ledger.resources import Resources
 from sandbox_billing.ledger.second_look import Resolution
@@ -505,6 +506,59 @@ class IHistory(Interface):
 
     async def pending() -> tuple[ChargeId, ...]:
         """C{voucher:<provider>}: the ids of charges that are not final, in arrival order."""
+
+
+@frozen
+class ChargeMark:
+    """
+    A place among a wallet's charges.
+
+    @ivar made_at: When the charge there was made, unix seconds.
+    """
+
+    made_at: int
+    charge: ChargeId
+
+
+@frozen(kw_only=True)
+class ChargePage:
+    """
+    Some of a wallet's charges.
+
+    @ivar records: Newest first.
+    @ivar after: Where the next page goes on; None at the end.
+    """
+
+    records: tuple[ChargeRecord, ...]
+    after: ChargeMark | None
+
+
+class IReceipts(Interface):
+    """What proves to a wallet what it paid for."""
+
+    async def page(
+        wallet: Address, *, after: ChargeMark | None, since: int, limit: int
+    ) -> ChargePage:
+        """
+        A wallet's charges by when they were made, newest first.
+
+        @param after: Behind which to go on; None from the newest one.
+        @param since: None that was made before, unix seconds.
+        @param limit: To look at; those that cannot be read are left out.
+        """
+
+    async def charge(charge: ChargeId) -> ChargeRecord | None:
+        """
+        Anybody's.
+
+        @raise BadInput: It is stored, and cannot be read.
+        """
+
+    async def collected(wholes: Sequence[Charge]) -> Mapping[ChargeId, tuple[Charge, ...]]:
+        """What was merged into each, by time; nothing of what is no merged charge."""
+
+    async def proofs(transactions: Collection[str]) -> Mapping[str, BatchProof]:
+        """What the one signature was made of, by transaction; not of any other settlement."""
 
 
 # --- the journal: worker ------------------------------------------------------------

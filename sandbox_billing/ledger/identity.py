@@ -97,6 +97,12 @@ def is_merged_charge_id(charge: ChargeId) -> bool:
     return ":merged:" in charge
 
 
+def merged_first(charge: ChargeId) -> ChargeId | None:
+    """The first of the charges that a merged one collects; None for any other charge."""
+    first, marked, end = charge.partition(":merged:")
+    return ChargeId(first) if marked and end.isdecimal() else None
+
+
 def debt_charge_id(charge: ChargeId, attempt: int) -> ChargeId:
     """
     The C{attempt}-th charge that collects what an earlier one left owed.

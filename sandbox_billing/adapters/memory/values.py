@@ -178,6 +178,16 @@ def _zrange(found: Value | None, arguments: Sequence[bytes]) -> Reply:
     return [part for m in members for part in (m, b"%d" % _zset(found)[m])]
 
 
+def _zrevrange(found: Value | None, arguments: Sequence[bytes]) -> Reply:
+    members = _slice([member for _, member in reversed(_ordered(found))], arguments)
+    return [part for m in members for part in (m, b"%d" % _zset(found)[m])]
+
+
+def _zrevrank(found: Value | None, arguments: Sequence[bytes]) -> Reply:
+    members = [member for _, member in reversed(_ordered(found))]
+    return b"%d" % members.index(arguments[0]) if arguments[0] in members else None
+
+
 def _zrangebyscore(found: Value | None, arguments: Sequence[bytes]) -> Reply:
     low, high = map(_bound, arguments[:2])
     members: list[Reply] = [m for score, m in _ordered(found) if low <= score <= high]
@@ -208,6 +218,8 @@ READS: dict[str, tuple[str | None, Answer]] = {
     "LRANGE": ("list", lambda found, arguments: list(_slice(_list(found), arguments))),
     "ZRANGE": ("zset", _zrange),
     "ZRANGEBYSCORE": ("zset", _zrangebyscore),
+    "ZREVRANGE": ("zset", _zrevrange),
+    "ZREVRANK": ("zset", _zrevrank),
     "ZCOUNT": ("zset", _zcount),
     "ZSCORE": ("zset", _zscore),
 }

@@ -22,6 +22,7 @@ from sandbox_billing.adapters.redis.meter import RedisMeter
 from sandbox_billing.adapters.redis.notices import RedisNotices
 from sandbox_billing.adapters.redis.pause import RedisBacklog, RedisPause
 from sandbox_billing.adapters.redis.queue import RedisVoucherQueue
+from sandbox_billing.adapters.redis.receipts import RedisReceipts
 from sandbox_billing.adapters.redis.seam import IKeyspace
 from sandbox_billing.adapters.redis.second_look import RedisResolved
 from sandbox_billing.adapters.redis.sessions import Sessions
@@ -47,6 +48,7 @@ class Journal:
     tokens: RedisTokens
     doors: RedisDoors
     history: RedisHistory
+    receipts: RedisReceipts
     lease: RedisLease
     meter: RedisMeter
     queue: RedisVoucherQueue
@@ -93,6 +95,7 @@ class Journal:
             tokens=RedisTokens(store),
             doors=RedisDoors(store, sessions),
             history=RedisHistory(store),
+            receipts=RedisReceipts(store),
             lease=RedisLease(store, owner, lease_seconds),
             meter=RedisMeter(store, sessions),
             queue=RedisVoucherQueue(store),

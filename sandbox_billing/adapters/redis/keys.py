@@ -139,6 +139,11 @@ class Keys:
         looked at again, and 24 hours more."""
         return f"billing:outcome:{batch}"
 
+    def batch_proof(self, transaction: str) -> str:
+        """string: what the one signature of a settled batch was made of, JSON; kept, as its
+        charges are: receipts tell it."""
+        return f"billing:batch-proof:{transaction}"
+
     def resolved(self) -> str:
         """zset: resolved batches by the time they were, for 24 hours."""
         return f"billing:resolved:{self.provider}"

@@ -17,6 +17,7 @@ from sandbox_billing.ledger.account import Account, BlockRef
 from sandbox_billing.ledger.batch import Batch
 from sandbox_billing.ledger.identity import Address, BatchId, Nonce
 from sandbox_billing.ledger.money import Neuron, parse_neuron
+from sandbox_billing.ledger.receipt import BatchProof
 from sandbox_billing.ledger.second_look import Resolution, verdict_of
 from sandbox_billing.ledger.totals import Totals
 from sandbox_billing.ledger.voucher import (
@@ -30,6 +31,7 @@ from sandbox_billing.ledger.voucher import (
     Partial,
     Signed,
 )
+from sandbox_billing.signing.settle_call import batch_call_of
 
 
 RESOLVED_SECONDS = 86_400
@@ -82,7 +84,26 @@ def resolution(
             draft.offer(wallet, now)
     for ruling in rulings:
         _rule(draft, ruling, now)
+    _prove(draft, batch.value, rulings)
     return holds(outcome, form)
+
+
+def _prove(draft: Draft, batch: Batch, rulings: Sequence[Ruling]) -> None:
+    """
+    Keep what a receipt must show of a batch that was settled under one signature, and that
+    goes away with its attempts (wire.md §3).
+    """
+    states = [ruling.after.state for ruling in rulings]
+    settled = {state.transaction for state in states if isinstance(state, Paid | Partial)}
+    for attempt in batch.attempts:
+        call = batch_call_of(attempt.raw) if attempt.hash in settled else None
+        if call is not None:
+            proof = BatchProof(
+                batch=batch.id,
+                lines=tuple("0x" + line.hex() for line in call.lines),
+                signature="0x" + call.signature.hex(),
+            )
+            draft.write("SET", draft.keys.batch_proof(attempt.hash), stored_form(proof))
 
 
 def parted(batch: Batch, rulings: Sequence[Ruling]) -> tuple[Batch, Batch | None]:

@@ -58,6 +58,7 @@ from sandbox_billing.ledger.spending import Spending
 from sandbox_billing.ledger.token import Allowance, Token, TokenId
 from sandbox_billing.ledger.totals import Totals
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Forgiven, Seal
+from sandbox_billing.ledger.webhook import Standing, Webhook, WebhookId
 
 
 T = TypeVar("T")
@@ -301,6 +302,85 @@ class INotices(Interface):
 
         @param newest: As it was read I{before} what is passed on.
         @param at: None when everything up to that number is passed on.
+        """
+
+
+@frozen
+class Sent:
+    """
+    What became of one try to send something to a receiver that a user named.
+
+    @ivar status: Of the answer; None where there was none.
+    @ivar told: In few words, for that user's eyes.
+    """
+
+    status: int | None
+    told: str
+
+    @property
+    def good(self) -> bool:
+        """Whether the receiver has it."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+class IWebhookSender(Interface):
+    """
+    HTTP to receivers that users named.
+    """
+
+    async def check(url: str) -> None:
+        """
+        Whether this may be sent to at all, as far as can be said now.
+
+        @raise BadInput: It may not.
+        @raise Transient: Its name servers do not answer.
+        """
+
+    async def send(url: str, headers: Mapping[str, str], body: bytes) -> Sent:
+        """
+        One POST, within seconds; where it leads to is judged again.
+
+        Nothing is raised for what the receiver does: it may or may not have it, and is sent it
+        again under the same delivery id.
+        """
+
+
+@frozen(kw_only=True)
+class KeptWebhook:
+    """
+    A webhook and how far it got, as they are stored.
+    """
+
+    webhook: Stored[Webhook]
+    standing: Stored[Standing]
+
+
+class IWebhooks(Interface):
+    """
+    Webhooks: registered and removed by door facts, delivered to by the worker.
+    """
+
+    async def add(webhook: Webhook, standing: Standing, *, most: int) -> bool:
+        """
+        Keep a webhook until it is removed, and have its wallet's news looked at.
+
+        @param most: So many a wallet may have.
+        @return: False when it has them; this one is not kept.
+        @raise Stale: Others of this wallet came between, again and again.
+        """
+
+    async def of(wallet: Address) -> tuple[KeptWebhook, ...]:
+        """A wallet's, oldest first; those that cannot be read are left out."""
+
+    async def remove(wallet: Address, id: WebhookId) -> bool:
+        """@return: False when the wallet has no such webhook."""
+
+    async def move(kept: KeptWebhook, standing: Standing) -> KeptWebhook:
+        """
+        A worker fact: how far one got.
+
+        @raise Stale: It was removed, or somebody else moved it.
+        @raise LeaseLost: This process is not the worker.
         """
 
 

@@ -14,6 +14,7 @@ from tests.ports.journal_resolved import resolved_suite
 from tests.ports.journal_spending import spending_suite
 from tests.ports.journal_split import split_suite
 from tests.ports.journal_tokens import tokens_suite
+from tests.ports.journal_webhooks import webhooks_suite
 from tests.ports.journal_worker import worker_suites
 from tests.ports.journal_worlds import memory_world
 
@@ -27,6 +28,7 @@ globals().update(merging_suites("Memory", memory_world))
 MemorySplitTests = split_suite("Memory", memory_world)
 MemoryResolvedTests = resolved_suite("Memory", memory_world)
 MemoryTokensTests = tokens_suite("Memory", memory_world)
+MemoryWebhooksTests = webhooks_suite("Memory", memory_world)
 MemorySpendingTests = spending_suite("Memory", memory_world)
 MemoryNoticesTests = notices_suite("Memory", memory_world)
 MemoryDeskTests = desk_suite("Memory", memory_world)

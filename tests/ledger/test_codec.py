@@ -21,10 +21,12 @@ from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.notice import Numbered
 from sandbox_billing.ledger.token import Token
 from sandbox_billing.ledger.voucher import ChargeRecord, Open, Seal, Signed
+from sandbox_billing.ledger.webhook import Standing, Webhook
 from tests.ledger.test_metering import pending
 from tests.ledger.test_notice import notices
 from tests.ledger.test_settlement import charge
 from tests.ledger.test_token import tokens
+from tests.ledger.test_webhook import standings, webhooks
 from tests.strategies import (
     accounts,
     batches,
@@ -48,6 +50,8 @@ STORED: dict[type[Any], st.SearchStrategy[Any]] = {
     Settlement: settlements(),
     Token: tokens(),
     Numbered: notices(),
+    Webhook: webhooks(),
+    Standing: standings(),
 }
 """Everything that is kept in Redis in this form."""
 

@@ -30,6 +30,7 @@ from sandbox_billing.adapters.redis.spending import RedisSpending
 from sandbox_billing.adapters.redis.stops import RedisStopOrders
 from sandbox_billing.adapters.redis.store import Store, Timing
 from sandbox_billing.adapters.redis.tokens import RedisTokens
+from sandbox_billing.adapters.redis.webhooks import RedisWebhooks
 from sandbox_billing.interfaces import IWallClock
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip55 import checksum
@@ -66,6 +67,7 @@ class Journal:
     loss: RedisLoss
     idempotency: RedisIdempotency
     lifecycle: RedisLifecycleCount
+    webhooks: RedisWebhooks
     notices: RedisNotices
 
     @classmethod
@@ -113,5 +115,6 @@ class Journal:
             loss=RedisLoss(store),
             idempotency=RedisIdempotency(store),
             lifecycle=RedisLifecycleCount(store),
+            webhooks=RedisWebhooks(store),
             notices=RedisNotices(store),
         )

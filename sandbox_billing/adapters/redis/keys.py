@@ -244,6 +244,11 @@ class Keys:
         """zset: wallets that were told something by the time to pass it on."""
         return f"billing:news:{self.provider}"
 
+    def webhooks(self, wallet: Address) -> str:
+        """hash: a wallet's webhooks by id, JSON, secrets included, and beside each, as
+        <id>:standing, how far it got; #rev counts changes."""
+        return f"billing:webhooks:{wallet}"
+
     # history
 
     def events(self, wallet: Address) -> str:

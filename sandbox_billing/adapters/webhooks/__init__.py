@@ -1,0 +1,1 @@
+"""Sending webhooks: HTTP to hosts that users name."""

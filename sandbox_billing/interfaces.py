@@ -16,7 +16,7 @@ token and raise L{LeaseLost} under an old one; I{door} methods run in any proces
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
@@ -53,8 +53,10 @@ from sandbox_billing.ledger.notice import Notice, Numbered
 from sandbox_billing.ledger.receipt import BatchProof
 from sandbox_billing.ledger.reconciliation import Unread
 from sandbox_billing.ledger.resources import Resources
+from sandbox_billing.ledger.run import Run
 from sandbox_billing.ledger.second_look import Resolution
 from sandbox_billing.ledger.spending import Spending
+from sandbox_billing.ledger.statement import Entry
 from sandbox_billing.ledger.token import Allowance, Token, TokenId
 from sandbox_billing.ledger.totals import Totals
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Forgiven, Seal
@@ -149,6 +151,8 @@ class SandboxRecord:
     @ivar allowance: Of the session opened last.
     @ivar create_forgiven: The create fee was written and dropped, since it had failed before it
         ever ran.
+    @ivar destroyed_at: When its deletion was accepted or seen; None while it is there, and of
+        those that ended before this was written down.
     """
 
     sandbox: SandboxId
@@ -158,6 +162,7 @@ class SandboxRecord:
     charged_until: UnixSeconds
     allowance: Allowance | None = None
     create_forgiven: bool = False
+    destroyed_at: UnixSeconds | None = None
 
     @property
     def owes_creation(self) -> bool:
@@ -527,6 +532,12 @@ class IDoors(Interface):
     async def destroyed(sandbox: SandboxId) -> None:
         """Keep the record of a sandbox without a session 30 more days; its create fee is due."""
 
+    async def label(sandbox: SandboxId, labels: Mapping[str, str]) -> None:
+        """
+        Keep what its owner labels a sandbox, for statements after its end; repeating it is
+        success, and of what has no record nothing is kept.
+        """
+
     async def session(sandbox: SandboxId) -> Stored[Session] | None:
         """The open session."""
 
@@ -556,8 +567,62 @@ class IDoors(Interface):
         """Whether that request still stands."""
 
 
+@frozen(kw_only=True)
+class WalletState:
+    """
+    What a wallet has and owes, as of one moment.
+
+    @ivar mirror: The head of the chain mirror; None before the watcher's first step.
+    """
+
+    mirror: Mirror | None
+    funds: WalletFunds
+
+
+@frozen(kw_only=True)
+class SandboxHistory:
+    """
+    What a sandbox ran, as of one moment.
+
+    @ivar runs: By time; the last may go on.
+    @ivar charged_until: Charges for what begins earlier were all made before that moment.
+    @ivar destroyed_at: As of its record.
+    """
+
+    runs: tuple[Run, ...]
+    charged_until: UnixSeconds
+    destroyed_at: UnixSeconds | None
+
+
 class IHistory(Interface):
     """What happened, for those who may know."""
+
+    async def state(wallet: Address) -> WalletState:
+        """Read in one step."""
+
+    def entries(
+        wallet: Address, *, since: int, until: int, sandbox: SandboxId | None = None
+    ) -> AsyncIterator[tuple[Entry, ...]]:
+        """
+        What a wallet was charged for a span, in slices, roughly by age.  All that overlaps the
+        span is among it, and perhaps some that does not.
+
+        @param since: unix seconds.
+        @param until: unix seconds, not in the span.
+        @param sandbox: None for all.
+        @raise BadInput: The wallet has more charges since then than are looked at.
+        """
+
+    async def ran(sandbox: SandboxId, *, since: int, most: int) -> SandboxHistory | None:
+        """
+        The runs of a sandbox that ended after C{since}.
+
+        @return: None where it has no record.
+        @raise BadInput: There are more than C{most}.
+        """
+
+    async def labels(sandboxes: Collection[SandboxId]) -> Mapping[SandboxId, Mapping[str, str]]:
+        """What sandboxes were labelled last; those that have no labels are left out."""
 
     async def settlements(
         wallet: Address, *, since: UnixSeconds, page: int, page_size: int
@@ -1972,6 +2037,13 @@ class IIntake(Interface):
     the waiting alone.  The caller has authenticated the wallet and resolved the id; the
     owner check is made here, on our own record first and the label second.
     """
+
+    async def meet(owner: Address) -> None:
+        """
+        Read a wallet's account, unless it is mirrored already.
+
+        @raise NotReady: The chain has not been read yet.
+        """
 
     async def owned(owner: Address, id_or_name: str) -> Sandbox:
         """

@@ -78,6 +78,9 @@ class Intake:
             snapshots=self.snapshots,
         )
 
+    async def meet(self, owner: Address) -> None:
+        await self.admission.funds(owner)
+
     async def owned(self, owner: Address, id_or_name: str) -> Sandbox:
         return await self.lifecycle.owned(owner, id_or_name)
 
@@ -173,6 +176,8 @@ class Intake:
     async def _labels(self, owner: Address, id_or_name: str, labels: dict[str, str]) -> Sandbox:
         shown = await self.owned(owner, id_or_name)
         ours = {name: shown.labels[name] for name in RESERVED_LABELS if name in shown.labels}
-        return await self.runtime.replace_labels(
+        after = await self.runtime.replace_labels(
             shown.id, {**without_ours(labels), **ours, OWNER_LABEL: owner.hex}
         )
+        await self.doors.label(shown.id, without_ours(after.labels))
+        return after

@@ -180,6 +180,9 @@ class StandInIntake:
                 return found
         raise NoSuchSandbox("no such sandbox")
 
+    async def meet(self, owner: Address) -> None:
+        await self.calls.note("meet", owner)
+
     async def owned(self, owner: Address, id_or_name: str) -> Sandbox:
         await self.calls.note("owned", owner, id_or_name)
         return self._resolve(owner, id_or_name)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 from attrs import evolve, frozen
 from zope.interface import implementer
 
-from sandbox_billing.adapters.redis.commit import Read, absent, holds
+from sandbox_billing.adapters.redis.commit import Read, absent, field_is, holds
 from sandbox_billing.adapters.redis.draft import stored_form
 from sandbox_billing.adapters.redis.sessions import (
-    KEPT_SECONDS,
     Sessions,
     end_intent,
+    outlive,
     ripen_create,
 )
 from sandbox_billing.adapters.redis.spending import read_spending
@@ -144,10 +147,19 @@ class RedisDoors:
             return
         keys = self.store.keys
         draft = self.store.draft(f"keep the record of {sandbox}")
-        draft.expect(absent(keys.session(sandbox)))
-        draft.write("EXPIRE", keys.sandbox(sandbox), KEPT_SECONDS)
-        ripen_create(draft, record.owner, sandbox, self.store.wall.now())
+        draft.expect(absent(keys.session(sandbox)), field_is(keys.sandbox(sandbox), "v", 1))
+        now = self.store.wall.now()
+        outlive(draft, sandbox, now)
+        ripen_create(draft, record.owner, sandbox, now)
         await self.store.carry_out(draft.commit())
+
+    async def label(self, sandbox: SandboxId, labels: Mapping[str, str]) -> None:
+        key = self.store.keys.sandbox(sandbox)
+        draft = self.store.draft(f"label {sandbox}")
+        draft.expect(field_is(key, "v", 1))
+        draft.write("HSET", key, "labels", json.dumps(dict(labels), sort_keys=True))
+        # Where there is no record, nothing was ever charged.
+        await self.store.attempt(draft.commit())
 
     async def session(self, sandbox: SandboxId) -> Stored[Session] | None:
         (reply,) = await self.store.read(Read("GET", self.store.keys.session(sandbox)))

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator, Collection, Mapping
+
 from attrs import frozen
 from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Read
 from sandbox_billing.adapters.redis.letters import readable, report
-from sandbox_billing.adapters.redis.store import Store, addresses, mapping, stored, text, texts
+from sandbox_billing.adapters.redis.runs import read_runs
+from sandbox_billing.adapters.redis.store import (
+    Store,
+    addresses,
+    mapping,
+    stored,
+    text,
+    texts,
+    wallet_funds,
+)
+from sandbox_billing.adapters.redis.usage import Walk
 from sandbox_billing.errors import BadInput
-from sandbox_billing.interfaces import IHistory
+from sandbox_billing.interfaces import IHistory, SandboxHistory, WalletState
 from sandbox_billing.ledger._codec import decode
-from sandbox_billing.ledger.account import ServiceRecord, Settlement
+from sandbox_billing.ledger.account import Mirror, ServiceRecord, Settlement
 from sandbox_billing.ledger.deployed import Race
-from sandbox_billing.ledger.identity import Address, ChargeId
+from sandbox_billing.ledger.identity import Address, ChargeId, SandboxId
 from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.statement import Entry
 from sandbox_billing.ledger.totals import Totals
 from sandbox_billing.ledger.voucher import ChargeRecord
 
@@ -63,6 +77,41 @@ class RedisHistory:
     async def wallets(self) -> tuple[Address, ...]:
         (members,) = await self.store.read(Read("SMEMBERS", self.store.keys.wallets()))
         return addresses(texts(members))
+
+    async def state(self, wallet: Address) -> WalletState:
+        keys = self.store.keys
+        mirror, *funds = await self.store.read(
+            Read("GET", keys.mirror()),
+            Read("GET", keys.account(wallet)),
+            Read("HGETALL", keys.exposure(wallet)),
+            Read("GET", keys.blocked(wallet)),
+        )
+        head = stored(Mirror, mirror)
+        return WalletState(
+            mirror=None if head is None else head.value, funds=wallet_funds(wallet, *funds)
+        )
+
+    def entries(
+        self, wallet: Address, *, since: int, until: int, sandbox: SandboxId | None = None
+    ) -> AsyncIterator[tuple[Entry, ...]]:
+        walk = Walk(store=self.store, wallet=wallet, since=since, until=until, only=sandbox)
+        return walk.entries()
+
+    async def ran(self, sandbox: SandboxId, *, since: int, most: int) -> SandboxHistory | None:
+        return await read_runs(self.store, sandbox, since, most)
+
+    async def labels(
+        self, sandboxes: Collection[SandboxId]
+    ) -> Mapping[SandboxId, Mapping[str, str]]:
+        asked = sorted(set(sandboxes))
+        replies = await self.store.read_many(
+            [Read("HGET", self.store.keys.sandbox(one), ("labels",)) for one in asked]
+        )
+        return {
+            sandbox: json.loads(text(reply))
+            for sandbox, reply in zip(asked, replies, strict=True)
+            if reply is not None
+        }
 
     async def totals(self) -> Totals:
         (reply,) = await self.store.read(Read("GET", self.store.keys.totals()))

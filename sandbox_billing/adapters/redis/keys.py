@@ -34,8 +34,14 @@ class Keys:
     def sandbox(self, sandbox: SandboxId) -> str:
         """hash: what outlives sessions: v, owner, reference, create_charged, charged_until,
         ended (which session was closed last), allowance (the token with a spend limit that it
-        counted for last, JSON); expires 30 days after the sandbox's end."""
+        counted for last, JSON), labels (what its owner labelled it last, JSON), destroyed_at;
+        expires 30 days after the sandbox's end."""
         return f"billing:sandbox:{sandbox}"
+
+    def runs(self, sandbox: SandboxId) -> str:
+        """list: what a sandbox ran, one entry for each size and rate, oldest first, JSON; the
+        one that goes on is the session's; expires with billing:sandbox."""
+        return f"billing:runs:{sandbox}"
 
     def sessions(self) -> str:
         """set: sandboxes with an open session."""

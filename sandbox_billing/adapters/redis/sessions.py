@@ -36,6 +36,7 @@ from sandbox_billing.ledger.hold import Intent, hold_field, session_field, sessi
 from sandbox_billing.ledger.identity import Address, SandboxId, create_charge_id
 from sandbox_billing.ledger.metering import Session, Tick, due_at
 from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.run import BY_OWNER, OBSERVED, changed_run, ended_run
 from sandbox_billing.ledger.spending import fee_field, run_field, spending_value, spent_by
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Open
 
@@ -181,6 +182,7 @@ class Sessions:
         write_record(draft, session, record, create_charged=charged)
         mark_opened(draft, session.reference, sandbox)
         draft.write("SET", keys.session(sandbox), stored_form(session))
+        draft.write("PERSIST", keys.runs(sandbox))
         draft.write("SADD", keys.sessions(), sandbox)
         draft.write("HDEL", keys.seen(), sandbox)
         draft.expose(session.owner, session_field(sandbox), session_value(session))
@@ -196,6 +198,9 @@ class Sessions:
         keys, sandbox = self.store.keys, begun.sandbox
         draft = self.store.draft(f"begin the session of {sandbox}")
         self._move(draft, session, begun)
+        ended = changed_run(session.value, begun)
+        if ended is not None:
+            draft.write("RPUSH", keys.runs(sandbox), stored_form(ended))
         draft.write("ZADD", keys.due(), due_at(begun, self.timing.interval_seconds), sandbox)
         ripen_create(draft, begun.owner, sandbox, self.store.wall.now())
         witness = holds(keys.session(sandbox), stored_form(begun))
@@ -241,7 +246,8 @@ class Sessions:
         """
         keys, last = self.store.keys, closing.session
         sandbox = last.sandbox
-        ended = digest(session.raw)
+        ended, now = digest(session.raw), self.store.wall.now()
+        run = ended_run(last, await self._why(sandbox, token), now)
         for _ in range(_TRIES):
             draft = self.store.draft(f"close the session of {sandbox}")
             self._guard(draft, session)
@@ -255,13 +261,14 @@ class Sessions:
             draft.write(
                 "HSET", keys.sandbox(sandbox), "charged_until", last.charged_until, "ended", ended
             )
+            draft.write("RPUSH", keys.runs(sandbox), stored_form(run))
             draft.conceal(last.owner, session_field(sandbox))
             draft.spend(last.allowance, session_field(sandbox), None)
             draft.spend(last.allowance, run_field(last), str(last.spent))
             forgiving = await self._forgive(draft, last) if forgive_create else None
             if destroyed:
-                draft.write("EXPIRE", keys.sandbox(sandbox), KEPT_SECONDS)
-                ripen_create(draft, last.owner, sandbox, self.store.wall.now())
+                outlive(draft, sandbox, now)
+                ripen_create(draft, last.owner, sandbox, now)
             witness = field_is(keys.sandbox(sandbox), "ended", ended)
             done = await self.store.attempt(draft.commit(token=token, witness=witness))
             if done.outcome is not Outcome.STALE:
@@ -269,6 +276,13 @@ class Sessions:
             if forgiving is None or done.failed != forgiving:
                 _refuse(sandbox, done.failed, broken=broken)
         raise Stale(f"cannot close the session of {sandbox}: its create charge keeps changing")
+
+    async def _why(self, sandbox: SandboxId, token: bytes | None) -> str:
+        """What is known of the reason why it ended: by an order, else by who closes it."""
+        (reason,) = await self.store.read(Read("GET", self.store.keys.stop_reason(sandbox)))
+        if reason is not None:
+            return text(reason)
+        return BY_OWNER if token is None else OBSERVED
 
     async def _forgive(self, draft: Draft, last: Session) -> int | None:
         """@return: The place of its expectation; None when there is nothing to forgive."""
@@ -362,6 +376,13 @@ def ripen_create(draft: Draft, wallet: Address, sandbox: SandboxId, now: int) ->
     draft.touch(wallet)
 
 
+def outlive(draft: Draft, sandbox: SandboxId, now: int) -> None:
+    """A sandbox is gone: what is known of it is kept for a while."""
+    draft.write("HSETNX", draft.keys.sandbox(sandbox), "destroyed_at", now)
+    draft.write("EXPIRE", draft.keys.sandbox(sandbox), KEPT_SECONDS)
+    draft.write("EXPIRE", draft.keys.runs(sandbox), KEPT_SECONDS)
+
+
 def write_record(
     draft: Draft, session: Session, record: SandboxRecord | None, *, create_charged: bool
 ) -> None:
@@ -378,4 +399,6 @@ def write_record(
         draft.write("HSET", key, "allowance", stored_form(session.allowance))
     elif record is not None and record.allowance is not None:
         draft.write("HDEL", key, "allowance")
+    if record is not None and record.destroyed_at is not None:
+        draft.write("HDEL", key, "destroyed_at")
     draft.write("PERSIST", key)

@@ -135,14 +135,19 @@ class Store:
             Read("HGETALL", keys.exposure(wallet)),
             Read("GET", keys.blocked(wallet)),
         )
-        found = mapping(fields)
-        return WalletFunds(
-            wallet=wallet,
-            account=stored(Account, account),
-            exposure=exposure(found),
-            revision=found.get(REVISION, "").encode(),
-            blocked=None if blocked is None else text(blocked),
-        )
+        return wallet_funds(wallet, account, fields, blocked)
+
+
+def wallet_funds(wallet: Address, account: Reply, fields: Reply, blocked: Reply) -> WalletFunds:
+    """@raise BadInput: The account is no such form, or of an unknown version."""
+    found = mapping(fields)
+    return WalletFunds(
+        wallet=wallet,
+        account=stored(Account, account),
+        exposure=exposure(found),
+        revision=found.get(REVISION, "").encode(),
+        blocked=None if blocked is None else text(blocked),
+    )
 
 
 def text(reply: Reply) -> str:
@@ -203,9 +208,14 @@ def sandbox_record(sandbox: SandboxId, fields: dict[str, str]) -> SandboxRecord 
             charged_until=UnixSeconds(int(fields["charged_until"])),
             allowance=None if told is None else decode(Allowance, told),
             create_forgiven=fields.get("create_forgiven") == "1",
+            destroyed_at=_moment_of(fields.get("destroyed_at")),
         )
     except (KeyError, ValueError) as why:
         raise BadInput(f"the record of {sandbox} is damaged: {why!r}") from why
+
+
+def _moment_of(told: str | None) -> UnixSeconds | None:
+    return None if told is None else UnixSeconds(int(told))
 
 
 def addresses(names: Iterable[str]) -> tuple[Address, ...]:

@@ -18,8 +18,10 @@ from attrs import field, frozen
 from sandbox_billing.errors import BadInput, ConfigurationError, WrongEnvFile
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron, parse_neuron
+from sandbox_billing.ledger.target import read_allowed
 
 
+G = TypeVar("G")
 T = TypeVar("T")
 
 TEST_CHAINS = frozenset({1337, 31337, 16600, 16601, 16602})
@@ -58,8 +60,8 @@ def _whole(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
     return parse
 
 
-def _or_else(text: str, read: Callable[[str], T]) -> Callable[[str], T]:
-    def parse(given: str) -> T:
+def _or_else(text: str, read: Callable[[G], T]) -> Callable[[G], T]:
+    def parse(given: G) -> T:
         try:
             return read(given)
         except BadInput as why:
@@ -88,6 +90,12 @@ def _networks(given: str) -> tuple[str, ...]:
         except ValueError as why:
             text = "must be addresses, networks like 10.0.0.0/8, or unix for our socket, by comma"
             raise BadInput(text) from why
+    return names
+
+
+def _targets(given: str) -> tuple[str, ...]:
+    names = _names(given)
+    _or_else("must be hosts, addresses, or networks like 10.0.0.0/8, by comma", read_allowed)(names)
     return names
 
 
@@ -295,6 +303,13 @@ SETTINGS: tuple[Setting, ...] = (
         "CORS_ORIGINS", "cors_origins", _origins, "", "pages that may ask, by comma; default: none"
     ),
     Setting(
+        "WEBHOOK_PRIVATE_TARGETS",
+        "webhook_private_targets",
+        _targets,
+        "",
+        "hosts and networks, by comma, that webhooks may lead to although they are not public",
+    ),
+    Setting(
         "LEASE_SEC", "lease", _whole(2, 600), "15", "how long a silent worker stays the worker"
     ),
 )
@@ -361,6 +376,7 @@ class Configuration:
     public_rpc_url: str | None
     trusted_proxies: tuple[str, ...]
     cors_origins: tuple[str, ...]
+    webhook_private_targets: tuple[str, ...]
     lease: int
 
 
@@ -395,7 +411,7 @@ def read_configuration(
 def _absent(setting: Setting) -> Any:
     if setting.parse is _switch:
         return False
-    return () if setting.parse in (_addresses, _names, _networks, _origins) else None
+    return () if setting.parse in (_addresses, _names, _networks, _origins, _targets) else None
 
 
 def _together(values: Mapping[str, Any]) -> list[str]:

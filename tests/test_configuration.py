@@ -182,6 +182,16 @@ CASES: tuple[tuple[str, Any, tuple[tuple[str, Any], ...], tuple[str, ...], str],
     ("PEER_PER_SECOND", 100, (("1", 1),), ("0", *NOT_WHOLE), WHOLE.format(1, 10**6)),
     ("WALLET_PER_SECOND", 50, (("1", 1),), ("0", *NOT_WHOLE), WHOLE.format(1, 10**6)),
     (
+        "WEBHOOK_PRIVATE_TARGETS",
+        (),
+        (
+            ("10.0.0.0/8, fd00::5", ("10.0.0.0/8", "fd00::5")),
+            ("hooks.internal,127.0.0.1", ("hooks.internal", "127.0.0.1")),
+        ),
+        ("10.0.0.1/8", "http://a.test", "a.test:80", "*.test"),
+        "must be hosts, addresses, or networks like 10.0.0.0/8, by comma",
+    ),
+    (
         "TRUSTED_PROXIES",
         (),
         (
@@ -466,7 +476,7 @@ class SecretTests(ReadCase):
         """A problem names the variable and never repeats what was given."""
         for name, _, _, bad, _ in CASES:
             if bad:
-                self.assertNotIn("hunter2", self.problems(**{name: "hunter2"})[0])
+                self.assertNotIn("hunter2", self.problems(**{name: "hunter2!"})[0])
 
 
 class EnvFileTests(SynchronousTestCase):

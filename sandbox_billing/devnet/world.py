@@ -166,5 +166,6 @@ class World(MultiService):
             "BATCH_WAIT_SEC": "1",
             "STOP_DELAY_SEC": "3",
             "LEASE_SEC": "3",
+            "WEBHOOK_PRIVATE_TARGETS": "127.0.0.0/8,::1",
             **more,
         }

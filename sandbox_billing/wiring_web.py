@@ -89,6 +89,7 @@ def make_front(
             runtime=parts.runtime,
             doors=parts.journal.doors,
             history=parts.journal.history,
+            receipts=parts.journal.receipts,
             replay=parts.journal.replay,
             tokens=parts.journal.tokens,
             readiness=readiness,

@@ -16,6 +16,7 @@ from sandbox_billing.web._schemas import TEXT, Schema
 
 _COUNTED: Schema = {"type": "integer", "minimum": 1, "maximum": 10**9}
 _PAGE_SIZE: Schema = {"type": "integer", "minimum": 1, "maximum": 200}
+_UNIX: Schema = {"type": "integer", "minimum": 0, "maximum": 10**11}
 _ORDER: Schema = {"enum": ["asc", "desc"]}
 _MOMENT: Schema = {"type": "string", "description": "ISO 8601, in UTC."}
 _LABELS: Schema = {"type": "string", "description": "A JSON object of strings, or null."}
@@ -37,7 +38,7 @@ QUERIES: Mapping[str, Schema] = {
     "token": {"type": "string", "pattern": "^[0-9A-Za-z_.~-]{1,256}$"},
     "from": _MOMENT,
     "to": _MOMENT,
-    "since": {"type": "integer", "minimum": 0, "maximum": 10**11},
+    "since": _UNIX,
     "page_size": _PAGE_SIZE,
 }
 """Those that are more than a text."""
@@ -50,6 +51,7 @@ PARTS: Mapping[str, Schema] = {
     "trace": {"type": "string", "pattern": "^[0-9A-Za-z-]{1,64}$"},
     "file": {"type": "string", "pattern": "^[a-z_-]{1,32}[.][a-z]{2,4}$"},
     "snapshot": {"type": "string", "minLength": 1},
+    "receipt": {"type": "string", "minLength": 1, "maxLength": 400},
     "path": {"type": "string", "description": "Whatever follows, slashes too."},
 }
 """Named segments of a path; C{path} is the table's C{**}."""
@@ -133,6 +135,18 @@ DESCRIBED: Mapping[tuple[str, str], Described] = {
         "The wallet's settled vouchers",
         "Settlements",
         query={"page": {"type": "integer", "minimum": 0, "maximum": 10**9}},
+    ),
+    ("GET", "/api/receipts"): _ours(
+        "What proves what was paid for, newest first",
+        "ReceiptPage",
+        query={
+            "from": _UNIX,
+            "to": _UNIX,
+            "cursor": {"type": "string", "pattern": "^[0-9]{1,12}:[!-~]{1,400}$"},
+        },
+    ),
+    ("GET", "/api/receipts/{receipt}"): _ours(
+        "One of them, by its id", "Receipt", may_refuse=_MISSING
     ),
     ("POST", "/api/sandbox"): Described(
         summary="Create a sandbox",

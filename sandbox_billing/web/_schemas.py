@@ -86,6 +86,43 @@ _SESSION: Mapping[str, Schema] = {
     "expires_at": SECONDS,
 }
 
+_PERHAPS_TEXT: Schema = {"type": ["string", "null"]}
+_PERIOD: Mapping[str, Schema] = {"period_start": SECONDS, "period_end": SECONDS, "units": COUNT}
+_RECEIPT: Schema = {
+    **record(
+        **_PERIOD,
+        version={"const": 1},
+        id=TEXT,
+        chain_id=COUNT,
+        contract=ADDRESS,
+        provider=ADDRESS,
+        user=ADDRESS,
+        signer={"anyOf": [ADDRESS, {"type": "null"}]},
+        sandbox=TEXT,
+        kind={"enum": ["create", "compute", "debt"]},
+        rate_per_minute=NEURON,
+        fee=NEURON,
+        nonce={"anyOf": [NEURON, {"type": "null"}]},
+        usage_hash=_PERHAPS_TEXT,
+        signature=_PERHAPS_TEXT,
+        status={
+            "enum": ["open", "signed", "parked", "paid", "partial", "dead", "merged", "forgiven"]
+        },
+        paid=NEURON,
+        owed=NEURON,
+        transaction=_PERHAPS_TEXT,
+        block={"type": ["integer", "null"]},
+        collects=array(record(**_PERIOD, id=TEXT, amount=NEURON, rate_per_minute=NEURON)),
+        batch={
+            "anyOf": [
+                record(id=TEXT, index=COUNT, lines=array(TEXT), signature=TEXT),
+                {"type": "null"},
+            ]
+        },
+    ),
+    "description": "A voucher, what it is for, and where it was settled.",
+}
+
 _CREATE = {
     **optional(
         EMPTY,
@@ -227,6 +264,8 @@ SCHEMAS: Mapping[str, Schema] = {
         page_size=COUNT,
         events=array(ref("Settlement")),
     ),
+    "Receipt": _RECEIPT,
+    "ReceiptPage": record(receipts=array(ref("Receipt")), next=_PERHAPS_TEXT),
     "CreateSandbox": _CREATE,
     "ReplaceLabels": {
         **record(EMPTY, labels=STORED_TEXTS),

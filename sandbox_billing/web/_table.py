@@ -21,6 +21,7 @@ from sandbox_billing.web.lifecycle import Lifecycle
 from sandbox_billing.web.listing import Lists
 from sandbox_billing.web.openapi import with_document
 from sandbox_billing.web.page import Page
+from sandbox_billing.web.receipts import Receipts
 from sandbox_billing.web.sandboxes import Sandboxes
 from sandbox_billing.web.sessions import Sessions
 
@@ -156,6 +157,15 @@ def _wallet_routes(lifecycle: Lifecycle, lists: Lists, account: Account) -> tupl
     )
 
 
+def _receipt_routes(receipts: Receipts) -> tuple[Route, ...]:
+    path, own, read = "/api/receipts", Policy.OURS, Scope.READ
+    asked = {"from", "to", "sandbox", "cursor", "limit"}
+    return (
+        _list("GET", path, own, read, receipts.list, query=asked),
+        _list("GET", f"{path}/{{receipt}}", own, read, receipts.show),
+    )
+
+
 def _session_routes(sessions: Sessions) -> tuple[Route, ...]:
     """Any token may end itself; which others are seen or ended is theirs to say."""
     path, own, any_token = "/api/auth/session", Policy.OURS, None
@@ -239,6 +249,7 @@ def build_table(
     lists: Lists,
     access: Access,
     account: Account,
+    receipts: Receipts,
     info: Info,
     catalogue: Catalogue,
     health: Health,
@@ -251,6 +262,7 @@ def build_table(
         *_public_routes(info, catalogue, health),
         *_page_routes(page),
         *_wallet_routes(lifecycle, lists, account),
+        *_receipt_routes(receipts),
         *_session_routes(sessions),
         *_owner_routes(sandboxes, lifecycle),
         *_access_routes(access),

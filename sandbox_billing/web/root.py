@@ -20,6 +20,7 @@ from sandbox_billing.interfaces import (
     IIntake,
     ILifecycleCount,
     IReadiness,
+    IReceipts,
     IRelay,
     IReplayGuard,
     IRuntime,
@@ -46,6 +47,7 @@ from sandbox_billing.web.listing import Lists
 from sandbox_billing.web.open_streams import OpenStreams
 from sandbox_billing.web.page import Page
 from sandbox_billing.web.peers import Peers
+from sandbox_billing.web.receipts import Receipts
 from sandbox_billing.web.sandboxes import Sandboxes
 from sandbox_billing.web.sessions import Sessions
 from sandbox_billing.web.terms import Terms
@@ -74,6 +76,7 @@ class FrontDesk:
     runtime: IRuntime = field(validator=provides(IRuntime))
     doors: IDoors = field(validator=provides(IDoors))
     history: IHistory = field(validator=provides(IHistory))
+    receipts: IReceipts = field(validator=provides(IReceipts))
     relay: IRelay = field(validator=provides(IRelay))
     replay: IReplayGuard = field(validator=provides(IReplayGuard))
     tokens: ITokens = field(validator=provides(ITokens))
@@ -157,6 +160,7 @@ def make_table(front: FrontDesk, callers: Callers) -> Table:
             intake=front.intake, runtime=front.runtime, streams=front.streams, terms=terms
         ),
         account=Account(history=front.history, doors=front.doors),
+        receipts=Receipts(receipts=front.receipts, terms=terms),
         info=Info(
             doors=front.doors,
             history=front.history,

@@ -10,6 +10,7 @@ from tests.ports.journal_meter import meter_suite
 from tests.ports.journal_notices import notices_suite
 from tests.ports.journal_pause import pause_suites
 from tests.ports.journal_queue import queue_suite
+from tests.ports.journal_receipts import receipts_suite
 from tests.ports.journal_resolved import resolved_suite
 from tests.ports.journal_spending import spending_suite
 from tests.ports.journal_split import split_suite
@@ -26,6 +27,7 @@ globals().update(worker_suites("Memory", memory_world))
 globals().update(pause_suites("Memory", memory_world))
 globals().update(merging_suites("Memory", memory_world))
 MemorySplitTests = split_suite("Memory", memory_world)
+MemoryReceiptsTests = receipts_suite("Memory", memory_world)
 MemoryResolvedTests = resolved_suite("Memory", memory_world)
 MemoryTokensTests = tokens_suite("Memory", memory_world)
 MemoryWebhooksTests = webhooks_suite("Memory", memory_world)

@@ -10,6 +10,7 @@ from tests.ports.journal_meter import meter_suite
 from tests.ports.journal_notices import notices_suite
 from tests.ports.journal_pause import pause_suites
 from tests.ports.journal_queue import queue_suite
+from tests.ports.journal_receipts import receipts_suite
 from tests.ports.journal_resolved import resolved_suite
 from tests.ports.journal_spending import spending_suite
 from tests.ports.journal_split import split_suite
@@ -26,6 +27,7 @@ globals().update(worker_suites("Redis", redis_world))
 globals().update(pause_suites("Redis", redis_world))
 globals().update(merging_suites("Redis", redis_world))
 RedisSplitTests = split_suite("Redis", redis_world)
+RedisReceiptsTests = receipts_suite("Redis", redis_world)
 RedisResolvedTests = resolved_suite("Redis", redis_world)
 RedisTokensTests = tokens_suite("Redis", redis_world)
 RedisWebhooksTests = webhooks_suite("Redis", redis_world)

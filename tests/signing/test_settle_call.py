@@ -46,17 +46,18 @@ def transaction(data: bytes, **fees: int) -> str:
     return "0x" + signed.raw.hex()
 
 
+def batch_call(count: int) -> bytes:
+    """The settler's own, for so many vouchers."""
+    lines = [line(n) for n in range(count)]
+    return batch_calldata(CODEC, PROVIDER, lines, domain=DOMAIN, signer=KEY)
+
+
 class SettleCallTests(SynchronousTestCase):
     """What is read back of a batch."""
 
-    def call(self, count: int) -> bytes:
-        """The settler's own."""
-        lines = [line(n) for n in range(count)]
-        return batch_calldata(CODEC, PROVIDER, lines, domain=DOMAIN, signer=KEY)
-
     def test_read_back(self) -> None:
         """From both kinds of transaction: the lines that were signed, and by whom."""
-        data = self.call(3)
+        data = batch_call(3)
         for fees in ({"gasPrice": 7}, {"type": 2, "maxFeePerGas": 7, "maxPriorityFeePerGas": 1}):
             found = batch_call_of(transaction(data, **fees))
             assert found is not None
@@ -83,12 +84,12 @@ class SettleCallTests(SynchronousTestCase):
 
     def test_selector(self) -> None:
         """It is the one of the contract's ABI."""
-        self.assertEqual(self.call(0)[:4], SETTLE_BATCH)
+        self.assertEqual(batch_call(0)[:4], SETTLE_BATCH)
 
     def test_damaged(self) -> None:
         """What names the function and cannot be read is told as such."""
         self.assertRaises(BadInput, read_batch_call, SETTLE_BATCH + encode(["uint256"], [7]))
-        self.assertRaises(BadInput, read_batch_call, self.call(2)[:-40])
+        self.assertRaises(BadInput, read_batch_call, batch_call(2)[:-40])
 
     @given(st.binary(max_size=200))
     def test_anything(self, raw: bytes) -> None:

@@ -389,6 +389,8 @@ _SERVED = frozenset({200})
 _UPSTREAM: Mapping[str, tuple[str, ...]] = {
     "POST /api/sandbox": ("POST /api/sandbox",),
     "GET /api/events": (),
+    "GET /api/receipts": (),
+    "GET /api/receipts/{}": (),
     "GET /api/auth/session": (),
     "DELETE /api/auth/session": (),
     "DELETE /api/auth/session/{}": (),
@@ -414,9 +416,10 @@ _UPSTREAM: Mapping[str, tuple[str, ...]] = {
 _STATUSES: Mapping[str, int] = {
     # Not served here: no second look came, no such token.
     "GET /readyz": 503,
-    # Without what a wallet signs; no such session.
+    # Without what a wallet signs; no such session, no such receipt.
     "POST /api/auth/session": 400,
     "DELETE /api/auth/session/{}": 404,
+    "GET /api/receipts/{}": 404,
     # Where it is not priced.
     "POST /api/sandbox/{}/resize": 403,
     "POST /api/sandbox/{}/ports/{}/signed-preview-url/{}/expire": 404,

@@ -580,6 +580,7 @@ class World:
             runtime=self.runtime,
             doors=self.doors,
             history=self.history,
+            receipts=self.journal.receipts,
             relay=self.relay,
             streams=self.streams,
             replay=self.guard,

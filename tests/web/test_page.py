@@ -65,7 +65,10 @@ class FilesTests(SynchronousTestCase):
         """It may stand below a path of somebody else's, and asks nobody else for anything."""
         for name, text in self.texts().items():
             self.assertNotRegex(text, r"(?:src|href)=\"(?:/|https?:)", name)
-            self.assertNotRegex(text, r"(?:from|import\()\s*[\"'](?!\./)", name)
+            for named in re.findall(
+                r"^(?:import|export) .* from (.*);$|import\((.*?)\)", text, re.M
+            ):
+                self.assertRegex("".join(named), r"^\"\./[a-z]+[.]js\"$", name)
             self.assertNotRegex(text, r"@import|url\(\s*[\"']?(?:/|https?:)", name)
 
 

@@ -1,0 +1,117 @@
+// The daemon's HTTP API, from wherever this page was served: it may stand below a path of others.
+
+const BASE = new URL("../", import.meta.url);
+const KEPT = "sandbox-billing-session";
+const CLOCKS_DIFFER_SECONDS = 2;
+
+let session = null;
+let offset = 0;
+const whenEnded = [];
+
+export class ApiError extends Error {
+  constructor(status, text, document) {
+    super(text);
+    this.status = status;
+    this.document = document ?? {};
+  }
+
+  /** Whether this daemon does not offer what was asked. */
+  get isMissing() {
+    return this.status === 404 || this.status === 405 || this.status === 501;
+  }
+}
+
+/** The daemon's clock, unix seconds; the browser's own unless that is plainly wrong. */
+export function now() {
+  return Date.now() / 1000 + offset;
+}
+
+function readClock(response) {
+  const told = Date.parse(response.headers.get("Date") ?? "") / 1000;
+  if (Number.isNaN(told)) return;
+  const differs = told + 0.5 - Date.now() / 1000;
+  offset = Math.abs(differs) > CLOCKS_DIFFER_SECONDS ? differs : 0;
+}
+
+export function currentSession() {
+  return session;
+}
+
+export function keepSession(given) {
+  session = given;
+  sessionStorage.setItem(KEPT, JSON.stringify(given));
+}
+
+export function restoreSession() {
+  try {
+    const found = JSON.parse(sessionStorage.getItem(KEPT));
+    session = found !== null && found.expires_at > now() + 30 ? found : null;
+  } catch {
+    session = null;
+  }
+  return session;
+}
+
+export function endSession() {
+  session = null;
+  sessionStorage.removeItem(KEPT);
+}
+
+export function onSessionEnd(heard) {
+  whenEnded.push(heard);
+}
+
+function address(path, query) {
+  const url = new URL(path, BASE);
+  for (const [name, value] of Object.entries(query ?? {})) {
+    if (value !== null && value !== undefined && value !== "") url.searchParams.set(name, value);
+  }
+  return url;
+}
+
+async function refusal(response) {
+  let document = {};
+  try {
+    document = await response.json();
+  } catch {
+    // Something between us and the daemon answered.
+  }
+  const text = typeof document.error === "string" ? document.error : `HTTP ${response.status}`;
+  return new ApiError(response.status, text, document);
+}
+
+/** Ask, and return the response of a 2xx; throws ApiError for any other. */
+export async function send(method, path, { body, query, auth = true, signal, headers = {} } = {}) {
+  const sent = { ...headers };
+  if (auth && session !== null) sent.Authorization = `Bearer ${session.token}`;
+  if (body !== undefined) sent["Content-Type"] = "application/json";
+  let response;
+  try {
+    response = await fetch(address(path, query), {
+      method, headers: sent, signal, credentials: "omit", cache: "no-store",
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch (problem) {
+    if (problem.name === "AbortError") throw problem;
+    throw new ApiError(0, "the provider cannot be reached");
+  }
+  readClock(response);
+  if (response.ok) return response;
+  const refused = await refusal(response);
+  if (response.status === 401 && auth && session !== null) {
+    endSession();
+    for (const heard of whenEnded) heard("Your session has ended: sign in again.");
+  }
+  throw refused;
+}
+
+/** Ask for JSON. */
+export async function call(method, path, options) {
+  const response = await send(method, path, options);
+  return response.status === 204 ? null : response.json();
+}
+
+/** A path segment that is anybody's text. */
+export function segment(text) {
+  return encodeURIComponent(text);
+}

@@ -1,0 +1,75 @@
+// Spend limits, and whether what was stopped is started again by itself.
+
+import { ApiError, call } from "./api.js";
+import { alertUser, byId, field, h, say, shown } from "./dom.js";
+import { exactly, in0G, neuronOf } from "./money.js";
+
+function typed(neuron) {
+  return neuron === null || neuron === undefined ? "" : in0G(BigInt(neuron), 18).replace(/\u202f/g, "");
+}
+
+export class SettingsView {
+  constructor(context) {
+    this.context = context;
+  }
+
+  async refresh() {
+    const body = byId("settings-body");
+    try {
+      this.settings = await call("GET", "api/account/settings");
+    } catch (problem) {
+      if (!(problem instanceof ApiError) || problem.status === 401) return;
+      body.replaceChildren(h("p", { class: "empty" }, problem.isMissing
+        ? "This provider offers no limits yet." : `Limits cannot be read right now: ${problem.message}`));
+      return;
+    }
+    this.render(body);
+  }
+
+  render(body) {
+    const { limits = {}, auto_resume: resumes } = this.settings;
+    const input = (value) => h("input", { type: "text", inputmode: "decimal", autocomplete: "off", value: typed(value), placeholder: "no limit" });
+    const [day, total] = [input(limits.per_day), input(limits.total)];
+    const auto = h("input", { type: "checkbox", id: "auto-resume", checked: Boolean(resumes) });
+    const error = h("p", { class: "error", role: "alert", hidden: true });
+    const save = h("button", { type: "submit", class: "primary" }, "Save limits");
+    const spent = this.context.account?.limits?.spent_today;
+    const form = h("form", { class: "card limits", novalidate: true },
+      field("A day, in 0G", day, spent === undefined ? "Counted by UTC days." : `Spent today: ${in0G(BigInt(spent), 6)} 0G`),
+      field("Altogether, in 0G", total, "What has been spent counts."),
+      h("div", { class: "check" }, auto, h("label", { for: "auto-resume" }, "Start again what was stopped when money ran out, as soon as there is enough")),
+      error, h("div", { class: "actions" }, save));
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      shown(error, false);
+      save.disabled = true;
+      try {
+        await this.save(day.value, total.value, auto.checked);
+        alertUser("Saved.", { kind: "good", seconds: 6 });
+      } catch (problem) {
+        error.textContent = problem.message;
+        shown(error, true);
+      } finally {
+        save.disabled = false;
+        say(save, "Save limits");
+      }
+    });
+    body.replaceChildren(form);
+    for (const [one, value] of [[day, limits.per_day], [total, limits.total]]) {
+      if (value) one.title = exactly(BigInt(value));
+    }
+  }
+
+  async save(day, total, resumes) {
+    const read = (text) => {
+      if (text.trim() === "") return null;
+      const size = neuronOf(text);
+      if (size === null) throw new Error(`“${text}” is no amount: write it as 0.5 or 12, or leave it empty.`);
+      return size.toString();
+    };
+    const limits = { ...this.settings.limits, per_day: read(day), total: read(total) };
+    const told = await call("PUT", "api/account/settings", { body: { auto_resume: resumes, limits } });
+    this.settings = told?.limits ? told : { ...this.settings, limits, auto_resume: resumes };
+    this.context.refreshSoon();
+  }
+}

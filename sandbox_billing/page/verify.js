@@ -1,0 +1,168 @@
+// Whether a receipt is true, without trusting whoever sent it: hashes are computed here, and the
+// chain is asked through the user's own wallet. Nothing in here touches the page.
+
+import { addressIn, topic, word, words } from "./abi.js";
+import { bytesOf, hex, joined, keccak256, utf8 } from "./keccak.js";
+
+const VOUCHER = "SandboxVoucher(address user,address provider,bytes32 usageHash,uint256 nonce,uint256 totalFee)";
+const BATCH = `SandboxVoucherBatch(address provider,SandboxVoucher[] vouchers)${VOUCHER}`;
+const DOMAIN = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
+const SETTLED = "VoucherSettled(address,address,uint256,bytes32,uint256,uint8)";
+const ECRECOVER = `0x${"1".padStart(40, "0")}`;
+const SUCCESS = 0n;
+const INSUFFICIENT = 1n;
+
+const hashed = (text) => keccak256(utf8(text));
+const same = (one, other) => String(one).toLowerCase() === String(other).toLowerCase();
+
+function int64(value) {
+  const bytes = new DataView(new ArrayBuffer(8));
+  bytes.setBigInt64(0, BigInt(value), false);
+  return new Uint8Array(bytes.buffer);
+}
+
+/** keccak256(utf8(sandbox) || int64be(start) || int64be(end) || int64be(units)) */
+export function usageHash(sandbox, start, end, units) {
+  return hex(keccak256(joined(utf8(sandbox), int64(start), int64(end), int64(units))));
+}
+
+export function domainSeparator(chainId, contract) {
+  return keccak256(joined(hashed(DOMAIN), hashed("0G Sandbox Serving"), hashed("1"),
+    word(BigInt(chainId)), word(contract)));
+}
+
+/** What one voucher is, for EIP-712. */
+export function structHash(receipt) {
+  return keccak256(joined(hashed(VOUCHER), word(receipt.user), word(receipt.provider),
+    word(receipt.usage_hash), word(BigInt(receipt.nonce)), word(BigInt(receipt.fee))));
+}
+
+/** The 32 bytes that the provider's enclave has signed: a voucher's, or its batch's. */
+export function digest(receipt) {
+  let inner = structHash(receipt);
+  if (receipt.batch) {
+    const lines = joined(...receipt.batch.lines.map((line) => bytesOf(line)));
+    inner = keccak256(joined(hashed(BATCH), word(receipt.provider), keccak256(lines)));
+  }
+  const separator = domainSeparator(receipt.chain_id, receipt.contract);
+  return keccak256(joined(Uint8Array.of(0x19, 0x01), separator, inner));
+}
+
+const proven = (what, why) => ({ what, verdict: "proven", why });
+const open = (what, why) => ({ what, verdict: "not proven", why });
+const refuted = (what, why) => ({ what, verdict: "refuted", why });
+
+function checkHash(receipt) {
+  const what = "What was charged for";
+  const told = usageHash(receipt.sandbox, receipt.period_start, receipt.period_end, receipt.units);
+  return same(told, receipt.usage_hash)
+    ? proven(what, "sandbox, period and seconds give the usage hash of the voucher")
+    : refuted(what, "sandbox, period and seconds give another usage hash than the voucher's");
+}
+
+function checkParts(receipt) {
+  const what = "What it is made of";
+  const parts = receipt.collects ?? [];
+  if (parts.length === 0) return null;
+  const total = parts.reduce((sum, part) => sum + BigInt(part.amount), 0n);
+  const units = parts.reduce((sum, part) => sum + Number(part.units), 0);
+  const ordered = [...parts].sort((a, b) => a.period_start - b.period_start || a.period_end - b.period_end);
+  const overlaps = ordered.some((part, at) => at > 0 && Number(part.units) > 0
+    && part.period_start < ordered[at - 1].period_end);
+  const fits = units === Number(receipt.units) && total === BigInt(receipt.fee)
+    && ordered[0].period_start === receipt.period_start
+    && Math.max(...parts.map((part) => part.period_end)) === receipt.period_end;
+  if (overlaps) return refuted(what, "two of its periods overlap: a second was charged twice");
+  return fits ? proven(what, `${parts.length} charges whose times and amounts add up`)
+    : refuted(what, "its charges do not add up to what was signed");
+}
+
+function checkRate(receipt) {
+  const what = "The price";
+  if (receipt.kind !== "compute" || !receipt.rate_per_minute || !(receipt.units > 0)) return null;
+  // Each charge is cut to the neuron, and so may lie one beside the product.
+  const slack = BigInt(receipt.collects?.length || 1);
+  const due = (BigInt(receipt.rate_per_minute) * BigInt(receipt.units)) / 60n;
+  const differs = BigInt(receipt.fee) - due;
+  const fits = receipt.units <= receipt.period_end - receipt.period_start && differs <= slack;
+  return fits ? proven(what, "the fee is the rate times the seconds, which fit into the period")
+    : refuted(what, "the fee is more than the rate times the seconds of its period");
+}
+
+async function checkSignature(receipt, chain) {
+  const what = "The signature";
+  if (!receipt.signature || !receipt.nonce) return open(what, "not signed yet");
+  if (receipt.batch && !same(receipt.batch.lines[receipt.batch.index] ?? "", hex(structHash(receipt)))) {
+    return refuted(what, "the batch was signed over another voucher");
+  }
+  if (chain === null) return open(what, "no wallet to ask the chain with");
+  const signature = bytesOf(receipt.batch?.signature ?? receipt.signature);
+  if (signature.length !== 65) return refuted(what, "it is no signature");
+  const input = joined(digest(receipt), word(BigInt(signature[64])), signature.slice(0, 64));
+  const [found] = words(await chain.read(ECRECOVER, hex(input)));
+  return found !== undefined && same(addressIn(found), receipt.signer)
+    ? proven(what, `by the enclave's key ${receipt.signer}`)
+    : refuted(what, "it was not made by the signer that is named");
+}
+
+function eventIn(receipt, logs) {
+  return logs.find((log) => same(log.address, receipt.contract)
+    && same(log.topics[0], topic(SETTLED))
+    && BigInt(log.topics[1]) === BigInt(receipt.user)
+    && BigInt(log.topics[2]) === BigInt(receipt.provider)
+    && words(log.data)[2] === BigInt(receipt.nonce));
+}
+
+async function checkPayment(receipt, chain) {
+  const what = "The payment";
+  if (!receipt.transaction) return open(what, "not settled on-chain yet");
+  if (chain === null) return open(what, "no wallet to ask the chain with");
+  const mined = await chain.request("eth_getTransactionReceipt", [receipt.transaction]);
+  if (!mined) return open(what, "your wallet's node does not know the transaction");
+  const event = BigInt(mined.status) === 1n ? eventIn(receipt, mined.logs) : undefined;
+  if (event === undefined) return refuted(what, "the transaction settled no such voucher");
+  const [fee, usage, , status] = words(event.data);
+  if (usage !== BigInt(receipt.usage_hash)) {
+    return refuted(what, "the chain settled this nonce for another use");
+  }
+  const expected = receipt.status === "paid" ? SUCCESS : INSUFFICIENT;
+  const moved = receipt.status === "paid" ? BigInt(receipt.paid) === BigInt(receipt.fee) : true;
+  if (fee !== BigInt(receipt.fee) || status !== expected || !moved) {
+    return refuted(what, "the chain settled another amount, or not in full");
+  }
+  return proven(what, `in block ${BigInt(mined.blockNumber)}${expected === SUCCESS ? ", in full" : ", in part"}`);
+}
+
+function checkPlace(receipt, place) {
+  const what = "Whose it is";
+  const fits = Number(receipt.chain_id) === Number(place.chain_id) && same(receipt.contract, place.contract)
+    && same(receipt.user, place.user);
+  return fits ? null : refuted(what, "it speaks of another chain, contract or wallet than yours");
+}
+
+/**
+ * Every check of one receipt, the verdict first that matters most.
+ * chain: {read(to, data), request(method, params)}, or null without one.
+ * place: {chain_id, contract, user}, which the user knows himself.
+ */
+export async function verify(receipt, chain, place) {
+  const checks = [];
+  const attempt = async (what, check) => {
+    try {
+      const found = await check();
+      if (found !== null) checks.push(found);
+    } catch (problem) {
+      checks.push(problem instanceof TypeError || problem instanceof RangeError || problem instanceof SyntaxError
+        ? refuted(what, "the receipt is malformed")
+        : open(what, `your wallet did not answer: ${problem.message}`));
+    }
+  };
+  await attempt("Whose it is", () => checkPlace(receipt, place));
+  await attempt("What was charged for", () => checkHash(receipt));
+  await attempt("What it is made of", () => checkParts(receipt));
+  await attempt("The price", () => checkRate(receipt));
+  await attempt("The signature", () => checkSignature(receipt, chain));
+  await attempt("The payment", () => checkPayment(receipt, chain));
+  const verdict = ["refuted", "not proven", "proven"].find((one) => checks.some((check) => check.verdict === one));
+  return { verdict, checks };
+}

@@ -1,0 +1,125 @@
+// Injected wallets: found as EIP-6963 says, asked as EIP-1193 says. No other way to the chain.
+
+import { checksummed, hex, utf8 } from "./keccak.js";
+
+const POLL_MILLISECONDS = 1000;
+const PATIENCE_MILLISECONDS = 180000;
+const NO_SUCH_CHAIN = 4902;
+const REFUSED_BY_USER = 4001;
+
+const found = new Map();
+
+export class WalletError extends Error {}
+
+function told(problem) {
+  if (problem?.code === REFUSED_BY_USER) return "You declined this in your wallet.";
+  return problem?.message ? `Your wallet says: ${problem.message}` : "Your wallet did not answer.";
+}
+
+export class Wallet {
+  constructor(provider, info) {
+    this.provider = provider;
+    this.info = info;
+    this.account = null;
+  }
+
+  async request(method, params = []) {
+    try {
+      return await this.provider.request({ method, params });
+    } catch (problem) {
+      const error = new WalletError(told(problem));
+      error.code = problem?.code;
+      throw error;
+    }
+  }
+
+  /** Ask for an account; quietly takes only one that was given before. */
+  async connect({ quietly = false } = {}) {
+    const accounts = await this.request(quietly ? "eth_accounts" : "eth_requestAccounts");
+    if (!Array.isArray(accounts) || !/^0x[0-9a-fA-F]{40}$/.test(accounts[0] ?? "")) {
+      throw new WalletError("Your wallet gave no account.");
+    }
+    this.account = checksummed(accounts[0]);
+    return this.account;
+  }
+
+  /** Be on the provider's chain, or say why not. */
+  async useChain(info) {
+    const wanted = `0x${info.chain_id.toString(16)}`;
+    if (BigInt(await this.request("eth_chainId")) === BigInt(wanted)) return;
+    try {
+      await this.request("wallet_switchEthereumChain", [{ chainId: wanted }]);
+    } catch (problem) {
+      if (problem.code !== NO_SUCH_CHAIN || !info.rpc_url) throw problem;
+      await this.request("wallet_addEthereumChain", [{
+        chainId: wanted, chainName: `0G (${info.chain_id})`, rpcUrls: [info.rpc_url],
+        nativeCurrency: { name: "0G", symbol: "0G", decimals: 18 },
+      }]);
+    }
+    if (BigInt(await this.request("eth_chainId")) !== BigInt(wanted)) {
+      throw new WalletError(`Your wallet is on another chain than ${info.chain_id}.`);
+    }
+  }
+
+  sign(text) {
+    return this.request("personal_sign", [hex(utf8(text)), this.account]);
+  }
+
+  /** Send a call, and wait until it is mined; throws when it failed. */
+  async transact({ to, data, value = 0n }, progress = () => {}) {
+    progress("Confirm in your wallet…");
+    const hash = await this.request("eth_sendTransaction", [
+      { from: this.account, to, data, value: `0x${value.toString(16)}` },
+    ]);
+    progress("Waiting for a block…");
+    const deadline = Date.now() + PATIENCE_MILLISECONDS;
+    for (;;) {
+      const receipt = await this.request("eth_getTransactionReceipt", [hash]);
+      if (receipt) {
+        if (BigInt(receipt.status) === 1n) return receipt;
+        throw new WalletError(`The contract refused it: transaction ${hash}`);
+      }
+      if (Date.now() > deadline) {
+        throw new WalletError(`Not mined yet; it may still be: transaction ${hash}`);
+      }
+      await new Promise((resume) => { setTimeout(resume, POLL_MILLISECONDS); });
+    }
+  }
+
+  read(to, data) {
+    return this.request("eth_call", [{ to, data }, "latest"]);
+  }
+}
+
+function isPicture(icon) {
+  return typeof icon === "string" && /^data:image\//.test(icon);
+}
+
+/** Listen for wallets, and ask them to show themselves; `changed` is told of each new one. */
+export function discover(changed) {
+  window.addEventListener("eip6963:announceProvider", (event) => {
+    const { info, provider } = event.detail ?? {};
+    if (typeof provider?.request !== "function" || typeof info?.uuid !== "string") return;
+    if (found.has(info.uuid)) return;
+    found.set(info.uuid, new Wallet(provider, {
+      name: String(info.name ?? "Wallet").slice(0, 60),
+      rdns: String(info.rdns ?? ""),
+      icon: isPicture(info.icon) ? info.icon : null,
+      note: typeof info.note === "string" ? info.note.slice(0, 120) : "",
+    }));
+    changed([...found.values()]);
+  });
+  window.dispatchEvent(new Event("eip6963:requestProvider"));
+  setTimeout(() => {
+    if (found.size === 0 && typeof window.ethereum?.request === "function") {
+      // An older wallet, which only puts itself there.
+      found.set("injected", new Wallet(window.ethereum,
+        { name: "Browser wallet", rdns: "injected", icon: null, note: "" }));
+    }
+    changed([...found.values()]);
+  }, 400);
+}
+
+export function walletCalled(rdns) {
+  return [...found.values()].find((wallet) => wallet.info.rdns === rdns) ?? null;
+}

@@ -28,6 +28,7 @@ TEST_CHAINS = frozenset({1337, 31337, 16600, 16601, 16602})
 """Chains on which a mock key may sign: 0G's test nets and local ones (failures.md, T1)."""
 
 REQUIRED = object()
+_MOST_LEVELS = 10
 WRONG = "the settings are wrong"
 
 
@@ -76,6 +77,17 @@ _address = _or_else("must be an address: 0x and 40 hex digits", Address)
 
 def _addresses(given: str) -> tuple[Address, ...]:
     return tuple(_address(part.strip()) for part in given.split(",") if part.strip())
+
+
+def _levels(given: str) -> tuple[int, ...]:
+    """The longest first; 0 alone for none."""
+    text = f"must be at most {_MOST_LEVELS} whole numbers of seconds by comma, or 0 for none"
+    if given.strip() == "0":
+        return ()
+    levels = {_or_else(text, _whole(1))(part.strip()) for part in given.split(",")}
+    if len(levels) > _MOST_LEVELS:
+        raise BadInput(text)
+    return tuple(sorted(levels, reverse=True))
 
 
 def _names(given: str) -> tuple[str, ...]:
@@ -230,6 +242,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("LOSS_CAP_NEURON", "loss_cap", _neuron, "0", "credit that the operator gives"),
     Setting("STOP_DELAY_SEC", "stop_delay", _whole(0), "60", "how long a stop may take"),
     Setting("ACK_GRACE_SEC", "ack_grace", _whole(0), "900", "time to acknowledge a new version"),
+    Setting(
+        "WARN_BEFORE_SEC",
+        "warn_before",
+        _levels,
+        "86400,3600,600",
+        "a wallet is told at so much running time left; 0: never",
+    ),
     Setting("DEADMAN_MINUTES", "deadman_minutes", _whole(1, 10_000), "60", "auto-stop without us"),
     Setting(
         "FORGIVE_DEBTS",
@@ -356,6 +375,7 @@ class Configuration:
     loss_cap: Neuron
     stop_delay: int
     ack_grace: int
+    warn_before: tuple[int, ...]
     deadman_minutes: int
     forgive_debts: bool
     allow_resize: bool

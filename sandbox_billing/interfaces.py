@@ -61,6 +61,7 @@ from sandbox_billing.ledger.token import Allowance, Token, TokenId
 from sandbox_billing.ledger.totals import Totals
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Forgiven, Seal
 from sandbox_billing.ledger.webhook import Standing, Webhook, WebhookId
+from sandbox_billing.ledger.warning import Picture, Told
 
 
 T = TypeVar("T")
@@ -390,6 +391,59 @@ class IWebhooks(Interface):
 
 
 class IIdempotency(Interface):
+@frozen(kw_only=True)
+class WalletSeen:
+    """
+    A wallet as it was read to be told something.
+
+    @ivar picture: What it was told of last; None where that cannot be read, or it never was.
+    @ivar raw: That, as it is stored.
+    @ivar orders: Sandboxes of which a stop was ordered, and why; also when it has been carried
+        out since, as long as the wallet was not told.
+    @ivar standing: Stop orders that stand, of what the wallet has open.
+    """
+
+    funds: WalletFunds
+    picture: Picture | None
+    raw: bytes | None = field(repr=False)
+    orders: Mapping[SandboxId, str]
+    standing: Mapping[SandboxId, str]
+
+
+class IWarnings(Interface):
+    """
+    Worker facts of what wallets are told of their money: never a part of what moves it.
+
+    A wallet is listed whenever the treasurer has looked at it, and when a stop is ordered.
+    """
+
+    async def to_look(now: UnixSeconds, limit: int) -> tuple[Address, ...]:
+        """Wallets whose time has come, or that were listed."""
+
+    async def look(wallet: Address) -> WalletSeen:
+        """@raise BadInput: Its account or exposure cannot be read."""
+
+    async def told(
+        seen: WalletSeen, picture: Picture, notices: Sequence[Told], at: UnixSeconds | None
+    ) -> None:
+        """
+        Append to its log and keep the picture, in one step; orders that are not in it any more
+        are over.
+
+        @param at: When to look again; None for when it is listed.
+        @raise Stale: What was read has changed: it is still listed.
+        """
+
+    async def later(wallet: Address, at: UnixSeconds) -> None:
+        """Look again at a moment: for one that cannot be read."""
+
+    async def announced() -> UnixSeconds | None:
+        """The end of the provider that everybody was last listed for; None for none."""
+
+    async def announce(wallets: Sequence[Address], leaving_at: UnixSeconds | None) -> None:
+        """List all of these, then remember what for; repeating it is success."""
+
+
     """
     Requests with an Idempotency-Key: remembered for a day, in every process (A5).
 

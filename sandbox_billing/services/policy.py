@@ -14,6 +14,9 @@ NO_LOSS = Neuron(0)
 
 _NOTHING = Neuron(0)
 
+WARN_BEFORE = (86_400, 3_600, 600)
+"""WARN_BEFORE_SEC where nobody says otherwise."""
+
 
 @frozen(kw_only=True)
 class Policy:
@@ -24,6 +27,7 @@ class Policy:
     @ivar provider: Ours.
     @ivar prices: The environment's, used while the chain carries none.
     @ivar sweep_max_age: While the last complete sweep is older, nothing new is let in.
+    @ivar warn_before: At so much running time left a wallet is told, the longest first.
     @ivar lock_time: LOCK_TIME() of the contract: how long a refund is held.
     """
 
@@ -51,6 +55,7 @@ class Policy:
     allow_resize: bool = False
     refund_loss: Neuron = NO_LOSS
     sweep_max_age: int = 120
+    warn_before: tuple[int, ...] = WARN_BEFORE
 
     @property
     def max_rows(self) -> int:

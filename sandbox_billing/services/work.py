@@ -29,6 +29,8 @@ from sandbox_billing.services.stopper import Stopper
 from sandbox_billing.services.treasurer import Treasurer
 from sandbox_billing.services.watcher import Watcher
 
+from sandbox_billing.services.warner import TURN_SECONDS as WARNER_SECONDS
+from sandbox_billing.services.warner import Warner
 
 TURN_SECONDS = 1.0
 """Between the turns of services whose delay a user would notice."""
@@ -64,6 +66,7 @@ class Work:
     letters: LetterWatch
     credits: CreditWatch
     events: IEvents | None = None
+    warner: Warner
     chance: Callable[[], float] = random
 
     def services(
@@ -106,6 +109,16 @@ class Work:
                 look=self.reconciler.look,
                 clock=clock,
                 chance=self.chance,
+        warner = Periodic("warner", self.warner.turn, WARNER_SECONDS, clock, on_lease_lost)
+        warner.setServiceParent(work)  # type: ignore[no-untyped-call]
+        # Nobody is less well served for it.
+        readiness.noticed["warner"] = lambda: warner.trouble
+        if self.courier is not None:
+            # Stopped after its turns, which would begin more.
+            self.courier.supervisor.setServiceParent(work)  # type: ignore[no-untyped-call]
+            turns = Periodic("webhooks", self.courier.turn, TURN_SECONDS, clock, on_lease_lost)
+            turns.setServiceParent(work)  # type: ignore[no-untyped-call]
+            readiness.noticed["webhooks"] = lambda: turns.trouble
                 on_lease_lost=on_lease_lost,
             )
             listener.setServiceParent(work)  # type: ignore[no-untyped-call]

@@ -15,6 +15,7 @@ from tests.ports.journal_resolved import resolved_suite
 from tests.ports.journal_spending import spending_suite
 from tests.ports.journal_split import split_suite
 from tests.ports.journal_tokens import tokens_suite
+from tests.ports.journal_warnings import warnings_suite
 from tests.ports.journal_webhooks import webhooks_suite
 from tests.ports.journal_worker import worker_suites
 from tests.ports.journal_worlds import memory_world
@@ -33,6 +34,7 @@ MemoryTokensTests = tokens_suite("Memory", memory_world)
 MemoryWebhooksTests = webhooks_suite("Memory", memory_world)
 MemorySpendingTests = spending_suite("Memory", memory_world)
 MemoryNoticesTests = notices_suite("Memory", memory_world)
+MemoryWarningsTests = warnings_suite("Memory", memory_world)
 MemoryDeskTests = desk_suite("Memory", memory_world)
 
 at_home(globals())

@@ -15,6 +15,7 @@ from tests.ports.journal_resolved import resolved_suite
 from tests.ports.journal_spending import spending_suite
 from tests.ports.journal_split import split_suite
 from tests.ports.journal_tokens import tokens_suite
+from tests.ports.journal_warnings import warnings_suite
 from tests.ports.journal_webhooks import webhooks_suite
 from tests.ports.journal_worker import worker_suites
 from tests.ports.journal_worlds import redis_world
@@ -33,6 +34,7 @@ RedisTokensTests = tokens_suite("Redis", redis_world)
 RedisWebhooksTests = webhooks_suite("Redis", redis_world)
 RedisSpendingTests = spending_suite("Redis", redis_world)
 RedisNoticesTests = notices_suite("Redis", redis_world)
+RedisWarningsTests = warnings_suite("Redis", redis_world)
 RedisDeskTests = desk_suite("Redis", redis_world)
 
 at_home(globals())

@@ -48,6 +48,7 @@ JOURNAL_PORTS = {
     "merging": interfaces.IMerging,
     "forgiving": interfaces.IForgiving,
     "idempotency": interfaces.IIdempotency,
+    "warnings": interfaces.IWarnings,
 }
 
 

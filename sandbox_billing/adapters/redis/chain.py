@@ -138,6 +138,7 @@ class RedisFunds:
             draft.write("ZREM", draft.keys.dry(), funds.wallet.hex)
         else:
             draft.write("ZADD", draft.keys.dry(), at, funds.wallet.hex)
+        draft.warn(funds.wallet)
         await self.store.carry_out(draft.commit(token=self.store.token.now()))
 
     async def block(self, blocked: BlockedWallet) -> None:

@@ -253,3 +253,14 @@ class Draft:
         self.write("DEL", self.keys.stop_reason(sandbox))
         self.write("DEL", self.keys.stop(sandbox))
         self.write("ZREM", self.keys.stops(), sandbox)
+    def warn(self, wallet: Address) -> None:
+        """Look whether a wallet is to be told something."""
+        self.write("ZADD", self.keys.warn(), NOW, wallet.hex)
+
+    def warn_of_stop(self, wallet: Address, reason: str, sandboxes: Sequence[SandboxId]) -> None:
+        """Have a wallet told of stop orders, however soon they are carried out."""
+        pairs = [(sandbox, reason) for sandbox in sandboxes]
+        self.write_pairs("HSET", self.keys.ordered(wallet), pairs)
+        self.warn(wallet)
+
+        self.warn_of_stop(funds.wallet, reason, funds.exposure.sandboxes())

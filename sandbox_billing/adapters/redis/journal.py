@@ -31,6 +31,7 @@ from sandbox_billing.adapters.redis.stops import RedisStopOrders
 from sandbox_billing.adapters.redis.store import Store, Timing
 from sandbox_billing.adapters.redis.tokens import RedisTokens
 from sandbox_billing.adapters.redis.webhooks import RedisWebhooks
+from sandbox_billing.adapters.redis.warnings import RedisWarnings
 from sandbox_billing.interfaces import IWallClock
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip55 import checksum
@@ -71,6 +72,7 @@ class Journal:
     notices: RedisNotices
 
     @classmethod
+    warnings: RedisWarnings
     def over(
         cls,
         keyspace: IKeyspace,
@@ -118,3 +120,4 @@ class Journal:
             webhooks=RedisWebhooks(store),
             notices=RedisNotices(store),
         )
+            warnings=RedisWarnings(store),

@@ -255,6 +255,52 @@ class Keys:
         <id>:standing, how far it got; #rev counts changes."""
         return f"billing:webhooks:{wallet}"
 
+    # what wallets decide about their own money
+
+    def controls(self, wallet: Address) -> str:
+        """string: a wallet's settings and limits, JSON."""
+        return f"billing:controls:{wallet}"
+
+    def limited(self) -> str:
+        """zset: wallets with limits by the time to look at what they spend; 0 is now."""
+        return f"billing:limited:{self.provider}"
+
+    def costs(self, wallet: Address) -> str:
+        """hash: sandbox to what its ended runs and its creation cost, neuron; #gone is the sum
+        of those that were added up."""
+        return f"billing:costs:{wallet}"
+
+    def costs_of_day(self, wallet: Address, day: str) -> str:
+        """hash: what runs that have ended, or went on after midnight, and create fees cost on a
+        UTC day (whole days since 1970), neuron; expires three days later."""
+        return f"billing:costs-of-day:{wallet}:{day}"
+
+    def resumable(self, wallet: Address) -> str:
+        """hash: sandbox that was stopped for want of money to why and when, JSON; expires 30
+        days after the last stop."""
+        return f"billing:resumable:{wallet}"
+
+    def resume_due(self) -> str:
+        """zset: wallets with such sandboxes by the time to look whether they can run again."""
+        return f"billing:resume-due:{self.provider}"
+
+    def warn(self) -> str:
+        """zset: wallets by the time to look whether they are to be told something; 0 is now."""
+        return f"billing:warn:{self.provider}"
+
+    def warned(self, wallet: Address) -> str:
+        """string: what a wallet was told of last, JSON."""
+        return f"billing:warned:{wallet}"
+
+    def ordered(self, wallet: Address) -> str:
+        """hash: sandbox to why a stop of it was ordered, until its wallet was told what became
+        of that."""
+        return f"billing:ordered:{wallet}"
+
+    def leaving_told(self) -> str:
+        """string: when the provider may leave, as everybody was last told, unix seconds."""
+        return f"billing:leaving-told:{self.provider}"
+
     # history
 
     def events(self, wallet: Address) -> str:

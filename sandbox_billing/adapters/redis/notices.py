@@ -22,6 +22,7 @@ from sandbox_billing.ledger.notice import (
     Numbered,
     next_number,
 )
+from sandbox_billing.ledger.warning import Told
 
 
 TRIES = 5
@@ -32,6 +33,42 @@ TRIMMED = 20
 
 LAST = "#last"
 """Field beside the keys: the highest number given."""
+
+
+async def append(store: Store, draft: Draft, wallet: Address, notices: Sequence[Told]) -> int:
+    """
+    Let a fact tell its wallet something, as a part of it.
+
+    @return: How many of them the wallet was not told before; without any, nothing is written.
+    """
+    keys, now = store.keys, store.wall.now()
+    log, told = keys.notices(wallet), keys.notices_told(wallet)
+    count, oldest, last, *known = await store.read(
+        Read("ZCOUNT", log, ("-inf", "+inf")),
+        Read("ZRANGE", log, (0, TRIMMED - 1)),
+        Read("HGET", told, (LAST,)),
+        *(Read("HGET", told, (key,)) for _, key in notices),
+    )
+    fresh = [one for one, number in zip(notices, known, strict=True) if number is None]
+    if not fresh:
+        return 0
+    draft.expect(field_absent(told, LAST) if last is None else field_is(told, LAST, text(last)))
+    surplus = int(text(count)) + len(fresh) - KEPT_ENTRIES
+    for form in _leaving(texts(oldest), surplus, now):
+        draft.write("ZREM", log, form)
+        entry = _readable(form)
+        if entry is not None:
+            draft.write("HDEL", told, entry.key)
+    number = 0 if last is None else int(text(last))
+    for notice, key in fresh:
+        number = next_number(number, now)
+        made = stored_form(Numbered(number=number, key=key, notice=notice))
+        draft.write("ZADD", log, number, made)
+        draft.write("HSET", told, key, number, LAST, number)
+    for place in (log, told):
+        draft.write("EXPIRE", place, KEPT_SECONDS)
+    draft.write("ZADD", keys.news(), "LT", now, wallet.hex)
+    return len(fresh)
 
 
 @implementer(INotices)
@@ -45,49 +82,14 @@ class RedisNotices:
     store: Store
 
     async def tell(self, notice: Notice, key: str) -> bool:
-        for left in reversed(range(TRIES)):
-            told = await self._tell(notice, key)
-            if told is not None:
-                return told
-            if not left:
-                break
+        for _ in range(TRIES):
+            draft = self.store.draft(f"tell {notice.wallet} of {notice.kind.value}")
+            if not await append(self.store, draft, notice.wallet, [(notice, key)]):
+                return False
+            committed = await self.store.attempt(draft.commit())
+            if committed.outcome is not Outcome.STALE:
+                return True
         raise Stale(f"others told {notice.wallet} something, again and again")
-
-    async def _tell(self, notice: Notice, key: str) -> bool | None:
-        """@return: None when another was quicker."""
-        keys, now = self.store.keys, self.store.wall.now()
-        log, told = keys.notices(notice.wallet), keys.notices_told(notice.wallet)
-        known, last, count, oldest = await self.store.read(
-            Read("HGET", told, (key,)),
-            Read("HGET", told, (LAST,)),
-            Read("ZCOUNT", log, ("-inf", "+inf")),
-            Read("ZRANGE", log, (0, TRIMMED - 1)),
-        )
-        if known is not None:
-            return False
-        number = next_number(0 if last is None else int(text(last)), now)
-        draft = self.store.draft(f"tell {notice.wallet} of {notice.kind.value}")
-        draft.expect(
-            field_absent(told, key),
-            field_absent(told, LAST) if last is None else field_is(told, LAST, text(last)),
-        )
-        surplus = int(text(count)) + 1 - KEPT_ENTRIES
-        self._trim(draft, notice.wallet, _leaving(texts(oldest), surplus, now))
-        form = stored_form(Numbered(number=number, key=key, notice=notice))
-        draft.write("ZADD", log, number, form)
-        draft.write("HSET", told, key, number, LAST, number)
-        for place in (log, told):
-            draft.write("EXPIRE", place, KEPT_SECONDS)
-        draft.write("ZADD", keys.news(), "LT", now, notice.wallet.hex)
-        committed = await self.store.attempt(draft.commit())
-        return None if committed.outcome is Outcome.STALE else True
-
-    def _trim(self, draft: Draft, wallet: Address, leaving: Sequence[str]) -> None:
-        for form in leaving:
-            draft.write("ZREM", draft.keys.notices(wallet), form)
-            entry = _readable(form)
-            if entry is not None:
-                draft.write("HDEL", draft.keys.notices_told(wallet), entry.key)
 
     async def after(self, wallet: Address, number: int, limit: int) -> tuple[Numbered, ...]:
         place = self.store.keys.notices(wallet)

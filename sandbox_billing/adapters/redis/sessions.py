@@ -197,6 +197,7 @@ class Sessions:
         """@raise Stale: The session has changed."""
         keys, sandbox = self.store.keys, begun.sandbox
         draft = self.store.draft(f"begin the session of {sandbox}")
+            draft.warn_of_stop(session.owner, reason, [sandbox])
         self._move(draft, session, begun)
         ended = changed_run(session.value, begun)
         if ended is not None:

@@ -51,6 +51,9 @@ class RedisStopOrders:
     async def order(self, sandbox: SandboxId, reason: str, now: UnixSeconds) -> None:
         draft = self.store.draft(f"order a stop of {sandbox}")
         draft.order_stop(sandbox, reason, now)
+        (owner,) = await self.store.read(Read("HGET", draft.keys.sandbox(sandbox), ("owner",)))
+        if owner is not None:
+            draft.warn_of_stop(Address(text(owner)), reason, [sandbox])
         await self.store.carry_out(draft.commit(token=self.store.token.now()))
 
     async def due(self, now: UnixSeconds, limit: int) -> tuple[StopOrder, ...]:

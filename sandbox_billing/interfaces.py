@@ -390,7 +390,6 @@ class IWebhooks(Interface):
         """
 
 
-class IIdempotency(Interface):
 @frozen(kw_only=True)
 class WalletSeen:
     """
@@ -444,6 +443,7 @@ class IWarnings(Interface):
         """List all of these, then remember what for; repeating it is success."""
 
 
+class IIdempotency(Interface):
     """
     Requests with an Idempotency-Key: remembered for a day, in every process (A5).
 

@@ -113,6 +113,16 @@ class Work:
         warner.setServiceParent(work)  # type: ignore[no-untyped-call]
         # Nobody is less well served for it.
         readiness.noticed["warner"] = lambda: warner.trouble
+        if self.events is not None:
+            listener = Listener(
+                events=self.events,
+                look=self.reconciler.look,
+                clock=clock,
+                chance=self.chance,
+        warner = Periodic("warner", self.warner.turn, WARNER_SECONDS, clock, on_lease_lost)
+        warner.setServiceParent(work)  # type: ignore[no-untyped-call]
+        # Nobody is less well served for it.
+        readiness.noticed["warner"] = lambda: warner.trouble
         if self.courier is not None:
             # Stopped after its turns, which would begin more.
             self.courier.supervisor.setServiceParent(work)  # type: ignore[no-untyped-call]

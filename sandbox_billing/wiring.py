@@ -63,9 +63,9 @@ from sandbox_billing.services.stopper import Stopper
 from sandbox_billing.services.tracing import Tracer
 from sandbox_billing.services.treasurer import Treasurer
 from sandbox_billing.services.waiting import Waiting
+from sandbox_billing.services.warner import Warner
 from sandbox_billing.services.watcher import Watcher
 from sandbox_billing.services.witness import Witness
-from sandbox_billing.services.warner import Warner
 from sandbox_billing.services.work import TURN_SECONDS, Work
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web._kept import SNAPSHOTS_KEPT_SECONDS, Kept
@@ -246,6 +246,9 @@ def make_work(parts: Parts) -> Work:
             wall=wall,
             policy=policy,
         ),
+        warner=Warner(
+            warnings=journal.warnings, mirror=journal.mirror, wall=wall, policy=policy
+        ),
         second_look=SecondLook(
             resolved=journal.resolved,
             funds=journal.funds,
@@ -258,7 +261,6 @@ def make_work(parts: Parts) -> Work:
 
 
 def make_mirror_watch(parts: Parts, readiness: Readiness, seconds: float) -> Periodic:
-        warner=Warner(warnings=journal.warnings, mirror=journal.mirror, wall=wall, policy=policy),
     """
     A process without a worker's turns finds out by itself what they would tell.
 

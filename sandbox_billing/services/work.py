@@ -27,10 +27,10 @@ from sandbox_billing.services.settler import Settler
 from sandbox_billing.services.spending import SpendWatch
 from sandbox_billing.services.stopper import Stopper
 from sandbox_billing.services.treasurer import Treasurer
-from sandbox_billing.services.watcher import Watcher
-
 from sandbox_billing.services.warner import TURN_SECONDS as WARNER_SECONDS
 from sandbox_billing.services.warner import Warner
+from sandbox_billing.services.watcher import Watcher
+
 
 TURN_SECONDS = 1.0
 """Between the turns of services whose delay a user would notice."""
@@ -62,11 +62,11 @@ class Work:
     treasurer: Treasurer
     spending: SpendWatch
     stopper: Stopper
+    warner: Warner
     second_look: SecondLook
     letters: LetterWatch
     credits: CreditWatch
     events: IEvents | None = None
-    warner: Warner
     chance: Callable[[], float] = random
 
     def services(
@@ -103,12 +103,6 @@ class Work:
             readiness.asked[name] = lambda periodic=periodic: (  # type: ignore[misc]
                 periodic.trouble
             )
-        if self.events is not None:
-            listener = Listener(
-                events=self.events,
-                look=self.reconciler.look,
-                clock=clock,
-                chance=self.chance,
         warner = Periodic("warner", self.warner.turn, WARNER_SECONDS, clock, on_lease_lost)
         warner.setServiceParent(work)  # type: ignore[no-untyped-call]
         # Nobody is less well served for it.
@@ -119,16 +113,6 @@ class Work:
                 look=self.reconciler.look,
                 clock=clock,
                 chance=self.chance,
-        warner = Periodic("warner", self.warner.turn, WARNER_SECONDS, clock, on_lease_lost)
-        warner.setServiceParent(work)  # type: ignore[no-untyped-call]
-        # Nobody is less well served for it.
-        readiness.noticed["warner"] = lambda: warner.trouble
-        if self.courier is not None:
-            # Stopped after its turns, which would begin more.
-            self.courier.supervisor.setServiceParent(work)  # type: ignore[no-untyped-call]
-            turns = Periodic("webhooks", self.courier.turn, TURN_SECONDS, clock, on_lease_lost)
-            turns.setServiceParent(work)  # type: ignore[no-untyped-call]
-            readiness.noticed["webhooks"] = lambda: turns.trouble
                 on_lease_lost=on_lease_lost,
             )
             listener.setServiceParent(work)  # type: ignore[no-untyped-call]

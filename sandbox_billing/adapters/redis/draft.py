@@ -231,8 +231,19 @@ class Draft:
         pairs = [(now, wallet.hex) for wallet in wallets]
         self.write_pairs("ZADD", self.keys.ready(), pairs, "XX", "LT")
 
+    def warn(self, wallet: Address) -> None:
+        """Look whether a wallet is to be told something."""
+        self.write("ZADD", self.keys.warn(), NOW, wallet.hex)
+
+    def warn_of_stop(self, wallet: Address, reason: str, sandboxes: Sequence[SandboxId]) -> None:
+        """Have a wallet told of stop orders, however soon they are carried out."""
+        pairs = [(sandbox, reason) for sandbox in sandboxes]
+        self.write_pairs("HSET", self.keys.ordered(wallet), pairs)
+        self.warn(wallet)
+
     def block(self, funds: WalletFunds, reason: str, now: int) -> None:
         """Flag a wallet and order a stop of everything it runs."""
+        self.warn_of_stop(funds.wallet, reason, funds.exposure.sandboxes())
         self.write("SET", self.keys.blocked(funds.wallet), reason)
         self.write("SADD", self.keys.blocked_wallets(), funds.wallet.hex)
         # Its end is near: what it owes does not wait for company any more.
@@ -253,14 +264,3 @@ class Draft:
         self.write("DEL", self.keys.stop_reason(sandbox))
         self.write("DEL", self.keys.stop(sandbox))
         self.write("ZREM", self.keys.stops(), sandbox)
-    def warn(self, wallet: Address) -> None:
-        """Look whether a wallet is to be told something."""
-        self.write("ZADD", self.keys.warn(), NOW, wallet.hex)
-
-    def warn_of_stop(self, wallet: Address, reason: str, sandboxes: Sequence[SandboxId]) -> None:
-        """Have a wallet told of stop orders, however soon they are carried out."""
-        pairs = [(sandbox, reason) for sandbox in sandboxes]
-        self.write_pairs("HSET", self.keys.ordered(wallet), pairs)
-        self.warn(wallet)
-
-        self.warn_of_stop(funds.wallet, reason, funds.exposure.sandboxes())

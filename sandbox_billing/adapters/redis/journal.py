@@ -30,8 +30,8 @@ from sandbox_billing.adapters.redis.spending import RedisSpending
 from sandbox_billing.adapters.redis.stops import RedisStopOrders
 from sandbox_billing.adapters.redis.store import Store, Timing
 from sandbox_billing.adapters.redis.tokens import RedisTokens
-from sandbox_billing.adapters.redis.webhooks import RedisWebhooks
 from sandbox_billing.adapters.redis.warnings import RedisWarnings
+from sandbox_billing.adapters.redis.webhooks import RedisWebhooks
 from sandbox_billing.interfaces import IWallClock
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip55 import checksum
@@ -70,9 +70,9 @@ class Journal:
     lifecycle: RedisLifecycleCount
     webhooks: RedisWebhooks
     notices: RedisNotices
+    warnings: RedisWarnings
 
     @classmethod
-    warnings: RedisWarnings
     def over(
         cls,
         keyspace: IKeyspace,
@@ -119,5 +119,5 @@ class Journal:
             lifecycle=RedisLifecycleCount(store),
             webhooks=RedisWebhooks(store),
             notices=RedisNotices(store),
-        )
             warnings=RedisWarnings(store),
+        )

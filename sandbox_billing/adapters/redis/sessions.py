@@ -179,6 +179,7 @@ class Sessions:
         reason = stop_reason or (found.blocked and found.blocked.decode())
         if reason:
             draft.order_stop(sandbox, reason, self.store.wall.now())
+            draft.warn_of_stop(session.owner, reason, [sandbox])
         write_record(draft, session, record, create_charged=charged)
         mark_opened(draft, session.reference, sandbox)
         draft.write("SET", keys.session(sandbox), stored_form(session))
@@ -197,7 +198,6 @@ class Sessions:
         """@raise Stale: The session has changed."""
         keys, sandbox = self.store.keys, begun.sandbox
         draft = self.store.draft(f"begin the session of {sandbox}")
-            draft.warn_of_stop(session.owner, reason, [sandbox])
         self._move(draft, session, begun)
         ended = changed_run(session.value, begun)
         if ended is not None:

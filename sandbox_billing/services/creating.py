@@ -122,6 +122,7 @@ class Creating:
             # one since (A5), and is told of no sandbox here.
             await self._undo(intent, made.id)
             raise
+        await at.keep_labels(made)
         if more is not None:
             await at.doors.release(more)
         self._log.info(

@@ -179,5 +179,5 @@ class Intake:
         after = await self.runtime.replace_labels(
             shown.id, {**without_ours(labels), **ours, OWNER_LABEL: owner.hex}
         )
-        await self.doors.label(shown.id, without_ours(after.labels))
+        await self.lifecycle.keep_labels(after)
         return after

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
-from sandbox_billing.errors import BadInput, Refused, Transient
+from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
     DaytonaRefused,
     IDoors,
@@ -35,7 +35,7 @@ from sandbox_billing.ledger.metering import (
     same_run,
 )
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.reconciliation import OWNER_LABEL, REFERENCE_LABEL
+from sandbox_billing.ledger.reconciliation import OWNER_LABEL, REFERENCE_LABEL, without_ours
 from sandbox_billing.ledger.resources import Resources
 from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.ledger.voucher import Charge
@@ -160,6 +160,15 @@ class Lifecycle:
             # a stop may have closed it since: then all is metered that ran.
             if await self.doors.record(session.sandbox) is None:
                 raise NotReady("the request was overtaken; look at your sandboxes") from why
+
+    async def keep_labels(self, shown: Sandbox) -> None:
+        """What it is labelled, for statements after its end; nothing else depends on it."""
+        try:
+            await self.doors.label(shown.id, without_ours(shown.labels))
+        except (Transient, UnknownOutcome) as why:
+            self._log.info(
+                "labels of {sandbox} are not kept: {why}", sandbox=shown.id, why=str(why)
+            )
 
     async def open_unanswered(self, owner: Address, shown: Sandbox) -> bool:
         """

@@ -172,6 +172,7 @@ class Starting:
             session = begin(session, at.wall.after())
         fee = create_charge(intent, shown.id, at.wall.now())
         await at.open(intent, session, fee)
+        await at.keep_labels(shown)
         self._log.info("started {sandbox}", sandbox=shown.id, wallet=intent.owner.hex)
 
     async def _end_last_run(

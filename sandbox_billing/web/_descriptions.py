@@ -67,6 +67,7 @@ class Described:
     @ivar may_refuse: Statuses that this row has beside those of its kind.
     @ivar query: Of the query, what is otherwise than in L{QUERIES}.
     @ivar required: Names of the query that must be there, by Daytona's word.
+    @ivar also: Other media types that 200 may have, as a text.
     """
 
     summary: str
@@ -76,6 +77,7 @@ class Described:
     may_refuse: frozenset[int] = frozenset()
     query: Mapping[str, Schema] = field(factory=dict)
     required: frozenset[str] = frozenset()
+    also: tuple[str, ...] = ()
     example: Any = None
     media: str = "application/json"
 
@@ -87,6 +89,10 @@ _UNPROVEN = frozenset({401, 403, 503})
 _SPAN = frozenset({"from", "to"})
 # Daytona's own to judge.
 _PASSED_ON = {"page": TEXT, "limit": TEXT}
+_FROM_TO: Mapping[str, Schema] = {
+    "from": {"type": "integer", "minimum": 0, "maximum": 10**11, "description": "Unix seconds."},
+    "to": {"type": "integer", "minimum": 0, "maximum": 10**11, "description": "Not in the span."},
+}
 _ONE = "/api/sandbox/{id}"
 _SESSION = "/api/auth/session"
 _PREVIEW = f"{_ONE}/ports/{{port}}/signed-preview-url"
@@ -130,6 +136,27 @@ DESCRIBED: Mapping[tuple[str, str], Described] = {
     ("GET", "/api/shared-regions"): Described(summary="Daytona's regions", reply="Regions"),
     ("GET", "/api/config"): Described(
         summary="Daytona's configuration, as SDKs read it", reply="Configuration"
+    ),
+    ("GET", "/api/account"): _ours(
+        "What the wallet has, owes and burns, and when it runs dry",
+        "Account",
+        may_refuse=frozenset({502}),
+    ),
+    ("GET", "/api/usage"): _ours(
+        "What the wallet was charged, by sandbox, day or label",
+        "Usage",
+        query={
+            **_FROM_TO,
+            "group": {"enum": ["sandbox", "day", "label"]},
+            "label": {"type": "string", "minLength": 1, "maxLength": 256},
+            "format": {"enum": ["json", "csv"]},
+        },
+        also=("text/csv",),
+    ),
+    ("GET", f"{_ONE}/usage"): Described(
+        summary="What one sandbox ran and cost, also after its end",
+        reply="SandboxUsage",
+        query=_FROM_TO,
     ),
     ("GET", "/api/events"): _ours(
         "The wallet's settled vouchers",

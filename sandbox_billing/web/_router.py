@@ -86,6 +86,7 @@ class Asked:
     @ivar several: What the query says under names that may stand several times.
     @ivar body: Parsed JSON; C{{}} when there was no body.
     @ivar peer: The address that asks.
+    @ivar accept: As the header says, unchecked.
     @ivar idempotency_keys: As the header says, unchecked.
     @ivar reference: Under which a create or start is to be found again; None: any.
     """
@@ -97,6 +98,7 @@ class Asked:
     several: Mapping[str, tuple[str, ...]] = field(factory=dict)
     body: JSONValue = field(factory=dict)
     peer: str = ""
+    accept: str = ""
     idempotency_keys: tuple[str, ...] = ()
     reference: Reference | None = None
 
@@ -243,6 +245,7 @@ class Router:
             several=several,
             body={} if isinstance(body, Body) else body,
             peer=peer,
+            accept=(headers.getRawHeaders(b"Accept") or [b""])[0].decode("latin-1"),
             idempotency_keys=tuple(
                 key.decode("latin-1") for key in headers.getRawHeaders(IDEMPOTENCY_KEY, [])
             ),

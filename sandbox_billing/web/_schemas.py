@@ -123,6 +123,33 @@ _RECEIPT: Schema = {
     "description": "A voucher, what it is for, and where it was settled.",
 }
 
+_MAYBE_SECONDS: Schema = {"anyOf": [SECONDS, {"type": "null"}]}
+_MAYBE_COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
+_MAYBE_TEXT: Schema = {"type": ["string", "null"]}
+_AMOUNTS: Mapping[str, Schema] = {
+    "seconds": COUNT,
+    "compute": NEURON,
+    "create_fees": NEURON,
+    "charged": NEURON,
+    "settled": NEURON,
+    "owed": NEURON,
+    "pending": NEURON,
+    "forgiven": NEURON,
+}
+_RUN = record(
+    reference=_MAYBE_TEXT,
+    opened_at=SECONDS,
+    started_at=_MAYBE_SECONDS,
+    ended_at=_MAYBE_SECONDS,
+    seconds=COUNT,
+    cpu=_MAYBE_COUNT,
+    memory_gib=_MAYBE_COUNT,
+    disk_gib=_MAYBE_COUNT,
+    rate_per_minute=NEURON,
+    cost=NEURON,
+    open=FLAG,
+)
+
 _CREATE = {
     **optional(
         EMPTY,
@@ -266,6 +293,46 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Receipt": _RECEIPT,
     "ReceiptPage": record(receipts=array(ref("Receipt")), next=_PERHAPS_TEXT),
+    "Account": record(
+        wallet=ADDRESS,
+        provider=ADDRESS,
+        chain_id=COUNT,
+        contract=ADDRESS,
+        block=COUNT,
+        as_of=SECONDS,
+        balance=NEURON,
+        pending_refund=NEURON,
+        refund_unlock_at=_MAYBE_SECONDS,
+        acknowledged=FLAG,
+        signer_version=_MAYBE_COUNT,
+        exposure=record(total=NEURON, holds=NEURON, accrued=NEURON, charges=NEURON, debts=NEURON),
+        available=NEURON,
+        burn_rate_per_minute=NEURON,
+        runs_dry_at=_MAYBE_SECONDS,
+        blocked=_MAYBE_TEXT,
+        running=COUNT,
+        provider_leaving_at=_MAYBE_SECONDS,
+    ),
+    "Usage": {
+        **record(
+            wallet=ADDRESS,
+            group={"enum": ["sandbox", "day", "label"]},
+            to=SECONDS,
+            totals=record(**_AMOUNTS),
+            rows=array(record(key=TEXT, **_AMOUNTS)),
+            **{"from": SECONDS},
+        ),
+        "description": "charged = settled + owed + pending + forgiven, in every row.",
+    },
+    "SandboxUsage": record(
+        sandbox=TEXT,
+        owner=ADDRESS,
+        to=SECONDS,
+        totals=record(**_AMOUNTS),
+        runs=array(_RUN),
+        transitions=array(record(at=SECONDS, state=TEXT, why=_MAYBE_TEXT)),
+        **{"from": SECONDS},
+    ),
     "CreateSandbox": _CREATE,
     "ReplaceLabels": {
         **record(EMPTY, labels=STORED_TEXTS),

@@ -24,6 +24,7 @@ from sandbox_billing.web.page import Page
 from sandbox_billing.web.receipts import Receipts
 from sandbox_billing.web.sandboxes import Sandboxes
 from sandbox_billing.web.sessions import Sessions
+from sandbox_billing.web.usage import Usage
 
 
 CREATE_BYTES = 256 * 1024
@@ -166,6 +167,19 @@ def _receipt_routes(receipts: Receipts) -> tuple[Route, ...]:
     )
 
 
+def _account_routes(account: Account, usage: Usage) -> tuple[Route, ...]:
+    own, read = Policy.OURS, Scope.READ
+    span = {"from", "to"}
+    return (
+        _wallet("GET", "/api/account", own, read, account.show),
+        _wallet(
+            *("GET", "/api/usage", own, read, usage.show),
+            query=span | {"group", "label", "format"},
+        ),
+        _owner("GET", f"{ONE}/usage", own, read, usage.show_sandbox, "list", query=span),
+    )
+
+
 def _session_routes(sessions: Sessions) -> tuple[Route, ...]:
     """Any token may end itself; which others are seen or ended is theirs to say."""
     path, own, any_token = "/api/auth/session", Policy.OURS, None
@@ -249,6 +263,7 @@ def build_table(
     lists: Lists,
     access: Access,
     account: Account,
+    usage: Usage,
     receipts: Receipts,
     info: Info,
     catalogue: Catalogue,
@@ -262,6 +277,7 @@ def build_table(
         *_public_routes(info, catalogue, health),
         *_page_routes(page),
         *_wallet_routes(lifecycle, lists, account),
+        *_account_routes(account, usage),
         *_receipt_routes(receipts),
         *_session_routes(sessions),
         *_owner_routes(sandboxes, lifecycle),

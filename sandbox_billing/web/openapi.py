@@ -150,7 +150,10 @@ def _replies(route: Route, described: Described) -> dict[str, Any]:
         return {"default": {"description": "The sandbox's own answer, or an Error of ours"}}
     good: dict[str, Any] = {
         "description": described.summary,
-        "content": {described.media: {"schema": ref(described.reply) if described.reply else TEXT}},
+        "content": {
+            described.media: {"schema": ref(described.reply) if described.reply else TEXT},
+            **{media: {"schema": TEXT} for media in described.also},
+        },
     }
     found = {"200": good}
     for status in sorted(statuses_of(route, described)):

@@ -52,6 +52,7 @@ from sandbox_billing.web.sandboxes import Sandboxes
 from sandbox_billing.web.sessions import Sessions
 from sandbox_billing.web.terms import Terms
 from sandbox_billing.web.toolbox import Toolbox
+from sandbox_billing.web.usage import Usage
 
 
 DIALECT_KEPT_SECONDS = 60.0
@@ -159,7 +160,20 @@ def make_table(front: FrontDesk, callers: Callers) -> Table:
         access=Access(
             intake=front.intake, runtime=front.runtime, streams=front.streams, terms=terms
         ),
-        account=Account(history=front.history, doors=front.doors),
+        account=Account(
+            history=front.history,
+            doors=front.doors,
+            intake=front.intake,
+            wall=front.wall,
+            terms=terms,
+        ),
+        usage=Usage(
+            history=front.history,
+            doors=front.doors,
+            intake=front.intake,
+            runtime=front.runtime,
+            wall=front.wall,
+        ),
         receipts=Receipts(receipts=front.receipts, terms=terms),
         info=Info(
             doors=front.doors,

@@ -389,6 +389,10 @@ _SERVED = frozenset({200})
 _UPSTREAM: Mapping[str, tuple[str, ...]] = {
     "POST /api/sandbox": ("POST /api/sandbox",),
     "GET /api/events": (),
+    "GET /api/account": (),
+    "GET /api/usage": (),
+    # By our record, which outlives the sandbox.
+    "GET /api/sandbox/{}/usage": (),
     "GET /api/receipts": (),
     "GET /api/receipts/{}": (),
     "GET /api/auth/session": (),

@@ -35,6 +35,7 @@ from sandbox_billing.ledger.account import (
 from sandbox_billing.ledger.audit import AuditEntry
 from sandbox_billing.ledger.backlog import Claim, Pause
 from sandbox_billing.ledger.batch import Attempt, Batch
+from sandbox_billing.ledger.controls import Controls, Outlay, Resumable, Which
 from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.deployed import Race
 from sandbox_billing.ledger.hold import Exposure, Intent
@@ -60,8 +61,8 @@ from sandbox_billing.ledger.statement import Entry
 from sandbox_billing.ledger.token import Allowance, Token, TokenId
 from sandbox_billing.ledger.totals import Totals
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Forgiven, Seal
-from sandbox_billing.ledger.webhook import Standing, Webhook, WebhookId
 from sandbox_billing.ledger.warning import Picture, Told
+from sandbox_billing.ledger.webhook import Standing, Webhook, WebhookId
 
 
 T = TypeVar("T")
@@ -532,6 +533,13 @@ class IDoors(Interface):
         What a token with a spend limit has caused; no fields when nothing ever.
 
         Every fact above and below that moves money of its runs moves it with them.
+        """
+
+    async def outlay(wallet: Address) -> Outlay | None:
+        """
+        What counts for a wallet's own limits; None where it has set none.
+
+        @raise Stale: It moved while it was read, again and again.
         """
 
     async def undo(intent: Intent, sandbox: SandboxId) -> None:
@@ -1199,6 +1207,79 @@ class ISpending(Interface):
         @param at: None when nothing that was started with it runs; with nothing about to,
             either, what it has caused is kept for as long as a token lives.
         @raise Stale: It changed meanwhile.
+        """
+
+
+@frozen(kw_only=True)
+class WalletOutlay:
+    """
+    A wallet's settings and what it has spent, as they were read.
+
+    @ivar stored: None where it never set any.
+    @ivar revision: Of the exposure.
+    """
+
+    wallet: Address
+    stored: Stored[Controls] | None
+    outlay: Outlay
+    revision: bytes
+
+
+class IControls(Interface):
+    """What wallets decide about their own money, and what was stopped for want of it."""
+
+    async def controls(wallet: Address) -> Controls:
+        """A wallet's settings alone."""
+
+    async def outlay(wallet: Address) -> WalletOutlay:
+        """
+        Settings and what counts for them, also where there is no limit.
+
+        @raise Stale: It moved while it was read, again and again.
+        """
+
+    async def change(found: WalletOutlay, after: Controls) -> None:
+        """
+        Door fact: other settings, in force for whoever reads after this.
+
+        @raise Stale: Settings or exposure changed meanwhile.
+        """
+
+    async def to_check(now: UnixSeconds, limit: int) -> tuple[Address, ...]:
+        """Wallets with a limit whose time has come, or of which something began."""
+
+    async def check_again(found: WalletOutlay, at: UnixSeconds | None) -> None:
+        """
+        Worker fact.
+
+        @param at: None when nothing of the wallet runs.
+        @raise Stale: Settings or exposure changed meanwhile.
+        """
+
+    async def fold(found: WalletOutlay) -> None:
+        """
+        Worker fact: add up what sandboxes cost that nobody asks for one by one.
+
+        @raise Stale: The exposure changed meanwhile.
+        """
+
+    async def resumable(wallet: Address) -> tuple[Resumable, ...]:
+        """
+        What was stopped by an order for want of money, in the order in which it was, and was
+        neither started nor stopped nor deleted by its owner since.
+        """
+
+    async def not_resumable(wallet: Address, sandbox: SandboxId) -> None:
+        """Door fact: leave it as it is; repeating it is success."""
+
+    async def to_resume(now: UnixSeconds, limit: int) -> tuple[Address, ...]:
+        """Wallets with such sandboxes whose time has come."""
+
+    async def resume_again(wallet: Address, at: UnixSeconds | None) -> None:
+        """
+        Worker fact.
+
+        @param at: None to leave it until something else of it is stopped or changed.
         """
 
 
@@ -2009,10 +2090,11 @@ class SpendLimitReached(Refused):
     """
     402: the wallet may well have more.
 
-    @ivar limit: neuron, the token's.
+    @ivar limit: neuron, the token's, or which else it is.
     @ivar spent: neuron, what it has caused so far.
     @ivar reserved: neuron, what is set aside for what runs or is about to.
     @ivar required: neuron, the hold that was asked for.
+    @ivar resets_at: When it begins anew, unix seconds; None: never.
     """
 
     text: str = "spend limit of this token reached"
@@ -2020,6 +2102,8 @@ class SpendLimitReached(Refused):
     spent: Neuron
     reserved: Neuron
     required: Neuron
+    which: Which = Which.TOKEN
+    resets_at: UnixSeconds | None = None
 
 
 @frozen(auto_exc=False)

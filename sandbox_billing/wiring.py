@@ -43,6 +43,7 @@ from sandbox_billing.services.forgiver import Forgiver
 from sandbox_billing.services.gas_account import GasAccount
 from sandbox_billing.services.generator import Generator
 from sandbox_billing.services.intake import Intake
+from sandbox_billing.services.limits import LimitWatch
 from sandbox_billing.services.merger import Merger
 from sandbox_billing.services.missing import Missing
 from sandbox_billing.services.planning import Outlook
@@ -235,6 +236,13 @@ def make_work(parts: Parts) -> Work:
         ),
         spending=SpendWatch(
             spending=journal.spending, stops=journal.stops, wall=wall, policy=policy
+        ),
+        limits=LimitWatch(
+            controls=journal.controls,
+            stops=journal.stops,
+            notices=journal.notices,
+            wall=wall,
+            policy=policy,
         ),
         stopper=Stopper(
             stops=journal.stops,

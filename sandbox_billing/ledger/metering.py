@@ -44,6 +44,8 @@ UNCHANGED = frozenset({"resizing", "snapshotting", "forking"})
 
 NEVER_STARTED = frozenset({"error", "build_failed"})
 
+DAY_SECONDS = 86_400
+
 NOT_RUNNING = frozenset(
     {
         "stopped",
@@ -95,6 +97,16 @@ def has_ended(state: str, desired_state: str | None) -> bool:
     return seen_as(state, desired_state) in NOT_RUNNING
 
 
+def day_of(moment: int) -> int:
+    """The UTC day of a moment: whole days since 1970."""
+    return moment // DAY_SECONDS
+
+
+def day_begins(day: int) -> UnixSeconds:
+    """The first second of a day."""
+    return UnixSeconds(day * DAY_SECONDS)
+
+
 @frozen(kw_only=True)
 class Session:
     """
@@ -111,6 +123,8 @@ class Session:
     @ivar allowance: Of the token it was started with; None where that has no limit, or where
         its owner signed.
     @ivar spent: neuron charged for it so far, at whatever rates; counted under an allowance.
+    @ivar life_spent: neuron charged for its sandbox: earlier runs and the create fee, too.
+    @ivar day_spent: neuron charged for this run in the UTC day of C{charged_until}.
     """
 
     sandbox: SandboxId
@@ -129,6 +143,8 @@ class Session:
     revision: int = 0
     allowance: Allowance | None = field(default=None, metadata={"added": True, "rare": True})
     spent: Neuron = field(default=Neuron(0), metadata={"added": True, "rare": True})
+    life_spent: Neuron = field(default=Neuron(0), metadata={"added": True, "rare": True})
+    day_spent: Neuron = field(default=Neuron(0), metadata={"added": True, "rare": True})
 
 
 @frozen
@@ -244,6 +260,8 @@ def _charge(session: Session, until: UnixSeconds, now: UnixSeconds) -> Tick | No
         charged_until=until,
         revision=session.revision + 1,
         spent=session.spent if session.allowance is None else neuron(session.spent + amount),
+        life_spent=neuron(session.life_spent + amount),
+        day_spent=day_share(session, until, day_of(until)),
     )
     if amount == 0:
         return Tick(after, None)
@@ -261,3 +279,18 @@ def _charge(session: Session, until: UnixSeconds, now: UnixSeconds) -> Tick | No
         created_at=now,
     )
     return Tick(after, charge)
+
+
+def day_share(session: Session, until: int, day: int) -> Neuron:
+    """
+    What a run has cost in a UTC day once it is charged up to a moment.
+
+    @param session: Before that charge.
+    @param day: That of C{charged_until}, or a later one.
+    """
+    start = max(session.charged_until, day_begins(day))
+    end = min(until, day_begins(day + 1))
+    before = session.day_spent if day_of(session.charged_until) == day else Neuron(0)
+    if session.started_at is None or end <= start:
+        return before
+    return neuron(before + period_amount(session.rate, session.started_at, start, end))

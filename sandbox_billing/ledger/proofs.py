@@ -18,7 +18,7 @@ from attrs import evolve, frozen
 from sandbox_billing.ledger.account import Settlement
 from sandbox_billing.ledger.identity import compute_charge_id, merged_charge_id
 from sandbox_billing.ledger.merging import merge_plan, mergeable, merged
-from sandbox_billing.ledger.metering import Session
+from sandbox_billing.ledger.metering import Session, day_of, day_share
 from sandbox_billing.ledger.money import Neuron, UnixSeconds, neuron
 from sandbox_billing.ledger.rating import period_amount
 from sandbox_billing.ledger.settlement import (
@@ -268,8 +268,17 @@ def advanced(session: Session, until: UnixSeconds) -> Session:
     """
     if until <= session.charged_until:
         return session
-    spent = session.spent
-    if session.allowance is not None and session.started_at is not None:
+    spent, life_spent = session.spent, session.life_spent
+    if session.started_at is not None:
         passed = period_amount(session.rate, session.started_at, session.charged_until, until)
-        spent = neuron(spent + passed)
-    return evolve(session, charged_until=until, revision=session.revision + 1, spent=spent)
+        life_spent = neuron(life_spent + passed)
+        if session.allowance is not None:
+            spent = neuron(spent + passed)
+    return evolve(
+        session,
+        charged_until=until,
+        revision=session.revision + 1,
+        spent=spent,
+        life_spent=life_spent,
+        day_spent=day_share(session, until, day_of(until)),
+    )

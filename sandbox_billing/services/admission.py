@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
-from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import (
     CannotPay,
     DoorState,
@@ -33,6 +32,7 @@ from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, n
 from sandbox_billing.ledger.rating import RateCard, card_in_force, rate_of
 from sandbox_billing.ledger.resources import Resources
 from sandbox_billing.ledger.voucher import Charge, ChargeKind
+from sandbox_billing.services.allowed import Allowed
 from sandbox_billing.services.policy import Policy
 
 
@@ -115,6 +115,11 @@ class Admission:
             )
         return state
 
+    @property
+    def allowed(self) -> Allowed:
+        """What limits let it spend."""
+        return Allowed(doors=self.doors, wall=self.wall, stop_delay=self.policy.stop_delay)
+
     async def _known(self) -> Stored[Mirror]:
         """
         The chain as we knew it last: enough for what runs already and must be metered,
@@ -162,7 +167,8 @@ class Admission:
         @param growing: It belongs to one that was let in already.
         @raise CannotPay: With the reason as code.
         @raise TooMany: The wallet runs as many as it may.
-        @raise SpendLimitReached: The token it is asked with may not cause so much.
+        @raise SpendLimitReached: The token it is asked with may not cause so much, or a limit
+            that its wallet has set.
         @raise NotReady: The chain is not known well enough, the provider is leaving, or
             nothing new is let in (K13, K21).
         """
@@ -180,7 +186,7 @@ class Admission:
             try:
                 self._check_money(account, behaviour, exposure, quote.hold, included=True)
                 self._check_count(exposure)
-                await self._check_allowance(intent, quote.hold)
+                await self.allowed.check(intent, quote.hold)
             except (CannotPay, TooMany, SpendLimitReached, NotReady):
                 await self.doors.release(intent)
                 raise
@@ -290,25 +296,6 @@ class Admission:
         if exposure.count() > most:
             raise TooMany(
                 f"a wallet may run {most} sandboxes at once: stop one first", RETRY_SECONDS
-            )
-
-    async def _check_allowance(self, intent: Intent, hold: Neuron) -> None:
-        """Read after the reservation, as the exposure is: of two at once one sees the other."""
-        if intent.allowance is None:
-            return
-        now, limit = self.wall.now(), intent.allowance.limit
-        spending = await self.doors.spending(intent.allowance.token)
-        try:
-            committed = spending.committed(now, stop_delay=self.policy.stop_delay)
-            spent = spending.spent(now)
-        except BadInput as why:
-            raise NotReady("not ready: what this token has spent cannot be read") from why
-        if committed > limit:
-            raise SpendLimitReached(
-                limit=limit,
-                spent=spent,
-                reserved=neuron(committed - spent - hold),
-                required=hold,
             )
 
     def _check_money(

@@ -118,10 +118,14 @@ class Stopper:
         session = await self.doors.session(sandbox)
         if session is None:
             return False
+        now, delay = self.wall.now(), self.policy.stop_delay
+        outlay = await self.doors.outlay(session.value.owner)
+        bounds = () if outlay is None else outlay.bounds()
+        if any(b.concerns(sandbox) and b.is_reached(stop_delay=delay) for b in bounds):
+            return False
         allowance = session.value.allowance
         if allowance is None:
             return True
-        now, delay = self.wall.now(), self.policy.stop_delay
         spending = await self.doors.spending(allowance.token)
         at = spending.reached_at(now, stop_delay=delay)
         if at is None:

@@ -13,9 +13,11 @@ from sandbox_billing.interfaces import IEvents
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services.backlog import TURN_SECONDS as BACKLOG_SECONDS
 from sandbox_billing.services.backlog import BacklogKeeper
+from sandbox_billing.services.courier import Courier
 from sandbox_billing.services.credits import CreditWatch
 from sandbox_billing.services.forgiver import Forgiver
 from sandbox_billing.services.generator import Generator
+from sandbox_billing.services.limits import LimitWatch
 from sandbox_billing.services.listener import Listener
 from sandbox_billing.services.merger import Merger
 from sandbox_billing.services.purse import WATCH_SECONDS as PURSE_SECONDS
@@ -48,6 +50,7 @@ class Work:
     The turns of a worker, fresh for each time the lease is won.
 
     @ivar events: Daytona's news; None where it is not listened to.
+    @ivar courier: None where nobody sends webhooks.
     @ivar chance: Between 0 and 1.
     """
 
@@ -61,12 +64,14 @@ class Work:
     purse: PurseWatch
     treasurer: Treasurer
     spending: SpendWatch
+    limits: LimitWatch
     stopper: Stopper
     warner: Warner
     second_look: SecondLook
     letters: LetterWatch
     credits: CreditWatch
     events: IEvents | None = None
+    courier: Courier | None = None
     chance: Callable[[], float] = random
 
     def services(
@@ -93,6 +98,7 @@ class Work:
             ("gas account", self.purse.turn, PURSE_SECONDS),
             ("treasurer", self.treasurer.turn, TURN_SECONDS),
             ("spending", self.spending.turn, TURN_SECONDS),
+            ("limits", self.limits.turn, TURN_SECONDS),
             ("stopper", self.stopper.turn, TURN_SECONDS),
             ("second look", self.second_look.turn, TURN_SECONDS),
             ("letters", self.letters.turn, LETTERS_SECONDS),
@@ -107,6 +113,12 @@ class Work:
         warner.setServiceParent(work)  # type: ignore[no-untyped-call]
         # Nobody is less well served for it.
         readiness.noticed["warner"] = lambda: warner.trouble
+        if self.courier is not None:
+            # Stopped after its turns, which would begin more.
+            self.courier.supervisor.setServiceParent(work)  # type: ignore[no-untyped-call]
+            turns = Periodic("webhooks", self.courier.turn, TURN_SECONDS, clock, on_lease_lost)
+            turns.setServiceParent(work)  # type: ignore[no-untyped-call]
+            readiness.noticed["webhooks"] = lambda: turns.trouble
         if self.events is not None:
             listener = Listener(
                 events=self.events,

@@ -193,7 +193,7 @@ def refusal(error: Exception) -> Answer | None:
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), None)
     if status is None:
         return None
-    document = {"error": _text_of(error)}
+    document: dict[str, Any] = {"error": _text_of(error)}
     headers = {}
     if isinstance(error, CannotPay):
         document["balance"] = str(error.balance)
@@ -205,6 +205,9 @@ def refusal(error: Exception) -> Answer | None:
         document["spent"] = str(error.spent)
         document["reserved"] = str(error.reserved)
         document["required"] = str(error.required)
+        document["which"] = error.which.value
+        document["left"] = str(max(0, error.limit - error.spent - error.reserved))
+        document["resets_at"] = error.resets_at
         document["code"] = SPEND_LIMIT
     elif isinstance(error, StopPending):
         if error.reason:

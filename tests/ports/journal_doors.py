@@ -122,7 +122,7 @@ class DoorsCase(JournalCase):
         """Session, record, create charge and exposure come with the end of the hold."""
 
         async def scenario(world: World, sure: Any) -> None:
-            doors, wanted, opened = world.journal.doors, intent(), session()
+            doors, wanted, opened = world.journal.doors, intent(), session(life_spent=FEE)
             await doors.reserve(wanted, await doors.funds(OWNER))
             fee = create_charge(opened)
             self.assertEqual(await sure(lambda: doors.open_session(wanted, opened, fee)), opened)
@@ -157,7 +157,7 @@ class DoorsCase(JournalCase):
     async def test_opened_running_is_ripe(self) -> None:
         """A session that opens under way is due after an interval, its create charge at once."""
         doors, wanted = self.world.journal.doors, intent()
-        opened = session(started_at=T0)
+        opened = session(started_at=T0, life_spent=FEE)
         await doors.reserve(wanted, await doors.funds(OWNER))
         await doors.open_session(wanted, opened, create_charge(opened))
         self.assertEqual(await self.world.journal.queue.ready(T0, 10), (OWNER,))
@@ -428,7 +428,8 @@ class DoorsCase(JournalCase):
         """An opening that is overtaken between reading and writing ends in one session."""
         doors, wanted = self.world.journal.doors, intent()
         await doors.reserve(wanted, await doors.funds(OWNER))
-        mine, theirs = session(), session(opened_at=UnixSeconds(T0 + 1))
+        mine = session(life_spent=FEE)
+        theirs = evolve(mine, opened_at=UnixSeconds(T0 + 1))
         other = self.world.other
         self.overtaken(lambda: other.doors.open_session(wanted, theirs, create_charge(theirs)))
         self.assertEqual(await doors.open_session(wanted, mine, create_charge(mine)), theirs)

@@ -9,7 +9,7 @@ from attrs import frozen
 from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Read, absent, holds, set_size
-from sandbox_billing.adapters.redis.draft import Draft, stored_form
+from sandbox_billing.adapters.redis.draft import NOW, Draft, stored_form
 from sandbox_billing.adapters.redis.store import Store, addresses, stored, texts
 from sandbox_billing.interfaces import BlockedWallet, IChainMirror, IFunds, Stored, WalletFunds
 from sandbox_billing.ledger.account import Account, Mirror, ServiceRecord, Settlement
@@ -152,6 +152,7 @@ class RedisFunds:
         draft.expect_funds(funds)
         draft.write("DEL", draft.keys.blocked(funds.wallet))
         draft.write("SREM", draft.keys.blocked_wallets(), funds.wallet.hex)
+        draft.write("ZADD", draft.keys.resume_due(), "XX", "LT", NOW, funds.wallet.hex)
         await self.store.carry_out(draft.commit(token=self.store.token.now()))
 
     async def funds(self, wallet: Address) -> WalletFunds:

@@ -9,13 +9,10 @@ from attrs import evolve, frozen
 from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Read, absent, field_is, holds
+from sandbox_billing.adapters.redis.controls import read_controls, read_outlay
 from sandbox_billing.adapters.redis.draft import stored_form
-from sandbox_billing.adapters.redis.sessions import (
-    Sessions,
-    end_intent,
-    outlive,
-    ripen_create,
-)
+from sandbox_billing.adapters.redis.records import end_intent, outlive, ripen_create
+from sandbox_billing.adapters.redis.sessions import Sessions
 from sandbox_billing.adapters.redis.spending import read_spending
 from sandbox_billing.adapters.redis.store import (
     Store,
@@ -30,6 +27,7 @@ from sandbox_billing.adapters.redis.store import (
 from sandbox_billing.interfaces import DoorState, IDoors, SandboxRecord, Stored, WalletFunds
 from sandbox_billing.ledger.account import Account, Mirror
 from sandbox_billing.ledger.backlog import Pause
+from sandbox_billing.ledger.controls import Outlay
 from sandbox_billing.ledger.hold import UNDO, Exposure, Intent, hold_field
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import Session, Tick
@@ -87,6 +85,7 @@ class RedisDoors:
             draft.write("SADD", keys.intents_of(intent.sandbox), intent.reference)
         draft.expose(intent.owner, hold_field(intent.reference), str(intent.hold))
         draft.spend(intent.allowance, hold_field(intent.reference), str(intent.hold))
+        draft.recount(intent.owner)
         done = await self.store.carry_out(
             draft.commit(
                 witness=holds(key, form), reads=[Read("HGETALL", keys.exposure(intent.owner))]
@@ -101,6 +100,12 @@ class RedisDoors:
 
     async def spending(self, token: TokenId) -> Spending:
         return (await read_spending(self.store, token)).spending
+
+    async def outlay(self, wallet: Address) -> Outlay | None:
+        controls = await read_controls(self.store, wallet)
+        if controls is None or not controls.value.limited:
+            return None
+        return (await read_outlay(self.store, wallet)).outlay
 
     async def undo(self, intent: Intent, sandbox: SandboxId) -> None:
         keys = self.store.keys
@@ -151,6 +156,7 @@ class RedisDoors:
         now = self.store.wall.now()
         outlive(draft, sandbox, now)
         ripen_create(draft, record.owner, sandbox, now)
+        draft.write("HDEL", keys.resumable(record.owner), sandbox)
         await self.store.carry_out(draft.commit())
 
     async def label(self, sandbox: SandboxId, labels: Mapping[str, str]) -> None:

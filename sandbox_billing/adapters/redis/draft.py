@@ -27,6 +27,7 @@ from sandbox_billing.ledger._codec import encode
 from sandbox_billing.ledger.account import Account
 from sandbox_billing.ledger.hold import charge_field
 from sandbox_billing.ledger.identity import Address, SandboxId
+from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.spending import LIMIT
 from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord
@@ -37,6 +38,9 @@ REVISION = "#rev"
 
 NOW = 0
 """The score of what is to be looked at in any case."""
+
+DAY_KEPT_SECONDS = 3 * 86_400
+"""So long what a day has cost is kept; it is asked for on that day alone."""
 
 _AT_ONCE = 2_000
 """Arguments go through Lua's stack, which takes 8,000; an even number, for pairs."""
@@ -67,6 +71,7 @@ class Draft:
         self._writes: list[Write] = []
         self._fields: dict[Address, dict[str, str | None]] = {}
         self._spending: dict[Allowance, dict[str, str | None]] = {}
+        self._begun: dict[Address, None] = {}
 
     def expect(self, *expectations: Expectation) -> int:
         """@return: The place of the first of them, to recognise a refusal by."""
@@ -106,6 +111,9 @@ class Draft:
             writes.extend(self._exposure_writes(wallet, fields))
         for allowance, fields in self._spending.items():
             writes.extend(self._spending_writes(allowance, fields))
+        for wallet in self._begun:
+            # Of wallets with limits, who alone are listed.
+            writes.append(Write("ZADD", self.keys.limited(), ("XX", NOW, wallet.hex)))
         return Commit(
             name=self._name,
             fence=self.keys.fence(),
@@ -168,6 +176,25 @@ class Draft:
         yield Write("HINCRBY", key, (REVISION, 1))
         yield Write("PERSIST", key)
         yield Write("ZADD", self.keys.spend_due(), (NOW, allowance.token))
+
+    # what a wallet's own limits count
+
+    def recount(self, wallet: Address) -> None:
+        """Something began or became dearer: its limits are reached at another time."""
+        self._begun[wallet] = None
+
+    def cost(self, wallet: Address, day: int, name: str, amount: Neuron | None) -> None:
+        """
+        Set what something has cost on a UTC day.
+
+        @param amount: None when it was forgiven.
+        """
+        key = self.keys.costs_of_day(wallet, str(day))
+        if amount is None:
+            self.write("HDEL", key, name)
+        elif amount:
+            self.write("HSET", key, name, str(amount))
+            self.write("EXPIRE", key, DAY_KEPT_SECONDS)
 
     def expect_funds(self, funds: WalletFunds) -> int:
         """Account and exposure are as they were read."""

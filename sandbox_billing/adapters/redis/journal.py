@@ -7,6 +7,7 @@ import secrets
 from attrs import frozen
 
 from sandbox_billing.adapters.redis.chain import RedisChainMirror, RedisFunds
+from sandbox_billing.adapters.redis.controls import RedisControls
 from sandbox_billing.adapters.redis.desk import RedisDesk
 from sandbox_billing.adapters.redis.doors import RedisDoors
 from sandbox_billing.adapters.redis.forgiving import RedisForgiving
@@ -58,6 +59,7 @@ class Journal:
     funds: RedisFunds
     stops: RedisStopOrders
     spending: RedisSpending
+    controls: RedisControls
     pause: RedisPause
     backlog: RedisBacklog
     merging: RedisMerging
@@ -107,6 +109,7 @@ class Journal:
             funds=RedisFunds(store),
             stops=RedisStopOrders(store),
             spending=RedisSpending(store),
+            controls=RedisControls(store),
             pause=RedisPause(store),
             backlog=RedisBacklog(store),
             merging=RedisMerging(store),

@@ -19,8 +19,23 @@ from sandbox_billing.adapters.redis.commit import (
     field_is,
     holds,
 )
+from sandbox_billing.adapters.redis.costs import (
+    count_days,
+    count_end,
+    count_fee,
+    expect_cost,
+    keep_for_later,
+    leave,
+    with_fee,
+)
 from sandbox_billing.adapters.redis.draft import Draft, digest, stored_form
 from sandbox_billing.adapters.redis.idempotency import mark_opened
+from sandbox_billing.adapters.redis.records import (
+    end_intent,
+    outlive,
+    ripen_create,
+    write_record,
+)
 from sandbox_billing.adapters.redis.store import (
     Store,
     Timing,
@@ -32,17 +47,14 @@ from sandbox_billing.adapters.redis.store import (
 )
 from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.interfaces import SandboxRecord, Stale, Stored
-from sandbox_billing.ledger.hold import Intent, hold_field, session_field, session_value
-from sandbox_billing.ledger.identity import Address, SandboxId, create_charge_id
-from sandbox_billing.ledger.metering import Session, Tick, due_at
-from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.hold import Intent, session_field, session_value
+from sandbox_billing.ledger.identity import SandboxId, create_charge_id
+from sandbox_billing.ledger.metering import Session, Tick, day_of, due_at
+from sandbox_billing.ledger.money import Neuron, UnixSeconds, parse_neuron
 from sandbox_billing.ledger.run import BY_OWNER, OBSERVED, changed_run, ended_run
 from sandbox_billing.ledger.spending import fee_field, run_field, spending_value, spent_by
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Open
 
-
-KEPT_SECONDS = 30 * 86_400
-"""How long a sandbox is remembered after its end (wire.md, section 6)."""
 
 _TRIES = 8
 """A fact that others overtake so often is left to its caller's next turn."""
@@ -54,6 +66,7 @@ class _Opening:
 
     session: Stored[Session] | None
     record: SandboxRecord | None
+    cost: bytes | None
     blocked: bytes | None
     intent: bytes | None
 
@@ -89,6 +102,7 @@ class Sessions:
         for _ in range(_TRIES):
             found = await self._look(session, intent)
             ours = _told(_raised(session, found.record), intent, found.record)
+            ours = evolve(ours, life_spent=parse_neuron((found.cost or b"0").decode()))
             if found.session is not None:
                 if intent is None and found.session.value != ours:
                     break
@@ -104,7 +118,7 @@ class Sessions:
                 continue
             if intent is not None and found.intent is None:
                 break
-            ours = await self._resumed(ours)
+            ours = with_fee(await self._resumed(ours), found.record, create_charge)
             draft = self._opening(ours, found, create_charge, stop_reason)
             if intent is not None:
                 draft.expect_stored(self.store.keys.intent(intent.reference), found.intent)
@@ -120,14 +134,16 @@ class Sessions:
         reads = [
             Read("GET", keys.session(sandbox)),
             Read("HGETALL", keys.sandbox(sandbox)),
+            Read("HGET", keys.costs(session.owner), (sandbox,)),
             Read("GET", keys.blocked(session.owner)),
         ]
         if intent is not None:
             reads.append(Read("GET", keys.intent(intent.reference)))
-        opened, record, blocked, *rest = await self.store.read(*reads)
+        opened, record, cost, blocked, *rest = await self.store.read(*reads)
         return _Opening(
             session=stored(Session, opened),
             record=sandbox_record(sandbox, mapping(record)),
+            cost=raw(cost),
             blocked=raw(blocked),
             intent=raw(rest[0]) if rest else None,
         )
@@ -170,11 +186,13 @@ class Sessions:
                 field_is(keys.sandbox(sandbox), "create_charged", int(record.create_charged)),
             )
         charged = record is not None and record.create_charged
+        expect_cost(draft, session, found.cost)
         if create_charge is not None and not charged:
             running = session.started_at is not None
             ripe_at = session.opened_at + (0 if running else self.timing.ripen_seconds)
             draft.append_charge(create_charge, ripe_at)
             draft.spend(session.allowance, fee_field(create_charge), str(create_charge.amount))
+            count_fee(draft, session, create_charge)
             charged = True
         reason = stop_reason or (found.blocked and found.blocked.decode())
         if reason:
@@ -188,6 +206,8 @@ class Sessions:
         draft.write("HDEL", keys.seen(), sandbox)
         draft.expose(session.owner, session_field(sandbox), session_value(session))
         draft.spend(session.allowance, session_field(sandbox), spending_value(session))
+        draft.recount(session.owner)
+        leave(draft, session.owner, sandbox)
         if session.started_at is not None:
             draft.write("ZADD", keys.due(), due_at(session, self.timing.interval_seconds), sandbox)
         return draft
@@ -266,7 +286,9 @@ class Sessions:
             draft.conceal(last.owner, session_field(sandbox))
             draft.spend(last.allowance, session_field(sandbox), None)
             draft.spend(last.allowance, run_field(last), str(last.spent))
-            forgiving = await self._forgive(draft, last) if forgive_create else None
+            place, forgiven = await self._forgive(draft, last) if forgive_create else NOTHING
+            count_end(draft, session.value, last, forgiven)
+            keep_for_later(draft, last, None if destroyed or token is None else run.why, now)
             if destroyed:
                 outlive(draft, sandbox, now)
                 ripen_create(draft, last.owner, sandbox, now)
@@ -274,7 +296,7 @@ class Sessions:
             done = await self.store.attempt(draft.commit(token=token, witness=witness))
             if done.outcome is not Outcome.STALE:
                 return
-            if forgiving is None or done.failed != forgiving:
+            if place is None or done.failed != place:
                 _refuse(sandbox, done.failed, broken=broken)
         raise Stale(f"cannot close the session of {sandbox}: its create charge keeps changing")
 
@@ -285,13 +307,13 @@ class Sessions:
             return text(reason)
         return BY_OWNER if token is None else OBSERVED
 
-    async def _forgive(self, draft: Draft, last: Session) -> int | None:
-        """@return: The place of its expectation; None when there is nothing to forgive."""
+    async def _forgive(self, draft: Draft, last: Session) -> tuple[int | None, Neuron]:
+        """@return: The place of its expectation and its amount; L{NOTHING} to forgive."""
         keys, sandbox = self.store.keys, last.sandbox
         key = keys.charge(create_charge_id(sandbox))
         (found,) = await self.store.values(ChargeRecord, [key])
         if found is None or not isinstance(found.value.state, Open):
-            return None
+            return NOTHING
         charge = found.value.charge
         place = draft.expect(holds(key, found.raw))
         draft.write("DEL", key)
@@ -299,8 +321,9 @@ class Sessions:
         draft.write("ZREM", keys.usage(charge.owner), charge.id)
         draft.finish_charge(charge)
         draft.spend(last.allowance, fee_field(charge), None)
+        draft.cost(charge.owner, day_of(charge.created_at), fee_field(charge), None)
         draft.write("HSET", keys.sandbox(sandbox), "create_charged", 0, "create_forgiven", 1)
-        return place
+        return place, charge.amount
 
     def _guard(self, draft: Draft, session: Stored[Session]) -> None:
         """Session and record are as they were; the record is moved with every session."""
@@ -318,7 +341,13 @@ class Sessions:
         draft.write("HSET", keys.sandbox(sandbox), "charged_until", after.charged_until)
         draft.expose(after.owner, session_field(sandbox), session_value(after))
         draft.spend(after.allowance, session_field(sandbox), spending_value(after))
+        count_days(draft, session.value, after)
+        if (after.rate, after.started_at) != (session.value.rate, session.value.started_at):
+            draft.recount(after.owner)
 
+
+NOTHING = (None, Neuron(0))
+"""Nothing is forgiven."""
 
 _RECORD = 1
 """The place of the record among the expectations of C{_guard}."""
@@ -357,49 +386,3 @@ def _told(session: Session, intent: Intent | None, record: SandboxRecord | None)
     if intent is not None:
         return evolve(session, allowance=intent.allowance)
     return evolve(session, allowance=None if record is None else record.allowance)
-
-
-def end_intent(draft: Draft, intent: Intent) -> None:
-    """An intent and its hold are gone; harmless when they were."""
-    keys = draft.keys
-    draft.write("DEL", keys.intent(intent.reference))
-    draft.write("ZREM", keys.intents(), intent.reference)
-    if intent.sandbox is not None:
-        draft.write("SREM", keys.intents_of(intent.sandbox), intent.reference)
-    draft.conceal(intent.owner, hold_field(intent.reference))
-    draft.spend(intent.allowance, hold_field(intent.reference), None)
-
-
-def ripen_create(draft: Draft, wallet: Address, sandbox: SandboxId, now: int) -> None:
-    """A create charge that still waits for its sandbox to start is ripe."""
-    draft.write("ZADD", draft.keys.charges(wallet), "XX", "LT", now, create_charge_id(sandbox))
-    draft.offer(wallet, now)
-    draft.touch(wallet)
-
-
-def outlive(draft: Draft, sandbox: SandboxId, now: int) -> None:
-    """A sandbox is gone: what is known of it is kept for a while."""
-    draft.write("HSETNX", draft.keys.sandbox(sandbox), "destroyed_at", now)
-    draft.write("EXPIRE", draft.keys.sandbox(sandbox), KEPT_SECONDS)
-    draft.write("EXPIRE", draft.keys.runs(sandbox), KEPT_SECONDS)
-
-
-def write_record(
-    draft: Draft, session: Session, record: SandboxRecord | None, *, create_charged: bool
-) -> None:
-    """The sandbox's record at the opening of a session; its first reference stays."""
-    key = draft.keys.sandbox(session.sandbox)
-    reference = session.reference if record is None else record.reference
-    draft.write(
-        "HSET",
-        key,
-        *("v", 1, "owner", session.owner.hex, "reference", reference),
-        *("create_charged", int(create_charged), "charged_until", session.charged_until),
-    )
-    if session.allowance is not None:
-        draft.write("HSET", key, "allowance", stored_form(session.allowance))
-    elif record is not None and record.allowance is not None:
-        draft.write("HDEL", key, "allowance")
-    if record is not None and record.destroyed_at is not None:
-        draft.write("HDEL", key, "destroyed_at")
-    draft.write("PERSIST", key)

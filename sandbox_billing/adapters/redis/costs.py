@@ -1,0 +1,87 @@
+"""
+What a wallet's own limits count, as parts of the facts that open, charge and close sessions.
+
+An open session carries what its sandbox has cost, so a period that is charged writes nothing
+of this, but for the day that ends with it.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from sandbox_billing.adapters.redis.commit import field_absent, field_is
+from sandbox_billing.adapters.redis.draft import Draft, stored_form
+from sandbox_billing.adapters.redis.records import KEPT_SECONDS
+from sandbox_billing.interfaces import SandboxRecord
+from sandbox_billing.ledger.controls import RESUMABLE, Resumable
+from sandbox_billing.ledger.identity import Address, SandboxId
+from sandbox_billing.ledger.metering import Session, day_of, day_share
+from sandbox_billing.ledger.money import Neuron, UnixSeconds, neuron
+from sandbox_billing.ledger.spending import fee_field, run_field
+from sandbox_billing.ledger.voucher import Charge
+
+
+def expect_cost(draft: Draft, session: Session, cost: bytes | None) -> None:
+    """
+    What its sandbox has cost is as it was read; added up with others' since, it would count twice.
+
+    @param cost: None when nothing was there.
+    """
+    key, sandbox = draft.keys.costs(session.owner), session.sandbox
+    draft.expect(field_absent(key, sandbox) if cost is None else field_is(key, sandbox, cost))
+
+
+def with_fee(session: Session, record: SandboxRecord | None, fee: Charge | None) -> Session:
+    """The session with the fee that is charged as it opens, if it is."""
+    charged = record is not None and record.create_charged
+    if fee is None or charged:
+        return session
+    return evolve(session, life_spent=neuron(session.life_spent + fee.amount))
+
+
+def count_fee(draft: Draft, session: Session, fee: Charge) -> None:
+    """@param session: With the fee."""
+    draft.write("HSET", draft.keys.costs(session.owner), session.sandbox, str(session.life_spent))
+    draft.cost(session.owner, day_of(fee.created_at), fee_field(fee), fee.amount)
+
+
+def count_days(draft: Draft, before: Session, after: Session) -> None:
+    """What a run has cost on the days that are over when it is charged so far."""
+    for day in range(day_of(before.charged_until), day_of(after.charged_until)):
+        share = day_share(before, after.charged_until, day)
+        draft.cost(after.owner, day, run_field(after), share)
+
+
+def count_end(draft: Draft, before: Session, last: Session, forgiven: Neuron) -> None:
+    """
+    What a run has cost in all, for its sandbox and for its days.
+
+    @param forgiven: Of its creation, neuron.
+    """
+    life_spent = neuron(max(0, last.life_spent - forgiven))
+    draft.write("HSET", draft.keys.costs(last.owner), last.sandbox, str(life_spent))
+    count_days(draft, before, last)
+    draft.cost(last.owner, day_of(last.charged_until), run_field(last), last.day_spent)
+
+
+def keep_for_later(draft: Draft, last: Session, why: str | None, now: UnixSeconds) -> None:
+    """
+    What is stopped by our order for want of money is remembered, and goes on when there is
+    some again; what its owner ends is not.
+
+    @param why: The worker ends it; None where it is its owner, or where it is gone.
+    """
+    keys, sandbox = draft.keys, last.sandbox
+    if why not in RESUMABLE or last.started_at is None:
+        leave(draft, last.owner, sandbox)
+        return
+    place = keys.resumable(last.owner)
+    kept = Resumable(sandbox=sandbox, reason=why, since=now)
+    draft.write("HSET", place, sandbox, stored_form(kept))
+    draft.write("EXPIRE", place, KEPT_SECONDS)
+    draft.write("ZADD", keys.resume_due(), now, last.owner.hex)
+
+
+def leave(draft: Draft, wallet: Address, sandbox: SandboxId) -> None:
+    """It does not go on by itself."""
+    draft.write("HDEL", draft.keys.resumable(wallet), sandbox)

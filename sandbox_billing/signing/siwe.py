@@ -279,6 +279,38 @@ def parse_siwe(text: str) -> SiweMessage:
     return message
 
 
+def login_message(
+    wallet: Address,
+    *,
+    url: str,
+    chain_id: int,
+    resources: Iterable[str],
+    nonce: str,
+    issued_at: int,
+    statement: str = "Let a program rent sandboxes in my name.",
+) -> str:
+    """
+    What a wallet signs (EIP-191) to log in.
+
+    @param url: The proxy's, as users reach it (PUBLIC_URL).
+    @param resources: What the token may do: L{sandbox_billing.ledger.token.Grant.resources}.
+    @param nonce: 8 to 64 letters and digits, never used before.
+    @param issued_at: Now, unix seconds.
+    @return: ASCII.
+    """
+    message = SiweMessage(
+        domain=urlsplit(url).netloc,
+        address=wallet,
+        statement=statement,
+        uri=url,
+        chain_id=chain_id,
+        nonce=nonce,
+        issued_at=datetime.fromtimestamp(issued_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        resources=tuple(resources),
+    )
+    return str(message)
+
+
 def sign_login(
     key: SigningKey,
     *,
@@ -287,27 +319,19 @@ def sign_login(
     resources: Iterable[str],
     nonce: str,
     issued_at: int,
-    statement: str = "Let a program rent sandboxes in my name.",
 ) -> dict[str, str]:
     """
-    Sign a login as our own client does.
+    Sign a login as our own client does: L{login_message}, by a key that is here.
 
-    @param url: The proxy's, as users reach it (PUBLIC_URL).
-    @param resources: What the token may do: L{sandbox_billing.ledger.token.Grant.resources}.
-    @param nonce: 8 to 64 letters and digits, never used before.
-    @param issued_at: Now, unix seconds.
     @return: The body of C{POST /api/auth/session}.
     """
-    message = SiweMessage(
-        domain=urlsplit(url).netloc,
-        address=key.address,
-        statement=statement,
-        uri=url,
+    text = login_message(
+        key.address,
+        url=url,
         chain_id=chain_id,
+        resources=resources,
         nonce=nonce,
-        issued_at=datetime.fromtimestamp(issued_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        resources=tuple(resources),
+        issued_at=issued_at,
     )
-    text = str(message)
     signature = key.sign_digest(personal_digest(text.encode("ascii")))
     return {"message": text, "signature": "0x" + signature.hex()}

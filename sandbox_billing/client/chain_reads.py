@@ -1,0 +1,308 @@
+"""
+One node, asked by JSON-RPC for what receipts are checked against.
+
+Needs neither web3 nor a key.  No text made here contains the node's URL: it may hold a secret.
+
+Tests: L{tests.client.test_verify}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from attrs import frozen
+from eth_utils.crypto import keccak
+
+from sandbox_billing.client.receipt_claims import PriceRecord, Settled
+from sandbox_billing.errors import BadInput, Transient
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.money import neuron
+from sandbox_billing.ledger.rating import Prices
+
+
+Post: TypeAlias = Callable[[Any], Any]
+"""Send JSON, and get JSON."""
+
+CALLS_AT_ONCE, RANGES_AT_ONCE = 50, 10
+SECONDS = 20.0
+
+
+def _topic(signature: str) -> str:
+    return "0x" + keccak(signature.encode()).hex()
+
+
+SETTLED = _topic("VoucherSettled(address,address,uint256,bytes32,uint256,uint8)")
+SHORTFALL = _topic("VoucherShortfall(address,address,uint256,uint256,uint256)")
+SERVICE_UPDATED = _topic("ServiceUpdated(address,string,address,uint256)")
+ACKNOWLEDGED = _topic("TEESignerAcknowledged(address,address,bool)")
+
+_SERVICES = keccak(b"services(address)")[:4]
+_SEPARATOR = keccak(b"domainSeparator()")[:4]
+# The text is a stranger's, and may be no UTF-8: as bytes it is encoded the same.
+_SERVICE = ("bytes", "address", "uint256", "uint256", "uint256", "uint256")
+
+
+@frozen
+class _Refused:
+    """What a node answered instead."""
+
+    text: str
+
+
+@frozen(kw_only=True)
+class _Service:
+    signer: Address
+    prices: Prices
+    version: int
+
+
+def post_to(url: str, seconds: float = SECONDS) -> Post:
+    """Requests to one node, over one connection."""
+    # A tenth of a second, which only who asks should pay.
+    import requests
+
+    session = requests.Session()
+
+    def post(document: Any) -> Any:
+        try:
+            answer = session.post(url, json=document, timeout=seconds, allow_redirects=False)
+            return answer.json()
+        except (requests.RequestException, ValueError) as why:
+            # Its text would hold the URL.
+            raise Transient(f"the node gave no answer: {type(why).__name__}") from None
+
+    return post
+
+
+class JsonRpcChain:
+    """
+    L{ChainReads<sandbox_billing.client.verify.ChainReads>} of one node.
+    """
+
+    def __init__(
+        self, url: str, contract: Address, *, start_block: int = 0, post: Post | None = None
+    ) -> None:
+        """
+        @param start_block: There is nothing of the contract before; with it a node that takes
+            few blocks at once is asked less often.
+        """
+        self.contract = contract
+        self._post = post_to(url) if post is None else post
+        self._start = start_block
+        self._width: int | None = None
+        self._batches = True
+
+    def chain_id(self) -> int:
+        """By the node's word."""
+        return self._number("eth_chainId")
+
+    def head(self) -> int:
+        """The newest block."""
+        return self._number("eth_blockNumber")
+
+    def domain_separator(self) -> bytes:
+        """Empty where the contract has none."""
+        (answer,) = self._ask([self._call(_SEPARATOR, "latest")])
+        return b"" if isinstance(answer, _Refused) else _octets(answer)
+
+    def settled(self, user: Address, provider: Address, first: int, last: int) -> Sequence[Settled]:
+        """A shortfall is told by a log of its own, before that of its voucher."""
+        found: list[Settled] = []
+        short: dict[tuple[str, int], int] = {}
+        for log in self._logs([[SETTLED, SHORTFALL], _word(user), _word(provider)], first, last):
+            topics, data, where = log["topics"], _octets(log["data"]), str(log["transactionHash"])
+            if topics[0] == SHORTFALL:
+                nonce, paid, _owed = _decode(("uint256", "uint256", "uint256"), data)
+                short[where, nonce] = paid
+                continue
+            fee, usage, nonce, status = _decode(("uint256", "bytes32", "uint256", "uint8"), data)
+            found.append(
+                Settled(
+                    fee=fee,
+                    usage_hash="0x" + usage.hex(),
+                    nonce=nonce,
+                    status=status,
+                    paid=fee if status == 0 else short.get((where, nonce)),
+                    transaction=where.lower(),
+                    block=int(log["blockNumber"], 16),
+                )
+            )
+        return found
+
+    def signers(
+        self, provider: Address, blocks: Collection[int]
+    ) -> Mapping[int, frozenset[Address]]:
+        """By the contract's state then, or by its events where a node has forgotten that."""
+        wanted = sorted({near for block in blocks for near in (block - 1, block) if near >= 0})
+        services = dict(zip(wanted, self._services(provider, wanted), strict=True))
+        found: dict[int, frozenset[Address]] = {}
+        events: list[tuple[int, Address]] | None = None
+        for block in blocks:
+            states = [services[near] for near in (block - 1, block) if near in services]
+            if any(isinstance(state, _Refused) for state in states):
+                if events is None:
+                    events = list(self._registrations(provider, max(blocks)))
+                before = [signer for at, signer in events if at < block][-1:]
+                known = {*before, *(signer for at, signer in events if at == block)}
+            else:
+                known = {state.signer for state in states if isinstance(state, _Service)}
+            found[block] = frozenset(known)
+        return found
+
+    def prices(self, user: Address, provider: Address, last: int) -> Sequence[PriceRecord] | None:
+        """What was in force in the block of each acknowledgement."""
+        topics = [ACKNOWLEDGED, _word(user), _word(provider)]
+        logs = self._logs(topics, self._start, last)
+        blocks = sorted({int(log["blockNumber"], 16) for log in logs if any(_octets(log["data"]))})
+        wanted = sorted({near for block in blocks for near in (block - 1, block) if near >= 0})
+        services = dict(zip(wanted, self._services(provider, wanted), strict=True))
+        headers = self._ask([("eth_getBlockByNumber", [hex(block), False]) for block in blocks])
+        found: list[PriceRecord] = []
+        for block, header in zip(blocks, headers, strict=True):
+            after, before = services[block], services.get(block - 1)
+            if isinstance(after, _Refused) or not isinstance(header, Mapping):
+                return None
+            # Changed in that very block: whether before or after the wallet's word is not told.
+            states = [after] if before in (None, after) else [before, after]
+            found += [
+                PriceRecord(
+                    block=block,
+                    acknowledged_at=int(str(header["timestamp"]), 16),
+                    prices=state.prices,
+                )
+                for state in states
+                if isinstance(state, _Service)
+            ]
+        return found
+
+    # the contract
+
+    def _services(self, provider: Address, blocks: Sequence[int]) -> list[Any]:
+        """The registration at the end of each block: it, nothing, or why nobody knows."""
+        call = _SERVICES + bytes(12) + provider.to_bytes()
+        found: list[Any] = []
+        for answer in self._ask([self._call(call, hex(block)) for block in blocks]):
+            if isinstance(answer, _Refused):
+                found.append(answer)
+                continue
+            data = _octets(answer)
+            if not data:
+                # Before there was a contract.
+                found.append(None)
+                continue
+            _url, signer, cpu, fee, version, memory = _decode(_SERVICE, data)
+            found.append(
+                _Service(
+                    signer=Address(signer),
+                    prices=Prices(
+                        per_cpu_per_minute=neuron(cpu),
+                        per_memory_gib_per_minute=neuron(memory),
+                        create_fee=neuron(fee),
+                    ),
+                    version=version,
+                )
+            )
+        return found
+
+    def _registrations(self, provider: Address, last: int) -> Iterator[tuple[int, Address]]:
+        for log in self._logs([SERVICE_UPDATED, _word(provider)], self._start, last):
+            _url, signer, _version = _decode(("bytes", "address", "uint256"), _octets(log["data"]))
+            yield int(log["blockNumber"], 16), Address(signer)
+
+    def _call(self, data: bytes, block: str) -> tuple[str, list[Any]]:
+        return "eth_call", [{"to": self.contract.hex, "data": "0x" + data.hex()}, block]
+
+    # the node
+
+    def _logs(self, topics: Sequence[Any], first: int, last: int) -> list[Mapping[str, Any]]:
+        """
+        In their order.  Where a node refuses so many blocks it is asked for half of them.
+
+        @raise Transient: It refuses one block.
+        """
+        found: list[Mapping[str, Any]] = []
+        start, width = first, self._width or max(1, last - first + 1)
+        taken = self._width is not None
+        while start <= last:
+            starts = range(start, last + 1, width)[: RANGES_AT_ONCE if taken else 1]
+            ranges = [(at, min(at + width - 1, last)) for at in starts]
+            answers = self._ask([self._log_call(topics, a, b) for a, b in ranges])
+            for (_, end), answer in zip(ranges, answers, strict=True):
+                if isinstance(answer, list):
+                    found += answer
+                    start, taken = end + 1, True
+                    continue
+                if width == 1:
+                    raise Transient(f"the node tells no logs: {answer}")
+                width, taken = max(1, width // 2), False
+                self._width = width
+                break
+        found.sort(key=lambda log: (int(log["blockNumber"], 16), int(log["logIndex"], 16)))
+        return found
+
+    def _log_call(self, topics: Sequence[Any], first: int, last: int) -> tuple[str, list[Any]]:
+        asked = {
+            "address": self.contract.hex,
+            "topics": list(topics),
+            "fromBlock": hex(first),
+            "toBlock": hex(last),
+        }
+        return "eth_getLogs", [asked]
+
+    def _number(self, method: str) -> int:
+        (answer,) = self._ask([(method, [])])
+        try:
+            return int(answer, 16)
+        except (TypeError, ValueError):
+            raise Transient(f"the node does not say its {method}") from None
+
+    def _ask(self, calls: Sequence[tuple[str, list[Any]]]) -> list[Any]:
+        """Results in the order of the calls; L{_Refused} where there is none."""
+        answers: list[Any] = []
+        for at in range(0, len(calls), CALLS_AT_ONCE):
+            answers += self._ask_at_once(calls[at : at + CALLS_AT_ONCE])
+        return answers
+
+    def _ask_at_once(self, calls: Sequence[tuple[str, list[Any]]]) -> list[Any]:
+        asked = [
+            {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+            for number, (method, params) in enumerate(calls)
+        ]
+        if self._batches and len(asked) > 1:
+            replies = self._post(asked)
+            if isinstance(replies, list):
+                by_id = {one.get("id"): one for one in replies if isinstance(one, Mapping)}
+                return [_result(by_id.get(number)) for number in range(len(asked))]
+            # It takes one at a time.
+            self._batches = False
+        return [_result(self._post(one)) for one in asked]
+
+
+def _result(reply: Any) -> Any:
+    if isinstance(reply, Mapping) and reply.get("result") is not None:
+        return reply["result"]
+    error = reply.get("error") if isinstance(reply, Mapping) else None
+    text = error.get("message") if isinstance(error, Mapping) else None
+    return _Refused(str(text or "no result")[:200])
+
+
+def _word(address: Address) -> str:
+    return "0x" + "0" * 24 + address.hex[2:]
+
+
+def _octets(text: Any) -> bytes:
+    try:
+        return bytes.fromhex(str(text).removeprefix("0x"))
+    except ValueError:
+        raise Transient("the node answered something that is no hex") from None
+
+
+def _decode(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
+    from eth_abi.abi import decode
+    from eth_abi.exceptions import DecodingError
+
+    try:
+        return decode(types, data)
+    except (DecodingError, OverflowError, BadInput) as why:
+        raise Transient(f"the node answered something else than the contract: {why}") from None

@@ -1,0 +1,301 @@
+"""
+What the chain says of each receipt.
+
+Tests: L{tests.client.test_verify}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from attrs import field, frozen
+
+from sandbox_billing.client.receipts import (
+    Claim,
+    Finding,
+    proven,
+    refuted,
+    struct_hash_of,
+    unproven,
+)
+from sandbox_billing.errors import BadInput
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.rating import Prices
+from sandbox_billing.ledger.receipt import SETTLED, Receipt, Status
+from sandbox_billing.signing.eip712 import EIP712Domain, batch_digest, typed_digest
+from sandbox_billing.signing.key import recover
+
+
+MOST_CORES, MOST_GIB = 1_024, 4_096
+"""Of the sizes that a rate is tried for."""
+
+
+@frozen(kw_only=True)
+class Settled:
+    """
+    A C{VoucherSettled} event.
+
+    @ivar status: 0 paid in full, 1 insufficient.
+    @ivar paid: neuron that moved; None where the contract does not say.
+    """
+
+    fee: int
+    usage_hash: str
+    nonce: int
+    status: int
+    paid: int | None
+    transaction: str
+    block: int
+
+
+@frozen(kw_only=True)
+class PriceRecord:
+    """
+    The provider's prices, as a wallet acknowledged them.
+
+    @ivar acknowledged_at: unix seconds, by the chain's clock.
+    """
+
+    block: int
+    acknowledged_at: int
+    prices: Prices
+
+
+@frozen(kw_only=True)
+class Looked:
+    """
+    What the chain said.
+
+    @ivar uses: How many receipts there are for a nonce.
+    """
+
+    chain_id: int
+    contract: Address
+    separator: bytes
+    user: Address
+    provider: Address
+    head: int
+    first: int
+    events: tuple[Settled, ...]
+    signers: Mapping[int, frozenset[Address]]
+    prices: Sequence[PriceRecord] | None
+    uses: Mapping[int, int]
+    domain: EIP712Domain = field(init=False)
+    by_nonce: Mapping[int, Sequence[Settled]] = field(init=False)
+
+    @domain.default
+    def _domain(self) -> EIP712Domain:
+        return EIP712Domain(self.chain_id, self.contract)
+
+    @by_nonce.default
+    def _by_nonce(self) -> Mapping[int, Sequence[Settled]]:
+        found: dict[int, list[Settled]] = {}
+        for event in self.events:
+            found.setdefault(event.nonce, []).append(event)
+        return found
+
+    @property
+    def moved(self) -> Mapping[int, int | None]:
+        """neuron by nonce; None where the contract does not say."""
+        return {event.nonce: event.paid for event in self.events}
+
+    def findings(self, receipt: Receipt) -> Iterator[Finding]:
+        """Every claim about the chain."""
+        yield self._place(receipt)
+        signer, signature = self._signature(receipt)
+        yield signature
+        yield self._signer(receipt, signer)
+        if receipt.batch is not None:
+            yield self._batch(receipt)
+        yield self._event(receipt)
+        yield self._paid(receipt)
+        yield self._price(receipt)
+
+    def _place(self, receipt: Receipt) -> Finding:
+        claim = Claim.PLACE
+        for name, told, wanted in (
+            ("chain", receipt.chain_id, self.chain_id),
+            ("contract", receipt.contract, self.contract),
+            ("wallet", receipt.user, self.user),
+            ("provider", receipt.provider, self.provider),
+        ):
+            if told != wanted:
+                return refuted(claim, f"it is for {name} {told}, not {wanted}")
+        if self.separator != self.domain.separator:
+            return refuted(claim, "the contract there checks signatures of another domain")
+        return proven(claim, "wallet, provider, contract and chain are the expected ones")
+
+    def _signature(self, receipt: Receipt) -> tuple[Address | None, Finding]:
+        claim, struct = Claim.SIGNATURE, struct_hash_of(receipt)
+        if struct is None or receipt.signature is None:
+            return None, unproven(claim, "nothing was signed yet")
+        try:
+            raw = bytes.fromhex(receipt.signature[2:])
+            signer = recover(typed_digest(self.domain, struct), raw)
+        except BadInput as why:
+            return None, refuted(claim, str(why))
+        if receipt.signer is not None and signer != receipt.signer:
+            return signer, refuted(claim, f"{signer} signed this, and not {receipt.signer}")
+        return signer, proven(claim, f"signed by {signer}")
+
+    def _signer(self, receipt: Receipt, signer: Address | None) -> Finding:
+        claim = Claim.SIGNER
+        if signer is None:
+            return unproven(claim, "there is no signature")
+        settled = receipt.status in SETTLED and receipt.block is not None
+        block = receipt.block if settled and receipt.block is not None else self.head
+        known = self.signers.get(block)
+        if known is None:
+            return unproven(claim, f"no node tells whose key was registered in block {block}")
+        if signer in known:
+            return proven(claim, f"registered in block {block}")
+        names = ", ".join(sorted(one.hex for one in known)) or "none"
+        why = f"{signer} signed, registered in block {block} was {names}"
+        # What waits may have been signed before the key was changed; it will be signed again.
+        return refuted(claim, why) if settled else unproven(claim, why)
+
+    def _batch(self, receipt: Receipt) -> Finding:
+        claim, batch, struct = Claim.BATCH, receipt.batch, struct_hash_of(receipt)
+        assert batch is not None
+        if struct is None:
+            return refuted(claim, "in a batch, and never signed")
+        mine = "0x" + struct.hex()
+        if not 0 <= batch.index < len(batch.lines) or batch.lines[batch.index] != mine:
+            return refuted(claim, f"line {batch.index} of the batch is not this voucher")
+        lines = [bytes.fromhex(line[2:]) for line in batch.lines]
+        try:
+            raw = bytes.fromhex(batch.signature[2:])
+            signer = recover(batch_digest(self.domain, self.provider, lines), raw)
+        except BadInput as why:
+            return refuted(claim, str(why))
+        known = None if receipt.block is None else self.signers.get(receipt.block)
+        if known is None:
+            return unproven(claim, f"signed by {signer}; no node tells whose key was registered")
+        if signer not in known:
+            return refuted(claim, f"{signer} signed these lines, who was not registered then")
+        return proven(claim, f"line {batch.index} of {len(lines)}, signed by {signer}")
+
+    def _event(self, receipt: Receipt) -> Finding:
+        claim = Claim.EVENT
+        if receipt.nonce is None:
+            return unproven(claim, "it was not signed yet")
+        if self.uses[receipt.nonce] > 1:
+            return refuted(claim, f"{self.uses[receipt.nonce]} receipts have nonce {receipt.nonce}")
+        found = self.by_nonce.get(receipt.nonce, ())
+        if receipt.status not in SETTLED:
+            return self._unsettled(receipt, found)
+        if receipt.block is None or receipt.transaction is None:
+            return refuted(claim, "it says that it was settled, and not where")
+        if receipt.block > self.head:
+            return unproven(claim, f"the node knows nothing beyond block {self.head}")
+        if len(found) != 1:
+            many = "never" if not found else f"{len(found)} times"
+            return refuted(claim, f"nonce {receipt.nonce} of this wallet was {many} settled")
+        (event,) = found
+        status = 0 if receipt.status is Status.PAID else 1
+        for name, told, seen in (
+            ("transaction", receipt.transaction, event.transaction),
+            ("block", receipt.block, event.block),
+            ("fee", receipt.fee, event.fee),
+            ("usage hash", receipt.usage_hash, event.usage_hash),
+            ("status", status, event.status),
+        ):
+            if told != seen:
+                return refuted(claim, f"the {name} that was settled is {seen}, not {told}")
+        return proven(claim, f"settled in block {event.block}, once")
+
+    def _unsettled(self, receipt: Receipt, found: Sequence[Settled]) -> Finding:
+        claim = Claim.EVENT
+        if not found:
+            return unproven(claim, "it is not settled")
+        where = f"it was settled in block {found[0].block}"
+        if receipt.status is Status.FORGIVEN:
+            return refuted(claim, f"it says that it was forgiven, and {where}")
+        return unproven(claim, f"{where} since: ask for the receipt again")
+
+    def _paid(self, receipt: Receipt) -> Finding:
+        claim = Claim.PAID
+        if receipt.status not in SETTLED or receipt.nonce is None:
+            return unproven(claim, "nothing moved yet, as far as it says")
+        known = {event.paid for event in self.by_nonce.get(receipt.nonce, ())}
+        if len(known) != 1:
+            return unproven(claim, "no one event says so")
+        (paid,) = known
+        if paid is None:
+            return unproven(claim, "this contract does not say how much moved")
+        if (receipt.paid, receipt.owed) != (paid, receipt.fee - paid):
+            return refuted(claim, f"{paid} of {receipt.fee} moved, not {receipt.paid}")
+        return proven(claim, f"{paid} moved, {receipt.owed} stayed owed")
+
+    def _price(self, receipt: Receipt) -> Finding:
+        claim = Claim.PRICE
+        if self.prices is None:
+            return unproven(claim, "no node tells what the prices were")
+        records = self._in_force(receipt)
+        if not records:
+            return unproven(claim, "this wallet has acknowledged no prices on chain")
+        create = receipt.period_start == receipt.period_end
+        for record in records:
+            prices = record.prices
+            if not prices.by_size:
+                continue
+            if create and receipt.fee <= prices.create_fee:
+                return proven(claim, f"the create fee was {prices.create_fee}")
+            size = None if create else size_of(receipt.rate, prices)
+            if size is not None:
+                return proven(claim, f"the rate of {size[0]} cores and {size[1]} GiB, for one")
+        if any(not record.prices.by_size for record in records):
+            return unproven(claim, "the prices of that time are not on chain")
+        if create:
+            return refuted(claim, f"{receipt.fee} neuron were never the create fee then")
+        return refuted(claim, f"{receipt.rate} a minute was not the rate of any size then")
+
+    def _in_force(self, receipt: Receipt) -> Sequence[PriceRecord]:
+        """What the wallet had acknowledged by then, and what it did before it was settled."""
+        known = self.prices or ()
+        until = receipt.block if receipt.block is not None else self.head
+        known = [record for record in known if record.block <= until]
+        before = [one for one in known if one.acknowledged_at <= receipt.period_start]
+        return known[max(0, len(before) - 1) :]
+
+    def complete(self, receipts: Sequence[Receipt], *, whole: bool) -> Finding:
+        """Of all receipts together."""
+        claim = Claim.COMPLETE
+        where = f"between block {self.first} and block {self.head}"
+        if not whole:
+            return unproven(claim, "these are not all of the wallet's receipts")
+        known = {one.nonce: one for one in receipts if one.nonce is not None}
+        missing = sorted({event.nonce for event in self.events} - known.keys())
+        if missing:
+            shown = ", ".join(str(nonce) for nonce in missing[:10])
+            return refuted(
+                claim, f"{len(missing)} vouchers were settled {where} without a receipt: {shown}"
+            )
+        if any(event.paid is None for event in self.events):
+            return unproven(claim, "this contract does not say of every voucher how much moved")
+        moved = sum(event.paid or 0 for event in self.events)
+        told = sum(one.paid for one in receipts)
+        if told != moved:
+            late = [one for one in receipts if one.status not in SETTLED and self._late(one)]
+            why = f"the receipts say that {told} neuron moved, {moved} did {where}"
+            return (
+                unproven(claim, f"{why}; some were settled since") if late else refuted(claim, why)
+            )
+        return proven(claim, f"{len(self.events)} vouchers, {moved} neuron, {where}")
+
+    def _late(self, receipt: Receipt) -> bool:
+        return receipt.nonce is not None and receipt.nonce in self.by_nonce
+
+
+def size_of(rate: int, prices: Prices) -> tuple[int, int] | None:
+    """The smallest size with this rate, cores and GiB; None when there is none."""
+    cpu, memory = prices.per_cpu_per_minute, prices.per_memory_gib_per_minute
+    for cores in range(1, MOST_CORES + 1):
+        left = rate - cores * cpu
+        if left < 0:
+            return None
+        if memory == 0 and left == 0:
+            return cores, 1
+        if memory and left % memory == 0 and 1 <= left // memory <= MOST_GIB:
+            return cores, left // memory
+    return None

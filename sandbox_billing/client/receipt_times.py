@@ -1,0 +1,119 @@
+"""
+Whether receipts together claim a second, or its price, twice.
+
+Tests: L{tests.client.test_verify}.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from sandbox_billing.client.receipts import (
+    Claim,
+    Finding,
+    proven,
+    rating_of,
+    refuted,
+    unproven,
+)
+from sandbox_billing.ledger.receipt import CLAIMING, Receipt
+from sandbox_billing.ledger.voucher import ChargeKind
+
+
+Period = tuple[str, int, int]
+"""Sandbox, start and end."""
+
+
+def times(
+    receipts: Sequence[Receipt], moved: Mapping[int, int | None]
+) -> Mapping[Receipt, Sequence[Finding]]:
+    """
+    @param moved: neuron by nonce, by the chain's word; None where it does not say.
+    @return: Of each receipt what follows from the others.
+    """
+    found: dict[Receipt, list[Finding]] = {one: [] for one in receipts}
+    groups: dict[Period, list[Receipt]] = defaultdict(list)
+    for one in receipts:
+        if one.status in CLAIMING:
+            groups[one.sandbox, one.period_start, one.period_end].append(one)
+        else:
+            found[one].append(unproven(Claim.PERIOD, "it was merged: see what collects it"))
+    overlapped = _overlapped(list(groups))
+    fees = _create_fees(receipts)
+    for period, group in groups.items():
+        told = [_period(period, group, overlapped, fees), _rating(period, group, moved)]
+        for one in group:
+            found[one].extend(finding for finding in told if finding is not None)
+    return found
+
+
+def _overlapped(periods: Sequence[Period]) -> Mapping[Period, Period]:
+    """Periods of one sandbox that share a second, with one that they share it with."""
+    found: dict[Period, Period] = {}
+    widest: Period | None = None
+    for period in sorted(one for one in periods if one[1] < one[2]):
+        if widest is not None and widest[0] == period[0] and period[1] < widest[2]:
+            found[period] = widest
+            found.setdefault(widest, period)
+        if widest is None or widest[0] != period[0] or period[2] > widest[2]:
+            widest = period
+    return found
+
+
+def _create_fees(receipts: Sequence[Receipt]) -> Mapping[str, int]:
+    """How many create fees each sandbox has."""
+    found: dict[str, int] = defaultdict(int)
+    for one in receipts:
+        if one.kind is ChargeKind.CREATE:
+            found[one.sandbox] += 1
+    return found
+
+
+def _period(
+    period: Period,
+    group: Sequence[Receipt],
+    overlapped: Mapping[Period, Period],
+    fees: Mapping[str, int],
+) -> Finding:
+    claim = Claim.PERIOD
+    other = overlapped.get(period)
+    if other is not None:
+        return refuted(claim, f"its time is charged from {other[1]} to {other[2]}, too")
+    originals = [one for one in group if one.kind is not ChargeKind.DEBT]
+    if len(originals) > 1:
+        return refuted(claim, f"{len(originals)} receipts are for this very time")
+    if period[1] == period[2] and fees.get(period[0], 0) > 1:
+        return refuted(claim, f"{fees[period[0]]} create fees for one sandbox")
+    if not originals:
+        return unproven(claim, "what left this debt is not among the receipts")
+    return proven(claim, "no other receipt is for any of its time")
+
+
+def _rating(
+    period: Period, group: Sequence[Receipt], moved: Mapping[int, int | None]
+) -> Finding | None:
+    """What was paid for one period, in all."""
+    claim, seconds = Claim.RATING, period[2] - period[1]
+    paid = sum(_paid(one, moved) for one in group)
+    if len({one.rate for one in group}) > 1:
+        return refuted(claim, "receipts for this very time have different rates")
+    if seconds > 0:
+        units = max(one.units for one in group) or seconds
+        most = rating_of(group[0].rate, units)
+    else:
+        wholes = [one.fee for one in group if one.kind is ChargeKind.CREATE]
+        if not wholes:
+            return None
+        most = max(wholes)
+    if paid > most:
+        return refuted(claim, f"{paid} neuron were paid for this time, it costs {most} at most")
+    if seconds == 0:
+        return proven(claim, f"{paid} of the create fee of {most} were paid")
+    return proven(claim, f"{paid} of {most} neuron at most were paid for this time")
+
+
+def _paid(receipt: Receipt, moved: Mapping[int, int | None]) -> int:
+    """By the chain's word, else by the receipt's."""
+    known = None if receipt.nonce is None else moved.get(receipt.nonce)
+    return receipt.paid if known is None else known

@@ -63,6 +63,7 @@ from sandbox_billing.wiring import (
     make_work,
 )
 from sandbox_billing.wiring_web import make_contracts, make_front, make_relay, make_streams
+from sandbox_billing.wiring_webhooks import NAME_THREADS, make_sender
 
 
 T = TypeVar("T")
@@ -141,6 +142,8 @@ class Daemon(MultiService):
         self._read_pool = ThreadPool(0, 8, name="chain-read")
         self._submission_pool = ThreadPool(0, 1, name="chain-submit")
         self._wallet_pool = ThreadPool(0, THREADS, name="contract-wallets")
+        self._name_pool = ThreadPool(0, NAME_THREADS, name="webhook-names")
+        self._pools = (self._read_pool, self._submission_pool, self._wallet_pool, self._name_pool)
         self._http_pool: Any = daytona_pool(reactor)
         self._keyspace = RedisKeyspace(
             host=configuration.redis[0],
@@ -161,9 +164,8 @@ class Daemon(MultiService):
     def startService(self) -> None:
         """Listen, then look for everything else."""
         MultiService.startService(self)
-        self._read_pool.start()
-        self._submission_pool.start()
-        self._wallet_pool.start()
+        for pool in self._pools:
+            pool.start()
         self._supervisor.startService()  # type: ignore[no-untyped-call]
         for part in ("key service", "redis", "chain", "daytona"):
             self.readiness.waiting[part] = "not reached yet"
@@ -199,9 +201,8 @@ class Daemon(MultiService):
         await self._end_work()
         await self._keyspace.close()
         await self._http_pool.closeCachedConnections()
-        self._read_pool.stop()
-        self._submission_pool.stop()
-        self._wallet_pool.stop()
+        for pool in self._pools:
+            pool.stop()
         await maybeDeferred(MultiService.stopService, self)
 
     async def _end_work(self) -> None:
@@ -341,6 +342,7 @@ class Daemon(MultiService):
             wall=self._wall,
             policy=policy_of(settings, provider, lock_time),
             events=make_events(settings, self._reactor),
+            sender=make_sender(settings, self._reactor, self._name_pool),
         )
 
     async def _until(self, part: str, check: Callable[[], Awaitable[T]]) -> T:

@@ -28,6 +28,7 @@ from sandbox_billing.interfaces import (
     IRuntime,
     ISigner,
     IWallClock,
+    IWebhookSender,
 )
 from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.identity import Address
@@ -70,6 +71,7 @@ from sandbox_billing.services.witness import Witness
 from sandbox_billing.services.work import TURN_SECONDS, Work
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web._kept import SNAPSHOTS_KEPT_SECONDS, Kept
+from sandbox_billing.wiring_webhooks import make_courier
 
 
 @frozen(kw_only=True)
@@ -80,6 +82,7 @@ class Parts:
     @ivar clock: The reactor, or a test's clock.
     @ivar domain: Where our vouchers are valid.
     @ivar events: Daytona's news; None where it is not listened to.
+    @ivar sender: Of webhooks; None where nobody sends any.
     """
 
     signer: ISigner
@@ -92,6 +95,7 @@ class Parts:
     wall: IWallClock
     policy: Policy
     events: IEvents | None = None
+    sender: IWebhookSender | None = None
 
     @property
     def admission(self) -> Admission:
@@ -265,6 +269,7 @@ def make_work(parts: Parts) -> Work:
             archive=Archive(chain=chain, policy=policy),
         ),
         letters=LetterWatch(letters=journal.letters, desk=journal.desk),
+        courier=make_courier(journal, parts.sender, domain.chain_id, wall),
     )
 
 

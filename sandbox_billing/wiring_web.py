@@ -15,6 +15,7 @@ from twisted.web.resource import IResource
 from sandbox_billing.adapters.chain.contract_wallets import Web3ContractWallets
 from sandbox_billing.adapters.daytona.relay import DaytonaRelay, NoRelay, relay_at
 from sandbox_billing.adapters.system import request_id
+from sandbox_billing.adapters.webhooks.sender import NoWebhooks
 from sandbox_billing.configuration import Configuration
 from sandbox_billing.interfaces import IContractWallets, IRelay
 from sandbox_billing.services.intake import Intake
@@ -92,6 +93,9 @@ def make_front(
             receipts=parts.journal.receipts,
             replay=parts.journal.replay,
             tokens=parts.journal.tokens,
+            notices=parts.journal.notices,
+            webhooks=parts.journal.webhooks,
+            sender=NoWebhooks() if parts.sender is None else parts.sender,
             readiness=readiness,
             wall=parts.wall,
             clock=parts.clock,

@@ -75,6 +75,11 @@ ROOMS = (
     room("startup", *FRAMEWORK, rooms=["configuration", "adapters", *BELOW_ADAPTERS]),
     room("applied", rooms=["configuration", "ledger", "services", "web"]),
     room(
+        "wiring_webhooks",
+        *FRAMEWORK,
+        rooms=["adapters", "configuration", "services", *BELOW_ADAPTERS],
+    ),
+    room(
         "wiring",
         *FRAMEWORK,
         rooms=[
@@ -84,6 +89,7 @@ ROOMS = (
             "services",
             "startup",
             "web",
+            "wiring_webhooks",
             *BELOW_ADAPTERS,
         ],
     ),
@@ -112,6 +118,7 @@ ROOMS = (
             "web",
             "wiring",
             "wiring_web",
+            "wiring_webhooks",
             "applied",
             *BELOW_ADAPTERS,
         ],

@@ -10,6 +10,7 @@ Tests: C{tests.ledger.test_webhook}.
 from __future__ import annotations
 
 import hmac
+import json
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -184,7 +185,7 @@ def delivery_id(webhook: WebhookId, number: int) -> str:
 
 def document(notice: Notice, number: int, wallet: str) -> dict[str, Any]:
     """
-    A notice as JSON.
+    A notice as it is told everywhere.
 
     @param wallet: Its address as it is shown.
     """
@@ -198,22 +199,37 @@ def document(notice: Notice, number: int, wallet: str) -> dict[str, Any]:
     }
 
 
-def signature(secret: str, at: UnixSeconds, body: bytes) -> str:
+def ping(at: UnixSeconds, wallet: str) -> dict[str, Any]:
+    """What a test sends: no notice, and in no log."""
+    told = {"id": "0", "kind": PING, "at": at, "wallet": wallet}
+    return {**told, "sandbox": None, "facts": {}}
+
+
+def body(told: Mapping[str, Any], provider: str, chain_id: int) -> bytes:
+    """
+    @param told: Of L{document} or L{ping}.
+    @param provider: Who tells it, as addresses are shown.
+    """
+    whole = {**told, "provider": provider, "chain_id": chain_id}
+    return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def signature(secret: str, at: UnixSeconds, sent: bytes) -> str:
     """
     C{X-Sandbox-Billing-Signature}: over the moment and the body, so that what was heard once
     cannot be told again later.
     """
-    mac = hmac.new(secret.encode(), b"%d." % at + body, sha256)
+    mac = hmac.new(secret.encode(), b"%d." % at + sent, sha256)
     return f"t={at},v1={mac.hexdigest()}"
 
 
 def headers_of(
-    webhook: Webhook, kind: str, delivery: str, at: UnixSeconds, body: bytes
+    webhook: Webhook, kind: str, delivery: str, at: UnixSeconds, sent: bytes
 ) -> Mapping[str, str]:
     """What goes before a body."""
     return {
         "Content-Type": "application/json",
         "X-Sandbox-Billing-Event": kind,
         "X-Sandbox-Billing-Delivery": delivery,
-        "X-Sandbox-Billing-Signature": signature(webhook.secret, at, body),
+        "X-Sandbox-Billing-Signature": signature(webhook.secret, at, sent),
     }

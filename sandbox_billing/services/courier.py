@@ -11,7 +11,6 @@ Tests: C{tests.services.test_courier}.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +36,7 @@ from sandbox_billing.ledger.target import read_target
 from sandbox_billing.ledger.webhook import (
     CHANCES,
     Webhook,
+    body,
     delivered,
     delivery_id,
     document,
@@ -193,13 +193,11 @@ class Courier:
 
     async def _send(self, webhook: Webhook, entry: Numbered) -> Sent:
         told = document(entry.notice, entry.number, checksum(webhook.wallet))
-        told |= {"provider": checksum(self.provider), "chain_id": self.chain_id}
-        body = json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode()
+        sent = body(told, checksum(self.provider), self.chain_id)
         delivery = delivery_id(webhook.id, entry.number)
         kind, now = entry.notice.kind.value, self.wall.now()
-        return await self.sender.send(
-            webhook.url, headers_of(webhook, kind, delivery, now, body), body
-        )
+        headers = headers_of(webhook, kind, delivery, now, sent)
+        return await self.sender.send(webhook.url, headers, sent)
 
     async def _remember(
         self, kept: KeptWebhook, waiting: list[Numbered], sent: Sent, host: str

@@ -60,6 +60,7 @@ _DENIED: tuple[tuple[str, str, str], ...] = (
     (ANY, "/api/runners/**", CONTROL),
     (ANY, "/api/jobs/**", CONTROL),
     (ANY, "/api/preview/**", CONTROL),
+    (ANY, "/api/webhooks/status", CONTROL),
     (ANY, "/api/webhooks/**", CONTROL),
     (ANY, "/api/audit/**", CONTROL),
     (ANY, "/api/users/**", CONTROL),

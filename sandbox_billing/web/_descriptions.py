@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from sandbox_billing.web._schemas import TEXT, Schema
+from sandbox_billing.web._schema_words import TEXT, Schema
 
 
 _COUNTED: Schema = {"type": "integer", "minimum": 1, "maximum": 10**9}
@@ -51,6 +51,7 @@ PARTS: Mapping[str, Schema] = {
     "trace": {"type": "string", "pattern": "^[0-9A-Za-z-]{1,64}$"},
     "file": {"type": "string", "pattern": "^[a-z_-]{1,32}[.][a-z]{2,4}$"},
     "snapshot": {"type": "string", "minLength": 1},
+    "webhook": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     "receipt": {"type": "string", "minLength": 1, "maxLength": 400},
     "path": {"type": "string", "description": "Whatever follows, slashes too."},
 }
@@ -63,6 +64,7 @@ class Described:
     @ivar reply: The name of what 200 answers with; empty for bytes that are not ours, or no JSON.
     @ivar media: What those bytes are.
     @ivar body: The name of what is sent; empty where nothing is.
+    @ivar status: Of a success.
     @ivar may_ask: Whether an answer may depend on Daytona.
     @ivar may_refuse: Statuses that this row has beside those of its kind.
     @ivar query: Of the query, what is otherwise than in L{QUERIES}.
@@ -80,6 +82,7 @@ class Described:
     also: tuple[str, ...] = ()
     example: Any = None
     media: str = "application/json"
+    status: int = 200
 
 
 _PAID = frozenset({402, 409})
@@ -95,6 +98,7 @@ _FROM_TO: Mapping[str, Schema] = {
 }
 _ONE = "/api/sandbox/{id}"
 _SESSION = "/api/auth/session"
+_HOOKS = "/api/webhooks"
 _PREVIEW = f"{_ONE}/ports/{{port}}/signed-preview-url"
 _SEEN = f"{_ONE}/telemetry"
 
@@ -199,6 +203,21 @@ DESCRIBED: Mapping[tuple[str, str], Described] = {
     ("DELETE", _SESSION): _ours("End every token of the wallet", "Revoked"),
     ("DELETE", f"{_SESSION}/{{token}}"): _ours(
         "End one token, by its id", "Revoked", may_refuse=_MISSING
+    ),
+    ("GET", _HOOKS): _ours("The wallet's webhooks, and how far each one got", "Webhooks"),
+    ("POST", _HOOKS): _ours(
+        "Have notices sent somewhere",
+        "NewWebhook",
+        body="RegisterWebhook",
+        status=201,
+        may_refuse=frozenset({409, 502}),
+        example={"url": "https://hooks.example/billing", "kinds": ["runs_dry", "blocked"]},
+    ),
+    ("DELETE", f"{_HOOKS}/{{webhook}}"): _ours(
+        "Send nothing more there", "Deleted", may_refuse=_MISSING
+    ),
+    ("POST", f"{_HOOKS}/{{webhook}}/test"): _ours(
+        "Send a ping there, now", "WebhookTest", may_refuse=_MISSING
     ),
     ("GET", _ONE): Described(summary="A sandbox"),
     ("DELETE", _ONE): Described(summary="Delete it; charged up to now", may_refuse=_MOVED),

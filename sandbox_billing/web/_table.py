@@ -25,6 +25,7 @@ from sandbox_billing.web.receipts import Receipts
 from sandbox_billing.web.sandboxes import Sandboxes
 from sandbox_billing.web.sessions import Sessions
 from sandbox_billing.web.usage import Usage
+from sandbox_billing.web.webhooks import Webhooks
 
 
 CREATE_BYTES = 256 * 1024
@@ -196,6 +197,17 @@ def _session_routes(sessions: Sessions) -> tuple[Route, ...]:
     )
 
 
+def _webhook_routes(webhooks: Webhooks) -> tuple[Route, ...]:
+    path, own, read, manage = "/api/webhooks", Policy.OURS, Scope.READ, Scope.MANAGE
+    one = f"{path}/{{webhook}}"
+    return (
+        _wallet("GET", path, own, read, webhooks.list),
+        _wallet("POST", path, own, manage, webhooks.register, takes_body=True),
+        _wallet("DELETE", one, own, manage, webhooks.delete),
+        _wallet("POST", f"{one}/test", own, manage, webhooks.test),
+    )
+
+
 def _owner_routes(sandboxes: Sandboxes, lifecycle: Lifecycle) -> tuple[Route, ...]:
     intercept, rewrite, own = Policy.INTERCEPT, Policy.REWRITE, Policy.OURS
     read, manage = Scope.READ, Scope.MANAGE
@@ -269,6 +281,7 @@ def build_table(
     catalogue: Catalogue,
     health: Health,
     sessions: Sessions,
+    webhooks: Webhooks,
     page: Page,
     public_url: str,
 ) -> Table:
@@ -280,6 +293,7 @@ def build_table(
         *_account_routes(account, usage),
         *_receipt_routes(receipts),
         *_session_routes(sessions),
+        *_webhook_routes(webhooks),
         *_owner_routes(sandboxes, lifecycle),
         *_access_routes(access),
         *_stream_routes(),

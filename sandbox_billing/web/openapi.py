@@ -17,7 +17,8 @@ from sandbox_billing.ledger.token import Scope
 from sandbox_billing.web._descriptions import DESCRIBED, IDEMPOTENT, PARTS, QUERIES, Described
 from sandbox_billing.web._router import PROBES, Asked
 from sandbox_billing.web._routes import REST, Policy, Route, Who
-from sandbox_billing.web._schemas import SCHEMAS, TEXT, Schema, array, ref
+from sandbox_billing.web._schema_words import TEXT, Schema, array, ref
+from sandbox_billing.web._schemas import SCHEMAS
 from sandbox_billing.web.answers import Answer
 
 
@@ -155,7 +156,7 @@ def _replies(route: Route, described: Described) -> dict[str, Any]:
             **{media: {"schema": TEXT} for media in described.also},
         },
     }
-    found = {"200": good}
+    found = {str(described.status): good}
     for status in sorted(statuses_of(route, described)):
         found[str(status)] = {"$ref": f"#/components/responses/{status}"}
     if route.pattern == "/readyz":

@@ -19,6 +19,7 @@ from sandbox_billing.interfaces import (
     IIds,
     IIntake,
     ILifecycleCount,
+    INotices,
     IReadiness,
     IReceipts,
     IRelay,
@@ -26,6 +27,8 @@ from sandbox_billing.interfaces import (
     IRuntime,
     ITokens,
     IWallClock,
+    IWebhooks,
+    IWebhookSender,
 )
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._kept import SNAPSHOTS_KEPT_SECONDS, Kept
@@ -42,7 +45,7 @@ from sandbox_billing.web.health import Health
 from sandbox_billing.web.idempotency import Detached, Idempotency
 from sandbox_billing.web.info import Info
 from sandbox_billing.web.lifecycle import Lifecycle
-from sandbox_billing.web.limits import RequestLimits
+from sandbox_billing.web.limits import Buckets, RequestLimits
 from sandbox_billing.web.listing import Lists
 from sandbox_billing.web.open_streams import OpenStreams
 from sandbox_billing.web.page import Page
@@ -53,6 +56,7 @@ from sandbox_billing.web.sessions import Sessions
 from sandbox_billing.web.terms import Terms
 from sandbox_billing.web.toolbox import Toolbox
 from sandbox_billing.web.usage import Usage
+from sandbox_billing.web.webhooks import TRIES, Webhooks
 
 
 DIALECT_KEPT_SECONDS = 60.0
@@ -81,6 +85,9 @@ class FrontDesk:
     relay: IRelay = field(validator=provides(IRelay))
     replay: IReplayGuard = field(validator=provides(IReplayGuard))
     tokens: ITokens = field(validator=provides(ITokens))
+    notices: INotices = field(validator=provides(INotices))
+    webhooks: IWebhooks = field(validator=provides(IWebhooks))
+    sender: IWebhookSender = field(validator=provides(IWebhookSender))
     readiness: IReadiness = field(validator=provides(IReadiness))
     wall: IWallClock = field(validator=provides(IWallClock))
     clock: IReactorTime = field(validator=provides(IReactorTime))
@@ -197,5 +204,16 @@ def make_table(front: FrontDesk, callers: Callers) -> Table:
             random_bytes=front.random_bytes,
         ),
         page=Page(terms=terms),
+        webhooks=Webhooks(
+            webhooks=front.webhooks,
+            notices=front.notices,
+            sender=front.sender,
+            intake=front.intake,
+            doors=front.doors,
+            wall=front.wall,
+            terms=terms,
+            random_bytes=front.random_bytes,
+            tries=Buckets(TRIES, front.clock),
+        ),
         public_url=terms.public_url,
     )

@@ -24,6 +24,7 @@ from sandbox_billing.web.access import read_network
 from sandbox_billing.web.answers import _STATUS
 from sandbox_billing.web.openapi import PATH, document_of
 from sandbox_billing.web.payloads import _CREATE, read_create, read_labels, read_sizes
+from sandbox_billing.web.webhooks import read_wish
 from tests.web.asking import AskingTestCase
 from tests.web.test_spellings import table_of
 from tests.web.world import TERMS, World
@@ -142,14 +143,14 @@ class DocumentTests(AskingTestCase):
 
     def test_statuses(self) -> None:
         """What belongs to a kind of row is told for it; what we never say is not told."""
-        known = {code for _kind, code in _STATUS} | {200, 405, 408, 413, 415, 422, 431, 500}
+        known = {code for _kind, code in _STATUS} | {200, 201, 405, 408, 413, 415, 422, 431, 500}
         for route in served(self.world):
             told = set(self._operation(route)["responses"])
             if route.stream:
                 self.assertEqual(told, {"default"})
                 continue
             self.assertLessEqual({int(code) for code in told}, known)
-            wanted = {"200", "400", "500", "503"}
+            wanted = {str(DESCRIBED[route.method, route.pattern].status), "400", "500", "503"}
             if route.who is not Who.PUBLIC:
                 wanted |= {"401", "403", "429"}
             if route.who is Who.OWNER:
@@ -199,6 +200,7 @@ class DocumentTests(AskingTestCase):
             "ReplaceLabels": read_labels,
             "Resize": read_sizes,
             "NetworkSettings": read_network,
+            "RegisterWebhook": read_wish,
         }
         bodies = {line.body for line in DESCRIBED.values() if line.body}
         self.assertEqual(bodies - {"Login"}, set(readers))

@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from sandbox_billing.adapters.memory import MemoryKeyspace
 from sandbox_billing.adapters.redis.journal import Journal
+from sandbox_billing.adapters.webhooks.sender import NoWebhooks
 from sandbox_billing.errors import Transient
 from sandbox_billing.interfaces import (
     IDoors,
@@ -40,7 +41,7 @@ from sandbox_billing.interfaces import (
     TooMany,
     WalletFunds,
 )
-from sandbox_billing.ledger.account import BlockRef, Mirror, ServiceRecord, Settlement
+from sandbox_billing.ledger.account import Account, BlockRef, Mirror, ServiceRecord, Settlement
 from sandbox_billing.ledger.hold import Exposure
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
@@ -390,6 +391,7 @@ class StandInDoors(Unused):
         self.metered: set[str] = {SANDBOX, FOREIGN}
         self.recorded: set[str] = {SANDBOX, FOREIGN}
         self.spendings: dict[str, Spending] = {}
+        self.accounts: dict[Address, Stored[Account]] = {}
 
     async def spending(self, token: TokenId) -> Spending:
         return self.spendings.get(token, Spending({}))
@@ -397,7 +399,7 @@ class StandInDoors(Unused):
     async def funds(self, wallet: Address) -> WalletFunds:
         return WalletFunds(
             wallet=wallet,
-            account=None,
+            account=self.accounts.get(wallet),
             exposure=Exposure({}),
             revision=b"",
             blocked=self.blocked.get(wallet),
@@ -585,6 +587,9 @@ class World:
             streams=self.streams,
             replay=self.guard,
             tokens=self.tokens,
+            notices=self.journal.notices,
+            webhooks=self.journal.webhooks,
+            sender=NoWebhooks(),
             readiness=self.readiness,
             wall=self.wall,
             clock=self.clock,

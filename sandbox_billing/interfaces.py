@@ -542,6 +542,9 @@ class IDoors(Interface):
         @raise Stale: It moved while it was read, again and again.
         """
 
+    async def not_resumable(wallet: Address, sandbox: SandboxId) -> None:
+        """What was stopped for want of money stays so; repeating it is success."""
+
     async def undo(intent: Intent, sandbox: SandboxId) -> None:
         """
         Turn a create's intent into the order to delete what it made; its hold is given back.
@@ -1279,7 +1282,8 @@ class IControls(Interface):
         """
         Worker fact.
 
-        @param at: None to leave it until something else of it is stopped or changed.
+        @param at: None when nothing waits, or nobody wished it: without effect where that is
+            not so, for it may have changed meanwhile.
         """
 
 
@@ -2165,6 +2169,31 @@ class TooSlow(Transient):
 
     Whatever it did will be found by the reconciler and metered or undone.
     """
+
+
+@frozen(kw_only=True)
+class Resumed:
+    """
+    @ivar resumed: What runs again.
+    @ivar failed: What does not, and why, in words for its owner.
+    """
+
+    resumed: tuple[SandboxId, ...]
+    failed: Mapping[SandboxId, str]
+
+
+class IResumer(Interface):
+    """Going on after a top-up."""
+
+    async def resume(owner: Address, allowance: Allowance | None = None) -> Resumed:
+        """
+        Start again what was stopped for want of money, each as an ordinary start; the work goes
+        on when the caller stops waiting.
+
+        @param allowance: Of the token that asks; None where that has no limit.
+        @raise CannotPay: Nothing could be started for want of money.
+        @raise NotReady: There is too much under way.
+        """
 
 
 class IIntake(Interface):

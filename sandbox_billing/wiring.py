@@ -56,6 +56,7 @@ from sandbox_billing.services.recovery import Recovery
 from sandbox_billing.services.refitting import Refitter
 from sandbox_billing.services.repricer import Repricer
 from sandbox_billing.services.resolver import Resolver
+from sandbox_billing.services.resumer import AutoResume, Resumer
 from sandbox_billing.services.second_look import SecondLook
 from sandbox_billing.services.sending import Sender
 from sandbox_billing.services.setbacks import Setbacks
@@ -248,6 +249,12 @@ def make_work(parts: Parts) -> Work:
             wall=wall,
             policy=policy,
         ),
+        resumer=AutoResume(
+            resumer=make_resumer(parts, Supervisor()),
+            controls=journal.controls,
+            doors=journal.doors,
+            wall=wall,
+        ),
         stopper=Stopper(
             stops=journal.stops,
             funds=journal.funds,
@@ -258,9 +265,7 @@ def make_work(parts: Parts) -> Work:
             wall=wall,
             policy=policy,
         ),
-        warner=Warner(
-            warnings=journal.warnings, mirror=journal.mirror, wall=wall, policy=policy
-        ),
+        warner=Warner(warnings=journal.warnings, mirror=journal.mirror, wall=wall, policy=policy),
         second_look=SecondLook(
             resolved=journal.resolved,
             funds=journal.funds,
@@ -312,6 +317,22 @@ def make_intake(parts: Parts, supervisor: Supervisor) -> Intake:
         wall=parts.wall,
         policy=parts.policy,
         snapshots=Kept(parts.runtime.snapshots, parts.clock, SNAPSHOTS_KEPT_SECONDS).get,
+    )
+
+
+def make_resumer(parts: Parts, supervisor: Supervisor) -> Resumer:
+    """What goes on after a top-up."""
+    journal = parts.journal
+    return Resumer(
+        controls=journal.controls,
+        doors=journal.doors,
+        intake=make_intake(parts, supervisor),
+        count=journal.lifecycle,
+        notices=journal.notices,
+        ids=parts.ids,
+        supervisor=supervisor,
+        wall=parts.wall,
+        most=parts.policy.lifecycle_per_hour,
     )
 
 

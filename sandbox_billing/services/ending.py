@@ -40,6 +40,8 @@ class Ending:
             raise TooSlow("Daytona has not answered in time; look at your sandbox") from why
         except DaytonaRefused:
             await at.look_again(shown.id)
+            # Of what is stopped already, too: it is its owner's wish now, not ours.
+            await at.doors.not_resumable(owner, shown.id)
             raise
         if ended is None:
             await at.close(shown.id, None, destroyed=True, only=before)
@@ -47,7 +49,9 @@ class Ending:
         # A stop deletes what was to be deleted when it stops.
         destroyed = delete or is_deleted(ended)
         failed = shown.state in NEVER_STARTED
-        await at.close(shown.id, sent_at, destroyed=destroyed, failed=failed, only=before)
+        if not await at.close(shown.id, sent_at, destroyed=destroyed, failed=failed, only=before):
+            # We stopped it for want of money, perhaps: now it is its owner's wish.
+            await at.doors.not_resumable(owner, shown.id)
         self._log.info(
             "{verb} {sandbox}",
             verb="deleted" if destroyed else "stopped",
@@ -107,5 +111,6 @@ class Ending:
             await self.at.look_again(shown.id)
             raise
         # Only what has stopped is archived: by itself, if no sweep has seen it stop.
-        await self.at.close(shown.id, None, destroyed=False, only=before)
+        if not await self.at.close(shown.id, None, destroyed=False, only=before):
+            await self.at.doors.not_resumable(owner, shown.id)
         return archived

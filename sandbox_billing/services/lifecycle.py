@@ -226,7 +226,7 @@ class Lifecycle:
         forgive_create: bool = False,
         failed: bool = False,
         only: Stored[Session] | None = None,
-    ) -> None:
+    ) -> bool:
         """
         End the session, if one is open.
 
@@ -235,15 +235,16 @@ class Lifecycle:
             if it was never seen running.
         @param only: The one that was open before Daytona was asked: by the time of a late answer
             the next run may be; None for whichever is open.
+        @return: Whether it was ended here.
         """
         for _ in range(TRIES):
             session = await self.doors.session(sandbox)
             if session is None:
                 if destroyed:
                     await self.doors.destroyed(sandbox)
-                return
+                return False
             if only is not None and not same_run(only.value, session.value):
-                return
+                return False
             moment = until
             if moment is None:
                 moment = await self.doors.seen_at(sandbox) or session.value.charged_until
@@ -255,7 +256,7 @@ class Lifecycle:
                 )
             except Stale:
                 continue
-            return
+            return True
         raise NotReady("the meter of this sandbox is busy; ask again")
 
     async def look_again(self, sandbox: SandboxId) -> Sandbox | None:

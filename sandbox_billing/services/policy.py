@@ -57,6 +57,8 @@ class Policy:
     sweep_max_age: int = 120
     warn_before: tuple[int, ...] = WARN_BEFORE
 
+    lifecycle_per_hour: int = 60
+
     @property
     def max_rows(self) -> int:
         """Sandboxes of a wallet, running or not: those that do not run cost it nothing."""

@@ -24,6 +24,8 @@ from sandbox_billing.services.purse import WATCH_SECONDS as PURSE_SECONDS
 from sandbox_billing.services.purse import PurseWatch
 from sandbox_billing.services.readiness import LetterWatch, Readiness
 from sandbox_billing.services.reconciler import Reconciler
+from sandbox_billing.services.resumer import TURN_SECONDS as RESUMER_SECONDS
+from sandbox_billing.services.resumer import AutoResume
 from sandbox_billing.services.second_look import SecondLook
 from sandbox_billing.services.settler import Settler
 from sandbox_billing.services.spending import SpendWatch
@@ -65,6 +67,7 @@ class Work:
     treasurer: Treasurer
     spending: SpendWatch
     limits: LimitWatch
+    resumer: AutoResume
     stopper: Stopper
     warner: Warner
     second_look: SecondLook
@@ -84,6 +87,8 @@ class Work:
     ) -> MultiService:
         """Each turn as a periodic service, its trouble told to readiness."""
         work = MultiService()
+        # Stopped after its turns, which would begin more.
+        self.resumer.resumer.supervisor.setServiceParent(work)  # type: ignore[no-untyped-call]
         readiness.noticed["gas account"] = self.purse.notice
         readiness.noticed["credits"] = self.credits.notice
         for name, turn, seconds in (
@@ -99,6 +104,7 @@ class Work:
             ("treasurer", self.treasurer.turn, TURN_SECONDS),
             ("spending", self.spending.turn, TURN_SECONDS),
             ("limits", self.limits.turn, TURN_SECONDS),
+            ("resumer", self.resumer.turn, RESUMER_SECONDS),
             ("stopper", self.stopper.turn, TURN_SECONDS),
             ("second look", self.second_look.turn, TURN_SECONDS),
             ("letters", self.letters.turn, LETTERS_SECONDS),

@@ -47,6 +47,15 @@ class LimitCase(WorldCase):
         """A create under way."""
         return self.world.process.intake.create(ALICE, {}, auto_stop_minutes=None)
 
+    def to_midnight(self, before: int) -> int:
+        """Let time pass until so many seconds before midnight; the chain sleeps meanwhile."""
+        world = self.world
+        midnight = day_begins(day_of(world.wall.now()) + 1)
+        world.clock.advance(midnight - before - BASE - world.clock.seconds())
+        world.flush()
+        world.advance(12)
+        return midnight
+
     def charged(self, *sandboxes: SandboxId) -> int:
         """Everything that was ever charged for some."""
         records = self.world.charges()
@@ -195,15 +204,6 @@ class RunningTests(LimitCase):
 
 class MidnightTests(LimitCase):
     """A limit for a day is for the seconds of that day."""
-
-    def to_midnight(self, before: int) -> int:
-        """Let time pass until so many seconds before midnight; the chain sleeps meanwhile."""
-        world = self.world
-        midnight = day_begins(day_of(world.wall.now()) + 1)
-        world.clock.advance(midnight - before - BASE - world.clock.seconds())
-        world.flush()
-        world.advance(12)
-        return midnight
 
     def test_seconds_of_each_day(self) -> None:
         """A run over midnight costs each day its own seconds."""

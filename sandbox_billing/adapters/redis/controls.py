@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 from zope.interface import implementer
 
-from sandbox_billing.adapters.redis.commit import Read, holds
+from sandbox_billing.adapters.redis.commit import Read, absent, holds
 from sandbox_billing.adapters.redis.draft import NOW, REVISION, Draft, stored_form
 from sandbox_billing.adapters.redis.store import Store, exposure, mapping, stored, text, texts
 from sandbox_billing.interfaces import IControls, Stale, Stored, WalletOutlay
@@ -154,12 +154,17 @@ class RedisControls:
         return await self._due(self.store.keys.resume_due(), now, limit)
 
     async def resume_again(self, wallet: Address, at: UnixSeconds | None) -> None:
-        draft, key = self.store.draft(f"resume {wallet} later"), self.store.keys.resume_due()
+        draft, keys = self.store.draft(f"resume {wallet} later"), self.store.keys
         if at is None:
-            draft.write("ZREM", key, wallet.hex)
+            settings = await read_controls(self.store, wallet)
+            if settings is not None and settings.value.auto_resume:
+                draft.expect(absent(keys.resumable(wallet)))
+            draft.expect_stored(keys.controls(wallet), None if settings is None else settings.raw)
+            draft.write("ZREM", keys.resume_due(), wallet.hex)
         else:
-            draft.write("ZADD", key, at, wallet.hex)
-        await self.store.carry_out(draft.commit(token=self.store.token.now()))
+            draft.write("ZADD", keys.resume_due(), at, wallet.hex)
+        # Stale: it waits or is wished by now, and stays listed.
+        await self.store.attempt(draft.commit(token=self.store.token.now()))
 
     async def _due(self, key: str, now: UnixSeconds, limit: int) -> tuple[Address, ...]:
         (reply,) = await self.store.read(

@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Read, absent, field_is, holds
 from sandbox_billing.adapters.redis.controls import read_controls, read_outlay
+from sandbox_billing.adapters.redis.costs import leave
 from sandbox_billing.adapters.redis.draft import stored_form
 from sandbox_billing.adapters.redis.records import end_intent, outlive, ripen_create
 from sandbox_billing.adapters.redis.sessions import Sessions
@@ -107,6 +108,11 @@ class RedisDoors:
             return None
         return (await read_outlay(self.store, wallet)).outlay
 
+    async def not_resumable(self, wallet: Address, sandbox: SandboxId) -> None:
+        draft = self.store.draft(f"leave {sandbox} as it is")
+        leave(draft, wallet, sandbox)
+        await self.store.carry_out(draft.commit())
+
     async def undo(self, intent: Intent, sandbox: SandboxId) -> None:
         keys = self.store.keys
         order = evolve(intent, action=UNDO, sandbox=sandbox, hold=Neuron(0))
@@ -156,7 +162,7 @@ class RedisDoors:
         now = self.store.wall.now()
         outlive(draft, sandbox, now)
         ripen_create(draft, record.owner, sandbox, now)
-        draft.write("HDEL", keys.resumable(record.owner), sandbox)
+        leave(draft, record.owner, sandbox)
         await self.store.carry_out(draft.commit())
 
     async def label(self, sandbox: SandboxId, labels: Mapping[str, str]) -> None:

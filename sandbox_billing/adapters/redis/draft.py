@@ -252,6 +252,8 @@ class Draft:
         names = [account.wallet.hex for account in accounts]
         self.write_all("SADD", self.keys.accounts(), names)
         self.write_pairs("ZADD", self.keys.dry(), [(NOW, name) for name in names])
+        # There may be money again for what was stopped.
+        self.write_pairs("ZADD", self.keys.resume_due(), [(NOW, name) for name in names], "XX")
 
     def offer_again(self, wallets: Iterable[Address], now: int) -> None:
         """Resting wallets are looked at: they may be able to pay now."""

@@ -1,0 +1,216 @@
+"""Tests of C{sandbox_billing.services.resumer}, and of what is remembered to be resumed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sandbox_billing.devnet.daytona import Fault, FaultKind
+from sandbox_billing.interfaces import CannotPay, DaytonaRefused, Resumed
+from sandbox_billing.ledger.identity import SandboxId
+from sandbox_billing.ledger.money import Neuron
+from sandbox_billing.ledger.notice import Kind
+from sandbox_billing.wiring import make_resumer
+from tests.fixtures import ALICE, FEE, HOLD, INTERVAL, PER_SECOND, World
+from tests.services.test_limits import LimitCase
+
+
+LITTLE = FEE + 200 * PER_SECOND
+
+
+class ResumeCase(LimitCase):
+    """A wallet that runs dry."""
+
+    def setUp(self) -> None:
+        self.world = World().start()
+
+    def dry(self, count: int = 1, **settings: Any) -> list[SandboxId]:
+        """Sandboxes that were stopped when the money had ended, whose debt is paid."""
+        world = self.world
+        world.fund(count * LITTLE)
+        if settings:
+            self.limit(**settings)
+        made = [world.create() for _ in range(count)]
+        for sandbox in made:
+            self.stopped(sandbox)
+        return made
+
+    def waiting(self) -> list[SandboxId]:
+        """What is remembered."""
+        return [one.sandbox for one in self.world.now(self.world.eyes.controls.resumable(ALICE))]
+
+    def resume(self) -> Resumed:
+        """As the route does."""
+        process = self.world.process
+        return self.world.run(make_resumer(process.parts, process.supervisor).resume(ALICE))
+
+    def top_up(self, amount: int) -> None:
+        """A deposit, once the mirror knows it and the wallet is let run again."""
+        self.world.deposit(amount)
+        self.world.advance(5)
+        self.world.until(lambda: self.world.funds().blocked is None, 120)
+
+    def runs(self, sandbox: SandboxId) -> bool:
+        """Whether Daytona shows it running."""
+        return self.world.state(sandbox) == "started"
+
+
+class RememberedTests(ResumeCase):
+    """What was stopped for want of money, by us."""
+
+    def test_remembered(self) -> None:
+        """What our order stopped is remembered, with the reason, in a new life, too."""
+        one, other = self.dry(2)
+        self.world.restart()
+        self.assertEqual(set(self.waiting()), {one, other})
+        found = self.world.now(self.world.eyes.controls.resumable(ALICE))
+        self.assertEqual({each.reason for each in found}, {"insufficient_balance"})
+
+    def test_limit(self) -> None:
+        """What a limit stopped is remembered, too."""
+        self.world.fund(10**9)
+        sandbox = self.world.create()
+        self.limit(per_day=Neuron(FEE))
+        self.stopped(sandbox)
+        self.assertEqual(self.waiting(), [sandbox])
+
+    def test_its_owner_s_will(self) -> None:
+        """What its owner stops, or deletes, before or after us, is not ours to start."""
+        world = self.world
+        one, other, third = self.dry(3)
+        world.run(world.process.intake.delete(ALICE, one))
+        self.fails(DaytonaRefused, world.process.intake.stop(ALICE, other))
+        self.assertEqual(self.waiting(), [third])
+        self.top_up(10**7)
+        world.run(world.process.intake.start(ALICE, third))
+        self.assertEqual(self.waiting(), [])
+        world.run(world.process.intake.stop(ALICE, third))
+        self.assertEqual(self.waiting(), [])
+
+    def test_never_deleted(self) -> None:
+        """Nothing of ours deletes a sandbox for want of money, however long it lasts."""
+        world = self.world
+        made = self.dry(2, auto_resume=True)
+        world.advance(2000)
+        self.assertEqual([world.state(sandbox) for sandbox in made], ["stopped", "stopped"])
+        deletes = [call for call in world.process.runtime.asked if call[0] == "delete"]
+        self.assertEqual(deletes, [])
+
+
+class ResumeTests(ResumeCase):
+    """With one call."""
+
+    def test_all_of_them(self) -> None:
+        """After a top-up one call starts them all; called again it starts nothing."""
+        made = self.dry(2)
+        self.top_up(10**7)
+        done = self.resume()
+        self.assertEqual((set(done.resumed), dict(done.failed)), (set(made), {}))
+        self.world.advance(20)
+        self.assertTrue(all(self.runs(sandbox) for sandbox in made))
+        self.assertEqual(self.resume(), Resumed(resumed=(), failed={}))
+        self.assertEqual(len(self.told(Kind.RESUMED)), 2)
+
+    def test_without_money(self) -> None:
+        """Before the top-up nothing starts, and it is said why."""
+        made = self.dry()
+        process = self.world.process
+        resumer = make_resumer(process.parts, process.supervisor)
+        self.assertIsInstance(self.fails(CannotPay, resumer.resume(ALICE)), CannotPay)
+        self.assertEqual(self.waiting(), made)
+
+    def test_what_fits(self) -> None:
+        """With money for one, one is started and the other is told of."""
+        made = self.dry(2)
+        debt = self.world.funds().exposure.owed(self.world.wall.now())
+        self.top_up(debt + HOLD + HOLD // 2)
+        done = self.resume()
+        self.assertEqual(len(done.resumed), 1)
+        self.assertEqual({*done.resumed, *done.failed}, set(made))
+        self.assertEqual(list(done.failed.values()), ["insufficient balance"])
+        self.assertEqual(self.waiting(), list(done.failed))
+
+    def test_gone(self) -> None:
+        """What is gone is forgotten."""
+        (sandbox,) = self.dry()
+        self.top_up(10**7)
+        self.world.run(self.world.runtime.delete(sandbox))
+        self.world.advance(20)
+        self.assertEqual(dict(self.resume().failed), {sandbox: "no such sandbox"})
+        self.assertEqual(self.waiting(), [])
+
+    def test_counts_as_a_start(self) -> None:
+        """No more are resumed within an hour than may be started."""
+        self.world = World(lifecycle_per_hour=1).start()
+        self.dry(2)
+        self.top_up(10**7)
+        done = self.resume()
+        self.assertEqual((len(done.resumed), len(done.failed)), (1, 1))
+        self.assertIn("within an hour", next(iter(done.failed.values())))
+
+
+class AutoTests(ResumeCase):
+    """By itself."""
+
+    def test_after_a_top_up(self) -> None:
+        """Whoever wished so has it started again without a call; nobody else has."""
+        for wished in (True, False):
+            self.world = World().start()
+            (sandbox,) = self.dry(auto_resume=wished)
+            self.top_up(10**7)
+            self.world.advance(60)
+            self.assertEqual(self.runs(sandbox), wished)
+            self.assertEqual(len(self.told(Kind.RESUMED)), int(wished))
+            self.assertEqual(self.waiting(), [] if wished else [sandbox])
+
+    def test_wished_later(self) -> None:
+        """The wish may come after the top-up."""
+        (sandbox,) = self.dry()
+        self.top_up(10**7)
+        self.world.advance(60)
+        self.limit(auto_resume=True)
+        self.world.until(lambda: self.runs(sandbox), 10)
+
+    def test_not_in_circles(self) -> None:
+        """With money for a little while it runs that while, once, and the money is not passed."""
+        (sandbox,) = self.dry(auto_resume=True)
+        debt = self.world.funds().exposure.owed(self.world.wall.now())
+        self.top_up(debt + HOLD)
+        self.world.until(lambda: self.runs(sandbox), 30)
+        self.stopped(sandbox)
+        self.world.advance(1000)
+        self.assertEqual(len(self.told(Kind.RESUMED)), 1)
+        self.assertEqual(self.waiting(), [sandbox])
+
+    def test_survives_restarts(self) -> None:
+        """A daemon that comes after the one that stopped it starts it."""
+        (sandbox,) = self.dry(auto_resume=True)
+        self.world.kill()
+        self.world.deposit(10**7)
+        self.world.advance(30)
+        self.world.restart()
+        self.world.until(lambda: self.runs(sandbox), 120)
+        self.world.advance(30)
+        self.assertEqual(self.waiting(), [])
+
+    def test_failure_is_told_once(self) -> None:
+        """What cannot be started is told once, and tried again."""
+        (sandbox,) = self.dry(auto_resume=True)
+        self.world.simulator.faults.add(Fault(kind=FaultKind.STATUS, status=400, route="start"))
+        self.top_up(10**7)
+        self.world.until(lambda: bool(self.told(Kind.RESUME_FAILED)), 60)
+        self.world.until(lambda: self.runs(sandbox), 400)
+        self.assertEqual(len(self.told(Kind.RESUME_FAILED)), 1)
+
+    def test_after_midnight(self) -> None:
+        """What a day's limit stopped goes on the next day, and its limit holds there, too."""
+        world = self.world
+        world.fund(10**7)
+        midnight = self.to_midnight(400)
+        self.limit(per_day=Neuron(FEE + 2 * INTERVAL * PER_SECOND), auto_resume=True)
+        sandbox = world.create()
+        self.stopped(sandbox, 2 * INTERVAL)
+        world.advance(midnight - world.wall.now() - 1)
+        self.assertFalse(self.runs(sandbox))
+        world.until(lambda: self.runs(sandbox), 30)
+        self.stopped(sandbox, 1000)
+        self.assertLessEqual(self.outlay().spent_today(), FEE + 2 * INTERVAL * PER_SECOND)

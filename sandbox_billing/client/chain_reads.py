@@ -3,7 +3,7 @@ One node, asked by JSON-RPC for what receipts are checked against.
 
 Needs neither web3 nor a key.  No text made here contains the node's URL: it may hold a secret.
 
-Tests: L{tests.client.test_verify}.
+Tests: L{tests.client.test_chain_reads}.
 """
 
 from __future__ import annotations

@@ -231,32 +231,31 @@ class Looked:
         claim = Claim.PRICE
         if self.prices is None:
             return unproven(claim, "no node tells what the prices were")
-        records = self._in_force(receipt)
-        if not records:
+        if not self.prices:
             return unproven(claim, "this wallet has acknowledged no prices on chain")
-        create = receipt.period_start == receipt.period_end
-        for record in records:
-            prices = record.prices
-            if not prices.by_size:
-                continue
-            if create and receipt.fee <= prices.create_fee:
-                return proven(claim, f"the create fee was {prices.create_fee}")
-            size = None if create else size_of(receipt.rate, prices)
-            if size is not None:
-                return proven(claim, f"the rate of {size[0]} cores and {size[1]} GiB, for one")
-        if any(not record.prices.by_size for record in records):
+        earlier, then = self._acknowledged(receipt)
+        for records, make in ((then, proven), (earlier, unproven)):
+            for record in records:
+                why = _fits(receipt, record.prices)
+                if why is not None:
+                    # What the daemon had not heard of yet it could not charge by.
+                    late = "" if make is proven else "; the wallet had acknowledged others since"
+                    return make(claim, why + late)
+        if any(not record.prices.by_size for record in (*earlier, *then)):
             return unproven(claim, "the prices of that time are not on chain")
-        if create:
-            return refuted(claim, f"{receipt.fee} neuron were never the create fee then")
-        return refuted(claim, f"{receipt.rate} a minute was not the rate of any size then")
+        if receipt.period_start == receipt.period_end:
+            return refuted(claim, f"{receipt.fee} neuron were never the create fee until then")
+        return refuted(claim, f"{receipt.rate} a minute was not the rate of any size until then")
 
-    def _in_force(self, receipt: Receipt) -> Sequence[PriceRecord]:
-        """What the wallet had acknowledged by then, and what it did before it was settled."""
-        known = self.prices or ()
+    def _acknowledged(
+        self, receipt: Receipt
+    ) -> tuple[Sequence[PriceRecord], Sequence[PriceRecord]]:
+        """What the wallet had acknowledged earlier; and last before then, or since."""
         until = receipt.block if receipt.block is not None else self.head
-        known = [record for record in known if record.block <= until]
+        known = [record for record in self.prices or () if record.block <= until]
         before = [one for one in known if one.acknowledged_at <= receipt.period_start]
-        return known[max(0, len(before) - 1) :]
+        place = max(0, len(before) - 1)
+        return known[:place], known[place:]
 
     def complete(self, receipts: Sequence[Receipt], *, whole: bool) -> Finding:
         """Of all receipts together."""
@@ -285,6 +284,17 @@ class Looked:
 
     def _late(self, receipt: Receipt) -> bool:
         return receipt.nonce is not None and receipt.nonce in self.by_nonce
+
+
+def _fits(receipt: Receipt, prices: Prices) -> str | None:
+    """What it would be the price of; None for nothing, or where the chain does not say."""
+    if not prices.by_size:
+        return None
+    if receipt.period_start == receipt.period_end:
+        fee = prices.create_fee
+        return f"the create fee was {fee}" if receipt.fee <= fee else None
+    size = size_of(receipt.rate, prices)
+    return None if size is None else f"it is the rate of {size[0]} cores and {size[1]} GiB, for one"
 
 
 def size_of(rate: int, prices: Prices) -> tuple[int, int] | None:

@@ -426,6 +426,17 @@ class NotProvenTests(SynchronousTestCase):
         books.chain.records = [PriceRecord(block=1, acknowledged_at=0, prices=Prices())]
         self.assertEqual(self.unproven(books), {Claim.PRICE})
 
+    def test_prices_of_before(self) -> None:
+        """What was charged by prices that others had replaced may not have been heard of yet."""
+        books = honest()
+        dearer = Prices(per_cpu_per_minute=Neuron(10**6), create_fee=Neuron(7000))
+        assert books.chain.records is not None
+        books.chain.records.append(PriceRecord(block=2, acknowledged_at=T0 - 1, prices=dearer))
+        books.settle(books.sign(sandbox="sb-3", rate=10**6, fee=10**6))
+        self.assertEqual(self.unproven(books), {Claim.PRICE})
+        last = judge(books).receipts[-1]
+        self.assertIs(last.proof, Proof.PROVEN)
+
     def test_missing_from_a_block(self) -> None:
         """Who names a block finds what is missing before the first receipt, too."""
         books = honest()
@@ -475,6 +486,31 @@ class FormTests(SynchronousTestCase):
         self.assertIs(judge(books, first_block=0).proof, Proof.REFUTED)
 
 
+class VectorTests(SynchronousTestCase):
+    """
+    The vector of the wire facts.
+    """
+
+    def test_vector(self) -> None:
+        """Its hash and its signature are proven of a receipt that says what it says."""
+        hashed = "0x479468908be0de1b1a995dfe7761e1a2cec727edbefff256e895a3bad84b45aa"
+        signed = (
+            "0x43511a396585f3500b5ed5bb7ed08b8149d4b63ac79337acc116eaaca18c3f26"
+            "41e7585e1ac66365ceec914e9d782513316875a762166d28d6d993043ce2660b1b"
+        )
+        books = Books(nonce=41)
+        made = books.sign(sandbox="sb-0001", fee=1_000_020, rate=1_000_020)
+        self.assertEqual(made.usage_hash, hashed)
+        # Of the development key 0x11...11, which never guards real money.
+        signer = Address("0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A")
+        books.chain.keys = [(0, signer)]
+        books.receipts.append(evolve(made, signature=signed, signer=signer))
+        verdicts = judge(books)
+        found = proofs(verdicts, Proof.PROVEN)
+        wanted = {Claim.PLACE, Claim.HASH, Claim.SIGNATURE, Claim.SIGNER}
+        self.assertLessEqual(wanted, found, why(verdicts))
+
+
 class RotationTests(SynchronousTestCase):
     """
     The provider changes his key.
@@ -484,11 +520,9 @@ class RotationTests(SynchronousTestCase):
         """What an earlier key signed is proven by its own time, what the new one did by its."""
         books = honest()
         books.chain.keys.append((books.block + 1, OTHER.address))
-        late = {"sandbox": "sb-7", "signer": OTHER.address}
-        signed = books.sign(key=OTHER, sandbox="sb-7")
-        books.settle(signed)
+        books.settle(books.sign(key=OTHER, sandbox="sb-7"))
         verdicts = judge(books)
-        self.assertIs(verdicts.proof, Proof.PROVEN, f"{late}{why(verdicts)}")
+        self.assertIs(verdicts.proof, Proof.PROVEN, why(verdicts))
 
 
 LENGTHS = st.lists(st.integers(1, 4000), min_size=1, max_size=4)

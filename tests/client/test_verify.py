@@ -437,6 +437,13 @@ class NotProvenTests(SynchronousTestCase):
         last = judge(books).receipts[-1]
         self.assertIs(last.proof, Proof.PROVEN)
 
+    def test_missing_and_new(self) -> None:
+        """What was settled a moment ago may have been signed after the receipts were told."""
+        books = honest()
+        books.chain.newest = books.block
+        del books.receipts[-1]
+        self.assertEqual(self.unproven(books), {Claim.COMPLETE})
+
     def test_missing_from_a_block(self) -> None:
         """Who names a block finds what is missing before the first receipt, too."""
         books = honest()

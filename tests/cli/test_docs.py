@@ -1,9 +1,9 @@
-"""What C{docs/cli.rst} and C{docs/cli_provider.rst} say of the command line is so."""
+"""What C{docs/cli.rst} and the pages beside it say of the command line is so."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -12,12 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.adapters.chain.codec import Codec
 from sandbox_billing.cli.exits import MEANINGS
-from sandbox_billing.cli.main import COMMANDS
 from sandbox_billing.cli.main import cli as group
 
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("cli.rst", "cli_provider.rst", "cli_queue.rst", "cli_reconcile.rst")
+PAGES = ("cli.rst", "cli_user.rst", "cli_provider.rst", "cli_queue.rst", "cli_reconcile.rst")
 
 ALIASES = {"provider init-service": "provider register"}
 
@@ -28,15 +27,27 @@ _CONSOLE = re.compile(r"^   \$ (?:.*\\\n)*.*$", re.MULTILINE)
 
 def commands() -> Iterator[tuple[str, click.Command]]:
     """Every command by the words that call it."""
-    context = click.Context(group)
-    for name in COMMANDS:
-        found = group.get_command(context, name)
-        assert found is not None
-        if isinstance(found, click.Group):
-            for part, command in found.commands.items():
-                yield f"{name} {part}", command
-        else:
-            yield name, found
+    return below(group, "", click.Context(group))
+
+
+def below(
+    above: click.Group, words: str, context: click.Context
+) -> Iterator[tuple[str, click.Command]]:
+    """A group's commands and those of its groups; a group that can be called is one, too."""
+    for part in above.list_commands(context):
+        command = above.get_command(context, part)
+        assert command is not None
+        name = f"{words} {part}".strip()
+        if not isinstance(command, click.Group) or command.invoke_without_command:
+            yield name, command
+        if isinstance(command, click.Group):
+            yield from below(command, name, context)
+
+
+def called(words: list[str], known: Iterable[str]) -> str:
+    """The command that a line of a shell calls."""
+    starts = (" ".join(words[1:count]) for count in (4, 3, 2))
+    return next(name for name in starts if name in known)
 
 
 def flags(command: click.Command) -> set[str]:
@@ -68,9 +79,11 @@ class DocsTests(SynchronousTestCase):
 
     def test_flags(self) -> None:
         """Each command has its section, and each flag is in it or among those of all commands."""
-        shared = set(_FLAG.findall(self.sections["What all commands share"]))
+        everywhere = set(_FLAG.findall(self.sections["What all commands share"]))
+        of_users = set(_FLAG.findall(self.sections["What the user's commands share"]))
         for name, command in commands():
             with self.subTest(command=name):
+                shared = everywhere | (of_users if name.startswith("user ") else set())
                 section = self.sections[ALIASES.get(name, name)]
                 named, known = set(_FLAG.findall(section)), flags(command)
                 self.assertEqual(set(), known - shared - named, f"{name}: not documented")
@@ -98,15 +111,18 @@ class DocsTests(SynchronousTestCase):
             words = line.replace("\\\n", " ").split()[1:]
             if words[0] != "sandbox-billing":
                 continue
-            name = " ".join(words[1:3]) if words[1] in ("provider", "queue") else words[1]
+            if words[1].startswith("-"):
+                continue
             found += 1
-            self.assertEqual(set(), set(_FLAG.findall(line)) - flags(known[name]), line)
+            name, ours = called(words, known), line.partition(" -- ")[0]
+            self.assertEqual(set(), set(_FLAG.findall(ours)) - flags(known[name]), line)
         self.assertGreater(found, 3)
 
     def test_links(self) -> None:
         """Each page leads to the other."""
-        self.assertIn(":doc:`cli_provider`", self.pages["cli.rst"])
-        self.assertIn(":doc:`cli`", self.pages["cli_provider.rst"])
+        for page in ("cli_provider", "cli_user"):
+            self.assertIn(f":doc:`{page}`", self.pages["cli.rst"])
+            self.assertIn(":doc:`cli`", self.pages[f"{page}.rst"])
 
     def test_handing_over(self) -> None:
         """The calls of the recipe are those of both contracts, and the events too."""

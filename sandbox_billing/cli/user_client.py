@@ -1,0 +1,201 @@
+"""
+The client library as the commands use it: opened for a wallet, its errors told with the next step.
+
+Tests: C{tests.cli.test_user}.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from attrs import frozen
+
+from sandbox_billing.cli.exits import FAMILIES
+from sandbox_billing.cli.output import Output
+from sandbox_billing.cli.session import Pace
+from sandbox_billing.cli.user_errors import next_step
+from sandbox_billing.cli.user_place import Place
+from sandbox_billing.cli.user_tokens import Kept, Tokens, state_folder
+from sandbox_billing.errors import Refused
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.token import Scope
+
+
+if TYPE_CHECKING:
+    from sandbox_billing.client import ApiError, Client, Info
+
+_T = TypeVar("_T")
+
+
+@frozen(kw_only=True)
+class Desk:
+    """
+    Where one command works.
+
+    @ivar told: What the provider says of itself.
+    @ivar wallet: For whom.
+    @ivar now: unix seconds.
+    """
+
+    out: Output
+    client: Client
+    told: Info
+    wallet: Address
+    pace: Pace
+    now: Callable[[], float]
+
+
+def tokens() -> Tokens:
+    """Those of this machine."""
+    return Tokens(state_folder(os.environ))
+
+
+def told_by(place: Place) -> Info:
+    """
+    @raise WrongChain: It is not what was named.
+    """
+    with anybody(place) as client:
+        return client.info()
+
+
+@contextmanager
+def anybody(place: Place) -> Iterator[Client]:
+    """Without a wallet, for what everybody may ask; what was named is compared."""
+    from sandbox_billing.client import Client
+
+    client = Client(place.require_url())
+    with _translated(client, with_token=False):
+        agree(place, client.info())
+        yield client
+
+
+@contextmanager
+def desk(out: Output, place: Place, scope: Scope) -> Iterator[Desk]:
+    """
+    For a wallet: by its session where one is kept that may do this, else by its key.
+
+    @param scope: What the command needs.
+    """
+    url, wallet = place.require_url(), place.known_address()
+    kept = tokens().find(url, wallet)
+    if kept is None or not kept.serves(scope.value, time.time()):
+        with signing_desk(out, place) as at:
+            yield at
+        return
+    with token_desk(out, place, kept) as at:
+        yield at
+
+
+@contextmanager
+def signing_desk(out: Output, place: Place) -> Iterator[Desk]:
+    """By the key."""
+    from sandbox_billing.client import Client, KeySigner
+
+    url, key = place.require_url(), place.key.load()
+    client = Client(url, signer=KeySigner(key))
+    with _opened(out, place, client, key.address, by_token=False) as at:
+        yield at
+
+
+@contextmanager
+def token_desk(out: Output, place: Place, kept: Kept) -> Iterator[Desk]:
+    """By a session that was kept; one that has ended is forgotten, and the next command signs."""
+    from sandbox_billing.client import Client
+
+    wallet = Address(kept.wallet)
+    client = Client(kept.url, token=kept.token)
+    try:
+        with _opened(out, place, client, wallet, by_token=True) as at:
+            yield at
+    except SessionEnded:
+        tokens().forget(kept.url, wallet)
+        raise
+
+
+@frozen(auto_exc=False)
+class SessionEnded(Refused):
+    """The provider does not know the token any more."""
+
+
+@contextmanager
+def _opened(
+    out: Output, place: Place, client: Client, wallet: Address, *, by_token: bool
+) -> Iterator[Desk]:
+    with _translated(client, with_token=by_token):
+        told = client.info()
+        agree(place, told)
+        yield Desk(out=out, client=client, told=told, wallet=wallet, pace=Pace(), now=time.time)
+
+
+def agree(place: Place, told: Info) -> None:
+    """
+    @raise WrongChain: The provider is not what was named.
+    """
+    place.agree("contract", place.contract, Address(told.contract))
+    place.agree("provider", place.provider, Address(told.provider))
+    place.agree("chain id", place.chain_id, told.chain_id)
+
+
+@contextmanager
+def _translated(client: Client, *, with_token: bool) -> Iterator[None]:
+    """The provider's refusals as ours, with what to do next."""
+    from sandbox_billing.client import ApiError
+
+    try:
+        yield
+    except ApiError as problem:
+        raise told_of(problem, client, with_token=with_token) from None
+
+
+def told_of(problem: ApiError, client: Client, *, with_token: bool) -> Exception:
+    """An error of the provider as one of a command's families."""
+    if problem.status == 0:
+        # Nothing was answered: the library says it as well as anybody.
+        return problem
+    version = debt = None
+    if problem.status == 402:
+        version = _quietly(lambda: _version(client))
+        if problem.code == "debt":
+            debt = _quietly(lambda: int(client.account().raw["exposure"]["debts"]))
+    text = next_step(
+        problem.status,
+        problem.body,
+        version=version,
+        debt=debt,
+        with_token=with_token,
+        retry_after=problem.retry_after,
+    )
+    if problem.status == 401 and with_token:
+        return SessionEnded(text)
+    family = next(one for one in FAMILIES if isinstance(problem, one))
+    return family(text)
+
+
+def _version(client: Client) -> int | None:
+    provider = client.info().provider
+    versions = [one.signer_version for one in client.providers() if one.address == provider]
+    return versions[0] if versions else None
+
+
+def _quietly(ask: Callable[[], _T]) -> _T | None:
+    """What only makes an error's text better."""
+    try:
+        return ask()
+    except (*FAMILIES, KeyError, ValueError):
+        return None
+
+
+def read_if_there(ask: Callable[[], _T]) -> _T | None:
+    """None where the provider is too old to have it, or the session may not look."""
+    from sandbox_billing.client import ApiError
+
+    try:
+        return ask()
+    except ApiError as problem:
+        if problem.status not in (403, 404):
+            raise
+        return None

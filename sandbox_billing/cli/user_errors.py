@@ -1,0 +1,118 @@
+"""
+What a provider refuses, with the command that comes next.
+
+Tests: L{tests.cli.test_user_errors}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sandbox_billing.cli.amounts import both
+from sandbox_billing.cli.user_text import lasting
+
+
+_US = "sandbox-billing user"
+
+
+def next_step(
+    status: int,
+    body: Mapping[str, Any],
+    *,
+    version: int | None = None,
+    debt: int | None = None,
+    with_token: bool = False,
+    retry_after: float | None = None,
+) -> str:
+    """
+    A refusal in words, and what to do.
+
+    @param status: Of HTTP.
+    @param body: The error, as it came.
+    @param version: The provider's signer version now; None where nobody said.
+    @param debt: neuron that the wallet owes; None where nobody said.
+    @param with_token: Whether a session token was sent.
+    """
+    text = str(body.get("error") or f"HTTP {status}")
+    if status == 402:
+        return _unpaid(text, body, version, debt)
+    if status == 401:
+        return _unproven(text, with_token=with_token)
+    if status == 429 or (status == 503 and retry_after is not None):
+        when = "in a moment" if retry_after is None else f"in {lasting(max(1.0, retry_after))}"
+        return f"{text}: try again {when}"
+    if status == 403 and "has not the scope" in text:
+        return f"{text}: log in with it ({_US} login), or log out and sign: {_US} logout"
+    if status == 403 and "for one sandbox only" in text:
+        return f"{text}: log in without --sandbox ({_US} login), or log out: {_US} logout"
+    if status == 404 and "sandbox" in text:
+        return f"{text}: look which there are: {_US} list"
+    if status == 404 and text == "no such route":
+        return f"{text}: this provider does not offer it, or --url is another server's"
+    if status == 409 and "stop pending" in text:
+        why = body.get("reason")
+        because = f" ({why})" if why else ""
+        return f"{text}{because}: it is being stopped; look with '{_US} list' and start it then"
+    return text
+
+
+def _unpaid(text: str, body: Mapping[str, Any], version: int | None, debt: int | None) -> str:
+    code = body.get("code")
+    if code is None:
+        code = "not_acknowledged" if "acknowledged" in text else "insufficient_balance"
+    if code == "not_acknowledged":
+        if version is None:
+            return f"acknowledge the provider's signer first: {_US} acknowledge"
+        return f"acknowledge signer version {version} first: {_US} acknowledge --version {version}"
+    if code == "debt":
+        return _in_debt(body, debt)
+    if code == "blocked":
+        return (
+            f"this wallet is blocked until what it was stopped for is settled: see why with "
+            f"'{_US} account'; after a deposit it takes a minute or two"
+        )
+    if code == "spend_limit":
+        limit = body.get("limit")
+        most = "" if limit is None else f" of {both(int(limit))}"
+        return (
+            f"the spend limit{most} does not allow it: see '{_US} settings', or log in with "
+            f"another: {_US} login --spend-limit AMOUNT"
+        )
+    return _too_little(text, body)
+
+
+def _in_debt(body: Mapping[str, Any], debt: int | None) -> str:
+    if debt is None:
+        return f"something is owed from before: see '{_US} account', deposit it, and try again"
+    missing = debt - int(body.get("balance") or 0)
+    if missing <= 0:
+        return f"{both(debt)} is owed from before and is being collected: try again in a minute"
+    return (
+        f"{both(debt)} is owed from before: deposit at least what is missing, and try again when "
+        f"it is collected: {_US} deposit {missing}"
+    )
+
+
+def _too_little(text: str, body: Mapping[str, Any]) -> str:
+    try:
+        balance, required = int(body["balance"]), int(body["required"])
+        exposure = int(body.get("exposure") or 0)
+    except (KeyError, TypeError, ValueError):
+        return f"{text}: see '{_US} account', and deposit: {_US} deposit AMOUNT"
+    missing = exposure + required - balance
+    aside = f", {both(exposure)} of it is set aside for what runs" if exposure else ""
+    return (
+        f"the balance is {both(balance)}{aside}, and this needs {both(required)}: "
+        f"{_US} deposit {max(1, missing)}"
+    )
+
+
+def _unproven(text: str, *, with_token: bool) -> str:
+    if with_token:
+        return f"the session has ended: {_US} login"
+    if text in ("request expired", "expires_at too far in future"):
+        return f"{text}: this machine's clock is wrong by minutes; set it"
+    if "signature" in text:
+        return f"{text}: is --url the provider's own address, and the key the wallet's?"
+    return text

@@ -1,0 +1,94 @@
+"""Tests for L{sandbox_billing.cli.user_errors}: each refusal names the next step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from twisted.trial.unittest import SynchronousTestCase
+
+from sandbox_billing.cli.main import cli
+from sandbox_billing.cli.user_errors import next_step
+
+
+SHORT = {"error": "insufficient balance", "balance": "40", "required": "100", "exposure": "10"}
+
+
+class NextStepTests(SynchronousTestCase):
+    """What people read."""
+
+    def test_not_acknowledged(self) -> None:
+        """The version is named when it is known; an older provider sends no code."""
+        for body in (
+            {"error": "TEE signer not acknowledged", "code": "not_acknowledged"},
+            {"error": "TEE signer not acknowledged"},
+        ):
+            self.assertEqual(
+                next_step(402, body, version=3),
+                "acknowledge signer version 3 first: sandbox-billing user acknowledge --version 3",
+            )
+            self.assertIn("user acknowledge", next_step(402, body))
+
+    def test_too_little(self) -> None:
+        """How much is missing, with what is set aside, as a command."""
+        told = next_step(402, {**SHORT, "code": "insufficient_balance"})
+        self.assertTrue(told.endswith("sandbox-billing user deposit 70"), told)
+        self.assertIn("10 neuron", told)
+        older = {"error": "insufficient balance", "balance": "40", "required": "100"}
+        self.assertTrue(next_step(402, older).endswith("deposit 60"))
+        self.assertIn("deposit AMOUNT", next_step(402, {"error": "insufficient balance"}))
+
+    def test_debt(self) -> None:
+        """What is owed beyond the balance; what the balance covers is only waited for."""
+        body = {**SHORT, "code": "debt"}
+        self.assertTrue(next_step(402, body, debt=55).endswith("user deposit 15"))
+        self.assertIn("try again in a minute", next_step(402, body, debt=40))
+        self.assertIn("user account", next_step(402, body))
+
+    def test_others(self) -> None:
+        """Blocked, limited, logged out, too often, gone."""
+        for status, body, more, said in (
+            (402, {**SHORT, "code": "blocked"}, {}, "user account"),
+            (402, {"code": "spend_limit", "limit": "7"}, {}, "7 neuron"),
+            (401, {"error": "invalid or expired token"}, {"with_token": True}, "user login"),
+            (401, {"error": "request expired"}, {}, "clock"),
+            (401, {"error": "invalid signature"}, {}, "--url"),
+            (429, {"error": "too many requests"}, {"retry_after": 7.0}, "in 7 s"),
+            (503, {"error": "paused"}, {"retry_after": 60.0}, "in 1 min"),
+            (403, {"error": "this token has not the scope manage"}, {}, "user login"),
+            (403, {"error": "this token is for one sandbox only: x"}, {}, "user login"),
+            (404, {"error": "no such sandbox"}, {}, "user list"),
+            (404, {"error": "no such route"}, {}, "--url"),
+            (409, {"error": "stop pending", "reason": "debt"}, {}, "(debt)"),
+            (418, {}, {}, "HTTP 418"),
+        ):
+            self.assertIn(said, next_step(status, body, **more), (status, body))  # type: ignore[arg-type]
+
+    def test_commands(self) -> None:
+        """Every command that is named is one, and has the options that are named with it."""
+        said: list[str] = []
+        bodies: list[Mapping[str, Any]] = [
+            {**SHORT, "code": code}
+            for code in ("not_acknowledged", "debt", "blocked", "spend_limit", None)
+        ]
+        for body in bodies:
+            said += [next_step(402, body), next_step(402, body, version=3, debt=55)]
+        said += [next_step(401, {}, with_token=True), next_step(404, {"error": "no such sandbox"})]
+        said += [
+            next_step(403, {"error": text})
+            for text in ("has not the scope", "for one sandbox only")
+        ]
+        context = click.Context(cli)
+        user: Any = cli.get_command(context, "user")
+        found = 0
+        for words in re.findall(
+            r"sandbox-billing user ([a-z-]+)((?: --[a-z-]+)*)", "\n".join(said)
+        ):
+            command = user.get_command(context, words[0])
+            self.assertIsNotNone(command, words)
+            options = {name for one in command.params for name in one.opts}
+            self.assertLessEqual(set(words[1].split()), options, words)
+            found += 1
+        self.assertGreater(found, 10)

@@ -298,7 +298,7 @@ def _fits(receipt: Receipt, prices: Prices) -> str | None:
         fee = prices.create_fee
         return f"the create fee was {fee}" if receipt.fee <= fee else None
     size = size_of(receipt.rate, prices)
-    return None if size is None else f"it is the rate of {size[0]} cores and {size[1]} GiB, for one"
+    return None if size is None else f"it is the rate of {size[0]} cpu and {size[1]} GiB, for one"
 
 
 def size_of(rate: int, prices: Prices) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ Every kind of forged receipt is refuted, by the claim that should; honest ones a
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from attrs import evolve, frozen
@@ -12,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sandbox_billing.client.verify import Claim, PriceRecord, Proof, Settled, Verdicts, verify
+from sandbox_billing.client.verify import (
+    MEANING,
+    NOT_PROVABLE,
+    Claim,
+    PriceRecord,
+    Proof,
+    Settled,
+    Verdicts,
+    verify,
+)
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.ledger.receipt import Receipt, Status
@@ -343,6 +353,21 @@ class ForgeryTests(SynchronousTestCase):
         """No claim that nothing in the table refutes, but for the form."""
         tried = {forgery.claim for forgery in FORGERIES.values()}
         self.assertEqual(set(Claim) - tried, {Claim.FORM})
+
+
+class PageTests(SynchronousTestCase):
+    """
+    C{docs/receipts.rst}.
+    """
+
+    def test_page(self) -> None:
+        """It tells every claim, what is never proven, and each forgery with what refutes it."""
+        page = Path(__file__).resolve().parents[2] / "docs" / "receipts.rst"
+        told = " ".join(page.read_text("utf-8").split())
+        rows = [f"* - {claim.value} - {means} " for claim, means in MEANING.items()]
+        rows += [f"* - {name} - {f.claim.value}" for name, f in FORGERIES.items()]
+        for row in (*rows, *NOT_PROVABLE):
+            self.assertIn(row, told)
 
 
 class NotProvenTests(SynchronousTestCase):

@@ -13,7 +13,7 @@ from twisted.python.threadpool import ThreadPool
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from sandbox_billing.adapters.redis.journal import Journal
-from sandbox_billing.adapters.webhooks.names import THREADS, SystemNames
+from sandbox_billing.adapters.webhooks.names import ASKING, SENDING, THREADS, SystemNames
 from sandbox_billing.adapters.webhooks.sender import WebhookSender
 from sandbox_billing.configuration import Configuration
 from sandbox_billing.interfaces import IWallClock, IWebhookSender
@@ -32,7 +32,8 @@ def make_sender(settings: Configuration, reactor: Any, pool: ThreadPool) -> IWeb
     """
     return WebhookSender(
         reactor=reactor,
-        names=SystemNames(reactor, pool).addresses,
+        names=SystemNames(reactor, pool, SENDING).addresses,
+        asked_names=SystemNames(reactor, pool, ASKING).addresses,
         allowed=read_allowed(settings.webhook_private_targets),
         trust=BrowserLikePolicyForHTTPS(),
     )

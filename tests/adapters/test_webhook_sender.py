@@ -4,13 +4,15 @@ Tests of C{sandbox_billing.adapters.webhooks}, against a receiver on a real sock
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
+from threading import Event
 from typing import Any
 
 from twisted.internet import reactor, ssl
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import SSL4ServerEndpoint
+from twisted.internet.endpoints import SSL4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
@@ -21,7 +23,7 @@ from zope.interface.verify import verifyObject
 
 from sandbox_billing.adapters.webhooks.names import SystemNames
 from sandbox_billing.adapters.webhooks.sender import MOST_BYTES, NoWebhooks, WebhookSender
-from sandbox_billing.errors import BadInput, Refused
+from sandbox_billing.errors import BadInput, Refused, Transient
 from sandbox_billing.interfaces import IWebhookSender, Sent
 from sandbox_billing.ledger.target import (
     NOT_A_HOST,
@@ -69,9 +71,11 @@ class SenderCase(TestCase):
         self, names: Any = None, allowed: Allowed = HERE, trust: Any = None
     ) -> WebhookSender:
         """One that finds everything here."""
+        names = Names(["127.0.0.1"]) if names is None else names
         return WebhookSender(
             reactor=reactor,
-            names=Names(["127.0.0.1"]) if names is None else names,
+            names=names,
+            asked_names=names,
             allowed=allowed,
             trust=BrowserLikePolicyForHTTPS() if trust is None else trust,
         )
@@ -218,6 +222,15 @@ class JudgedTests(SenderCase):
         url = f"http://hooks.example:{self.port}/"
         self.assertTrue((await self.sender(names, allowed=allowed).send(url, TOLD, BODY)).good)
 
+    async def test_addresses_in_urls(self) -> None:
+        """An address in the place of a name is asked of nobody, and may be one of IPv6."""
+        await self.listen(TCP6ServerEndpoint(reactor, 0, interface="::1"))
+        names = Names([])
+        sender = self.sender(names, allowed=read_allowed(["::1"]))
+        self.assertTrue((await sender.send(f"http://[::1]:{self.port}/", TOLD, BODY)).good)
+        self.assertEqual(self.receiver.headers()["host"], f"[::1]:{self.port}")
+        self.assertEqual(names.asked, [])
+
     async def test_nobody_sends(self) -> None:
         """Where there is no sender, nothing can be registered."""
         with self.assertRaises(Refused):
@@ -260,6 +273,7 @@ class TimeTests(SynchronousTestCase):
         sender = WebhookSender(
             reactor=clock,
             names=Names(["127.0.0.1"]),
+            asked_names=Names([]),
             allowed=HERE,
             trust=BrowserLikePolicyForHTTPS(),
         )
@@ -278,7 +292,11 @@ class TimeTests(SynchronousTestCase):
 
         clock: Any = Clock()
         sender = WebhookSender(
-            reactor=clock, names=Silent(), allowed=HERE, trust=BrowserLikePolicyForHTTPS()
+            reactor=clock,
+            names=Silent(),
+            asked_names=Silent(),
+            allowed=HERE,
+            trust=BrowserLikePolicyForHTTPS(),
         )
         sending = Deferred.fromCoroutine(sender.send("http://hooks.example/", TOLD, BODY))
         clock.advance(10.1)
@@ -293,7 +311,7 @@ class NamesTests(TestCase):
         self.pool = ThreadPool(0, 2)
         self.pool.start()
         self.addCleanup(self.pool.stop)
-        self.names = SystemNames(reactor, self.pool)
+        self.names = SystemNames(reactor, self.pool, 2)
 
     async def test_known(self) -> None:
         """Addresses, each once."""
@@ -304,3 +322,28 @@ class NamesTests(TestCase):
     async def test_unknown(self) -> None:
         """A label that no name can have has none."""
         self.assertEqual(await self.names.addresses("a" * 64), ())
+
+    async def test_slow(self) -> None:
+        """What does not answer is left; its thread counts until it has ended, and no longer."""
+        held = Event()
+
+        def slow(*asked: Any, **how: Any) -> list[Any]:
+            held.wait()
+            return []
+
+        clock: Any = Clock()
+        clock.callFromThread = reactor.callFromThread  # type: ignore[attr-defined]
+        names = SystemNames(clock, self.pool, 2)
+        self.patch(socket, "getaddrinfo", slow)
+        try:
+            asked = [Deferred.fromCoroutine(names.addresses("a.example")) for _ in range(3)]
+            self.assertIn("too many", self.failureResultOf(asked[2], Transient).value.text)
+            clock.advance(5.1)
+            for one in asked[:2]:
+                self.assertIn("do not answer", self.failureResultOf(one, Transient).value.text)
+            again = Deferred.fromCoroutine(names.addresses("a.example"))
+            self.failureResultOf(again, Transient)
+        finally:
+            held.set()
+        await until(lambda: names._under_way == 0)
+        self.assertEqual(await names.addresses("a.example"), ())

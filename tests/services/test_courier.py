@@ -549,6 +549,7 @@ class ReceiverTests(TestCase):
         sender = WebhookSender(
             reactor=reactor,
             names=names,
+            asked_names=names,
             allowed=read_allowed(["127.0.0.1"]),
             trust=BrowserLikePolicyForHTTPS(),
         )

@@ -11,7 +11,7 @@ import socket
 from ipaddress import ip_address
 from typing import Any
 
-from attrs import field, frozen
+from attrs import define, field
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
@@ -22,41 +22,65 @@ from sandbox_billing.ledger.target import IPAddress
 
 LOOKUP_SECONDS = 5.0
 
-THREADS = 16
-"""A look-up that is given up keeps its thread until the system's resolver gives up, too."""
+SENDING, ASKING = 16, 8
+"""
+Look-ups at once: of what is sent, and of what somebody wants to register, who must not hold up
+the others.
+"""
+
+THREADS = SENDING + ASKING
+
+NO_ANSWER = "the host's name servers do not answer"
+BUSY = "too many names are being looked up here; ask again"
 
 
-@frozen
+@define(eq=False)
 class SystemNames:
     """
     The system's resolver.
 
     @ivar pool: Somebody starts and stops it.
+    @ivar most: At once; one that was given up counts until the system has given it up, too.
     """
 
     reactor: Any = field(repr=False)
     pool: ThreadPool = field(repr=False)
+    most: int
+    _under_way: int = field(default=0, init=False)
 
     async def addresses(self, host: str) -> tuple[IPAddress, ...]:
         """
         Every address of a host, as the system prefers them; none where the name is not known.
 
-        @raise Transient: No answer in time.
+        @raise Transient: No answer in time, or too much is asked.
         """
-        asked: Deferred[Any] = deferToThreadPool(self.reactor, self.pool, _look_up, host)
-        asked.addTimeout(LOOKUP_SECONDS, self.reactor)
+        if self._under_way >= self.most:
+            raise Transient(BUSY)
         try:
-            found = await asked
+            found = await self._asked(host).addTimeout(LOOKUP_SECONDS, self.reactor)
         except TimeoutError as why:
-            raise Transient("the host's name servers do not answer") from why
+            raise Transient(NO_ANSWER) from why
         except socket.gaierror as why:
             if why.errno == socket.EAI_AGAIN:
-                raise Transient("the host's name servers do not answer") from why
+                raise Transient(NO_ANSWER) from why
             return ()
         except (OSError, UnicodeError):
             return ()
         # In their order, and each once.
         return tuple(dict.fromkeys(map(ip_address, found)))
+
+    def _asked(self, host: str) -> Deferred[list[str]]:
+        """@return: May be given up; the thread then goes on."""
+        answer: Deferred[list[str]] = Deferred()
+        self._under_way += 1
+
+        def ended(result: Any) -> None:
+            self._under_way -= 1
+            if not answer.called:
+                answer.callback(result)
+
+        deferToThreadPool(self.reactor, self.pool, _look_up, host).addBoth(ended)
+        return answer
 
 
 def _look_up(host: str) -> list[str]:

@@ -183,17 +183,19 @@ class _Body:
 class WebhookSender:
     """
     @ivar names: Every address that a host has now.
+    @ivar asked_names: The same, for who only wants to know.
     @ivar allowed: What the operator lets be reached although it is not public.
     @ivar trust: Whose certificates are believed.
     """
 
     reactor: Any = field(repr=False)
     names: Names = field(repr=False)
+    asked_names: Names = field(repr=False)
     allowed: Allowed
     trust: IPolicyForHTTPS = field(repr=False)
 
     async def check(self, url: str) -> None:
-        await self._addresses(read_target(url))
+        await self._addresses(read_target(url), self.asked_names)
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Sent:
         try:
@@ -209,15 +211,15 @@ class WebhookSender:
             return Sent(None, _described(why))
         return Sent(status, f"answered {status}")
 
-    async def _addresses(self, target: Target) -> tuple[IPAddress, ...]:
+    async def _addresses(self, target: Target, names: Names) -> tuple[IPAddress, ...]:
         if target.address is not None:
             found: tuple[IPAddress, ...] = (target.address,)
         else:
-            found = await self.names(target.host)
+            found = await names(target.host)
         return target.check(found, self.allowed)
 
     async def _send(self, target: Target, headers: Mapping[str, str], body: bytes) -> int:
-        addresses = await self._addresses(target)
+        addresses = await self._addresses(target, self.names)
         endpoint = _CheckedEndpoint(self.reactor, target, addresses, self.trust)
         agent: Any = Agent.usingEndpointFactory(self.reactor, _Only(endpoint))
         told = Headers({"User-Agent": [USER_AGENT], "Accept": ["*/*"]})

@@ -27,7 +27,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
-from sandbox_billing import startup
+from sandbox_billing import startup, wiring_web
 from sandbox_billing.adapters.chain.contract_wallets import THREADS
 from sandbox_billing.adapters.daytona.connection import daytona_client, daytona_pool
 from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
@@ -49,7 +49,7 @@ from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web.bounds import ENOUGH_FILES, Limits, streams_for_files
 from sandbox_billing.web.gate import Gate
-from sandbox_billing.web.open_streams import LOOK_SECONDS
+from sandbox_billing.web.notices import Listeners
 from sandbox_billing.web.peers import Peers
 from sandbox_billing.web.site import BillingSite
 from sandbox_billing.wiring import (
@@ -62,7 +62,6 @@ from sandbox_billing.wiring import (
     make_mirror_watch,
     make_work,
 )
-from sandbox_billing.wiring_web import make_contracts, make_front, make_relay, make_streams
 from sandbox_billing.wiring_webhooks import NAME_THREADS, make_sender
 
 
@@ -153,10 +152,8 @@ class Daemon(MultiService):
             wall=self._wall,
             allow_volatile=volatile_allowed,
         )
-        self._keeper: LeaseKeeper | None = None
-        self._watch: Periodic | None = None
-        self._doors: Periodic | None = None
-        self._streams: Periodic | None = None
+        self._turns: list[LeaseKeeper | Periodic] = []
+        self._listeners: Listeners | None = None
         self._boot: Deferred[None] | None = None
 
     # -- life -------------------------------------------------------------------------
@@ -195,6 +192,8 @@ class Daemon(MultiService):
             self._boot.cancel()
         if self._port is not None:
             await maybeDeferred(self._port.stopListening)
+            if self._listeners is not None:
+                self._listeners.close()
             cut = await self._site.drain(DRAIN_SECONDS)
             if cut:
                 self._log.warn("{count} connections were cut", count=cut)
@@ -207,9 +206,7 @@ class Daemon(MultiService):
 
     async def _end_work(self) -> None:
         waiting: list[Deferred[Any]] = [self._supervisor.stopService()]
-        for turns in (self._keeper, self._watch, self._doors, self._streams):
-            if turns is not None:
-                waiting.append(maybeDeferred(turns.stopService))
+        waiting.extend(maybeDeferred(turns.stopService) for turns in self._turns)
         done = DeferredList(waiting, consumeErrors=True)
         done.addTimeout(WORK_SECONDS, self._reactor)
         try:
@@ -233,30 +230,35 @@ class Daemon(MultiService):
             signer=parts.signer.address.hex,
         )
         if self._role != "web":
-            self._keeper = self._keep(parts)
-            self._keeper.startService()
+            self._take(self._keep(parts))
         else:
-            self._watch = make_mirror_watch(parts, self.readiness, WATCH_SECONDS)
-            self._watch.startService()
-        self._doors = make_door_watch(parts, self.readiness)
-        self._doors.startService()
+            self._take(make_mirror_watch(parts, self.readiness, WATCH_SECONDS))
+        self._take(make_door_watch(parts, self.readiness))
         if self._role != "worker":
             url = own_url(self._configuration.public_url, self.address)
             chain = self._development_rpc_url
             terms = terms_of(self._configuration, parts.policy.provider, url, chain)
             intake = make_intake(parts, self._supervisor)
-            streams = make_streams(parts, streams_for_files(self._files))
-            self._streams = Periodic("streams", streams.turn, LOOK_SECONDS, self._reactor)
-            self._streams.startService()
-            self._gate.front = make_front(
+            streams = wiring_web.make_streams(parts, streams_for_files(self._files))
+            self._listeners = wiring_web.make_listeners(parts)
+            for turns in wiring_web.make_turns(streams, self._listeners, self._reactor):
+                self._take(turns)
+            self._gate.front = wiring_web.make_front(
                 parts,
                 intake,
                 self.readiness,
                 terms,
-                relay=make_relay(self._configuration, terms, self._reactor),
+                relay=wiring_web.make_relay(self._configuration, terms, self._reactor),
                 streams=streams,
-                contracts=make_contracts(self._configuration, self._reactor, self._wallet_pool),
+                listeners=self._listeners,
+                contracts=wiring_web.make_contracts(
+                    self._configuration, self._reactor, self._wallet_pool
+                ),
             )
+
+    def _take(self, turns: LeaseKeeper | Periodic) -> None:
+        turns.startService()
+        self._turns.append(turns)
 
     async def _listen(self) -> None:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.threadpool import ThreadPool
 from twisted.web.resource import IResource
 
@@ -18,12 +19,15 @@ from sandbox_billing.adapters.system import request_id
 from sandbox_billing.adapters.webhooks.sender import NoWebhooks
 from sandbox_billing.configuration import Configuration
 from sandbox_billing.interfaces import IContractWallets, IRelay
+from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services.intake import Intake
 from sandbox_billing.services.readiness import Readiness
 from sandbox_billing.web.bounds import MOST_STREAMS
 from sandbox_billing.web.caller import OtherProof, keys_only
 from sandbox_billing.web.contract_wallets import ContractWallets
-from sandbox_billing.web.open_streams import OpenStreams
+from sandbox_billing.web.notices import LOOK_SECONDS as NOTICES_SECONDS
+from sandbox_billing.web.notices import Listeners
+from sandbox_billing.web.open_streams import LOOK_SECONDS, OpenStreams
 from sandbox_billing.web.root import FrontDesk, make_root
 from sandbox_billing.web.terms import Terms
 from sandbox_billing.wiring import Parts
@@ -56,6 +60,24 @@ def make_streams(parts: Parts, most: int = MOST_STREAMS) -> OpenStreams:
     return OpenStreams(doors=journal.doors, tokens=journal.tokens, wall=parts.wall, most=most)
 
 
+def make_turns(
+    streams: OpenStreams, listeners: Listeners, clock: IReactorTime
+) -> tuple[Periodic, ...]:
+    """What looks after those who stay."""
+    return (
+        Periodic("streams", streams.turn, LOOK_SECONDS, clock),
+        Periodic("notices", listeners.turn, NOTICES_SECONDS, clock),
+    )
+
+
+def make_listeners(parts: Parts) -> Listeners:
+    """Who is told of notices as they come, in this process."""
+    journal = parts.journal
+    return Listeners(
+        notices=journal.notices, tokens=journal.tokens, wall=parts.wall, clock=parts.clock
+    )
+
+
 def make_front(
     parts: Parts,
     intake: Intake,
@@ -64,6 +86,7 @@ def make_front(
     *,
     relay: IRelay | None = None,
     streams: OpenStreams | None = None,
+    listeners: Listeners | None = None,
     contracts: IContractWallets | None = None,
 ) -> IResource:
     """
@@ -71,6 +94,7 @@ def make_front(
 
     @param relay: None where nothing can be streamed to.
     @param streams: Of L{make_streams}, where somebody takes their turns.
+    @param listeners: Of L{make_listeners}, likewise.
     @param contracts: Of L{make_contracts}; without, no wallet is asked whether it signed.
     """
     otherwise: OtherProof = keys_only
@@ -86,6 +110,7 @@ def make_front(
             terms=terms,
             relay=NoRelay() if relay is None else relay,
             streams=make_streams(parts) if streams is None else streams,
+            listeners=make_listeners(parts) if listeners is None else listeners,
             intake=intake,
             runtime=parts.runtime,
             doors=parts.journal.doors,

@@ -167,6 +167,12 @@ DESCRIBED: Mapping[tuple[str, str], Described] = {
         "Settlements",
         query={"page": {"type": "integer", "minimum": 0, "maximum": 10**9}},
     ),
+    ("GET", "/api/events/stream"): _ours(
+        "The wallet's notices as they come: server-sent events",
+        "",
+        media="text/event-stream",
+        query={"after": {"type": "string", "pattern": "^[0-9]{0,15}$"}},
+    ),
     ("GET", "/api/receipts"): _ours(
         "What proves what was paid for, newest first",
         "ReceiptPage",

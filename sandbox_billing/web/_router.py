@@ -59,6 +59,7 @@ from sandbox_billing.web.limits import RequestLimits
 from sandbox_billing.web.peers import Peers
 from sandbox_billing.web.policy import checked_name
 from sandbox_billing.web.pouring import pour
+from sandbox_billing.web.time_left import TimeLeft
 
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -68,6 +69,7 @@ PROBES = frozenset({b"/healthz", b"/readyz"})
 """Never limited: what asks them decides whether we live."""
 
 IDEMPOTENCY_KEY = b"Idempotency-Key"
+LAST_EVENT_ID = b"Last-Event-ID"
 
 NO_BODY = "this request takes no body"
 
@@ -88,6 +90,7 @@ class Asked:
     @ivar peer: The address that asks.
     @ivar accept: As the header says, unchecked.
     @ivar idempotency_keys: As the header says, unchecked.
+    @ivar last_event_ids: Likewise.
     @ivar reference: Under which a create or start is to be found again; None: any.
     """
 
@@ -100,6 +103,7 @@ class Asked:
     peer: str = ""
     accept: str = ""
     idempotency_keys: tuple[str, ...] = ()
+    last_event_ids: tuple[str, ...] = ()
     reference: Reference | None = None
 
     @property
@@ -158,6 +162,10 @@ def allowed_query(
     return found, repeated
 
 
+def _lines(headers: Headers, name: bytes) -> tuple[str, ...]:
+    return tuple(line.decode("latin-1") for line in headers.getRawHeaders(name, []))
+
+
 def _bytes_of(answer: Answer) -> bytes:
     if answer.raw is not None:
         return answer.raw
@@ -181,6 +189,7 @@ class Router:
     From a raw request to a reply.
 
     @ivar streamer: Answers the routes that are streams.
+    @ivar time_left: Told to every wallet that has proven itself.
     @ivar new_request_id: Makes what C{X-Request-Id} says; a client's own is not taken over.
     """
 
@@ -190,6 +199,7 @@ class Router:
     table: Table
     callers: Callers
     streamer: Streamer
+    time_left: TimeLeft
     limits: RequestLimits
     peers: Peers
     cors: Cors
@@ -234,6 +244,7 @@ class Router:
                 body_sha256=sha256(raw).hexdigest(),
             )
             caller = await self.callers.admit(claim, facts, route.scope)
+            await self.time_left.tell(request, caller.wallet)
             if not route.narrows:
                 caller.check_reach(unquote(found.spelt_id) or None)
         single, several = allowed_query(query, route.query, route.several)
@@ -246,9 +257,8 @@ class Router:
             body={} if isinstance(body, Body) else body,
             peer=peer,
             accept=(headers.getRawHeaders(b"Accept") or [b""])[0].decode("latin-1"),
-            idempotency_keys=tuple(
-                key.decode("latin-1") for key in headers.getRawHeaders(IDEMPOTENCY_KEY, [])
-            ),
+            idempotency_keys=_lines(headers, IDEMPOTENCY_KEY),
+            last_event_ids=_lines(headers, LAST_EVENT_ID),
         )
         assert route.handler is not None
         return await route.handler(asked)

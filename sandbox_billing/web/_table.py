@@ -19,6 +19,7 @@ from sandbox_billing.web.health import Health
 from sandbox_billing.web.info import Info
 from sandbox_billing.web.lifecycle import Lifecycle
 from sandbox_billing.web.listing import Lists
+from sandbox_billing.web.notices import Listeners
 from sandbox_billing.web.openapi import with_document
 from sandbox_billing.web.page import Page
 from sandbox_billing.web.receipts import Receipts
@@ -181,6 +182,11 @@ def _account_routes(account: Account, usage: Usage) -> tuple[Route, ...]:
     )
 
 
+def _notice_routes(listeners: Listeners) -> tuple[Route, ...]:
+    own, read = Policy.OURS, Scope.READ
+    return (_list("GET", "/api/events/stream", own, read, listeners.stream, query={"after"}),)
+
+
 def _session_routes(sessions: Sessions) -> tuple[Route, ...]:
     """Any token may end itself; which others are seen or ended is theirs to say."""
     path, own, any_token = "/api/auth/session", Policy.OURS, None
@@ -283,6 +289,7 @@ def build_table(
     sessions: Sessions,
     webhooks: Webhooks,
     page: Page,
+    listeners: Listeners,
     public_url: str,
 ) -> Table:
     """Name every route there is."""
@@ -292,6 +299,7 @@ def build_table(
         *_wallet_routes(lifecycle, lists, account),
         *_account_routes(account, usage),
         *_receipt_routes(receipts),
+        *_notice_routes(listeners),
         *_session_routes(sessions),
         *_webhook_routes(webhooks),
         *_owner_routes(sandboxes, lifecycle),

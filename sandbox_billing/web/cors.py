@@ -17,6 +17,7 @@ REQUEST_HEADERS = ", ".join(
         "Authorization",
         "Content-Type",
         "Idempotency-Key",
+        "Last-Event-ID",
         # Daytona's own SDKs say these with every call.
         "X-Daytona-SDK-Version",
         "X-Daytona-Source",
@@ -33,6 +34,7 @@ EXPOSED = ", ".join(
         "Idempotency-Replayed",
         "Location",
         "Retry-After",
+        "X-Balance-Runs-Dry-At",
         "X-Billing-Ignored",
         "X-Daytona-Api-Version",
         "X-Request-Id",

@@ -93,4 +93,7 @@ async def pour(
         transport: Any = request.transport
         transport.abortConnection()
     finally:
-        request.unregisterProducer()
+        channel: Any = request.channel
+        if channel is not None:
+            # Else the client hung up while the next chunk was waited for.
+            request.unregisterProducer()

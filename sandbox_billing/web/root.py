@@ -47,6 +47,7 @@ from sandbox_billing.web.info import Info
 from sandbox_billing.web.lifecycle import Lifecycle
 from sandbox_billing.web.limits import Buckets, RequestLimits
 from sandbox_billing.web.listing import Lists
+from sandbox_billing.web.notices import Listeners
 from sandbox_billing.web.open_streams import OpenStreams
 from sandbox_billing.web.page import Page
 from sandbox_billing.web.peers import Peers
@@ -54,6 +55,7 @@ from sandbox_billing.web.receipts import Receipts
 from sandbox_billing.web.sandboxes import Sandboxes
 from sandbox_billing.web.sessions import Sessions
 from sandbox_billing.web.terms import Terms
+from sandbox_billing.web.time_left import TimeLeft
 from sandbox_billing.web.toolbox import Toolbox
 from sandbox_billing.web.usage import Usage
 from sandbox_billing.web.webhooks import TRIES, Webhooks
@@ -68,6 +70,7 @@ class FrontDesk:
     Everything the web room needs, and nothing more.
 
     @ivar streams: Those that are open in this process; somebody takes its turns.
+    @ivar listeners: Likewise.
     @ivar detached: Keeps work that its client may leave.
     @ivar clock: For durations and what is kept for a while.
     @ivar wall: For expiries and stamps.
@@ -95,6 +98,7 @@ class FrontDesk:
     lifecycle: ILifecycleCount = field(validator=provides(ILifecycleCount))
     ids: IIds = field(validator=provides(IIds))
     streams: OpenStreams
+    listeners: Listeners
     detached: Detached
     new_request_id: Callable[[], str]
     random_bytes: Callable[[int], bytes]
@@ -119,12 +123,14 @@ def make_root(front: FrontDesk) -> IResource:
     )
     table = make_table(front, callers)
     peers = Peers(terms.trusted_proxies)
+    time_left = TimeLeft(history=front.history, wall=front.wall, clock=front.clock, terms=terms)
     router = Router(
         table=table,
         callers=callers,
         limits=limits,
         peers=peers,
         cors=Cors(terms.cors_origins),
+        time_left=time_left,
         streamer=Toolbox(
             callers=callers,
             peers=peers,
@@ -133,6 +139,7 @@ def make_root(front: FrontDesk) -> IResource:
             relay=front.relay,
             clock=front.clock,
             room=front.room,
+            time_left=time_left,
         ),
         wall=front.wall,
         clock=front.clock,
@@ -204,6 +211,7 @@ def make_table(front: FrontDesk, callers: Callers) -> Table:
             random_bytes=front.random_bytes,
         ),
         page=Page(terms=terms),
+        listeners=front.listeners,
         webhooks=Webhooks(
             webhooks=front.webhooks,
             notices=front.notices,

@@ -54,6 +54,7 @@ from sandbox_billing.web.pipe import Pipe, take_over
 from sandbox_billing.web.policy import checked_name
 from sandbox_billing.web.replies import StreamedReply
 from sandbox_billing.web.streaming import ReadBody, StreamedBody
+from sandbox_billing.web.time_left import HEADER, TimeLeft
 
 
 HALF_OPEN_SECONDS = 10.0
@@ -159,6 +160,7 @@ class Toolbox:
     relay: IRelay = field(validator=provides(IRelay))
     clock: IReactorTime = field(validator=provides(IReactorTime))
     room: BodyRoom
+    time_left: TimeLeft
 
     async def __call__(self, request: Any, found: Found, path: str, query: Query) -> Answer | None:
         """
@@ -232,6 +234,7 @@ class Toolbox:
             body_sha256=digest,
         )
         caller = await self.callers.admit(claim, facts, found.route.scope)
+        await self.time_left.tell(request, caller.wallet)
         if caller.body_sha256 is not None and isinstance(body, StreamedBody):
             body.expect(caller.body_sha256)
         return caller, body
@@ -312,6 +315,8 @@ class Toolbox:
         for name in _HANDSHAKE:
             for value in tunnel.headers.getRawHeaders(name.encode("ascii"), []):
                 lines.append(f"{name}: {value.decode('latin-1')}")
+        for value in request.responseHeaders.getRawHeaders(HEADER, []):
+            lines.append(f"{HEADER}: {value}")
         head = "".join(f"{line}\r\n" for line in (*lines, "")).encode("latin-1")
         pipe = Pipe(self.clock, HALF_OPEN_SECONDS)
         early = take_over(request, head, pipe)

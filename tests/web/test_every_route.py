@@ -389,6 +389,7 @@ _SERVED = frozenset({200})
 _UPSTREAM: Mapping[str, tuple[str, ...]] = {
     "POST /api/sandbox": ("POST /api/sandbox",),
     "GET /api/events": (),
+    "GET /api/events/stream": (),
     "GET /api/account": (),
     "GET /api/usage": (),
     # By our record, which outlives the sandbox.

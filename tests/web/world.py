@@ -40,6 +40,7 @@ from sandbox_billing.interfaces import (
     Stored,
     TooMany,
     WalletFunds,
+    WalletState,
 )
 from sandbox_billing.ledger.account import Account, BlockRef, Mirror, ServiceRecord, Settlement
 from sandbox_billing.ledger.hold import Exposure
@@ -54,6 +55,7 @@ from sandbox_billing.signing.key import SigningKey
 from sandbox_billing.signing.request import sign_message, sign_request
 from sandbox_billing.web.caller import digest_of
 from sandbox_billing.web.limits import Rate, Rates
+from sandbox_billing.web.notices import Listeners
 from sandbox_billing.web.open_streams import OpenStreams
 from sandbox_billing.web.root import FrontDesk, make_root
 from sandbox_billing.web.terms import Terms
@@ -451,6 +453,12 @@ class StandInHistory(Unused):
     async def providers(self) -> tuple[ServiceRecord, ...]:
         return self.records
 
+    async def state(self, wallet: Address) -> WalletState:
+        funds = WalletFunds(
+            wallet=wallet, account=None, exposure=Exposure({}), revision=b"", blocked=None
+        )
+        return WalletState(mirror=None, funds=funds)
+
 
 @implementer(IReplayGuard)
 @define
@@ -576,6 +584,9 @@ class World:
         self._secrets = itertools.count(1)
         self.relay = StandInRelay(self.calls) if relay is None else relay
         self.streams = OpenStreams(doors=self.doors, tokens=self.tokens, wall=self.wall)
+        self.listeners = Listeners(
+            notices=self.journal.notices, tokens=self.tokens, wall=self.wall, clock=self.clock
+        )
         self.desk = FrontDesk(
             terms=terms,
             intake=self.intake,
@@ -585,6 +596,7 @@ class World:
             receipts=self.journal.receipts,
             relay=self.relay,
             streams=self.streams,
+            listeners=self.listeners,
             replay=self.guard,
             tokens=self.tokens,
             notices=self.journal.notices,

@@ -30,6 +30,9 @@ export class AccountView {
       this.account = await call("GET", "api/account");
       this.syncedAt = now();
       forget("account");
+      const moved = [this.account.balance, this.account.exposure.charges, this.account.running].join();
+      if (moved !== this.moved) this.context.booksMoved();
+      this.moved = moved;
       this.render();
     } catch (problem) {
       if (problem instanceof ApiError && problem.status !== 401) {

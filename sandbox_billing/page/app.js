@@ -16,6 +16,7 @@ const TICK_MILLISECONDS = 1000;
 const REFRESH_SECONDS = 10;
 const BUSY_SECONDS = 2;
 const SLOW_SECONDS = 60;
+const MOVED_SECONDS = 3;
 const RETRY_MILLISECONDS = 5000;
 
 /** What the parts of the page know of one another. */
@@ -77,9 +78,14 @@ class Context {
     return box?.name || id.slice(0, 8);
   }
 
+  /** Usage and receipts are others than those that are shown. */
+  booksMoved() {
+    this.slowDue = Math.min(this.slowDue ?? 0, Date.now() / 1000 + MOVED_SECONDS);
+  }
+
   refreshSoon() {
     this.due = 0;
-    this.slowDue = Math.min(this.slowDue ?? 0, Date.now() / 1000 + 3);
+    this.booksMoved();
   }
 }
 
@@ -199,6 +205,7 @@ async function turn() {
       const first = context.slowDue === 0;
       context.slowDue = at + SLOW_SECONDS;
       await Promise.all([usage.refresh(), receipts.refresh(), first ? settings.refresh() : null]);
+      if (receipts.isUnsettled) context.slowDue = Math.min(context.slowDue, at + REFRESH_SECONDS);
     }
   } catch (problem) {
     // A fault of this page must be seen, and must not end its turns.

@@ -58,7 +58,8 @@ export function announce(text) {
 
 /** A message that stays until it is closed, or for a while. */
 export function alertUser(text, { kind = "info", seconds = 0, id = null } = {}) {
-  const alerts = byId("alerts");
+  // What goes away by itself lies over the page and moves nothing in it.
+  const alerts = byId(seconds > 0 ? "toasts" : "alerts");
   if (id !== null) alerts.querySelector(`[data-id="${CSS.escape(id)}"]`)?.remove();
   const close = h("button", { type: "button", class: "quiet", "aria-label": "Close this message" }, "Close");
   const made = h("div", { class: `notice ${kind}`, role: kind === "bad" ? "alert" : "status", "data-id": id },

@@ -79,6 +79,11 @@ export class ReceiptsView {
     return this.load(null);
   }
 
+  /** Whether some of what is shown changes by itself, soon. */
+  get isUnsettled() {
+    return [...this.lines.values()].some(({ receipt }) => receipt.status === "signed" || receipt.status === "open");
+  }
+
   async load(cursor) {
     let page;
     try {

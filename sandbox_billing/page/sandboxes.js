@@ -161,7 +161,7 @@ export class SandboxesView {
     if (!this.tellsUsage) return;
     const due = [...this.cards.values()].filter((card) => {
       const key = `${card.box.state} ${card.box.updatedAt ?? ""}`;
-      const stale = card.measured !== key || card.open;
+      const stale = card.measured !== key || card.open || card.box.state === "started";
       card.measured = key;
       return !card.usage || stale;
     });

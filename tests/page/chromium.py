@@ -23,7 +23,7 @@ from typing import Any
 from attrs import define, field
 
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 30.0
 _HIGH = 50
 """Above what the child's own two descriptors are."""
 
@@ -165,6 +165,7 @@ class Tab:
     """
     @ivar asked: Addresses of everything that was requested.
     @ivar complaints: What stands in the console as an error, policy violations among them.
+    @ivar refused: What was asked for and refused, as the console tells it.
     @ivar rewriting: By a part of an address: how a reply's JSON is changed on its way.
     """
 
@@ -173,6 +174,7 @@ class Tab:
     context: str
     asked: list[str] = field(factory=list)
     complaints: list[str] = field(factory=list)
+    refused: list[str] = field(factory=list)
     rewriting: dict[str, Callable[[Any], Any]] = field(factory=dict)
 
     def call(self, method: str, **parameters: Any) -> Any:
@@ -194,7 +196,9 @@ class Tab:
         elif method == "Runtime.consoleAPICalled" and told["type"] in ("error", "assert"):
             self.complaints.append(" ".join(_shown(one) for one in told["args"]))
         elif method == "Log.entryAdded" and told["entry"]["level"] == "error":
-            self.complaints.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+            entry = told["entry"]
+            heard = self.refused if entry["source"] == "network" else self.complaints
+            heard.append(f"{entry['text']} {entry.get('url', '')}")
         elif method == "Fetch.requestPaused":
             self._rewrite(told)
 
@@ -296,6 +300,9 @@ class Tab:
 
     def screenshot(self, path: Path, *, whole: bool = True) -> None:
         """@param whole: All of the page, not only what is in view."""
+        if whole:
+            # What sticks to the top of the window would hide something in the middle.
+            self.js("scrollTo({top: 0, behavior: 'instant'})")
         taken = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(taken["data"]))
@@ -304,15 +311,14 @@ class Tab:
 
     def click(self, selector: str) -> None:
         """Where a finger would: in the middle of what is visible and takes clicks."""
-        chosen = json.dumps(selector)
-        self.until(
-            f"(e => e && e.checkVisibility() && !e.disabled)(document.querySelector({chosen}))"
-        )
-        x, y = self.js(
-            f"(e => {{ e.scrollIntoView({{block: 'center', behavior: 'instant'}});"
+        # Where nothing else lies over it, and nothing is about to move it.
+        x, y = self.until(
+            "(e => { if (!e || !e.checkVisibility() || e.disabled) return null;"
+            " e.scrollIntoView({block: 'center', behavior: 'instant'});"
             " const r = e.getBoundingClientRect();"
-            " return [r.x + r.width / 2, r.y + r.height / 2]; })"
-            f"(document.querySelector({chosen}))"
+            " const [x, y] = [r.x + r.width / 2, r.y + r.height / 2];"
+            " return e.contains(document.elementFromPoint(x, y)) ? [x, y] : null; })"
+            f"(document.querySelector({json.dumps(selector)}))"
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)

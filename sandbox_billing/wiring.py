@@ -44,7 +44,6 @@ from sandbox_billing.services.forgiver import Forgiver
 from sandbox_billing.services.gas_account import GasAccount
 from sandbox_billing.services.generator import Generator
 from sandbox_billing.services.intake import Intake
-from sandbox_billing.services.limits import LimitWatch
 from sandbox_billing.services.merger import Merger
 from sandbox_billing.services.missing import Missing
 from sandbox_billing.services.planning import Outlook
@@ -56,7 +55,6 @@ from sandbox_billing.services.recovery import Recovery
 from sandbox_billing.services.refitting import Refitter
 from sandbox_billing.services.repricer import Repricer
 from sandbox_billing.services.resolver import Resolver
-from sandbox_billing.services.resumer import AutoResume, Resumer
 from sandbox_billing.services.second_look import SecondLook
 from sandbox_billing.services.sending import Sender
 from sandbox_billing.services.setbacks import Setbacks
@@ -72,6 +70,7 @@ from sandbox_billing.services.witness import Witness
 from sandbox_billing.services.work import TURN_SECONDS, Work
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web._kept import SNAPSHOTS_KEPT_SECONDS, Kept
+from sandbox_billing.wiring_money import make_auto_resume, make_limit_watch
 from sandbox_billing.wiring_webhooks import make_courier
 
 
@@ -242,19 +241,8 @@ def make_work(parts: Parts) -> Work:
         spending=SpendWatch(
             spending=journal.spending, stops=journal.stops, wall=wall, policy=policy
         ),
-        limits=LimitWatch(
-            controls=journal.controls,
-            stops=journal.stops,
-            notices=journal.notices,
-            wall=wall,
-            policy=policy,
-        ),
-        resumer=AutoResume(
-            resumer=make_resumer(parts, Supervisor()),
-            controls=journal.controls,
-            doors=journal.doors,
-            wall=wall,
-        ),
+        limits=make_limit_watch(journal, wall, policy),
+        resumer=make_auto_resume(journal, make_intake(parts, Supervisor())),
         stopper=Stopper(
             stops=journal.stops,
             funds=journal.funds,
@@ -317,22 +305,6 @@ def make_intake(parts: Parts, supervisor: Supervisor) -> Intake:
         wall=parts.wall,
         policy=parts.policy,
         snapshots=Kept(parts.runtime.snapshots, parts.clock, SNAPSHOTS_KEPT_SECONDS).get,
-    )
-
-
-def make_resumer(parts: Parts, supervisor: Supervisor) -> Resumer:
-    """What goes on after a top-up."""
-    journal = parts.journal
-    return Resumer(
-        controls=journal.controls,
-        doors=journal.doors,
-        intake=make_intake(parts, supervisor),
-        count=journal.lifecycle,
-        notices=journal.notices,
-        ids=parts.ids,
-        supervisor=supervisor,
-        wall=parts.wall,
-        most=parts.policy.lifecycle_per_hour,
     )
 
 

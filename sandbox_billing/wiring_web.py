@@ -31,6 +31,7 @@ from sandbox_billing.web.open_streams import LOOK_SECONDS, OpenStreams
 from sandbox_billing.web.root import FrontDesk, make_root
 from sandbox_billing.web.terms import Terms
 from sandbox_billing.wiring import Parts
+from sandbox_billing.wiring_money import make_resumer
 
 
 def make_relay(settings: Configuration, terms: Terms, reactor: Any) -> DaytonaRelay:
@@ -126,6 +127,8 @@ def make_front(
             clock=parts.clock,
             idempotency=parts.journal.idempotency,
             lifecycle=parts.journal.lifecycle,
+            controls=parts.journal.controls,
+            resumer=make_resumer(parts.journal, intake),
             ids=parts.ids,
             detached=intake.supervisor.detached,
             new_request_id=request_id,

@@ -79,6 +79,7 @@ ROOMS = (
         *FRAMEWORK,
         rooms=["adapters", "configuration", "services", *BELOW_ADAPTERS],
     ),
+    room("wiring_money", *FRAMEWORK, rooms=["adapters", "services", *BELOW_ADAPTERS]),
     room(
         "wiring",
         *FRAMEWORK,
@@ -89,6 +90,7 @@ ROOMS = (
             "services",
             "startup",
             "web",
+            "wiring_money",
             "wiring_webhooks",
             *BELOW_ADAPTERS,
         ],
@@ -104,6 +106,7 @@ ROOMS = (
             "startup",
             "web",
             "wiring",
+            "wiring_money",
             *BELOW_ADAPTERS,
         ],
     ),

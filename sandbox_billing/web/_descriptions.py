@@ -99,6 +99,7 @@ _FROM_TO: Mapping[str, Schema] = {
 _ONE = "/api/sandbox/{id}"
 _SESSION = "/api/auth/session"
 _HOOKS = "/api/webhooks"
+_SETTINGS = "/api/account/settings"
 _PREVIEW = f"{_ONE}/ports/{{port}}/signed-preview-url"
 _SEEN = f"{_ONE}/telemetry"
 
@@ -145,6 +146,18 @@ DESCRIBED: Mapping[tuple[str, str], Described] = {
         "What the wallet has, owes and burns, and when it runs dry",
         "Account",
         may_refuse=frozenset({502}),
+    ),
+    ("GET", _SETTINGS): _ours("The wallet's limits, and whether it resumes by itself", "Settings"),
+    ("PUT", _SETTINGS): _ours(
+        "Change them, from now on",
+        "Settings",
+        body="ChangeSettings",
+        example={"auto_resume": True, "limits": {"per_day": "5000000000000000000"}},
+    ),
+    ("POST", "/api/account/resume"): _ours(
+        "Start again what was stopped for want of money",
+        "Resumed",
+        may_refuse=frozenset({402}),
     ),
     ("GET", "/api/usage"): _ours(
         "What the wallet was charged, by sandbox, day or label",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sandbox_billing.ledger.controls import Which
 from sandbox_billing.web._schema_words import (
     ADDRESS,
     COUNT,
@@ -30,6 +31,7 @@ from sandbox_billing.web._schema_words import (
     record,
     ref,
 )
+from sandbox_billing.web._schemas_controls import CONTROL_SCHEMAS, LIMITS
 from sandbox_billing.web._schemas_webhooks import WEBHOOK_SCHEMAS
 
 
@@ -181,6 +183,9 @@ SCHEMAS: Mapping[str, Schema] = {
                         spent=NEURON,
                         reserved=NEURON,
                         required=NEURON,
+                        which={"enum": [which.value for which in Which]},
+                        left=NEURON,
+                        resets_at=_MAYBE_SECONDS,
                         code={"const": "spend_limit"},
                     ),
                 ]
@@ -273,7 +278,11 @@ SCHEMAS: Mapping[str, Schema] = {
         blocked=_MAYBE_TEXT,
         running=COUNT,
         provider_leaving_at=_MAYBE_SECONDS,
+        limits=LIMITS,
+        auto_resume=FLAG,
+        waiting_to_resume=array(TEXT),
     ),
+    **CONTROL_SCHEMAS,
     "Usage": {
         **record(
             wallet=ADDRESS,

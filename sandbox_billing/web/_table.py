@@ -15,6 +15,7 @@ from sandbox_billing.web._routes import ANY, MOST_BYTES, Handler, Policy, Route,
 from sandbox_billing.web.access import Access
 from sandbox_billing.web.account import Account
 from sandbox_billing.web.catalogue import Catalogue
+from sandbox_billing.web.controls import MoneyControls
 from sandbox_billing.web.health import Health
 from sandbox_billing.web.info import Info
 from sandbox_billing.web.lifecycle import Lifecycle
@@ -160,6 +161,16 @@ def _wallet_routes(lifecycle: Lifecycle, lists: Lists, account: Account) -> tupl
     )
 
 
+def _control_routes(controls: MoneyControls) -> tuple[Route, ...]:
+    own, manage = Policy.OURS, Scope.MANAGE
+    path = "/api/account/settings"
+    return (
+        _wallet("GET", path, own, Scope.READ, controls.show),
+        _wallet("PUT", path, own, manage, controls.change, takes_body=True),
+        _wallet("POST", "/api/account/resume", own, manage, controls.resume),
+    )
+
+
 def _receipt_routes(receipts: Receipts) -> tuple[Route, ...]:
     path, own, read = "/api/receipts", Policy.OURS, Scope.READ
     asked = {"from", "to", "sandbox", "cursor", "limit"}
@@ -282,6 +293,7 @@ def build_table(
     access: Access,
     account: Account,
     usage: Usage,
+    controls: MoneyControls,
     receipts: Receipts,
     info: Info,
     catalogue: Catalogue,
@@ -298,6 +310,7 @@ def build_table(
         *_page_routes(page),
         *_wallet_routes(lifecycle, lists, account),
         *_account_routes(account, usage),
+        *_control_routes(controls),
         *_receipt_routes(receipts),
         *_notice_routes(listeners),
         *_session_routes(sessions),

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
 from sandbox_billing.interfaces import (
+    IControls,
     IDoors,
     IHistory,
     IIdempotency,
@@ -24,6 +25,7 @@ from sandbox_billing.interfaces import (
     IReceipts,
     IRelay,
     IReplayGuard,
+    IResumer,
     IRuntime,
     ITokens,
     IWallClock,
@@ -40,6 +42,7 @@ from sandbox_billing.web.account import Account
 from sandbox_billing.web.body_room import BodyRoom
 from sandbox_billing.web.caller import Callers, OtherProof, keys_only
 from sandbox_billing.web.catalogue import Catalogue
+from sandbox_billing.web.controls import MoneyControls
 from sandbox_billing.web.cors import Cors
 from sandbox_billing.web.health import Health
 from sandbox_billing.web.idempotency import Detached, Idempotency
@@ -96,6 +99,8 @@ class FrontDesk:
     clock: IReactorTime = field(validator=provides(IReactorTime))
     idempotency: IIdempotency = field(validator=provides(IIdempotency))
     lifecycle: ILifecycleCount = field(validator=provides(ILifecycleCount))
+    controls: IControls = field(validator=provides(IControls))
+    resumer: IResumer = field(validator=provides(IResumer))
     ids: IIds = field(validator=provides(IIds))
     streams: OpenStreams
     listeners: Listeners
@@ -152,6 +157,7 @@ def make_table(front: FrontDesk, callers: Callers) -> Table:
     """Every route there is, with what answers it."""
     terms = front.terms
     sandboxes = Sandboxes(intake=front.intake, terms=terms)
+    controls = MoneyControls(controls=front.controls, resumer=front.resumer)
     return build_table(
         sandboxes=sandboxes,
         lifecycle=Lifecycle(
@@ -180,7 +186,9 @@ def make_table(front: FrontDesk, callers: Callers) -> Table:
             intake=front.intake,
             wall=front.wall,
             terms=terms,
+            extras=(controls.of_account,),
         ),
+        controls=controls,
         usage=Usage(
             history=front.history,
             doors=front.doors,

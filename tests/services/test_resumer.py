@@ -9,7 +9,7 @@ from sandbox_billing.interfaces import CannotPay, DaytonaRefused, Resumed
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.notice import Kind
-from sandbox_billing.wiring import make_resumer
+from sandbox_billing.wiring_money import make_resumer
 from tests.fixtures import ALICE, FEE, HOLD, INTERVAL, PER_SECOND, World
 from tests.services.test_limits import LimitCase
 
@@ -41,7 +41,7 @@ class ResumeCase(LimitCase):
     def resume(self) -> Resumed:
         """As the route does."""
         process = self.world.process
-        return self.world.run(make_resumer(process.parts, process.supervisor).resume(ALICE))
+        return self.world.run(make_resumer(process.journal, process.intake).resume(ALICE))
 
     def top_up(self, amount: int) -> None:
         """A deposit, once the mirror knows it and the wallet is let run again."""
@@ -114,7 +114,7 @@ class ResumeTests(ResumeCase):
         """Before the top-up nothing starts, and it is said why."""
         made = self.dry()
         process = self.world.process
-        resumer = make_resumer(process.parts, process.supervisor)
+        resumer = make_resumer(process.journal, process.intake)
         self.assertIsInstance(self.fails(CannotPay, resumer.resume(ALICE)), CannotPay)
         self.assertEqual(self.waiting(), made)
 

@@ -391,6 +391,9 @@ _UPSTREAM: Mapping[str, tuple[str, ...]] = {
     "GET /api/events": (),
     "GET /api/events/stream": (),
     "GET /api/account": (),
+    "GET /api/account/settings": (),
+    "PUT /api/account/settings": (),
+    "POST /api/account/resume": (),
     "GET /api/usage": (),
     # By our record, which outlives the sandbox.
     "GET /api/sandbox/{}/usage": (),

@@ -15,6 +15,7 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from sandbox_billing.ledger.controls import Controls
 from sandbox_billing.signing.request import parse_strict_json
 from sandbox_billing.web._denied import denied_routes
 from sandbox_billing.web._descriptions import DESCRIBED, IDEMPOTENT, QUERIES
@@ -22,6 +23,7 @@ from sandbox_billing.web._routes import ANY, METHODS, Route, Who
 from sandbox_billing.web._schemas import SCHEMAS
 from sandbox_billing.web.access import read_network
 from sandbox_billing.web.answers import _STATUS
+from sandbox_billing.web.controls import read_settings
 from sandbox_billing.web.openapi import PATH, document_of
 from sandbox_billing.web.payloads import _CREATE, read_create, read_labels, read_sizes
 from sandbox_billing.web.webhooks import read_wish
@@ -201,6 +203,7 @@ class DocumentTests(AskingTestCase):
             "Resize": read_sizes,
             "NetworkSettings": read_network,
             "RegisterWebhook": read_wish,
+            "ChangeSettings": lambda body: read_settings(body, Controls()),
         }
         bodies = {line.body for line in DESCRIBED.values() if line.body}
         self.assertEqual(bodies - {"Login"}, set(readers))

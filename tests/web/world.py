@@ -30,12 +30,14 @@ from sandbox_billing.interfaces import (
     IReadiness,
     IRelay,
     IReplayGuard,
+    IResumer,
     IRuntime,
     ITokens,
     IWallClock,
     NoSuchSandbox,
     NotYours,
     RelayCall,
+    Resumed,
     Sandbox,
     Stored,
     TooMany,
@@ -420,6 +422,19 @@ class StandInDoors(Unused):
         return None if self.head is None else Stored(self.head, b"raw")
 
 
+@implementer(IResumer)
+@define
+class StandInResumer:
+    """Starts what it is told to."""
+
+    calls: Recorder
+    done: Resumed = field(factory=lambda: Resumed(resumed=(), failed={}))
+
+    async def resume(self, owner: Address, allowance: Allowance | None = None) -> Resumed:
+        await self.calls.note("resume", owner, allowance)
+        return self.done
+
+
 @implementer(IRelay)
 @define
 class StandInRelay:
@@ -571,6 +586,7 @@ class World:
         for id, key in ((SANDBOX, OWNER), (FOREIGN, STRANGER)):
             self.intake.sandboxes[id] = (key.address, sandbox(id, key.address))
         self.runtime = StandInRuntime(self.calls)
+        self.resumer = StandInResumer(self.calls)
         self.doors = StandInDoors(mirror_at(SERVICE))
         self.history = StandInHistory()
         self.readiness = StandInReadiness()
@@ -607,6 +623,8 @@ class World:
             clock=self.clock,
             idempotency=self.journal.idempotency,
             lifecycle=self.journal.lifecycle,
+            controls=self.journal.controls,
+            resumer=self.resumer,
             ids=CountedIds(),
             detached=self.supervisor.detached,
             new_request_id=self.new_request_id,

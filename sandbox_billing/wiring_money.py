@@ -1,0 +1,50 @@
+"""
+The electrician's work on what wallets decide about their own money.
+
+Tests: C{tests.services.test_limits}, C{tests.services.test_resumer}.
+"""
+
+from __future__ import annotations
+
+from sandbox_billing.adapters.redis.journal import Journal
+from sandbox_billing.interfaces import IWallClock
+from sandbox_billing.services.intake import Intake
+from sandbox_billing.services.limits import LimitWatch
+from sandbox_billing.services.policy import Policy
+from sandbox_billing.services.resumer import AutoResume, Resumer
+
+
+def make_limit_watch(journal: Journal, wall: IWallClock, policy: Policy) -> LimitWatch:
+    """Stops what is at a limit of its wallet."""
+    return LimitWatch(
+        controls=journal.controls,
+        stops=journal.stops,
+        notices=journal.notices,
+        wall=wall,
+        policy=policy,
+    )
+
+
+def make_resumer(journal: Journal, intake: Intake) -> Resumer:
+    """@param intake: Its starts, and whose supervisor keeps them."""
+    return Resumer(
+        controls=journal.controls,
+        doors=journal.doors,
+        intake=intake,
+        count=journal.lifecycle,
+        notices=journal.notices,
+        ids=intake.ids,
+        supervisor=intake.supervisor,
+        wall=intake.wall,
+        most=intake.policy.lifecycle_per_hour,
+    )
+
+
+def make_auto_resume(journal: Journal, intake: Intake) -> AutoResume:
+    """For the worker, with an intake of its own."""
+    return AutoResume(
+        resumer=make_resumer(journal, intake),
+        controls=journal.controls,
+        doors=journal.doors,
+        wall=intake.wall,
+    )

@@ -7,6 +7,8 @@ from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from attrs import define, evolve, field
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -15,7 +17,7 @@ from zope.interface import implementer
 
 from sandbox_billing.adapters.memory import Fault
 from sandbox_billing.adapters.webhooks.sender import WebhookSender
-from sandbox_billing.errors import BadInput
+from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
 from sandbox_billing.interfaces import IWebhookSender, LeaseLost, Sent
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds
@@ -138,6 +140,13 @@ class CourierCase(SynchronousTestCase):
         """Some time passes, then there is a turn."""
         self.world.wall.moment += seconds
         self.now(self.courier.turn())
+
+    def survive(self, seconds: int = 1) -> None:
+        """A turn that may fail as the store does."""
+        self.world.wall.moment += seconds
+        turned = Deferred.fromCoroutine(self.courier.turn())
+        turned.addErrback(lambda why: why.trap(Transient, UnknownOutcome))
+        self.successResultOf(turned)
 
     def standing(self, owner: Address = OWNER) -> Standing:
         """Of the wallet's first."""
@@ -530,6 +539,51 @@ class RestartTests(CourierCase):
         self.turn()
         self.turn()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class AnyOrderTests(SynchronousTestCase):
+    """Whatever happens, in whichever order."""
+
+    @given(
+        st.lists(st.sampled_from(["tell", "turn", "later", "die", "lost"]), max_size=40), st.data()
+    )
+    @settings(max_examples=40, deadline=None)
+    def test_each_once_in_order(self, moves: list[str], data: st.DataObject) -> None:
+        """
+        With a receiver that fails, workers that die and answers of the store that are lost:
+        every notice comes, first ones in order, and what comes twice has the same id.
+        """
+        case = CourierCase()
+        case.setUp()
+        outcomes = st.lists(st.sampled_from([GOOD, BAD, BAD]), max_size=6)
+        case.sender.answers["a.example"] = [*data.draw(outcomes), GOOD]
+        case.register()
+        for move in moves:
+            match move:
+                case "tell":
+                    case.tell()
+                case "lost":
+                    case.world.faults.faults.append(Fault.REPLY_LOST)
+                    case.survive()
+                case "die":
+                    case.courier = case.make()
+                case "later":
+                    case.survive(7 * 3600)
+                case _:
+                    case.survive()
+        del case.world.faults.faults[:]
+        case.sender.answers["a.example"] = [GOOD]
+        for _ in range(60):
+            case.turn(600)
+        ids = [headers["X-Sandbox-Billing-Delivery"] for _, headers, _ in case.sender.sent]
+        told = [one["id"] for _, _, one in case.sender.sent]
+        self.assertEqual(ids, [f"{1:032x}-{one}" for one in told])
+        self.assertEqual(told, sorted(told, key=int))
+        standing = case.standing()
+        self.assertEqual(standing.delivered + standing.given_up, case.told)
+        if not standing.given_up:
+            self.assertEqual(len(set(told)), case.told)
+        self.assertEqual(case.listed(), 0)
 
 
 class ReceiverTests(TestCase):

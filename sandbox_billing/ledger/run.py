@@ -171,7 +171,7 @@ def derived(charges: Iterable[Charge]) -> tuple[Run, ...]:
     """
     The runs that charges tell of: those that follow one another without a gap at one rate.
 
-    @param charges: Of one sandbox and of compute.
+    @param charges: Of one sandbox and of compute, with all of their amounts.
     """
     found: list[Run] = []
     for charge in sorted(charges, key=lambda one: one.period_start):

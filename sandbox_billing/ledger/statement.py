@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import assert_never
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import SandboxId, split_from
@@ -75,6 +75,11 @@ class Entry:
         """What was charged: what was split off it since is a part of that."""
         own = [r.charge for r in self.records if split_from(r.charge.id) == self.charge.id]
         return neuron(self.charge.amount + sum(charge.amount for charge in own))
+
+    @property
+    def whole(self) -> Charge:
+        """The charge with all of its amount."""
+        return evolve(self.charge, amount=self.amount)
 
 
 @frozen(kw_only=True)

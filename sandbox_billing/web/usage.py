@@ -153,7 +153,7 @@ class Usage:
                     statement.add(entry)
                     if sandbox is not None and compute and not told.has(charge):
                         if charge.period_end > statement.since:
-                            untold.append(charge)
+                            untold.append(entry.whole)
                         if len(untold) > MOST_ROWS * 10:
                             raise BadInput("too many charges: ask for a later beginning")
         finally:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from typing import Any
 
 from attrs import field, frozen
 
@@ -83,3 +84,20 @@ def next_number(last: int, now: UnixSeconds) -> int:
     @param last: Of the log so far; 0 for none.
     """
     return max(last + 1, now * PER_SECOND)
+
+
+def document(entry: Numbered, wallet: str) -> dict[str, Any]:
+    """
+    A notice as it is told everywhere.
+
+    @param wallet: Its address as it is shown.
+    """
+    notice = entry.notice
+    return {
+        "id": str(entry.number),
+        "kind": notice.kind.value,
+        "at": notice.at,
+        "wallet": wallet,
+        "sandbox": notice.sandbox,
+        "facts": dict(notice.facts),
+    }

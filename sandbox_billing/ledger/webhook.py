@@ -21,7 +21,7 @@ from attrs import evolve, field, frozen
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.notice import Kind, Notice, Numbered
+from sandbox_billing.ledger.notice import Kind, Numbered
 
 
 WebhookId = NewType("WebhookId", str)
@@ -183,22 +183,6 @@ def delivery_id(webhook: WebhookId, number: int) -> str:
     return f"{webhook}-{number}"
 
 
-def document(notice: Notice, number: int, wallet: str) -> dict[str, Any]:
-    """
-    A notice as it is told everywhere.
-
-    @param wallet: Its address as it is shown.
-    """
-    return {
-        "id": str(number),
-        "kind": notice.kind.value,
-        "at": notice.at,
-        "wallet": wallet,
-        "sandbox": notice.sandbox,
-        "facts": dict(notice.facts),
-    }
-
-
 def ping(at: UnixSeconds, wallet: str) -> dict[str, Any]:
     """What a test sends: no notice, and in no log."""
     told = {"id": "0", "kind": PING, "at": at, "wallet": wallet}
@@ -207,7 +191,7 @@ def ping(at: UnixSeconds, wallet: str) -> dict[str, Any]:
 
 def body(told: Mapping[str, Any], provider: str, chain_id: int) -> bytes:
     """
-    @param told: Of L{document} or L{ping}.
+    @param told: Of L{document<sandbox_billing.ledger.notice.document>} or L{ping}.
     @param provider: Who tells it, as addresses are shown.
     """
     whole = {**told, "provider": provider, "chain_id": chain_id}

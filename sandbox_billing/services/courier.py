@@ -31,7 +31,7 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.notice import Numbered
+from sandbox_billing.ledger.notice import Numbered, document
 from sandbox_billing.ledger.target import read_target
 from sandbox_billing.ledger.webhook import (
     CHANCES,
@@ -39,7 +39,6 @@ from sandbox_billing.ledger.webhook import (
     body,
     delivered,
     delivery_id,
-    document,
     failed,
     headers_of,
 )
@@ -192,7 +191,7 @@ class Courier:
             kept = await self.webhooks.move(kept, standing.passed_over(found[-1].number))
 
     async def _send(self, webhook: Webhook, entry: Numbered) -> Sent:
-        told = document(entry.notice, entry.number, checksum(webhook.wallet))
+        told = document(entry, checksum(webhook.wallet))
         sent = body(told, checksum(self.provider), self.chain_id)
         delivery = delivery_id(webhook.id, entry.number)
         kind, now = entry.notice.kind.value, self.wall.now()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncGenerator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, TimeoutError
@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
 from sandbox_billing.interfaces import INotices, ITokens, IWallClock, NotReady, TooMany
 from sandbox_billing.ledger.identity import Address, SandboxId
-from sandbox_billing.ledger.notice import Numbered
+from sandbox_billing.ledger.notice import Numbered, document
 from sandbox_billing.ledger.token import TokenId
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.web._attrs_zope import provides
@@ -245,23 +245,11 @@ class Listeners:
         return said, len(found) == PAGE
 
 
-def shown(numbered: Numbered) -> dict[str, Any]:
-    """A notice as its wallet sees it, here and in webhooks."""
-    notice = numbered.notice
-    return {
-        "id": str(numbered.number),
-        "kind": notice.kind.value,
-        "at": notice.at,
-        "wallet": checksum(notice.wallet),
-        "sandbox": notice.sandbox,
-        "facts": dict(notice.facts),
-    }
-
-
 def event_of(numbered: Numbered) -> bytes:
     """One event; JSON has no line break in it."""
-    data = json.dumps(shown(numbered), separators=(",", ":"))
-    kind = numbered.notice.kind.value
+    notice = numbered.notice
+    data = json.dumps(document(numbered, checksum(notice.wallet)), separators=(",", ":"))
+    kind = notice.kind.value
     return f"id: {numbered.number}\nevent: {kind}\ndata: {data}\n\n".encode()
 
 

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.notice import Kind, Notice, Numbered
+from sandbox_billing.ledger.notice import Kind, Notice, Numbered, document
 from sandbox_billing.ledger.webhook import (
     CHANCES,
     DISABLED_SECONDS,
@@ -22,7 +22,6 @@ from sandbox_billing.ledger.webhook import (
     WebhookId,
     delivered,
     delivery_id,
-    document,
     failed,
     signature,
     wait_seconds,
@@ -142,7 +141,7 @@ class SentTests(SynchronousTestCase):
         """The notice as every other way of telling it has it."""
         notice = Notice(kind=Kind.RUNS_DRY, at=NOW, wallet=OWNER, facts={"balance": "7"})
         self.assertEqual(
-            document(notice, 12, "0xSpelt"),
+            document(Numbered(number=12, key="k", notice=notice), "0xSpelt"),
             {
                 "id": "12",
                 "kind": "runs_dry",

@@ -126,7 +126,7 @@ class Listeners:
     @property
     def count(self) -> int:
         """How many there are."""
-        return sum(len(some) for some in self._open.values())
+        return len(self._everybody())
 
     def check(self, wallet: Address) -> None:
         """
@@ -158,7 +158,7 @@ class Listeners:
             return
         newest = await self.notices.newest(wallets)
         for wallet, number in zip(wallets, newest, strict=True):
-            for listener in self._open.get(wallet, ()):
+            for listener in tuple(self._open.get(wallet, ())):
                 if number > listener.cursor:
                     listener.wake()
         self._turns += 1
@@ -167,7 +167,7 @@ class Listeners:
 
     async def _end_tokens(self) -> None:
         """Whoever revokes a token wants nothing of it to go on."""
-        everybody = [one for some in self._open.values() for one in some]
+        everybody = self._everybody()
         for token in {one.token for one in everybody if one.token is not None}:
             try:
                 found = await self.tokens.find(token)
@@ -178,12 +178,15 @@ class Listeners:
                     if listener.token == token:
                         listener.end(TOKEN_ENDED)
 
+    def _everybody(self) -> list[Listener]:
+        """As they are now: those that are woken may leave at once."""
+        return [one for some in self._open.values() for one in some]
+
     def close(self) -> None:
         """Let all of them end well, and none begin: their programs connect again."""
         self._closed = True
-        for some in self._open.values():
-            for listener in some:
-                listener.end(LEAVING)
+        for listener in self._everybody():
+            listener.end(LEAVING)
 
     async def stream(self, asked: Asked) -> Answer:
         """

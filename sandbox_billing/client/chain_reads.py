@@ -111,8 +111,8 @@ class JsonRpcChain:
         found: list[Settled] = []
         short: dict[tuple[str, int], int] = {}
         for log in self._logs([[SETTLED, SHORTFALL], _word(user), _word(provider)], first, last):
-            topics, data, where = log["topics"], _octets(log["data"]), str(log["transactionHash"])
-            if topics[0] == SHORTFALL:
+            data, where = _octets(log["data"]), str(log["transactionHash"])
+            if str(log["topics"][0]).lower() == SHORTFALL:
                 nonce, paid, _owed = _decode(("uint256", "uint256", "uint256"), data)
                 short[where, nonce] = paid
                 continue
@@ -134,8 +134,7 @@ class JsonRpcChain:
         self, provider: Address, blocks: Collection[int]
     ) -> Mapping[int, frozenset[Address]]:
         """By the contract's state then, or by its events where a node has forgotten that."""
-        wanted = sorted({near for block in blocks for near in (block - 1, block) if near >= 0})
-        services = dict(zip(wanted, self._services(provider, wanted), strict=True))
+        services = self._services_near(provider, blocks)
         found: dict[int, frozenset[Address]] = {}
         events: list[tuple[int, Address]] | None = None
         for block in blocks:
@@ -155,8 +154,7 @@ class JsonRpcChain:
         topics = [ACKNOWLEDGED, _word(user), _word(provider)]
         logs = self._logs(topics, self._start, last)
         blocks = sorted({int(log["blockNumber"], 16) for log in logs if any(_octets(log["data"]))})
-        wanted = sorted({near for block in blocks for near in (block - 1, block) if near >= 0})
-        services = dict(zip(wanted, self._services(provider, wanted), strict=True))
+        services = self._services_near(provider, blocks)
         headers = self._ask([("eth_getBlockByNumber", [hex(block), False]) for block in blocks])
         found: list[PriceRecord] = []
         for block, header in zip(blocks, headers, strict=True):
@@ -177,6 +175,32 @@ class JsonRpcChain:
         return found
 
     # the contract
+
+    def _services_near(self, provider: Address, blocks: Collection[int]) -> dict[int, Any]:
+        """
+        The registration at the end of each block and of the one before it.
+
+        Every change of it raises its version: where that is the same at two blocks, nobody has
+        to be asked for what is between them.
+        """
+        wanted = sorted({near for block in blocks for near in (block - 1, block) if near >= 0})
+        found: dict[int, Any] = {}
+        spans = [(0, len(wanted) - 1)] if wanted else []
+        while spans:
+            ends = sorted({wanted[end] for span in spans for end in span} - found.keys())
+            found.update(zip(ends, self._services(provider, ends), strict=True))
+            further = []
+            for first, last in spans:
+                one, other = found[wanted[first]], found[wanted[last]]
+                if last - first < 2:
+                    continue
+                if isinstance(one, _Service) and one == other:
+                    found.update(dict.fromkeys(wanted[first + 1 : last], one))
+                    continue
+                middle = (first + last) // 2
+                further += [(first, middle), (middle, last)]
+            spans = further
+        return found
 
     def _services(self, provider: Address, blocks: Sequence[int]) -> list[Any]:
         """The registration at the end of each block: it, nothing, or why nobody knows."""
@@ -230,7 +254,7 @@ class JsonRpcChain:
             answers = self._ask([self._log_call(topics, a, b) for a, b in ranges])
             for (_, end), answer in zip(ranges, answers, strict=True):
                 if isinstance(answer, list):
-                    found += answer
+                    found += [log for log in answer if self._is_asked(log, topics)]
                     start, taken = end + 1, True
                     continue
                 if width == 1:
@@ -240,6 +264,26 @@ class JsonRpcChain:
                 break
         found.sort(key=lambda log: (int(log["blockNumber"], 16), int(log["logIndex"], 16)))
         return found
+
+    def _is_asked(self, log: Any, topics: Sequence[Any]) -> bool:
+        """
+        Whether a log is one that was asked for: not every node heeds what it is asked.
+
+        @raise Transient: It is no log at all.
+        """
+        try:
+            told = [str(topic).lower() for topic in log["topics"]]
+            int(log["blockNumber"], 16), int(log["logIndex"], 16)
+            str(log["data"]), str(log["transactionHash"])
+            whose = str(log["address"]).lower()
+        except (KeyError, TypeError, ValueError):
+            raise Transient("the node told something that is no log") from None
+        if whose != self.contract.hex or len(told) < len(topics) or log.get("removed"):
+            return False
+        return all(
+            one in wanted if isinstance(wanted, list) else one == wanted
+            for one, wanted in zip(told, topics, strict=False)
+        )
 
     def _log_call(self, topics: Sequence[Any], first: int, last: int) -> tuple[str, list[Any]]:
         asked = {

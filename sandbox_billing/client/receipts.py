@@ -56,7 +56,7 @@ MEANING = {
 }
 
 NOT_PROVABLE = (
-    "that the sandbox ran in its seconds: that is the provider's word, and that of his enclave",
+    "that there was such a sandbox, and that it ran in these seconds: that is the provider's word",
     "how large the sandbox was: a rate says what was paid for; compare it with what you asked for",
     "that nothing else will be charged for: an open receipt is a promise of nothing",
     "that the RPC node tells the truth: ask one that you trust, or two",

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _HEX = re.compile(r"0x[0-9a-fA-F]*\Z")
 _INT64 = 2**63
+_MOST_TEXT = 1_000
 
 
 def receipt_document(receipt: Receipt, spell: Callable[[Address], str] = str) -> dict[str, Any]:
@@ -161,8 +162,12 @@ class _Said:
     def text(self, name: str) -> str:
         """A string."""
         found = self.get(name)
-        if type(found) is not str:
-            raise BadInput(f"{name} of a receipt is {found!r}")
+        if type(found) is not str or len(found) > _MOST_TEXT:
+            raise BadInput(f"{name} of a receipt is {str(found)[:80]!r}")
+        try:
+            found.encode()
+        except UnicodeEncodeError:
+            raise BadInput(f"{name} of a receipt is no text: half of a pair") from None
         return found
 
     def number(self, name: str) -> int:

@@ -85,7 +85,10 @@ class Chain:
             return {}
         return {
             block: frozenset(
-                [[key for at, key in self.keys if at <= seen][-1] for seen in (block, block - 1)]
+                [
+                    [key for at, key in self.keys if at <= seen][-1]
+                    for seen in (block, max(0, block - 1))
+                ]
             )
             for block in blocks
         }

@@ -176,7 +176,8 @@ SIGNER, NEXT = Address("0x" + "4" * 40), Address("0x" + "5" * 40)
 def log(topic: str, types: list[str], values: list[Any], block: int, index: int = 0) -> Any:
     """As a node tells it."""
     return {
-        "topics": [topic],
+        "address": CONTRACT.hex.upper().replace("0X", "0x"),
+        "topics": [topic, *(f"0x{one.hex[2:]:0>64}" for one in (USER, PROVIDER))],
         "data": "0x" + encode(types, values).hex(),
         "transactionHash": f"0x{block:064X}".replace("0X", "0x"),
         "blockNumber": hex(block),
@@ -243,7 +244,7 @@ class Node:
         if number < 3:
             return "0x"
         signer = SIGNER if number < 50 else NEXT
-        values = [b"\xff url", signer.hex, 601, 5000, 1, 330]
+        values = [b"\xff url", signer.hex, 601, 5000, 1 if number < 50 else 2, 330]
         kinds = ["bytes", "address", "uint256", "uint256", "uint256", "uint256"]
         return "0x" + encode(kinds, values).hex()
 
@@ -261,7 +262,9 @@ def settled(nonce: int, block: int, status: int = 0, index: int = 1) -> Any:
 def registered(signer: Address, block: int) -> Any:
     """A registration."""
     values = [b"\xff", signer.hex, 1]
-    return log(SERVICE_UPDATED, ["bytes", "address", "uint256"], values, block)
+    made = log(SERVICE_UPDATED, ["bytes", "address", "uint256"], values, block)
+    del made["topics"][1]
+    return made
 
 
 class NodesTests(SynchronousTestCase):
@@ -308,6 +311,31 @@ class NodesTests(SynchronousTestCase):
                 51: frozenset({NEXT}),
             },
         )
+
+    def test_few_questions(self) -> None:
+        """Between two blocks with the same registration nobody is asked."""
+        node = Node()
+        found = node.chain().signers(PROVIDER, range(3, 1000))
+        self.assertEqual(found[49], frozenset({SIGNER}))
+        self.assertEqual(found[50], frozenset({SIGNER, NEXT}))
+        self.assertEqual(set(map(found.get, range(51, 1000))), {frozenset({NEXT})})
+        self.assertLess(len(node.asked), 50)
+
+    def test_others_logs(self) -> None:
+        """A node that heeds no filter tells others' events; they are not ours."""
+        ours = settled(3, 9)
+        others = [
+            {**settled(4, 9), "address": USER.hex},
+            {**settled(5, 9), "topics": [SETTLED, *reversed(settled(5, 9)["topics"][1:])]},
+            {**settled(6, 9), "removed": True},
+        ]
+        node = Node(ours, *others)
+        self.assertEqual([one.nonce for one in node.chain().settled(USER, PROVIDER, 0, 99)], [3])
+        for broken in ({}, 7, {**ours, "blockNumber": None}, {**ours, "data": 7, "logIndex": "x"}):
+            chain = JsonRpcChain(
+                "", CONTRACT, post=lambda document, said=broken: {"result": [said]}
+            )
+            self.assertRaises(Transient, chain.settled, USER, PROVIDER, 0, 9)
 
     def test_signers_by_events(self) -> None:
         """A node without earlier states has the events still."""

@@ -141,14 +141,14 @@ class FormTests(SynchronousTestCase):
 
     @given(
         st.sampled_from(sorted(receipt_document(receipt(PARTIAL)))),
-        st.sampled_from([7.5, -1, True, "x", "0x12", [1], {}, [{}], "-1", 2**63]),
+        st.sampled_from(
+            [7.5, -1, True, "x", "\ud800", "0" * 2000, "0x12", [1], {}, [{}], "-1", 2**63]
+        ),
     )
     def test_nonsense(self, name: str, nonsense: Any) -> None:
         """A field that is missing or says what it cannot is refused, never guessed."""
         told = receipt_document(receipt(PARTIAL))
-        if (name, nonsense) in (("id", "x"), ("sandbox", "x"), ("collects", {})):
-            return
-        if name in ("id", "sandbox") and isinstance(nonsense, str):
+        if name in ("id", "sandbox") and nonsense in ("x", "0x12", "-1"):
             return
         self.assertRaises(BadInput, read_receipt, {**told, name: nonsense})
         del told[name]

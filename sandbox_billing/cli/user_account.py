@@ -15,10 +15,11 @@ import click
 from sandbox_billing.cli.amounts import both
 from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.reverts import moment
-from sandbox_billing.cli.user_client import Scope, desk
+from sandbox_billing.cli.user_client import desk
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.cli.user_text import hourly, lasting, short, until
 from sandbox_billing.errors import BadInput
+from sandbox_billing.ledger.token import Scope
 
 
 @click.command()

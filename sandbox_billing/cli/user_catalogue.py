@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from sandbox_billing.cli.output import Output, output_options
-from sandbox_billing.cli.user_client import anybody
+from sandbox_billing.cli.user_client import anybody, told_by
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.cli.user_text import size
 from sandbox_billing.ledger.money import format_0g
@@ -25,6 +25,7 @@ def providers(out: Output, place: Place) -> None:
     \b
       sandbox-billing user providers --url https://sandboxes.example
     """
+    told_by(place)
     with anybody(place) as client:
         found = [one.raw for one in client.providers()]
     out.finish_table(
@@ -56,6 +57,7 @@ def snapshots(out: Output, place: Place) -> None:
     \b
       sandbox-billing user snapshots
     """
+    told_by(place)
     with anybody(place) as client:
         found = [one.raw for one in client.snapshots()]
     out.finish_table(

@@ -20,13 +20,13 @@ from sandbox_billing.cli.session import Pace
 from sandbox_billing.cli.user_errors import next_step
 from sandbox_billing.cli.user_place import Place
 from sandbox_billing.cli.user_tokens import Kept, Tokens, state_folder
-from sandbox_billing.errors import Refused
+from sandbox_billing.errors import BadInput, Refused
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.token import Scope
 
 
 if TYPE_CHECKING:
-    from sandbox_billing.client import ApiError, Client, Info
+    from sandbox_billing.client import ApiError, Client, Info, Signer
 
 _T = TypeVar("_T")
 
@@ -56,20 +56,24 @@ def tokens() -> Tokens:
 
 def told_by(place: Place) -> Info:
     """
+    What the provider says of itself.
+
     @raise WrongChain: It is not what was named.
     """
     with anybody(place) as client:
-        return client.info()
+        told = client.info()
+    place.agree("contract", place.contract, Address(told.contract))
+    place.agree("provider", place.provider, Address(told.provider))
+    place.agree("chain id", place.chain_id, told.chain_id)
+    return told
 
 
 @contextmanager
 def anybody(place: Place) -> Iterator[Client]:
-    """Without a wallet, for what everybody may ask; what was named is compared."""
+    """Without a wallet, for what everybody may ask."""
     from sandbox_billing.client import Client
 
-    client = Client(place.require_url())
-    with _translated(client, with_token=False):
-        agree(place, client.info())
+    with Client(place.require_url()) as client, _translated(client, with_token=False):
         yield client
 
 
@@ -80,8 +84,7 @@ def desk(out: Output, place: Place, scope: Scope) -> Iterator[Desk]:
 
     @param scope: What the command needs.
     """
-    url, wallet = place.require_url(), place.known_address()
-    kept = tokens().find(url, wallet)
+    kept = tokens().find(place.require_url(), place.known_address())
     if kept is None or not kept.serves(scope.value, time.time()):
         with signing_desk(out, place) as at:
             yield at
@@ -92,24 +95,27 @@ def desk(out: Output, place: Place, scope: Scope) -> Iterator[Desk]:
 
 @contextmanager
 def signing_desk(out: Output, place: Place) -> Iterator[Desk]:
-    """By the key."""
-    from sandbox_billing.client import Client, KeySigner
+    """
+    By the key.
 
-    url, key = place.require_url(), place.key.load()
-    client = Client(url, signer=KeySigner(key))
-    with _opened(out, place, client, key.address, by_token=False) as at:
+    @raise BadInput: There is none, or it is another wallet's than the one that was named.
+    """
+    from sandbox_billing.client import KeySigner
+
+    place.require_url()
+    key = place.key.load()
+    if place.wallet not in (None, key.address):
+        raise BadInput("the key is not that of --wallet: leave one of them out")
+    with _opened(out, place, key.address, signer=KeySigner(key)) as at:
         yield at
 
 
 @contextmanager
 def token_desk(out: Output, place: Place, kept: Kept) -> Iterator[Desk]:
     """By a session that was kept; one that has ended is forgotten, and the next command signs."""
-    from sandbox_billing.client import Client
-
     wallet = Address(kept.wallet)
-    client = Client(kept.url, token=kept.token)
     try:
-        with _opened(out, place, client, wallet, by_token=True) as at:
+        with _opened(out, place, wallet, token=kept.token) as at:
             yield at
     except SessionEnded:
         tokens().forget(kept.url, wallet)
@@ -123,21 +129,21 @@ class SessionEnded(Refused):
 
 @contextmanager
 def _opened(
-    out: Output, place: Place, client: Client, wallet: Address, *, by_token: bool
+    out: Output,
+    place: Place,
+    wallet: Address,
+    *,
+    signer: Signer | None = None,
+    token: str | None = None,
 ) -> Iterator[Desk]:
-    with _translated(client, with_token=by_token):
-        told = client.info()
-        agree(place, told)
+    from sandbox_billing.client import Client
+
+    told = told_by(place)
+    client = Client(
+        place.require_url(), signer, token=token, provider=told.provider, chain_id=told.chain_id
+    )
+    with client, _translated(client, with_token=token is not None):
         yield Desk(out=out, client=client, told=told, wallet=wallet, pace=Pace(), now=time.time)
-
-
-def agree(place: Place, told: Info) -> None:
-    """
-    @raise WrongChain: The provider is not what was named.
-    """
-    place.agree("contract", place.contract, Address(told.contract))
-    place.agree("provider", place.provider, Address(told.provider))
-    place.agree("chain id", place.chain_id, told.chain_id)
 
 
 @contextmanager

@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from sandbox_billing.cli.output import Output, output_options
-from sandbox_billing.cli.user_client import Scope, desk
+from sandbox_billing.cli.user_client import desk
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.cli.user_waiting import started, wait_option
 from sandbox_billing.errors import BadInput
+from sandbox_billing.ledger.token import Scope
 
 
 def pairs(said: tuple[str, ...], option: str) -> dict[str, str]:

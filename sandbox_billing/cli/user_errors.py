@@ -46,7 +46,7 @@ def next_step(
         return f"{text}: log in with it ({_US} login), or log out and sign: {_US} logout"
     if status == 403 and "for one sandbox only" in text:
         return f"{text}: log in without --sandbox ({_US} login), or log out: {_US} logout"
-    if status == 404 and "sandbox" in text:
+    if status == 404 and text == "no such sandbox":
         return f"{text}: look which there are: {_US} list"
     if status == 404 and text == "no such route":
         return f"{text}: this provider does not offer it, or --url is another server's"
@@ -113,6 +113,9 @@ def _unproven(text: str, *, with_token: bool) -> str:
         return f"the session has ended: {_US} login"
     if text in ("request expired", "expires_at too far in future"):
         return f"{text}: this machine's clock is wrong by minutes; set it"
+    if "for another address than" in text:
+        own = text.rpartition(" ")[2]
+        return f"{text}: that is how the provider calls itself: {_US} login --public-url {own}"
     if "signature" in text:
         return f"{text}: is --url the provider's own address, and the key the wallet's?"
     return text

@@ -16,10 +16,11 @@ from typing import Any
 import click
 
 from sandbox_billing.cli.output import Output, output_options
-from sandbox_billing.cli.user_client import Scope, desk
+from sandbox_billing.cli.user_client import desk
 from sandbox_billing.cli.user_create import pairs
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.errors import BadInput, Refused
+from sandbox_billing.ledger.token import Scope
 
 
 OWN_FAILURE = 125
@@ -35,8 +36,13 @@ class RemoteCommand(click.Command):
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as problem:
-            problem.exit_code = OWN_FAILURE
-            raise
+            raise _NotRun(problem.format_message(), problem.ctx) from None
+
+
+class _NotRun(click.UsageError):
+    """A wrong use of C{exec}."""
+
+    exit_code = OWN_FAILURE
 
 
 def _own_failures(command: Callable[..., None]) -> Callable[..., None]:
@@ -146,7 +152,7 @@ def toolbox(
             {"status": answer.status, "body": raw.decode("utf-8", "replace")}, title="", rows=()
         )
     else:
-        click.get_binary_stream("stdout").write(raw)
+        click.echo(raw, nl=False)
 
 
 def _body(data: str | None) -> bytes | None:

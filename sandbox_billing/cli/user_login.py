@@ -12,13 +12,13 @@ from sandbox_billing.cli.amounts import both
 from sandbox_billing.cli.options import AMOUNT
 from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.reverts import moment
-from sandbox_billing.cli.user_client import Scope, signing_desk, token_desk, tokens
+from sandbox_billing.cli.user_client import signing_desk, token_desk, tokens
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.cli.user_text import lasting
 from sandbox_billing.cli.user_tokens import Kept
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron
-from sandbox_billing.ledger.token import DEFAULT_LIFE_SECONDS, MAX_LIFE_SECONDS
+from sandbox_billing.ledger.token import DEFAULT_LIFE_SECONDS, MAX_LIFE_SECONDS, Scope
 
 
 _SCOPES = tuple(scope.value for scope in Scope)
@@ -43,6 +43,7 @@ _SCOPES = tuple(scope.value for scope in Scope)
 )
 @click.option("--spend-limit", type=AMOUNT, help="The most to spend with it.")
 @click.option("--sandbox", help="The one sandbox that it is for.")
+@click.option("--public-url", metavar="URL", help="How the provider calls itself, if not --url.")
 def login(
     out: Output,
     place: Place,
@@ -50,6 +51,7 @@ def login(
     ttl: int,
     spend_limit: Neuron | None,
     sandbox: str | None,
+    public_url: str | None,
 ) -> None:
     """
     Sign once; the commands after it use the session that this gives.
@@ -62,7 +64,11 @@ def login(
     url = place.require_url()
     with signing_desk(out, place) as at:
         session = at.client.login(
-            scopes=scopes or _SCOPES, ttl=ttl, spend_limit=spend_limit, sandbox=sandbox
+            scopes=scopes or _SCOPES,
+            ttl=ttl,
+            spend_limit=spend_limit,
+            sandbox=sandbox,
+            public_url=public_url,
         )
         now = at.now()
     told = session.raw

@@ -17,11 +17,12 @@ from sandbox_billing.cli.exits import Exit
 from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.reverts import moment
 from sandbox_billing.cli.user_account import day
-from sandbox_billing.cli.user_client import Scope, desk
+from sandbox_billing.cli.user_client import desk
 from sandbox_billing.cli.user_place import Ground, Place, ground, place_options
 from sandbox_billing.cli.user_text import short
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.token import Scope
 
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ from typing import Any
 import click
 
 from sandbox_billing.cli.output import Output, output_options
-from sandbox_billing.cli.user_client import Desk, Scope, desk, read_if_there
+from sandbox_billing.cli.user_client import Desk, desk, read_if_there
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.cli.user_text import short, size
 from sandbox_billing.cli.user_waiting import started, wait_option
+from sandbox_billing.ledger.token import Scope
 
 
 _COLUMNS = ("id", "name", "state", "size", "created", "cost so far")

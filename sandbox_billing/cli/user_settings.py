@@ -13,10 +13,11 @@ import click
 
 from sandbox_billing.cli.amounts import both, parse_amount
 from sandbox_billing.cli.output import Output, output_options
-from sandbox_billing.cli.user_client import Scope, desk
+from sandbox_billing.cli.user_client import desk
 from sandbox_billing.cli.user_create import pairs
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.errors import BadInput, Refused
+from sandbox_billing.ledger.token import Scope
 
 
 _NONE = "none"

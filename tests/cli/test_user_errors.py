@@ -14,6 +14,7 @@ from sandbox_billing.cli.user_errors import next_step
 
 
 SHORT = {"error": "insufficient balance", "balance": "40", "required": "100", "exposure": "10"}
+ANOTHER = "this message is for another address than https://s.example"
 
 
 class NextStepTests(SynchronousTestCase):
@@ -55,6 +56,7 @@ class NextStepTests(SynchronousTestCase):
             (401, {"error": "invalid or expired token"}, {"with_token": True}, "user login"),
             (401, {"error": "request expired"}, {}, "clock"),
             (401, {"error": "invalid signature"}, {}, "--url"),
+            (401, {"error": ANOTHER}, {}, "user login --public-url https://s.example"),
             (429, {"error": "too many requests"}, {"retry_after": 7.0}, "in 7 s"),
             (503, {"error": "paused"}, {"retry_after": 60.0}, "in 1 min"),
             (403, {"error": "this token has not the scope manage"}, {}, "user login"),

@@ -17,6 +17,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from twisted.web.client import BrowserLikePolicyForHTTPS
@@ -114,6 +115,15 @@ class SendingTests(SenderCase):
             | {"x-sandbox-billing-event"},
         )
         await until(lambda: not self.receiver.open)
+
+    async def test_quiet(self) -> None:
+        """Nobody can fill the log by having things sent."""
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        await self.send(answer(200))
+        told = [formatEvent(event) for event in events]
+        self.assertEqual([], [one for one in told if "factory" in one and "Client" in one])
 
     async def test_no_redirect(self) -> None:
         """Nowhere else, whatever is answered, and no cookie is kept."""

@@ -104,6 +104,8 @@ class _CheckedEndpoint:
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, factory: Any) -> Any:
+        # Else it tells the log of each connection, and all that it holds.
+        factory.noisy = False
         last: Exception = Transient("nothing to connect to")
         for address in self.addresses[:MOST_ADDRESSES]:
             bounded: Any = _BoundedFactory(factory)  # type: ignore[no-untyped-call]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from sandbox_billing.client.chain_reads import JsonRpcChain
+from sandbox_billing.client.verify import Proof, verify
 from sandbox_billing.devnet.chain.accounts import DEVELOPMENT_KEYS
 from sandbox_billing.devnet.wallet import Client, Wallet
 from sandbox_billing.devnet.world import ALICE, BOB, MALLORY, TOKEN
+from sandbox_billing.ledger.identity import Address
 from tests.blackbox.scene import (
     INTERVAL_SECONDS,
     PRICES,
@@ -59,6 +62,8 @@ class StoryTests(TestCase):
         self.assertGreater(seconds, before, "the tail was not charged")
         await scene.books(bob, his, paid_in=BOB_DEPOSIT, lost_seconds=2 * RECONCILE_SECONDS)
         await self.stopped_for_money(scene, bob, his, base)
+        for wallet in (alice, bob):
+            await self.receipts_hold(scene, base, wallet)
         await self.ends_well(scene)
 
     async def charged(self, scene: Scene, wallet: Wallet, seconds: int) -> bool:
@@ -114,6 +119,39 @@ class StoryTests(TestCase):
         self.assertLess(balance, cost(INTERVAL_SECONDS + STOP_DELAY_SECONDS))
         status, shown = await scene.client(base, wallet).act("start", sandbox)
         self.assertEqual((status, shown["error"]), (402, "insufficient balance"))
+
+    async def receipts_hold(self, scene: Scene, base: str, wallet: Wallet) -> None:
+        """
+        What the daemon says that it charged is what the chain says; of what was paid in full
+        every claim is proven, by nothing but receipts and a node.
+        """
+        status, page = await scene.client(base, wallet).ask(
+            "GET", "/api/receipts?limit=200", verb="GET:/api/receipts?limit=200"
+        )
+        self.assertEqual((status, page["next"]), (200, None), page)
+        verdicts = await deferToThread(
+            verify,
+            page["receipts"],
+            JsonRpcChain(scene.world.chain.url, Address(wallet.contract.address)),
+            user=Address(wallet.account.address),
+            provider=wallet.provider,
+            first_block=0,
+        )
+        refuted = [
+            f"{judged.id}: {finding}"
+            for judged in verdicts.receipts
+            for finding in judged.findings
+            if finding.proof is Proof.REFUTED
+        ]
+        self.assertEqual(refuted, [])
+        (whole,) = verdicts.history
+        self.assertIs(whole.proof, Proof.PROVEN, whole)
+        kinds = {one["kind"] for one in page["receipts"] if one["status"] == "paid"}
+        self.assertEqual(kinds, {"create", "compute"})
+        for judged in verdicts.receipts:
+            assert judged.receipt is not None
+            if judged.receipt.status.value == "paid":
+                self.assertIs(judged.proof, Proof.PROVEN, judged)
 
     async def ends_well(self, scene: Scene) -> None:
         """SIGTERM ends it with 0; its log was JSON and held nothing unexpected."""

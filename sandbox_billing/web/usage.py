@@ -102,7 +102,7 @@ class Usage:
         statement = Statement(since=since, until=until)
         untold = await self._add_up(asked.wallet, statement, (sandbox, ran))
         found = () if ran is None else ran.runs
-        begun = [run for run in found if _begun(run)[0] < until]
+        begun = [run for run in found if _begun(run)[0] <= until]
         runs = sorted([*begun, *derived(untold)], key=_begun)
         ended = None if ran is None or any(r.ended_at is None for r in runs) else ran.destroyed_at
         return Answer(

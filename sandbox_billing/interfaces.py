@@ -758,11 +758,7 @@ class IReceipts(Interface):
         """
 
     async def charge(charge: ChargeId) -> ChargeRecord | None:
-        """
-        Anybody's.
-
-        @raise BadInput: It is stored, and cannot be read.
-        """
+        """Anybody's; None where there is none, or where it cannot be read."""
 
     async def collected(wholes: Sequence[Charge]) -> Mapping[ChargeId, tuple[Charge, ...]]:
         """What was merged into each, by time; nothing of what is no merged charge."""

@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Read
 from sandbox_billing.adapters.redis.letters import readable
-from sandbox_billing.adapters.redis.store import Store, stored, text, texts
+from sandbox_billing.adapters.redis.store import Store, text, texts
 from sandbox_billing.interfaces import ChargeMark, ChargePage, IReceipts
 from sandbox_billing.ledger.identity import Address, ChargeId, compute_charge_id, merged_first
 from sandbox_billing.ledger.merging import MERGED_PARTS
@@ -58,9 +58,9 @@ class RedisReceipts:
         return int(text(newer)) if rank is None else int(text(rank)) + 1
 
     async def charge(self, charge: ChargeId) -> ChargeRecord | None:
-        (reply,) = await self.store.read(Read("GET", self.store.keys.charge(charge)))
-        found = stored(ChargeRecord, reply)
-        return None if found is None else found.value
+        named = [(str(charge), self.store.keys.charge(charge))]
+        found = await readable(self.store, "charge", ChargeRecord, named)
+        return found[0].value if found else None
 
     async def collected(self, wholes: Sequence[Charge]) -> Mapping[ChargeId, tuple[Charge, ...]]:
         """They follow one another without a gap, and the id of each is its beginning."""

@@ -99,8 +99,9 @@ export class NoticesView {
   }
 
   async read(signal) {
-    const headers = this.last === null ? {} : { "Last-Event-ID": this.last };
-    const response = await send("GET", "api/events/stream", { signal, headers });
+    // All that is kept at first, then what came since.
+    const query = { after: this.last ?? "0" };
+    const response = await send("GET", "api/events/stream", { signal, query });
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     const events = new EventReader((event) => this.take(event));
     for (;;) {

@@ -8,6 +8,7 @@ const VOUCHER = "SandboxVoucher(address user,address provider,bytes32 usageHash,
 const BATCH = `SandboxVoucherBatch(address provider,SandboxVoucher[] vouchers)${VOUCHER}`;
 const DOMAIN = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
 const SETTLED = "VoucherSettled(address,address,uint256,bytes32,uint256,uint8)";
+const SHORTFALL = "VoucherShortfall(address,address,uint256,uint256,uint256)";
 const ECRECOVER = `0x${"1".padStart(40, "0")}`;
 const SUCCESS = 0n;
 const INSUFFICIENT = 1n;
@@ -80,11 +81,12 @@ function checkParts(receipt) {
 function checkRate(receipt) {
   const what = "The price";
   if (receipt.kind !== "compute" || !receipt.rate_per_minute || !(receipt.units > 0)) return null;
-  // Each charge is cut to the neuron, and so may lie one beside the product.
-  const slack = BigInt(receipt.collects?.length || 1);
-  const due = (BigInt(receipt.rate_per_minute) * BigInt(receipt.units)) / 60n;
-  const differs = BigInt(receipt.fee) - due;
-  const fits = receipt.units <= receipt.period_end - receipt.period_start && differs <= slack;
+  const parts = receipt.collects?.length > 0 ? receipt.collects : [receipt];
+  // Each charge is cut to the neuron where its run stood, and so may lie one beside the product.
+  const most = parts.reduce((sum, part) => sum + 1n
+    + (BigInt(part.rate_per_minute) * BigInt(part.units)) / 60n, 0n);
+  const fits = parts.every((part) => part.units <= part.period_end - part.period_start)
+    && BigInt(receipt.fee) <= most;
   return fits ? proven(what, "the fee is the rate times the seconds, which fit into the period")
     : refuted(what, "the fee is more than the rate times the seconds of its period");
 }
@@ -105,32 +107,44 @@ async function checkSignature(receipt, chain) {
     : refuted(what, "it was not made by the signer that is named");
 }
 
-function eventIn(receipt, logs) {
-  return logs.find((log) => same(log.address, receipt.contract)
-    && same(log.topics[0], topic(SETTLED))
+/** The words of the one event of this user, provider and nonce; undefined without. */
+function eventIn(receipt, logs, signature, nonceAt) {
+  return logs.filter((log) => same(log.address, receipt.contract)
+    && same(log.topics[0], topic(signature))
     && BigInt(log.topics[1]) === BigInt(receipt.user)
-    && BigInt(log.topics[2]) === BigInt(receipt.provider)
-    && words(log.data)[2] === BigInt(receipt.nonce));
+    && BigInt(log.topics[2]) === BigInt(receipt.provider))
+    .map((log) => words(log.data))
+    .find((found) => found[nonceAt] === BigInt(receipt.nonce));
 }
 
 async function checkPayment(receipt, chain) {
   const what = "The payment";
+  if (receipt.status === "merged") return open(what, "it was paid as a part of another receipt");
   if (!receipt.transaction) return open(what, "not settled on-chain yet");
   if (chain === null) return open(what, "no wallet to ask the chain with");
   const mined = await chain.request("eth_getTransactionReceipt", [receipt.transaction]);
   if (!mined) return open(what, "your wallet's node does not know the transaction");
-  const event = BigInt(mined.status) === 1n ? eventIn(receipt, mined.logs) : undefined;
+  const logs = BigInt(mined.status) === 1n ? mined.logs : [];
+  const event = eventIn(receipt, logs, SETTLED, 2);
   if (event === undefined) return refuted(what, "the transaction settled no such voucher");
-  const [fee, usage, , status] = words(event.data);
+  const [fee, usage, , status] = event;
   if (usage !== BigInt(receipt.usage_hash)) {
     return refuted(what, "the chain settled this nonce for another use");
   }
-  const expected = receipt.status === "paid" ? SUCCESS : INSUFFICIENT;
-  const moved = receipt.status === "paid" ? BigInt(receipt.paid) === BigInt(receipt.fee) : true;
-  if (fee !== BigInt(receipt.fee) || status !== expected || !moved) {
-    return refuted(what, "the chain settled another amount, or not in full");
+  if (fee !== BigInt(receipt.fee)) return refuted(what, "the chain settled another amount");
+  const paid = BigInt(receipt.paid);
+  const block = `in block ${BigInt(mined.blockNumber)}`;
+  if (status === SUCCESS) {
+    return receipt.status === "paid" && paid === fee ? proven(what, `${block}, in full`)
+      : refuted(what, "the chain says that it was paid in full");
   }
-  return proven(what, `in block ${BigInt(mined.blockNumber)}${expected === SUCCESS ? ", in full" : ", in part"}`);
+  if (status !== INSUFFICIENT || receipt.status === "paid") {
+    return refuted(what, "the chain says that it was not paid in full");
+  }
+  const shortfall = eventIn(receipt, logs, SHORTFALL, 0);
+  if (shortfall === undefined) return open(what, `${block}, in part: this contract does not say how much`);
+  return shortfall[1] === paid ? proven(what, `${block}, in part`)
+    : refuted(what, "the chain says that another part was paid");
 }
 
 function checkPlace(receipt, place) {

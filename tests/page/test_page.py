@@ -4,7 +4,33 @@ What a user does on the page, in a real browser against a devnet.
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+from tests.page.sight import WIDE
 from tests.page.world import PICTURES, BrowserTestCase, devnet
+
+
+HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
+
+FORGERIES: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"units": 999}, "What was charged for: refuted"),
+    ({"sandbox": "another"}, "What was charged for: refuted"),
+    ({"fee": "999000000000000000", "paid": "999000000000000000"}, "The payment: refuted"),
+    ({"rate_per_minute": "1"}, "The price: refuted"),
+    ({"nonce": "77"}, "The payment: refuted"),
+    ({"signer": "0x" + "11" * 20}, "The signature: refuted"),
+    ({"user": "0x" + "22" * 20}, "Whose it is: refuted"),
+    ({"transaction": None}, "The payment: not proven"),
+)
+"""What is changed in a receipt that is true, and what its check then says."""
+
+
+def forged(page: dict[str, Any]) -> dict[str, Any]:
+    """A page of forgeries of its first paid receipt for compute."""
+    true = next(r for r in page["receipts"] if r["status"] == "paid" and r["kind"] == "compute")
+    made = [{**true, **change, "id": f"f{at}"} for at, (change, _) in enumerate(FORGERIES)]
+    return {"receipts": made, "next": None}
 
 
 class DoorTests(BrowserTestCase):
@@ -13,13 +39,13 @@ class DoorTests(BrowserTestCase):
     """
 
     def test_door(self) -> None:
-        """Prices and wallets are there, and nobody else is asked for anything."""
+        """Prices and wallets are there, legible, and nobody else is asked for anything."""
         tab = self.open_page()
         self.assertIn("0.06 0G/min", tab.text("#prices"))
         self.assertIn("Alice", tab.text("#wallets"))
         self.assertIn(devnet().rpc("devnet_accounts")[1], tab.text("#where"))
+        self.look("door", tab)
         self.assert_quiet()
-        tab.screenshot(PICTURES / "door.png")
 
 
 class StoryTests(BrowserTestCase):
@@ -33,35 +59,190 @@ class StoryTests(BrowserTestCase):
         tab.sees("#left", "Nothing left")
         self.deposit("0.5")
         tab.sees("#available", "0.50000")
-        tab.click("#acknowledge")
-        tab.click("#dialog button.primary")
+        tab.sees("#alerts", "Acknowledge the provider")
+        self.confirmed("#acknowledge")
         tab.sees("#acknowledge", "Revoke")
-        tab.click("#create")
-        tab.until("document.activeElement.tagName === 'SELECT'")
-        tab.sees("#dialog", "0.09 0G/min")
-        tab.screenshot(PICTURES / "create.png", whole=False)
-        tab.click("#dialog input")
-        tab.write("my first one")
-        tab.click("#dialog button.primary")
-        tab.sees("#box-list", "my first one")
-        tab.sees("#box-list .state", "started")
-        tab.sees("#burn", "0.09")
-        first = tab.text(".cost")
-        tab.until(f"document.querySelector('.cost').innerText > '{first}'")
-        tab.screenshot(PICTURES / "running.png")
+        self.create("my first one")
+        self.watch_it_run()
         tab.click("#box-list [aria-label^=Stop]")
         tab.sees("#box-list .state", "stopped")
-        tab.until("document.querySelector('.receipt [data-state=paid]') !== null")
-        tab.click(".receipt:has([data-state=paid]) button")
+        tab.until("document.querySelectorAll('.receipt [data-state=paid]').length >= 2")
+        self.check_usage()
+        self.check_limits()
+        tab.sees("#notice-list", "Deposit seen: 0.5 0G")
+        tab.click("#verify-all")
+        tab.sees("#verify-all", "proven")
+        self.assertNotIn("refuted", tab.text("#verify-all"))
         tab.sees(".receipt[data-verdict] .verdict-line", "Proven")
-        tab.screenshot(PICTURES / "proven.png")
+        self.look("account", tab)
         self.assert_quiet()
+        self.check_forgeries()
+        tab.click("#leave")
+        tab.until("!document.getElementById('door').hidden && sessionStorage.length === 0")
+
+    def confirmed(self, button: str) -> None:
+        """Ask for something, confirm it, and wait until it is so."""
+        self.tab.click(button)
+        self.tab.click("#dialog button[type=submit]")
+        self.tab.until("!document.getElementById('dialog').open")
 
     def deposit(self, amount: str) -> None:
         """Through the page."""
         tab = self.tab
         tab.click("#deposit")
         tab.until("document.activeElement.tagName === 'INPUT'")
+        tab.write("half a token")
+        tab.click("#dialog button.primary")
+        tab.sees("#dialog .error", "That is no amount")
+        tab.click("#dialog input")
         tab.write(amount)
         tab.click("#dialog button.primary")
         tab.until("!document.getElementById('dialog').open")
+
+    def create(self, name: str) -> None:
+        """With its price shown before."""
+        tab = self.tab
+        tab.click("#create")
+        tab.until("document.activeElement.tagName === 'SELECT'")
+        tab.sees("#dialog", "0.09 0G/min")
+        tab.screenshot(PICTURES / "create.png", whole=False)
+        tab.click("#dialog input")
+        tab.write(name)
+        tab.click("#dialog button.primary")
+        tab.sees("#box-list", name)
+
+    def watch_it_run(self) -> None:
+        """The cost of what runs grows by itself, and so does the time left fall."""
+        tab = self.tab
+        tab.sees("#box-list .state", "started")
+        tab.sees("#burn", "0.09")
+        tab.until("document.querySelector('.box.is-live') !== null")
+        first, asked = tab.text(".cost"), len(tab.asked)
+        tab.until(f"document.querySelector('.cost').innerText > {json.dumps(first)}")
+        usage = [url for url in tab.asked[asked:] if url.endswith("/usage")]
+        self.assertLess(len(usage), 2, "the page counts by itself")
+        tab.until("/\\d (s|min)/.test(document.getElementById('left').innerText)")
+        tab.screenshot(PICTURES / "running.png")
+
+    def check_usage(self) -> None:
+        """A bar for the eye, the same numbers in a table, and they add up."""
+        tab = self.tab
+        tab.sees("#usage-body .keys", "Settled on-chain")
+        tab.click("#usage-body summary")
+        tab.sees("#usage-body tfoot", "Together")
+        told = tab.js(
+            "[...document.querySelectorAll('#usage-body tfoot td[title]')]"
+            ".map(e => /\\((\\d+) neuron/.exec(e.title)[1])"
+        )
+        compute, fees, charged, settled, owed, pending = map(int, told)
+        self.assertEqual(compute + fees, charged)
+        self.assertEqual(settled + owed + pending, charged)
+        self.assertEqual(fees, 5 * 10**15)
+        tab.click("#usage-body summary")
+
+    def check_limits(self) -> None:
+        """A limit is kept, and is there after a reload."""
+        tab = self.tab
+        tab.click("#settings-body input")
+        tab.write("2.5")
+        tab.click("#settings-body button")
+        tab.sees("#toasts", "Saved")
+        tab.go(devnet().url + "/")
+        tab.until("document.querySelector('#settings-body input')?.value === '2.5'")
+        tab.until("document.querySelectorAll('.receipt [data-state=paid]').length >= 2")
+
+    def check_forgeries(self) -> None:
+        """Each kind of forgery is told as one, and none is proven."""
+        tab = self.tab
+        tab.intercept("/api/receipts", forged)
+        tab.go(devnet().url + "/")
+        tab.until(f"document.querySelectorAll('.receipt').length === {len(FORGERIES)}")
+        tab.click("#verify-all")
+        tab.until(
+            f"document.querySelectorAll('[data-verdict]>.verdict').length === {len(FORGERIES)}"
+        )
+        told = tab.js("[...document.querySelectorAll('.receipt')].map(e => e.innerText)")
+        for (change, expected), text in zip(FORGERIES, told, strict=True):
+            self.assertIn(expected, text, str(change))
+            self.assertNotIn("\nProven", text if expected.endswith("refuted") else "")
+        tab.screenshot(PICTURES / "forged.png")
+
+
+class HandsTests(BrowserTestCase):
+    """
+    Those who use no mouse, and those who use the page for something else.
+    """
+
+    def test_keyboard(self) -> None:
+        """Sign in, create and stop with keys alone, always seeing where one is."""
+        tab = self.open_page()
+        self.tab_to("document.activeElement.closest('[data-rdns=\"devnet.key4\"]')")
+        tab.press("Enter")
+        tab.until("!document.getElementById('inside').hidden")
+        tab.sees("#acknowledge", "Revoke")
+        self.tab_to("document.activeElement.id === 'create'")
+        tab.press("Enter")
+        tab.until("document.activeElement.tagName === 'SELECT'")
+        tab.press("Escape")
+        tab.until("document.activeElement.id === 'create'")
+        tab.press("Enter")
+        tab.until("document.activeElement.tagName === 'SELECT'")
+        tab.press("Tab")
+        tab.write("by hand")
+        tab.press("Enter")
+        tab.until("document.querySelector('[aria-label=\"Stop by hand\"]')?.checkVisibility()")
+        self.tab_to("document.activeElement.getAttribute('aria-label') === 'Stop by hand'")
+        tab.press("Space")
+        tab.until("document.querySelector('[aria-label=\"Start by hand\"]')?.checkVisibility()")
+        self.tab_to("document.activeElement.getAttribute('aria-label') === 'Delete by hand'")
+        tab.press("Enter")
+        tab.until("document.activeElement.innerText === 'Cancel'")
+        tab.press("Tab", shift=True)
+        tab.press("Enter")
+        tab.until("document.querySelector('[aria-label=\"Delete by hand\"]') === null")
+        self.assert_quiet()
+
+    def tab_to(self, there: str) -> None:
+        """Press Tab until something has the focus; whatever has it on the way shows it."""
+        tab = self.tab
+        for _ in range(60):
+            tab.press("Tab")
+            if not tab.js("document.activeElement === document.body"):
+                drawn = tab.js("getComputedStyle(document.activeElement).outlineStyle")
+                where = tab.js("document.activeElement.outerHTML.slice(0, 120)")
+                self.assertNotEqual(drawn, "none", where)
+            if tab.js(f"!!({there})"):
+                return
+        self.fail(f"no Tab leads there: {there}")
+
+    def test_hostile_names(self) -> None:
+        """What somebody calls his sandbox is text, whatever it looks like."""
+        tab = self.sign_in("Alice")
+        body = {"name": "hostile-one", "labels": {HOSTILE: HOSTILE}}
+        made = tab.js(
+            "(async () => (await (await fetch('api/sandbox', {method: 'POST', headers:"
+            " {'Content-Type': 'application/json', Authorization: 'Bearer ' +"
+            " JSON.parse(sessionStorage['sandbox-billing-session']).token},"
+            f" body: {json.dumps(json.dumps(body))}}})).json()))()"
+        )
+        self.assertEqual(made.get("error"), None)
+        tab.intercept("/api/sandbox", self.renamed)
+        tab.go(devnet().url + "/")
+        tab.sees("#box-list .name", HOSTILE)
+        tab.sees("#box-list .tag", HOSTILE)
+        self.assertEqual(
+            tab.js("document.querySelectorAll('#box-list img, #box-list script').length"), 0
+        )
+        self.assertEqual(tab.js("window.hacked"), None)
+        tab.click(f"[aria-label={json.dumps('Delete ' + HOSTILE)}]")
+        tab.sees("#dialog", HOSTILE)
+        tab.press("Escape")
+        tab.emulate(width=360, height=740)
+        self.assertEqual(tab.js(WIDE), [])
+        self.assert_quiet()
+
+    def renamed(self, listed: Any) -> Any:
+        """As a Daytona would that takes any name."""
+        for box in listed.get("items", []) if isinstance(listed, dict) else listed:
+            box["name"] = HOSTILE
+        return listed

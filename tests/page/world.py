@@ -27,6 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.blackbox.process import PLUGIN_FOLDER, TREE, TWISTD
 from tests.page.chromium import Browser, Tab, find_chromium
+from tests.page.sight import PALE, WIDE
 
 
 REQUIRED = "REQUIRE_BROWSER"
@@ -158,6 +159,16 @@ class BrowserTestCase(SynchronousTestCase):
         tab.click(f'[data-rdns="devnet.key{WHO[who]}"] button')
         tab.until("!document.getElementById('inside').hidden")
         return tab
+
+    def look(self, name: str, tab: Tab) -> None:
+        """Pictures in light and dark, on a desk and on a phone; all of it can be read."""
+        for width, height, size in ((1280, 900, ""), (360, 740, "-phone")):
+            for dark in (False, True):
+                tab.emulate(width=width, height=height, dark=dark)
+                tab.screenshot(PICTURES / f"{name}{size}{'-dark' if dark else ''}.png")
+                self.assertEqual(tab.js(PALE), [], f"{name}{size}, dark: {dark}")
+                self.assertEqual(tab.js(WIDE), [], f"{name} is wider than its window")
+        tab.emulate(width=1280, height=900)
 
     def assert_quiet(self, tab: Tab | None = None) -> None:
         """Nothing was asked of anybody else, and neither policy nor script was at fault."""

@@ -1,0 +1,70 @@
+"""
+Driving an operation: its calls through a transport, its pauses as the world waits.
+
+Tests: C{tests.client.test_example}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from sandbox_billing.client.calls import Answer, Call, Flow, Pause
+from sandbox_billing.client.errors import ApiError
+
+
+_T = TypeVar("_T")
+
+
+def drive(flow: Flow[_T], send: Callable[[Call], Answer], sleep: Callable[[float], object]) -> _T:
+    """
+    To its end, blocking.
+
+    @param send: May raise an L{ApiError} or an C{OSError}, which the operation judges.
+    """
+    try:
+        step = next(flow)
+        while True:
+            if isinstance(step, Pause):
+                sleep(step.seconds)
+                step = flow.send(None)
+                continue
+            try:
+                answer = send(step)
+            except (ApiError, OSError) as problem:
+                step = flow.throw(problem)
+            else:
+                step = flow.send(answer)
+    except StopIteration as end:
+        found: _T = end.value
+        return found
+    finally:
+        flow.close()
+
+
+async def drive_async(
+    flow: Flow[_T],
+    send: Callable[[Call], Awaitable[Answer]],
+    sleep: Callable[[float], Awaitable[object]],
+) -> _T:
+    """
+    To its end, awaiting whatever the transport and the clock return.
+    """
+    try:
+        step = next(flow)
+        while True:
+            if isinstance(step, Pause):
+                await sleep(step.seconds)
+                step = flow.send(None)
+                continue
+            try:
+                answer = await send(step)
+            except (ApiError, OSError) as problem:
+                step = flow.throw(problem)
+            else:
+                step = flow.send(answer)
+    except StopIteration as end:
+        found: _T = end.value
+        return found
+    finally:
+        flow.close()

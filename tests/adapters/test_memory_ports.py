@@ -15,6 +15,7 @@ from tests.ports.journal_resolved import resolved_suite
 from tests.ports.journal_spending import spending_suite
 from tests.ports.journal_split import split_suite
 from tests.ports.journal_tokens import tokens_suite
+from tests.ports.journal_usage import usage_suite
 from tests.ports.journal_warnings import warnings_suite
 from tests.ports.journal_webhooks import webhooks_suite
 from tests.ports.journal_worker import worker_suites
@@ -31,6 +32,7 @@ MemorySplitTests = split_suite("Memory", memory_world)
 MemoryReceiptsTests = receipts_suite("Memory", memory_world)
 MemoryResolvedTests = resolved_suite("Memory", memory_world)
 MemoryTokensTests = tokens_suite("Memory", memory_world)
+MemoryUsageTests = usage_suite("Memory", memory_world)
 MemoryWebhooksTests = webhooks_suite("Memory", memory_world)
 MemorySpendingTests = spending_suite("Memory", memory_world)
 MemoryNoticesTests = notices_suite("Memory", memory_world)

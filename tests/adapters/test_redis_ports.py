@@ -15,6 +15,7 @@ from tests.ports.journal_resolved import resolved_suite
 from tests.ports.journal_spending import spending_suite
 from tests.ports.journal_split import split_suite
 from tests.ports.journal_tokens import tokens_suite
+from tests.ports.journal_usage import usage_suite
 from tests.ports.journal_warnings import warnings_suite
 from tests.ports.journal_webhooks import webhooks_suite
 from tests.ports.journal_worker import worker_suites
@@ -31,6 +32,7 @@ RedisSplitTests = split_suite("Redis", redis_world)
 RedisReceiptsTests = receipts_suite("Redis", redis_world)
 RedisResolvedTests = resolved_suite("Redis", redis_world)
 RedisTokensTests = tokens_suite("Redis", redis_world)
+RedisUsageTests = usage_suite("Redis", redis_world)
 RedisWebhooksTests = webhooks_suite("Redis", redis_world)
 RedisSpendingTests = spending_suite("Redis", redis_world)
 RedisNoticesTests = notices_suite("Redis", redis_world)

@@ -85,6 +85,7 @@ class RedisHistory:
             Read("GET", keys.account(wallet)),
             Read("HGETALL", keys.exposure(wallet)),
             Read("GET", keys.blocked(wallet)),
+            Read("GET", keys.dry_since(wallet)),
         )
         head = stored(Mirror, mirror)
         return WalletState(
@@ -107,11 +108,15 @@ class RedisHistory:
         replies = await self.store.read_many(
             [Read("HGET", self.store.keys.sandbox(one), ("labels",)) for one in asked]
         )
-        return {
-            sandbox: json.loads(text(reply))
-            for sandbox, reply in zip(asked, replies, strict=True)
-            if reply is not None
-        }
+        found = {}
+        for sandbox, reply in zip(asked, replies, strict=True):
+            if reply is None:
+                continue
+            try:
+                found[sandbox] = json.loads(text(reply))
+            except ValueError as why:
+                await report(self.store, "labels", sandbox, BadInput(str(why)))
+        return found
 
     async def totals(self) -> Totals:
         (reply,) = await self.store.read(Read("GET", self.store.keys.totals()))

@@ -115,6 +115,9 @@ class ReceiptsCase(JournalCase):
             found = await world.other.receipts.proofs({made.hash, attempt(2).hash, "0x00"})
             self.assertEqual(set(found), {made.hash})
             self.assertEqual((found[made.hash].batch, len(found[made.hash].lines)), ("batch-1", 2))
+            key = world.journal.store.keys.batch_proof(made.hash)
+            await meddle(world.keyspace, Write("SET", key, ('{"v":2}',)))
+            self.assertEqual(dict(await world.other.receipts.proofs([made.hash])), {})
 
         await self.same_books(scenario)
 

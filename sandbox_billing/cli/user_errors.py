@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sandbox_billing.cli.amounts import both
+from sandbox_billing.cli.reverts import moment
 from sandbox_billing.cli.user_text import lasting
 
 
@@ -73,13 +74,31 @@ def _unpaid(text: str, body: Mapping[str, Any], version: int | None, debt: int |
             f"'{_US} account'; after a deposit it takes a minute or two"
         )
     if code == "spend_limit":
-        limit = body.get("limit")
-        most = "" if limit is None else f" of {both(int(limit))}"
-        return (
-            f"the spend limit{most} does not allow it: see '{_US} settings', or log in with "
-            f"another: {_US} login --spend-limit AMOUNT"
-        )
+        return _over(text, body)
     return _too_little(text, body)
+
+
+_RAISE = {
+    "per_day": "settings --per-day AMOUNT",
+    "total": "settings --total AMOUNT",
+    "sandbox": "settings --sandbox ID=AMOUNT",
+}
+"""By whose limit it is; one of a session's own is not changed."""
+
+
+def _over(text: str, body: Mapping[str, Any]) -> str:
+    told = [
+        f"{both(int(body[name]))} {words}"
+        for name, words in (("limit", "allowed"), ("left", "left"), ("required", "needed"))
+        if str(body.get(name, "")).isdecimal()
+    ]
+    numbers = f" ({', '.join(told)})" if told else ""
+    command = _RAISE.get(str(body.get("which")))
+    if command is None:
+        return f"{text}{numbers}: log in with another limit: {_US} login --spend-limit AMOUNT"
+    resets = body.get("resets_at")
+    wait = f"wait until {moment(int(resets))}, or " if isinstance(resets, int | float) else ""
+    return f"{text}{numbers}: {wait}raise it: {_US} {command}"
 
 
 def _in_debt(body: Mapping[str, Any], debt: int | None) -> str:

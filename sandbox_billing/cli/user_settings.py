@@ -13,7 +13,7 @@ import click
 
 from sandbox_billing.cli.amounts import both, parse_amount
 from sandbox_billing.cli.output import Output, output_options
-from sandbox_billing.cli.user_client import desk
+from sandbox_billing.cli.user_client import Desk, desk
 from sandbox_billing.cli.user_create import pairs
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.errors import BadInput, Refused
@@ -56,8 +56,23 @@ def settings(
     with desk(out, place, Scope.MANAGE if asked else Scope.READ) as at:
         found = at.client.settings().raw
         if asked:
-            found = at.client.set_settings(changed(found, auto_resume, said, ones)).raw
+            ids = _by_id(at, found, ones)
+            found = at.client.set_settings(changed(found, auto_resume, said, ids)).raw
     out.finish(found, title="Settings", rows=settings_rows(found))
+
+
+def _by_id(
+    at: Desk, found: Mapping[str, Any], ones: Mapping[str, int | _Unsaid | None]
+) -> dict[str, int | _Unsaid | None]:
+    """
+    A limit belongs to an id; under a name, or a mistyped id, it would bound nothing.
+
+    One that is taken away may be of a sandbox that is gone.
+    """
+    known = (found.get("limits") or {}).get("sandboxes") or {}
+    return {
+        name if name in known else at.client.get(name).id: value for name, value in ones.items()
+    }
 
 
 class _Unsaid:

@@ -119,12 +119,39 @@ class UserTests(TestCase):
         self.assertIn("together", self.shell.run("usage", "--by", "day").out)
         told = self.shell.run("account")
         self.assertIn("burn" if told.status else "an hour", told.out, told.err)
-        self.assertTrue(self.shell.ok("receipts")["receipts"])
+        self.proves()
+
+    def proves(self) -> None:
+        """Receipts hold against the chain; one that was touched does not, and only that one."""
+        file = self.state / "receipts.json"
+        file.write_text(self.shell.run("receipts", "--json").out)
+        found = self.shell.ok("receipts", "verify")
+        self.assertNotEqual(found["proof"], "refuted", found)
+        forged = json.loads(file.read_text())
+        paid = next(one for one in forged["receipts"] if one["status"] == "paid")
+        paid["fee"] = str(int(paid["fee"]) - 1)
+        file.write_text(json.dumps(forged))
+        told = self.shell.run("receipts", "verify", "--file", str(file))
+        self.assertEqual(told.status, 6, told.out + told.err)
+        self.assertIn(f"{paid['id']}: signature refuted", told.out)
+
+    def limits(self) -> None:
+        """Set by name, kept by id, taken away; and a limit that is too low says how to raise it."""
+        found = self.shell.ok("settings", "--sandbox", "desk=0.5 0G", "--per-day", "2")
+        self.assertEqual(found["limits"]["per_day"], "2")
+        self.assertEqual(found["limits"]["sandboxes"], {self.box: str(5 * 10**17)})
+        self.refused(1, "user list", "settings", "--sandbox", "no-such-box=1")
+        self.refused(1, "user settings --per-day AMOUNT", "create", "--no-wait")
+        found = self.shell.ok("settings", "--per-day", "none", "--sandbox", "desk=none")
+        self.assertEqual(found["limits"]["sandboxes"], {})
+        self.assertEqual(self.shell.ok("resume")["failed"], {})
 
     def leaves(self) -> None:
         """Stopped, started, deleted; the session ended, and the money asked back."""
         self.shell.ok("stop", self.box)
         soon("the stop", lambda: self.shell.ok("list")["sandboxes"][0]["state"] == "stopped")
+        # What runs would be stopped by a limit that is too low.
+        self.limits()
         self.assertEqual(self.shell.ok("start", "desk")["state"], "started")
         self.shell.ok("delete", self.box)
         self.refused(1, "user list", "stop", "no-such-box")

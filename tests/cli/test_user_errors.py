@@ -48,6 +48,20 @@ class NextStepTests(SynchronousTestCase):
         self.assertIn("try again in a minute", next_step(402, body, debt=40))
         self.assertIn("user account", next_step(402, body))
 
+    def test_limits(self) -> None:
+        """Whose limit it is says how it is raised, and one of a day that it ends by itself."""
+        limit = {"error": "spend limit", "code": "spend_limit", "limit": "7", "left": "2"}
+        for which, more, said in (
+            ("per_day", {"resets_at": 1_700_000_000}, "wait until 2023-11-14 22:13:20"),
+            ("per_day", {}, "user settings --per-day AMOUNT"),
+            ("total", {"resets_at": None}, "user settings --total AMOUNT"),
+            ("sandbox", {}, "user settings --sandbox ID=AMOUNT"),
+            ("token", {}, "user login --spend-limit AMOUNT"),
+        ):
+            told = next_step(402, {**limit, "which": which, **more})
+            self.assertIn(said, told)
+            self.assertIn("2 neuron (0.000000000000000002 0G) left", told)
+
     def test_others(self) -> None:
         """Blocked, limited, logged out, too often, gone."""
         for status, body, more, said in (
@@ -77,6 +91,10 @@ class NextStepTests(SynchronousTestCase):
         ]
         for body in bodies:
             said += [next_step(402, body), next_step(402, body, version=3, debt=55)]
+        said += [
+            next_step(402, {"code": "spend_limit", "which": which})
+            for which in ("per_day", "total", "sandbox", "token")
+        ]
         said += [next_step(401, {}, with_token=True), next_step(404, {"error": "no such sandbox"})]
         said += [
             next_step(403, {"error": text})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,14 @@ class VerifyTests(SynchronousTestCase):
     def test_ours(self, secret: str, body: bytes, at: int) -> None:
         """Whatever the provider signs is taken."""
         verify_signature(secret, signature(secret, UnixSeconds(at), body), body, at)
+
+    def test_page(self) -> None:
+        """The example of the page is one."""
+        page = (Path(__file__).resolve().parents[2] / "docs" / "webhooks.rst").read_text("utf-8")
+        (secret,) = re.findall(r"whsec_[0-9A-Za-z_-]{43}", page)
+        (header,) = re.findall(r"Signature: (t=\d+,v1=[0-9a-f]{64})\n", page)
+        (body,) = re.findall(r"^   (\{.*\"chain_id\":16602\})$", page, re.MULTILINE)
+        verify_signature(secret, header, body.encode(), int(header[2:12]))
 
     def test_standard_library(self) -> None:
         """The module stands on its own: a receiver may copy it."""

@@ -16,7 +16,7 @@ token and raise L{LeaseLost} under an old one; I{door} methods run in any proces
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
@@ -667,7 +667,7 @@ class IHistory(Interface):
 
     def entries(
         wallet: Address, *, since: int, until: int, sandbox: SandboxId | None = None
-    ) -> AsyncIterator[tuple[Entry, ...]]:
+    ) -> AsyncGenerator[tuple[Entry, ...], None]:
         """
         What a wallet was charged for a span, in slices, roughly by age.  All that overlaps the
         span is among it, and perhaps some that does not.

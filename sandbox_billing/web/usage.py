@@ -10,7 +10,8 @@ Tests: C{tests.web.test_usage}.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from contextlib import aclosing
 from io import StringIO
 from typing import Any
 
@@ -30,7 +31,7 @@ from sandbox_billing.interfaces import (
 from sandbox_billing.ledger.identity import Address, SandboxId, sandbox_id
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL, without_ours
 from sandbox_billing.ledger.run import Run, Told, Transition, derived, transitions
-from sandbox_billing.ledger.statement import MOST_ROWS, Amounts, Group, Statement
+from sandbox_billing.ledger.statement import Amounts, Entry, Group, Statement
 from sandbox_billing.ledger.voucher import Charge, ChargeKind
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.web._attrs_zope import provides
@@ -45,6 +46,9 @@ MOST_DAYS = 366
 
 MOST_RUNS = 10_000
 """Of one sandbox in one answer: two megabytes."""
+
+MOST_UNTOLD = 100_000
+"""Charges of one sandbox from before its runs were written down."""
 
 _LATEST = 10**11
 _COLUMNS = (
@@ -141,10 +145,9 @@ class Usage:
         told, untold = Told.by(() if ran is None else ran.runs), list[Charge]()
         self.busy.add(wallet)
         try:
-            async for entries in self.history.entries(
-                wallet, since=statement.since, until=statement.until, sandbox=sandbox
-            ):
-                for entry in entries:
+            span = {"since": statement.since, "until": statement.until}
+            async with aclosing(self.history.entries(wallet, **span, sandbox=sandbox)) as slices:
+                async for entry in _each(slices):
                     charge = entry.charge
                     compute = charge.kind is ChargeKind.COMPUTE
                     if compute and ran is not None and charge.period_start >= ran.charged_until:
@@ -154,7 +157,7 @@ class Usage:
                     if sandbox is not None and compute and not told.has(charge):
                         if charge.period_end > statement.since:
                             untold.append(entry.whole)
-                        if len(untold) > MOST_ROWS * 10:
+                        if len(untold) > MOST_UNTOLD:
                             raise BadInput("too many charges: ask for a later beginning")
         finally:
             self.busy.discard(wallet)
@@ -186,6 +189,12 @@ class Usage:
         if record.owner != wallet:
             raise NotYours("this sandbox belongs to another wallet")
         return record.sandbox
+
+
+async def _each(slices: AsyncIterable[tuple[Entry, ...]]) -> AsyncGenerator[Entry, None]:
+    async for some in slices:
+        for entry in some:
+            yield entry
 
 
 def _wants_csv(asked: Asked) -> bool:

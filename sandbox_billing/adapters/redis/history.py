@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 
 from attrs import frozen
 from zope.interface import implementer
@@ -94,7 +94,7 @@ class RedisHistory:
 
     def entries(
         self, wallet: Address, *, since: int, until: int, sandbox: SandboxId | None = None
-    ) -> AsyncIterator[tuple[Entry, ...]]:
+    ) -> AsyncGenerator[tuple[Entry, ...], None]:
         walk = Walk(store=self.store, wallet=wallet, since=since, until=until, only=sandbox)
         return walk.entries()
 

@@ -10,7 +10,7 @@ Tests: C{tests.ports.journal_usage}.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 
 from attrs import define, field, frozen
 
@@ -71,7 +71,7 @@ class Walk:
     rests: dict[str, list[ChargeId]] = field(factory=dict, init=False)
     _wholes: OrderedDict[ChargeId, _Whole] = field(factory=OrderedDict, init=False)
 
-    async def entries(self) -> AsyncIterator[tuple[Entry, ...]]:
+    async def entries(self) -> AsyncGenerator[tuple[Entry, ...], None]:
         """
         @raise BadInput: There are more than are looked at for one statement.
         """
@@ -89,7 +89,7 @@ class Walk:
             for start in range(0, len(wanted), CHARGES):
                 yield await self._told(wanted[start : start + CHARGES])
 
-    async def _names(self) -> AsyncIterator[list[str]]:
+    async def _names(self) -> AsyncGenerator[list[str], None]:
         """All of them, in slices; what is written meanwhile moves none of the others."""
         index = self.store.keys.usage(self.wallet)
         score, seen = max(0, self.since - EARLIER_SECONDS), set[str]()

@@ -34,12 +34,11 @@ class Context {
 
   /** The wallet that signed in; asked to show itself again after a reload. */
   async wallet({ quietly = false } = {}) {
-    if (this.connected === null) {
-      const found = walletCalled(this.session.rdns);
-      if (found === null) throw new WalletError("The wallet that you signed in with is not in this browser.");
-      await found.connect({ quietly });
-      this.connected = found;
-    }
+    const found = this.connected ?? walletCalled(this.session.rdns);
+    if (found === null) throw new WalletError("The wallet that you signed in with is not in this browser.");
+    // Its user may have switched to another account meanwhile.
+    await found.connect({ quietly });
+    this.connected = found;
     if (this.connected.account.toLowerCase() !== this.session.wallet.toLowerCase()) {
       const other = this.connected.account;
       this.connected = null;

@@ -10,7 +10,9 @@ const LONGEST_WAIT = 60000;
 const BAD = new Set(["blocked", "stop_ordered", "resume_failed", "spend_limit", "debt", "provider_leaving", "runs_dry"]);
 
 const TEXTS = {
-  runs_dry: (facts) => `Your balance lasts ${duration(Number(facts.runs_dry_at ?? now()) - now())} more at this rate.`,
+  runs_dry: (facts, at) => (facts.runs_dry_at > at
+    ? `Your balance lasts ${duration(Number(facts.runs_dry_at) - at)} more at this rate.`
+    : "Your balance is used up: what runs is stopped."),
   blocked: (facts) => `Nothing new is started: ${facts.reason}.`,
   stop_ordered: (facts) => `It is being stopped: ${facts.reason}.`,
   stopped: () => "It was stopped.",
@@ -27,7 +29,7 @@ const TEXTS = {
 /** What a notice says, in words; one of a kind that we do not know, by its name. */
 export function textOf(notice) {
   try {
-    return TEXTS[notice.kind]?.(notice.facts ?? {}) ?? String(notice.kind).replace(/_/g, " ");
+    return TEXTS[notice.kind]?.(notice.facts ?? {}, notice.at) ?? String(notice.kind).replace(/_/g, " ");
   } catch {
     return String(notice.kind).replace(/_/g, " ");
   }

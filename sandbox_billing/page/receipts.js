@@ -41,7 +41,8 @@ class Line {
     const { info, session } = this.view.context;
     let chain = null;
     try {
-      chain = await this.view.context.wallet({ quietly: true });
+      const wallet = await this.view.context.wallet({ quietly: true });
+      if (await wallet.isOn(info.chain_id)) chain = wallet;
     } catch {
       // Without a wallet the hash can be proven all the same.
     }

@@ -4,9 +4,11 @@ import { ApiError, call, now, send } from "./api.js";
 import { alertUser, byId, h, svg } from "./dom.js";
 import { duration, exactly, in0G } from "./money.js";
 
-const WIDTH = 720;
+const NARROWEST = 280;
+const LABEL_WIDTH = 74;
 const HEIGHT = 200;
 const LEFT = 58;
+const PADDING = 24;
 const BOTTOM = 24;
 const DAY = 86400;
 const PARTS = ["settled", "owed", "pending"];
@@ -30,21 +32,21 @@ function roundUp(size) {
   return step * 10n;
 }
 
-function chart(rows, isDay) {
+function chart(rows, isDay, width) {
   const totals = rows.map((row) => sizes(row).reduce((sum, size) => sum + size, 0n));
   const highest = totals.reduce((most, size) => (size > most ? size : most), 0n);
   const top = roundUp(highest || 1n);
   const height = HEIGHT - BOTTOM - 8;
   const y = (size) => HEIGHT - BOTTOM - Number((size * 100000n) / top) / 100000 * height;
-  const step = (WIDTH - LEFT) / Math.max(rows.length, 1);
+  const step = (width - LEFT) / Math.max(rows.length, 1);
   const wide = Math.min(46, Math.max(3, step * 0.62));
-  const drawn = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-labelledby": "chart-title" },
+  const drawn = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, class: "chart", role: "img", "aria-labelledby": "chart-title" },
     svg("title", { id: "chart-title" }, "What was charged, in 0G; the table below has the same."));
   for (const [of, line] of [[0n, "0"], [top / 2n, in0G(top / 2n, 4)], [top, in0G(top, 4)]]) {
-    drawn.append(svg("line", { x1: LEFT, x2: WIDTH, y1: y(of), y2: y(of), class: "grid" }),
+    drawn.append(svg("line", { x1: LEFT, x2: width, y1: y(of), y2: y(of), class: "grid" }),
       svg("text", { x: LEFT - 8, y: y(of) + 4, "text-anchor": "end", class: "axis" }, line));
   }
-  const every = Math.ceil(rows.length / 8);
+  const every = Math.ceil(rows.length / Math.max(1, Math.floor((width - LEFT) / LABEL_WIDTH)));
   rows.forEach((row, at) => {
     const x = LEFT + step * at + (step - wide) / 2;
     const label = isDay ? dayLabel(row.key) : row.key;
@@ -87,6 +89,10 @@ export class UsageView {
   constructor(context) {
     this.context = context;
     for (const id of ["usage-span", "usage-group"]) byId(id).addEventListener("change", () => this.refresh());
+    // The labels keep their size, whatever the window's.
+    new ResizeObserver(() => {
+      if (this.last && byId("usage-body").clientWidth !== this.width) this.render(...this.last);
+    }).observe(byId("usage-body"));
     byId("usage-csv").addEventListener("click", () => this.download());
   }
 
@@ -128,7 +134,10 @@ export class UsageView {
       .map((part) => h("li", { title: exactly(BigInt(totals[part])) }, h("span", { class: `dot ${part}`, "aria-hidden": "true" }),
         `${NAMES[part]} ${in0G(BigInt(totals[part]), 6)}`)));
     const rows = isDay ? this.everyDay(document.rows, query) : document.rows;
-    body.replaceChildren(h("figure", { class: "card" }, sum, chart(rows, isDay), legend,
+    this.last = [document, query];
+    this.width = body.clientWidth;
+    const width = Math.max(NARROWEST, body.clientWidth - 2 * PADDING);
+    body.replaceChildren(h("figure", { class: "card" }, sum, chart(rows, isDay, width), legend,
       h("details", { open: wasOpen }, h("summary", {}, "As a table"), table(document, isDay))));
   }
 

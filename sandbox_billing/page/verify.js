@@ -1,7 +1,7 @@
 // Whether a receipt is true, without trusting whoever sent it: hashes are computed here, and the
 // chain is asked through the user's own wallet. Nothing in here touches the page.
 
-import { addressIn, topic, word, words } from "./abi.js";
+import { addressIn, encoded, topic, word, words } from "./abi.js";
 import { bytesOf, hex, joined, keccak256, utf8 } from "./keccak.js";
 
 const VOUCHER = "SandboxVoucher(address user,address provider,bytes32 usageHash,uint256 nonce,uint256 totalFee)";
@@ -91,7 +91,13 @@ function checkRate(receipt) {
     : refuted(what, "the fee is more than the rate times the seconds of its period");
 }
 
-async function checkSignature(receipt, chain) {
+/** Whether the contract names this signer today; a receipt could name anybody. */
+async function isSignerOfToday(receipt, chain) {
+  const told = words(await chain.read(receipt.contract, encoded("services(address)", receipt.provider)));
+  return told.length > 1 && same(addressIn(told[1]), receipt.signer);
+}
+
+async function checkSignature(receipt, chain, wasAccepted) {
   const what = "The signature";
   if (!receipt.signature || !receipt.nonce) return open(what, "not signed yet");
   if (receipt.batch && !same(receipt.batch.lines[receipt.batch.index] ?? "", hex(structHash(receipt)))) {
@@ -102,9 +108,13 @@ async function checkSignature(receipt, chain) {
   if (signature.length !== 65) return refuted(what, "it is no signature");
   const input = joined(digest(receipt), word(BigInt(signature[64])), signature.slice(0, 64));
   const [found] = words(await chain.read(ECRECOVER, hex(input)));
-  return found !== undefined && same(addressIn(found), receipt.signer)
-    ? proven(what, `by the enclave's key ${receipt.signer}`)
-    : refuted(what, "it was not made by the signer that is named");
+  if (found === undefined || !same(addressIn(found), receipt.signer)) {
+    return refuted(what, "it was not made by the signer that is named");
+  }
+  const by = `by ${receipt.signer}`;
+  if (await isSignerOfToday(receipt, chain)) return proven(what, `${by}, whom the contract names`);
+  return wasAccepted ? proven(what, `${by}, whom the contract named when it was paid`)
+    : open(what, `${by}, whom the contract does not name now`);
 }
 
 /** The words of the one event of this user, provider and nonce; undefined without. */
@@ -175,8 +185,9 @@ export async function verify(receipt, chain, place) {
   await attempt("What was charged for", () => checkHash(receipt));
   await attempt("What it is made of", () => checkParts(receipt));
   await attempt("The price", () => checkRate(receipt));
-  await attempt("The signature", () => checkSignature(receipt, chain));
   await attempt("The payment", () => checkPayment(receipt, chain));
+  const wasAccepted = checks.at(-1).verdict === "proven";
+  await attempt("The signature", () => checkSignature(receipt, chain, wasAccepted));
   const verdict = ["refuted", "not proven", "proven"].find((one) => checks.some((check) => check.verdict === one));
   return { verdict, checks };
 }

@@ -43,10 +43,14 @@ export class Wallet {
     return this.account;
   }
 
+  async isOn(chainId) {
+    return BigInt(await this.request("eth_chainId")) === BigInt(chainId);
+  }
+
   /** Be on the provider's chain, or say why not. */
   async useChain(info) {
     const wanted = `0x${info.chain_id.toString(16)}`;
-    if (BigInt(await this.request("eth_chainId")) === BigInt(wanted)) return;
+    if (await this.isOn(info.chain_id)) return;
     try {
       await this.request("wallet_switchEthereumChain", [{ chainId: wanted }]);
     } catch (problem) {
@@ -56,7 +60,7 @@ export class Wallet {
         nativeCurrency: { name: "0G", symbol: "0G", decimals: 18 },
       }]);
     }
-    if (BigInt(await this.request("eth_chainId")) !== BigInt(wanted)) {
+    if (!(await this.isOn(info.chain_id))) {
       throw new WalletError(`Your wallet is on another chain than ${info.chain_id}.`);
     }
   }

@@ -1,0 +1,179 @@
+"""
+What the page computes: hashes, amounts, events in pieces, and verdicts, in the browser itself.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from eth_utils import keccak, to_checksum_address
+
+from tests.page.world import BrowserTestCase, devnet
+
+
+CONTRACT = "0xd7e0CD227e602FedBb93c36B1F5bf415398508a4"
+SIGNER = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
+VECTOR = {
+    "chain_id": 16602,
+    "contract": CONTRACT,
+    "user": "0x" + "11" * 20,
+    "provider": "0x" + "22" * 20,
+    "signer": SIGNER,
+    "sandbox": "sb-0001",
+    "kind": "compute",
+    "period_start": 1700000000,
+    "period_end": 1700000060,
+    "units": 60,
+    "rate_per_minute": "1000020",
+    "fee": "1000020",
+    "nonce": "42",
+    "usage_hash": "0x479468908be0de1b1a995dfe7761e1a2cec727edbefff256e895a3bad84b45aa",
+    "signature": "0x43511a396585f3500b5ed5bb7ed08b8149d4b63ac79337acc116eaaca18c3f26"
+    "41e7585e1ac66365ceec914e9d782513316875a762166d28d6d993043ce2660b1b",
+    "status": "signed",
+    "paid": "0",
+    "owed": "0",
+    "transaction": None,
+    "block": None,
+    "collects": [],
+    "batch": None,
+}
+"""The voucher of wire.md §2, signed with the published key 0x11...11."""
+
+PLACE = {"chain_id": 16602, "contract": CONTRACT, "user": "0x" + "11" * 20}
+
+
+def part(start: int, end: int, amount: int) -> dict[str, Any]:
+    """What a merged receipt may be made of."""
+    return {
+        "id": f"c{start}",
+        "period_start": start,
+        "period_end": end,
+        "units": end - start,
+        "amount": str(amount),
+        "rate_per_minute": "1000020",
+    }
+
+
+class PureTests(BrowserTestCase):
+    """
+    Modules without a page around them.
+    """
+
+    def setUp(self) -> None:
+        """From where they are served."""
+        super().setUp()
+        self.tab.go(devnet().url + "/page/icon.svg")
+
+    def run_in(self, module: str, expression: str, **given: Any) -> Any:
+        """What an expression is, C{m} being the module."""
+        names = "".join(f"const {name} = {json.dumps(value)};" for name, value in given.items())
+        return self.tab.js(
+            f"(async () => {{ const m = await import('./{module}.js'); {names}"
+            f" return {expression}; }})()"
+        )
+
+    def test_hashes(self) -> None:
+        """Keccak at every length around its blocks, EIP-55, and the vectors of wire.md."""
+        lengths = [0, 1, 31, 32, 33, 135, 136, 137, 271, 272, 273, 500]
+        messages = [bytes((7 * at + length) % 256 for at in range(length)) for length in lengths]
+        told = self.run_in(
+            "keccak",
+            "texts.map(text => m.hex(m.keccak256(m.bytesOf(text))))",
+            texts=["0x" + message.hex() for message in messages],
+        )
+        self.assertEqual(told, ["0x" + keccak(message).hex() for message in messages])
+        addresses = [to_checksum_address(keccak(message)[:20]) for message in messages]
+        told = self.run_in(
+            "keccak", "texts.map(m.checksummed)", texts=[one.lower() for one in addresses]
+        )
+        self.assertEqual(told, addresses)
+        told = self.run_in(
+            "verify",
+            "[m.usageHash(r.sandbox, r.period_start, r.period_end, r.units),"
+            " ...[m.domainSeparator(r.chain_id, r.contract), m.structHash(r), m.digest(r)]"
+            ".map(one => Array.from(one, b => b.toString(16).padStart(2, '0')).join(''))]",
+            r=VECTOR,
+        )
+        self.assertEqual(
+            told,
+            [
+                VECTOR["usage_hash"],
+                "c882146594b1c87dd95b9c94c69bc0c6d4aa62a52e23a64e61cb25ec4d0193f9",
+                "329c534942e9478a44be64d3396fe7b35dbdfae5aa0aa9e9db3a871e973d3860",
+                "152788fd47ad45b2fba16660ae34f1efbaef7a74062e367e7ab174af6c597750",
+            ],
+        )
+
+    def verdicts(self, **changes: Any) -> dict[str, str]:
+        """
+        Of the vector with changes, by what is checked; the chain is a node that recovers and
+        knows the signer, or another one where C{chain} says so.
+        """
+        chain = changes.pop("chain", "")
+        signer = SIGNER[2:].lower().rjust(64, "0")
+        named = "00" * 32 if chain == "other" else signer
+        told = self.run_in(
+            "verify",
+            "(await m.verify({...r, ...changes}, {read: async (to) => '0x' + (/^0x0+1$/.test(to)"
+            " ? recovered : '20'.padStart(64, '0') + named), request: async () => null},"
+            " place)).checks.map(one => [one.what, one.verdict])",
+            r=VECTOR,
+            changes=changes,
+            place=PLACE,
+            recovered=signer,
+            named=named,
+        )
+        return dict(told)
+
+    def test_verdicts(self) -> None:
+        """What proves, what refutes, and what leaves it open."""
+        sound = {
+            "What was charged for": "proven",
+            "The price": "proven",
+            "The payment": "not proven",
+            "The signature": "proven",
+        }
+        self.assertEqual(self.verdicts(), sound)
+        unknown = self.verdicts(chain="other")
+        self.assertEqual(unknown["The signature"], "not proven", "a receipt may name anybody")
+        self.assertEqual(self.verdicts(signature=None)["The signature"], "not proven")
+        self.assertEqual(self.verdicts(signature="0x12")["The signature"], "refuted")
+        self.assertEqual(self.verdicts(signature="junk")["The signature"], "refuted")
+        self.assertEqual(self.verdicts(fee="1000099")["The price"], "refuted")
+        self.assertEqual(self.verdicts(period_end=1700000030)["The price"], "refuted")
+        start = 1700000000
+        for halves, verdict in (
+            ([part(start, start + 30, 500010), part(start + 30, start + 60, 500010)], "proven"),
+            ([part(start, start + 30, 500010), part(start + 20, start + 50, 500010)], "refuted"),
+            ([part(start, start + 30, 500010), part(start + 30, start + 60, 500000)], "refuted"),
+            ([part(start, start + 30, 500010)], "refuted"),
+        ):
+            self.assertEqual(self.verdicts(collects=halves)["What it is made of"], verdict)
+
+    def test_words(self) -> None:
+        """Amounts to the neuron both ways, and events however they are cut."""
+        told = self.run_in(
+            "money",
+            "[['1', '0,5', '12.000000000000000001', '', 'x', '-1', '1e3', '0.1234567890123456789']"
+            ".map(one => String(m.neuronOf(one))), m.in0G(1234567890123456789012n, 4),"
+            " m.in0G(1n, 6), m.in0G(0n, 6), m.in0G(1999999999999999999n, 2),"
+            " String(m.costOf(90000000000000000n, 90)), m.duration(3661), m.duration(59.9)]",
+        )
+        parsed = ["1" + "0" * 18, "5" + "0" * 17, "12" + "0" * 17 + "1", *["null"] * 5]
+        amounts = ["1\u202f234.5678", "<\u200a0.000001", "0", "1.99", "135000000000000000"]
+        self.assertEqual(told, [parsed, *amounts, "1 h 01 min", "59 s"])
+        stream = "id: 7\nevent: stopped\ndata: {\ndata: }\n\n: alive\n\nid:8\r\ndata:x\r\n\r\n"
+        for size in (1, 3, 1000):
+            told = self.run_in(
+                "notices",
+                "(() => { const heard = []; const r = new m.EventReader(e => heard.push(e));"
+                " for (let at = 0; at < stream.length; at += size)"
+                " r.take(stream.slice(at, at + size)); return heard; })()",
+                stream=stream,
+                size=size,
+            )
+            self.assertEqual(
+                [(one["id"], one["data"]) for one in told], [("7", "{\n}"), ("8", "x")]
+            )

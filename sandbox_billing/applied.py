@@ -54,6 +54,7 @@ def policy_of(settings: Configuration, provider: Address, lock_time: int) -> Pol
         allow_resize=settings.allow_resize,
         refund_loss=settings.refund_loss,
         lifecycle_per_hour=settings.lifecycle_per_hour,
+        stop_grace=settings.stop_grace,
         warn_before=settings.warn_before,
         # A few sweeps, one of which may take minutes: ten thousand rows of a slow Daytona.
         sweep_max_age=4 * settings.reconcile_interval + 240,

@@ -241,6 +241,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SETTLE_MAX_AGE_SEC", "settle_max_age", _whole(1), "1800", "then it is settled anyway"),
     Setting("LOSS_CAP_NEURON", "loss_cap", _neuron, "0", "credit that the operator gives"),
     Setting("STOP_DELAY_SEC", "stop_delay", _whole(0), "60", "how long a stop may take"),
+    Setting(
+        "STOP_GRACE_SEC",
+        "stop_grace",
+        _whole(0),
+        "0",
+        "how long what runs goes on on LOSS_CAP_NEURON; 0: until that is used up",
+    ),
     Setting("ACK_GRACE_SEC", "ack_grace", _whole(0), "900", "time to acknowledge a new version"),
     Setting(
         "WARN_BEFORE_SEC",
@@ -374,6 +381,7 @@ class Configuration:
     settle_max_age: int
     loss_cap: Neuron
     stop_delay: int
+    stop_grace: int
     ack_grace: int
     warn_before: tuple[int, ...]
     deadman_minutes: int

@@ -134,6 +134,8 @@ class WalletFunds:
     @ivar account: None when the wallet is not mirrored yet.
     @ivar revision: Changes with every write to the exposure.
     @ivar blocked: Why the wallet may not run anything; None when it may.
+    @ivar dry_since: Since when its own money has ended and it is in its grace: nothing more may
+        be begun.
     """
 
     wallet: Address
@@ -141,6 +143,7 @@ class WalletFunds:
     exposure: Exposure
     revision: bytes
     blocked: str | None
+    dry_since: UnixSeconds | None = None
 
 
 @frozen(kw_only=True)
@@ -1173,7 +1176,18 @@ class IFunds(Interface):
         """
 
     async def unblock(funds: WalletFunds) -> None:
-        """@raise Stale: Account or exposure changed meanwhile."""
+        """
+        Lift the flag, and the grace with it.
+
+        @raise Stale: Account or exposure changed meanwhile.
+        """
+
+    async def begin_grace(funds: WalletFunds, now: UnixSeconds) -> None:
+        """
+        From now on nothing more may be begun.
+
+        @raise Stale: Account or exposure changed meanwhile.
+        """
 
     async def funds(wallet: Address) -> WalletFunds:
         """As L{IDoors.funds}."""

@@ -234,6 +234,7 @@ def make_work(parts: Parts) -> Work:
             mirror=journal.mirror,
             stops=journal.stops,
             repricer=Repricer(meter=journal.meter, doors=journal.doors, wall=wall, policy=policy),
+            notices=journal.notices,
             chain=chain,
             wall=wall,
             policy=policy,

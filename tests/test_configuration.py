@@ -132,6 +132,7 @@ CASES: tuple[tuple[str, Any, tuple[tuple[str, Any], ...], tuple[str, ...], str],
     ("SETTLE_MAX_AGE_SEC", 1800, (("1", 1),), ("0", *NOT_WHOLE), WHOLE.format(1, MOST)),
     ("LOSS_CAP_NEURON", 0, (("7", 7),), NOT_WHOLE, NEURON),
     ("STOP_DELAY_SEC", 60, (("0", 0),), NOT_WHOLE, WHOLE.format(0, MOST)),
+    ("STOP_GRACE_SEC", 0, (("60", 60),), NOT_WHOLE, WHOLE.format(0, MOST)),
     ("ACK_GRACE_SEC", 900, (("0", 0),), NOT_WHOLE, WHOLE.format(0, MOST)),
     (
         "FORGIVE_DEBTS",

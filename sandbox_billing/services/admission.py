@@ -279,7 +279,7 @@ class Admission:
             raise refuse("TEE signer not acknowledged", "not_acknowledged")
         if funds.exposure.in_debt:
             raise refuse("insufficient balance", "debt")
-        if funds.blocked is not None:
+        if funds.blocked is not None or funds.dry_since is not None:
             raise refuse("insufficient balance", "blocked")
 
     def _check_rows(self, intent: Intent, state: DoorState) -> None:

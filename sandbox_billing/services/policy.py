@@ -58,6 +58,7 @@ class Policy:
     warn_before: tuple[int, ...] = WARN_BEFORE
 
     lifecycle_per_hour: int = 60
+    stop_grace: int = 0
 
     @property
     def max_rows(self) -> int:

@@ -18,16 +18,20 @@ from sandbox_billing.interfaces import (
     IChainMirror,
     IDoors,
     IFunds,
+    INotices,
     IStopOrders,
     IWallClock,
     Stale,
     WalletFunds,
 )
 from sandbox_billing.ledger.account import Behaviour, Mirror
-from sandbox_billing.ledger.hold import QUARANTINED, runs_dry_at
+from sandbox_billing.ledger.grace import Ending, ending
+from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.notice import Kind, Notice
 from sandbox_billing.services._supervise import gather
+from sandbox_billing.services.limits import tell
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.repricer import Repricer
 
@@ -48,6 +52,7 @@ class Treasurer:
     mirror: IChainMirror
     stops: IStopOrders
     repricer: Repricer
+    notices: INotices
     chain: IChain
     wall: IWallClock
     policy: Policy
@@ -117,8 +122,10 @@ class Treasurer:
         if runs and unacknowledged_at is not None and now >= unacknowledged_at:
             for sandbox in runs:
                 await self.stops.order(sandbox, "not_acknowledged", now)
-        dry_at = self._dry_at(funds, mirror.behaviour, now)
+        end = self._ending(funds, mirror.behaviour, now)
+        dry_at = end.stops_at
         dry = dry_at is not None and dry_at <= now
+        covered = covered_again(funds, self.policy, now, mirror.behaviour)
         if funds.exposure.in_debt or dry or (runs and self._leaves(funds, mirror, now)):
             if funds.blocked is None:
                 self._log.warn(
@@ -130,13 +137,18 @@ class Treasurer:
                 await self.funds.block(BlockedWallet(funds, "insufficient_balance"))
                 funds = await self.funds.funds(funds.wallet)
             again: UnixSeconds | None = UnixSeconds(now + AGAIN_SECONDS)
-        elif funds.blocked is not None and covered_again(funds, self.policy, now, mirror.behaviour):
+        elif (funds.blocked is not None or funds.dry_since is not None) and covered:
             await self.funds.unblock(funds)
             self._log.info("{wallet} can pay again", wallet=funds.wallet.hex)
             # Its next moment is computed from what is stored then.
             return
+        elif end.in_grace(now) and funds.blocked is None and funds.dry_since is None:
+            await self._begin_grace(funds, end, now)
+            return
         else:
             again = dry_at if funds.blocked is None else UnixSeconds(now + AGAIN_SECONDS)
+            if funds.dry_since is None and end.own_ends_at is not None:
+                again = end.own_ends_at
         times = [t for t in (again, unacknowledged_at if runs else None) if t is not None]
         at = UnixSeconds(max(now + 1, min(times))) if times else None
         await self.funds.check_again(funds, at)
@@ -151,17 +163,29 @@ class Treasurer:
         asked = mirror.behaviour is Behaviour.FLAWED and funds.account.value.pending_refund > 0
         return asked and not covered_again(funds, self.policy, now, mirror.behaviour)
 
-    def _dry_at(
-        self, funds: WalletFunds, behaviour: Behaviour, now: UnixSeconds
-    ) -> UnixSeconds | None:
+    def _ending(self, funds: WalletFunds, behaviour: Behaviour, now: UnixSeconds) -> Ending:
         assert funds.account is not None
-        return runs_dry_at(
+        return ending(
             funds.exposure,
             balance=funds.account.value.spendable(behaviour),
             loss_cap=self.policy.loss_cap,
             stop_delay=self.policy.stop_delay,
+            grace=self.policy.stop_grace,
+            dry_since=funds.dry_since,
             now=now,
         )
+
+    async def _begin_grace(self, funds: WalletFunds, end: Ending, now: UnixSeconds) -> None:
+        """It is looked at again at once, by what is stored then."""
+        await self.funds.begin_grace(funds, now)
+        self._log.warn(
+            "{wallet} runs on what it is lent until {until}",
+            wallet=funds.wallet.hex,
+            until=end.stops_at,
+        )
+        facts = {"reason": "insufficient_balance", "stops_at": str(end.stops_at)}
+        notice = Notice(kind=Kind.BLOCKED, at=now, wallet=funds.wallet, facts=facts)
+        await tell(self.notices, notice, f"grace:{now}", self._log)
 
     def _grace_ends(self, funds: WalletFunds, mirror: Mirror) -> UnixSeconds | None:
         """When a wallet without an acknowledgement is stopped; None when it has one."""
@@ -185,4 +209,6 @@ def covered_again(
         return False
     # By the sessions' holds, not by the rate: what is not running yet will cost as much.
     needed = funds.exposure.owed(now) + funds.exposure.reserved()
-    return funds.account.value.spendable(behaviour) + policy.loss_cap >= max(needed, 1)
+    # A grace is lent once: it begins anew when there was money of the wallet's own.
+    lent = 0 if policy.stop_grace else policy.loss_cap
+    return funds.account.value.spendable(behaviour) + lent >= max(needed, 1)

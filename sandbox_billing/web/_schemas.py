@@ -280,6 +280,7 @@ SCHEMAS: Mapping[str, Schema] = {
         provider_leaving_at=_MAYBE_SECONDS,
         limits=LIMITS,
         auto_resume=FLAG,
+        grace_since=_MAYBE_SECONDS,
         waiting_to_resume=array(TEXT),
     ),
     **CONTROL_SCHEMAS,

@@ -150,6 +150,7 @@ class MoneyControls:
                 },
             },
             "auto_resume": told.auto_resume,
+            "grace_since": state.funds.dry_since,
             "waiting_to_resume": [each.sandbox for each in waiting],
         }
 

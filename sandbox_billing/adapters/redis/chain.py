@@ -151,8 +151,15 @@ class RedisFunds:
         draft = self.store.draft(f"unblock {funds.wallet}")
         draft.expect_funds(funds)
         draft.write("DEL", draft.keys.blocked(funds.wallet))
+        draft.write("DEL", draft.keys.dry_since(funds.wallet))
         draft.write("SREM", draft.keys.blocked_wallets(), funds.wallet.hex)
         draft.write("ZADD", draft.keys.resume_due(), "XX", "LT", NOW, funds.wallet.hex)
+        await self.store.carry_out(draft.commit(token=self.store.token.now()))
+
+    async def begin_grace(self, funds: WalletFunds, now: UnixSeconds) -> None:
+        draft = self.store.draft(f"begin the grace of {funds.wallet}")
+        draft.expect_funds(funds)
+        draft.write("SET", draft.keys.dry_since(funds.wallet), now)
         await self.store.carry_out(draft.commit(token=self.store.token.now()))
 
     async def funds(self, wallet: Address) -> WalletFunds:

@@ -76,6 +76,8 @@ class RedisDoors:
         draft.expect_stored(keys.account(intent.owner), None if account is None else account.raw)
         blocked = None if funds.blocked is None else funds.blocked.encode()
         draft.expect_stored(keys.blocked(intent.owner), blocked)
+        since = None if funds.dry_since is None else str(funds.dry_since).encode()
+        draft.expect_stored(keys.dry_since(intent.owner), since)
         if not while_paused:
             # Here, not only where it is asked: whoever sees the pause stand sees every
             # intent that was let in before it.

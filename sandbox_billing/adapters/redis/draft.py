@@ -275,6 +275,7 @@ class Draft:
         self.warn_of_stop(funds.wallet, reason, funds.exposure.sandboxes())
         self.write("SET", self.keys.blocked(funds.wallet), reason)
         self.write("SADD", self.keys.blocked_wallets(), funds.wallet.hex)
+        self.write("DEL", self.keys.dry_since(funds.wallet))
         # Its end is near: what it owes does not wait for company any more.
         self.offer_again([funds.wallet], now)
         for sandbox in funds.exposure.sandboxes():

@@ -189,6 +189,11 @@ class Keys:
         """string: why the wallet may not run anything."""
         return f"billing:blocked:{wallet}"
 
+    def dry_since(self, wallet: Address) -> str:
+        """string: since when the wallet's own money has ended and it is in its grace, unix
+        seconds."""
+        return f"billing:dry-since:{wallet}"
+
     def blocked_wallets(self) -> str:
         """set: blocked wallets."""
         return f"billing:blocked-wallets:{self.provider}"

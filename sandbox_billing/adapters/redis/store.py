@@ -130,15 +130,18 @@ class Store:
     async def funds(self, wallet: Address) -> WalletFunds:
         """What C{IDoors.funds} and C{IFunds.funds} return."""
         keys = self.keys
-        account, fields, blocked = await self.read(
+        account, fields, blocked, dry_since = await self.read(
             Read("GET", keys.account(wallet)),
             Read("HGETALL", keys.exposure(wallet)),
             Read("GET", keys.blocked(wallet)),
+            Read("GET", keys.dry_since(wallet)),
         )
-        return wallet_funds(wallet, account, fields, blocked)
+        return wallet_funds(wallet, account, fields, blocked, dry_since)
 
 
-def wallet_funds(wallet: Address, account: Reply, fields: Reply, blocked: Reply) -> WalletFunds:
+def wallet_funds(
+    wallet: Address, account: Reply, fields: Reply, blocked: Reply, dry_since: Reply = None
+) -> WalletFunds:
     """@raise BadInput: The account is no such form, or of an unknown version."""
     found = mapping(fields)
     return WalletFunds(
@@ -147,6 +150,7 @@ def wallet_funds(wallet: Address, account: Reply, fields: Reply, blocked: Reply)
         exposure=exposure(found),
         revision=found.get(REVISION, "").encode(),
         blocked=None if blocked is None else text(blocked),
+        dry_since=moment(dry_since),
     )
 
 

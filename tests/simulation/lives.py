@@ -154,8 +154,9 @@ class Daemon:
             self.clock, self.readiness, sweep_seconds=SWEEP, on_lease_lost=self.keeper.lost
         )
         for periodic in services:
-            assert isinstance(periodic, Periodic)
-            periodic.turn = self._counted(periodic.turn)
+            # Beside the turns stands the keeper of what they leave under way.
+            if isinstance(periodic, Periodic):
+                periodic.turn = self._counted(periodic.turn)
         return services
 
     def _counted(self, turn: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:

@@ -370,9 +370,9 @@ class IWebhooks(Interface):
     Webhooks: registered and removed by door facts, delivered to by the worker.
     """
 
-    async def add(webhook: Webhook, standing: Standing, *, most: int) -> bool:
+    async def add(webhook: Webhook, *, most: int) -> bool:
         """
-        Keep a webhook until it is removed, and have its wallet's news looked at.
+        Keep a webhook until it is removed; it is for what is told from then on.
 
         @param most: So many a wallet may have.
         @return: False when it has them; this one is not kept.

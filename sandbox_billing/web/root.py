@@ -222,7 +222,6 @@ def make_table(front: FrontDesk, callers: Callers) -> Table:
         listeners=front.listeners,
         webhooks=Webhooks(
             webhooks=front.webhooks,
-            notices=front.notices,
             sender=front.sender,
             intake=front.intake,
             doors=front.doors,

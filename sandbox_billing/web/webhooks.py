@@ -20,7 +20,6 @@ from sandbox_billing.errors import BadInput, Refused
 from sandbox_billing.interfaces import (
     IDoors,
     IIntake,
-    INotices,
     IWallClock,
     IWebhooks,
     IWebhookSender,
@@ -130,7 +129,6 @@ class Webhooks:
     """
 
     webhooks: IWebhooks = field(validator=provides(IWebhooks))
-    notices: INotices = field(validator=provides(INotices))
     sender: IWebhookSender = field(validator=provides(IWebhookSender))
     intake: IIntake = field(validator=provides(IIntake))
     doors: IDoors = field(validator=provides(IDoors))
@@ -156,7 +154,6 @@ class Webhooks:
         self._count(wallet)
         await self._check_funds(wallet)
         await self.sender.check(url)
-        (newest,) = await self.notices.newest([wallet])
         secret = urlsafe_b64encode(self.random_bytes(_SECRET_BYTES)).decode().rstrip("=")
         webhook = Webhook(
             id=WebhookId(self.random_bytes(_ID_BYTES).hex()),
@@ -166,7 +163,7 @@ class Webhooks:
             secret=f"whsec_{secret}",
             created_at=self.wall.now(),
         )
-        if not await self.webhooks.add(webhook, Standing(after=newest), most=MOST):
+        if not await self.webhooks.add(webhook, most=MOST):
             raise Conflict(ENOUGH)
         return Answer(status=201, document={**_shown(webhook, True), "secret": webhook.secret})
 

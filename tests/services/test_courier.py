@@ -121,8 +121,7 @@ class CourierCase(SynchronousTestCase):
             created_at=UnixSeconds(T0 + self.made),
             **more,
         )
-        start = Standing(after=self.now(self.world.other.notices.newest([owner]))[0])
-        self.assertTrue(self.now(self.world.other.webhooks.add(webhook, start, most=5)))
+        self.assertTrue(self.now(self.world.other.webhooks.add(webhook, most=5)))
         return webhook
 
     def tell(self, kind: Kind = Kind.TOPPED_UP, *, owner: Address = OWNER) -> None:

@@ -8,7 +8,8 @@ from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Read, field_absent, field_is
 from sandbox_billing.adapters.redis.draft import REVISION, stored_form
-from sandbox_billing.adapters.redis.store import Store, mapping
+from sandbox_billing.adapters.redis.notices import LAST
+from sandbox_billing.adapters.redis.store import Store, mapping, text
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import IWebhooks, KeptWebhook, Stale, Stored
 from sandbox_billing.ledger._codec import decode
@@ -17,7 +18,7 @@ from sandbox_billing.ledger.webhook import Standing, Webhook, WebhookId
 
 
 TRIES = 5
-"""Registrations of one wallet that meet."""
+"""Registrations and notices of one wallet that meet."""
 
 
 def _standing(id: WebhookId) -> str:
@@ -35,19 +36,20 @@ class RedisWebhooks:
     store: Store
     _log = Logger()
 
-    async def add(self, webhook: Webhook, standing: Standing, *, most: int) -> bool:
+    async def add(self, webhook: Webhook, *, most: int) -> bool:
         for left in reversed(range(TRIES)):
             try:
-                return await self._add(webhook, standing, most)
+                return await self._add(webhook, most)
             except Stale:
                 if not left:
                     raise
         raise AssertionError("unreachable")
 
-    async def _add(self, webhook: Webhook, standing: Standing, most: int) -> bool:
+    async def _add(self, webhook: Webhook, most: int) -> bool:
         keys, form = self.store.keys, stored_form(webhook)
-        place = keys.webhooks(webhook.wallet)
-        fields = await self._fields(webhook.wallet)
+        place, told = keys.webhooks(webhook.wallet), keys.notices_told(webhook.wallet)
+        reply, last = await self.store.read(Read("HGETALL", place), Read("HGET", told, (LAST,)))
+        fields = mapping(reply)
         others = [id for id in _ids(fields) if id != webhook.id]
         if len(others) >= most:
             return False
@@ -58,11 +60,12 @@ class RedisWebhooks:
             if revision is None
             else field_is(place, REVISION, revision),
             field_absent(place, webhook.id),
+            # What is told meanwhile may be passed on before this webhook is seen.
+            field_absent(told, LAST) if last is None else field_is(told, LAST, text(last)),
         )
+        standing = Standing(after=0 if last is None else int(text(last)))
         draft.write("HSET", place, webhook.id, form, _standing(webhook.id), stored_form(standing))
         draft.write("HINCRBY", place, REVISION, 1)
-        # What was told while it was being registered may have been passed on without it.
-        draft.write("ZADD", keys.news(), "LT", self.store.wall.now(), webhook.wallet.hex)
         await self.store.carry_out(draft.commit(witness=field_is(place, webhook.id, form)))
         return True
 

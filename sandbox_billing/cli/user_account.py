@@ -17,7 +17,7 @@ from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.reverts import moment
 from sandbox_billing.cli.user_client import desk
 from sandbox_billing.cli.user_place import Place, place_options
-from sandbox_billing.cli.user_text import hourly, lasting, short, until
+from sandbox_billing.cli.user_text import hourly, lasting, short, size, until
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.token import Scope
 
@@ -66,6 +66,13 @@ def account_rows(found: Mapping[str, Any], now: float) -> list[tuple[str, str]]:
             f"yes, version {found.get('signer_version')}" if found.get("acknowledged") else "no",
         ),
     ]
+    limits = found.get("limits") or {}
+    for most, spent, words in (
+        ("per_day", "spent_today", "today"),
+        ("total", "spent_total", "all"),
+    ):
+        if limits.get(most) is not None:
+            rows.append((f"limit, {words}", f"{short(limits.get(spent))} of {short(limits[most])}"))
     if found.get("blocked"):
         rows.append(("blocked", str(found["blocked"])))
     if found.get("provider_leaving_at"):
@@ -88,7 +95,7 @@ def advice(found: Mapping[str, Any]) -> list[str]:
         steps.append(f"sandbox-billing user deposit {debt - int(found['balance'])}")
     if found.get("waiting_to_resume") and not debt:
         steps.append("sandbox-billing user resume")
-    return ["", *(f"Next: {step}" for step in steps)] if steps else []
+    return [f"Next: {step}" for step in steps]
 
 
 def day(text: str | None, option: str) -> int | None:
@@ -108,7 +115,7 @@ def day(text: str | None, option: str) -> int | None:
     return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
 
 
-_SUMS = ("charged", "settled", "owed", "pending")
+_SUMS = ("charged", "settled", "owed", "pending", "forgiven")
 
 
 @click.command()
@@ -120,6 +127,8 @@ _SUMS = ("charged", "settled", "owed", "pending")
     "--by", type=click.Choice(["sandbox", "day", "label"]), default="sandbox", show_default=True
 )
 @click.option("--label", help="The label's name, with --by label.")
+@click.option("--sandbox", help="Only this one: each of its runs.")
+@click.option("--csv", "as_csv", is_flag=True, help="For a spreadsheet.")
 def usage(
     out: Output,
     place: Place,
@@ -127,26 +136,59 @@ def usage(
     before: str | None,
     by: str,
     label: str | None,
+    sandbox: str | None,
+    as_csv: bool,
 ) -> None:
     """
-    What was used and what it cost, by sandbox, day or a label. Example:
+    What was used and what it cost, by sandbox, day or a label. Examples:
 
     \b
       sandbox-billing user usage --from 2026-11-01 --by day
+      sandbox-billing user usage --sandbox 4f8f3a24
     """
+    if sandbox is not None:
+        with desk(out, place, Scope.READ) as at:
+            _runs(out, at.client.sandbox_usage(sandbox).raw)
+        return
     if (by == "label") != (label is not None):
         raise BadInput("--by label and --label NAME belong together")
     with desk(out, place, Scope.READ) as at:
-        found = at.client.usage(
-            from_=day(since, "--from"), to=day(before, "--to"), group=by, label=label
-        ).raw
-    rows = [_usage_row(str(row["key"]), row) for row in found["rows"]]
+        first, last = day(since, "--from"), day(before, "--to")
+        if as_csv:
+            text = at.client.usage_csv(from_=first, to=last, group=by, label=label)
+            out.finish({"csv": text}, title="", rows=()) if out.json else click.echo(text, nl=False)
+            return
+        found = at.client.usage(from_=first, to=last, group=by, label=label).raw
+    totals = found["totals"]
+    sums = _SUMS if int(totals.get("forgiven") or 0) else _SUMS[:-1]
+    rows = [_usage_row(str(row["key"]), row, sums) for row in found["rows"]]
     if rows:
-        rows.append(_usage_row("together", found["totals"]))
+        rows.append(_usage_row("together", totals, sums))
     out.finish_table(
-        found, title="Usage" if rows else "Nothing was used", columns=(by, "ran", *_SUMS), rows=rows
+        found, title="Usage" if rows else "Nothing was used", columns=(by, "ran", *sums), rows=rows
     )
 
 
-def _usage_row(key: str, sums: Mapping[str, Any]) -> tuple[str, ...]:
-    return (key, lasting(float(sums["seconds"])), *(short(sums.get(name)) for name in _SUMS))
+def _usage_row(key: str, row: Mapping[str, Any], sums: tuple[str, ...]) -> tuple[str, ...]:
+    return (key, lasting(float(row["seconds"])), *(short(row.get(name)) for name in sums))
+
+
+def _runs(out: Output, found: Mapping[str, Any]) -> None:
+    """Of one sandbox: from when to when it ran, in which size, and what that cost."""
+    rows = [
+        (
+            moment(int(run["started_at"] or run["opened_at"])).partition(" (")[0],
+            "runs" if run["open"] else moment(int(run["ended_at"])).partition(" (")[0],
+            lasting(float(run["seconds"])),
+            size(run["cpu"], run["memory_gib"], run["disk_gib"]),
+            hourly(int(run["rate_per_minute"])),
+            short(run["cost"]),
+        )
+        for run in found["runs"]
+    ]
+    out.finish_table(
+        found,
+        title=f"{found['sandbox']}: {short(found['totals']['charged'])} in all",
+        columns=("from", "to", "ran", "size", "price", "cost"),
+        rows=rows,
+    )

@@ -11,7 +11,7 @@ import click
 from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.user_client import anybody, told_by
 from sandbox_billing.cli.user_place import Place, place_options
-from sandbox_billing.cli.user_text import size
+from sandbox_billing.cli.user_text import counted, size
 from sandbox_billing.ledger.money import format_0g
 
 
@@ -30,7 +30,7 @@ def providers(out: Output, place: Place) -> None:
         found = [one.raw for one in client.providers()]
     out.finish_table(
         {"providers": found},
-        title=f"{len(found)} providers",
+        title=counted(len(found), "provider"),
         columns=("provider", "url", "cpu minute", "GB minute", "create", "version", "signer"),
         rows=[
             (
@@ -62,7 +62,7 @@ def snapshots(out: Output, place: Place) -> None:
         found = [one.raw for one in client.snapshots()]
     out.finish_table(
         {"snapshots": found},
-        title=f"{len(found)} snapshots",
+        title=counted(len(found), "snapshot"),
         columns=("name", "size", "state", "id"),
         rows=[
             (

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+import click
 from attrs import frozen
 
 from sandbox_billing.cli.exits import FAMILIES
@@ -19,6 +20,7 @@ from sandbox_billing.cli.output import Output
 from sandbox_billing.cli.session import Pace
 from sandbox_billing.cli.user_errors import next_step
 from sandbox_billing.cli.user_place import Place
+from sandbox_billing.cli.user_text import lasting
 from sandbox_billing.cli.user_tokens import Kept, Tokens, state_folder
 from sandbox_billing.errors import BadInput, Refused
 from sandbox_billing.ledger.identity import Address
@@ -68,12 +70,18 @@ def told_by(place: Place) -> Info:
     return told
 
 
+def _wait(seconds: float) -> None:
+    """Between two tries of the library, which nobody should have to guess at."""
+    click.echo(f"no answer that counts; asking again in {lasting(max(1.0, seconds))}", err=True)
+    time.sleep(seconds)
+
+
 @contextmanager
 def anybody(place: Place) -> Iterator[Client]:
     """Without a wallet, for what everybody may ask."""
     from sandbox_billing.client import Client
 
-    with Client(place.require_url()) as client, _translated(client, with_token=False):
+    with Client(place.require_url(), sleep=_wait) as client, _translated(client, with_token=False):
         yield client
 
 
@@ -139,8 +147,15 @@ def _opened(
     from sandbox_billing.client import Client
 
     told = told_by(place)
+    if place.is_open():
+        out.note("warning: --url is not https: everybody on the way can read this and change it")
     client = Client(
-        place.require_url(), signer, token=token, provider=told.provider, chain_id=told.chain_id
+        place.require_url(),
+        signer,
+        token=token,
+        provider=told.provider,
+        chain_id=told.chain_id,
+        sleep=_wait,
     )
     with client, _translated(client, with_token=token is not None):
         yield Desk(out=out, client=client, told=told, wallet=wallet, pace=Pace(), now=time.time)

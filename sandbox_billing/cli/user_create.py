@@ -14,7 +14,7 @@ from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.user_client import desk
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.cli.user_waiting import started, wait_option
-from sandbox_billing.errors import BadInput
+from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
 from sandbox_billing.ledger.token import Scope
 
 
@@ -85,6 +85,12 @@ def create(
     body = {key: value for key, value in said.items() if value is not None}
     with desk(out, place, Scope.MANAGE) as at:
         made = at.client.create(**body).raw
-        # Whatever happens from here on: it is there, and it costs.
         out.note(f"created {made['id']}")
-        started(at, made, wait_seconds, title="Created")
+        try:
+            started(at, made, wait_seconds, title="Created")
+        except (KeyboardInterrupt, Transient) as problem:
+            why = "stopped waiting" if isinstance(problem, KeyboardInterrupt) else str(problem)
+            raise UnknownOutcome(
+                f"{why}. {made['id']} was created, and costs once it runs: look with "
+                "'sandbox-billing user list'"
+            ) from None

@@ -19,7 +19,7 @@ from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.user_client import desk
 from sandbox_billing.cli.user_create import pairs
 from sandbox_billing.cli.user_place import Place, place_options
-from sandbox_billing.errors import BadInput, Refused
+from sandbox_billing.errors import BadInput, Refused, UnknownOutcome
 from sandbox_billing.ledger.token import Scope
 
 
@@ -109,13 +109,16 @@ def execute(
       sandbox-billing user exec 4f8f3a24 -- sh -c 'ls | wc -l'
     """
     with desk(out, place, Scope.TOOLBOX) as at:
-        done = at.client.exec(
-            sandbox,
-            shlex.join(command),
-            cwd=cwd,
-            env=pairs(env, "--env") or None,
-            timeout=timeout_seconds,
-        )
+        try:
+            done = at.client.exec(
+                sandbox,
+                shlex.join(command),
+                cwd=cwd,
+                env=pairs(env, "--env") or None,
+                timeout=timeout_seconds,
+            )
+        except KeyboardInterrupt:
+            raise UnknownOutcome("stopped waiting; the command inside may run on") from None
     status = status_of(done.exit_code)
     if out.json:
         document = {"exit_code": done.exit_code, "output": done.output}
@@ -190,4 +193,4 @@ def ssh_access(out: Output, place: Place, minutes: int, sandbox: str) -> None:
     if not command:
         raise Refused("this provider tells no way in by ssh: use 'sandbox-billing user exec'")
     rows = [("sandbox", sandbox), ("until", str(found.get("expiresAt") or "?"))]
-    out.finish(found, title="Open", rows=rows, lines=["", str(command)])
+    out.finish(found, title="Open", rows=rows, lines=[str(command)])

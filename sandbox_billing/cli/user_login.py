@@ -6,13 +6,15 @@ Tests: C{tests.cli.test_user}.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import click
 
 from sandbox_billing.cli.amounts import both
 from sandbox_billing.cli.options import AMOUNT
 from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.reverts import moment
-from sandbox_billing.cli.user_client import signing_desk, token_desk, tokens
+from sandbox_billing.cli.user_client import SessionEnded, signing_desk, token_desk, tokens
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.cli.user_text import lasting
 from sandbox_billing.cli.user_tokens import Kept
@@ -125,7 +127,8 @@ def logout(out: Output, place: Place, everywhere: bool) -> None:
         with signing_desk(out, place) as at:
             revoked = at.client.logout_all()
     elif kept is not None:
-        with token_desk(out, place, kept) as at:
+        # One that has ended is what was wanted.
+        with suppress(SessionEnded), token_desk(out, place, kept) as at:
             revoked = at.client.logout(kept.id)
     if kept is not None:
         tokens().forget(url, Address(kept.wallet))

@@ -116,7 +116,7 @@ def deposit(
         rows=[*rows, ("transaction", done[0].hash)],
         lines=()
         if document["acknowledged"]
-        else ["", "Next: agree to the provider's signer: sandbox-billing user acknowledge"],
+        else ["Next: agree to the provider's signer: sandbox-billing user acknowledge"],
     )
 
 

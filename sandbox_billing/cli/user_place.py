@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 from attrs import field, frozen
@@ -72,10 +73,23 @@ class Place:
         return address_of(Role.USER.value)
 
     def require_url(self) -> str:
-        """@raise BadInput: None was named."""
-        if self.url is None:
+        """@raise BadInput: None was named, or it is none."""
+        if not self.url:
             raise BadInput(NO_URL)
+        try:
+            parts = urlsplit(self.url)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname)
+        except ValueError:
+            good = False
+        if not good:
+            raise BadInput("--url: write it as https://sandboxes.example")
         return self.url
+
+    def is_open(self) -> bool:
+        """Whether everybody on the way can read and change what is said."""
+        parts = urlsplit(self.require_url())
+        host = parts.hostname or ""
+        return parts.scheme == "http" and host != "localhost" and not host.startswith("127.")
 
     def agree(self, name: str, said: Any, told: Any) -> None:
         """

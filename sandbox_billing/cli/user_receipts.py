@@ -19,7 +19,7 @@ from sandbox_billing.cli.reverts import moment
 from sandbox_billing.cli.user_account import day
 from sandbox_billing.cli.user_client import desk
 from sandbox_billing.cli.user_place import Ground, Place, ground, place_options
-from sandbox_billing.cli.user_text import short
+from sandbox_billing.cli.user_text import counted, short
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.token import Scope
@@ -65,7 +65,7 @@ def receipts(
         ]
     out.finish_table(
         {"receipts": found},
-        title=f"{len(found)} receipts" if found else "No receipts",
+        title=counted(len(found), "receipt"),
         columns=_COLUMNS,
         rows=[_row(one) for one in found],
     )
@@ -165,7 +165,7 @@ def tell(out: Output, verdicts: Verdicts) -> None:
         rows.append((claim, means, *(str(count or "-") for count in counts.values())))
     out.finish_table(
         document,
-        title=f"{len(document['receipts'])} receipts: {document['proof']}",
+        title=f"{counted(len(document['receipts']), 'receipt')}: {document['proof']}",
         columns=("claim", "meaning", *(proof.value for proof in Proof)),
         rows=rows,
     )
@@ -192,7 +192,7 @@ def _explain(document: Mapping[str, Any], proven: str) -> None:
     for name, finding in named:
         if finding["proof"] != proven:
             click.echo(f"{name}: {finding['claim']} {finding['proof']}: {finding['why']}")
-    click.echo("\nNot shown by any of this:")
+    click.echo("Not shown by any of this:")
     for text in document["not_provable"]:
         click.echo(f"  - {text}")
 

@@ -98,9 +98,7 @@ def request(
         },
         title="Asked for" if wanted else "Taken back",
         rows=[*rows, ("transaction", done[0].hash)],
-        lines=["", "When the lock has ended: sandbox-billing user refund withdraw"]
-        if wanted
-        else (),
+        lines=["When the lock has ended: sandbox-billing user refund withdraw"] if wanted else (),
     )
 
 

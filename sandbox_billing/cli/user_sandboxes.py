@@ -14,7 +14,7 @@ import click
 from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.user_client import Desk, desk, read_if_there
 from sandbox_billing.cli.user_place import Place, place_options
-from sandbox_billing.cli.user_text import short, size
+from sandbox_billing.cli.user_text import counted, short, size
 from sandbox_billing.cli.user_waiting import started, wait_option
 from sandbox_billing.ledger.token import Scope
 
@@ -39,7 +39,7 @@ def list_sandboxes(out: Output, place: Place, states: tuple[str, ...]) -> None:
     shown = [one for one in found if not states or one.get("state") in states]
     out.finish_table(
         {"sandboxes": [{**one, "cost": costs.get(str(one["id"]))} for one in shown]},
-        title=f"{len(shown)} sandboxes" if shown else "No sandboxes",
+        title=counted(len(shown), "sandbox", "sandboxes"),
         columns=_COLUMNS,
         rows=[_row(one, costs) for one in shown],
     )
@@ -117,5 +117,6 @@ def delete(out: Output, place: Place, yes: bool, sandbox: str) -> None:
 def _ended(out: Output, found: Mapping[str, Any], asked: str, title: str) -> None:
     found = found or {}
     rows = [("id", str(found.get("id") or asked))]
-    rows += [(key, str(found[key])) for key in ("name", "state") if found.get(key)]
+    if found.get("state"):
+        rows.append(("state", str(found["state"])))
     out.finish({"id": asked, **found}, title=title, rows=rows)

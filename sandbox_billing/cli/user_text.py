@@ -41,6 +41,12 @@ def until(at: float | None, now: float) -> str:
     return f"{lasting(at - now)}, until {when}" if at > now else f"it is over since {when}"
 
 
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """C{1 sandbox}, C{2 sandboxes}, C{no sandboxes}."""
+    several = many or f"{one}s"
+    return f"{count or 'no'} {one if count == 1 else several}"
+
+
 def size(cpu: object, memory: object, disk: object) -> str:
     """Of a sandbox, as Daytona tells it, in cores and GiB."""
     return f"{_number(cpu)} cpu, {_number(memory)} GiB, disk {_number(disk)} GiB"

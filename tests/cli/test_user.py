@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from sandbox_billing.client import Client, NotConnected
 from sandbox_billing.devnet.world import ALICE
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.key import SigningKey
@@ -16,6 +19,21 @@ from tests.blackbox.process import new_folder
 from tests.blackbox.scene import Scene
 from tests.cli.stage import COMMAND, soon
 from tests.cli.user_stage import Shell
+
+
+@contextmanager
+def broken(owner: Any, name: str, problem: BaseException) -> Iterator[None]:
+    """What happens to a command at a moment that cannot be had otherwise."""
+
+    def fail(*_arguments: Any, **_more: Any) -> Any:
+        raise problem
+
+    before = getattr(owner, name)
+    setattr(owner, name, fail)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
 
 
 ALICE_ADDRESS = checksum(SigningKey.from_bytes(ALICE).address)
@@ -104,6 +122,8 @@ class UserTests(TestCase):
         self.assertIsInstance(json.loads(told.out), list)
         self.assertEqual(self.shell.run("toolbox", self.box, "GET", "nothing").status, 1)
         self.assertIn("ssh", self.shell.ok("ssh-access", self.box)["sshCommand"])
+        with broken(Client, "exec", KeyboardInterrupt()):
+            self.refused(125, "may run on", "exec", self.box, "--", "true")
 
     def looks(self) -> None:
         """What it cost, in every way in which that can be asked."""
@@ -117,6 +137,10 @@ class UserTests(TestCase):
         by_label = self.shell.ok("usage", "--by", "label", "--label", "project")
         self.assertEqual([row["key"] for row in by_label["rows"]], ["demo"])
         self.assertIn("together", self.shell.run("usage", "--by", "day").out)
+        runs = self.shell.ok("usage", "--sandbox", "desk")["runs"]
+        self.assertEqual([run["open"] for run in runs], [True])
+        self.assertIn("an hour", self.shell.run("usage", "--sandbox", self.box).out)
+        self.assertIn(f"\n{self.box},", self.shell.run("usage", "--csv").out)
         told = self.shell.run("account")
         self.assertIn("burn" if told.status else "an hour", told.out, told.err)
         self.proves()
@@ -146,12 +170,22 @@ class UserTests(TestCase):
         self.assertEqual(found["limits"]["sandboxes"], {})
         self.assertEqual(self.shell.ok("resume")["failed"], {})
 
+    def loses(self) -> None:
+        """A create whose end is not seen has not failed: it is named, and can be found."""
+        with broken(Client, "get", NotConnected(text="the cable is out")):
+            told = self.shell.run("create", "--json")
+        self.assertEqual(told.status, 4, told.out + told.err)
+        (lost,) = {str(one["id"]) for one in self.shell.ok("list")["sandboxes"]} - {self.box}
+        self.assertIn(f"the cable is out. {lost} was created", told.document["error"])
+        self.shell.ok("delete", lost)
+
     def leaves(self) -> None:
         """Stopped, started, deleted; the session ended, and the money asked back."""
         self.shell.ok("stop", self.box)
         soon("the stop", lambda: self.shell.ok("list")["sandboxes"][0]["state"] == "stopped")
         # What runs would be stopped by a limit that is too low.
         self.limits()
+        self.loses()
         self.assertEqual(self.shell.ok("start", "desk")["state"], "started")
         self.shell.ok("delete", self.box)
         self.refused(1, "user list", "stop", "no-such-box")

@@ -54,6 +54,7 @@ class AccountTests(SynchronousTestCase):
             "provider_leaving_at": NOW,
             "runs_dry_at": None,
             "waiting_to_resume": ["a", "b"],
+            "limits": {"per_day": str(10**18), "spent_today": "0", "total": None},
         }
         rows = dict(account_rows({**ACCOUNT, **more}, NOW))
         self.assertIn("locked until", rows["pending refund"])
@@ -62,6 +63,8 @@ class AccountTests(SynchronousTestCase):
             ("debt", "nothing runs", "a, b"),
         )
         self.assertIn("the provider leaves", rows)
+        self.assertEqual(rows["limit, today"], "0 0G of 1 0G")
+        self.assertNotIn("limit, all", rows)
 
     def test_advice(self) -> None:
         """The next command, in the order in which it is to be done."""
@@ -69,13 +72,13 @@ class AccountTests(SynchronousTestCase):
         owing = {**ACCOUNT["exposure"], "debts": "1500"}
         told = advice({**ACCOUNT, "acknowledged": False, "exposure": owing})
         self.assertEqual(
-            told[1:],
+            told,
             [
                 "Next: sandbox-billing user acknowledge --version 2",
                 "Next: sandbox-billing user deposit 500",
             ],
         )
-        self.assertIn("user resume", advice({**ACCOUNT, "waiting_to_resume": ["a"]})[1])
+        self.assertIn("user resume", advice({**ACCOUNT, "waiting_to_resume": ["a"]})[0])
 
     def test_day(self) -> None:
         """A day, a moment, seconds; UTC unless it says otherwise."""

@@ -86,7 +86,7 @@ class TellTests(SynchronousTestCase):
         """Each claim with how often it came out how, and always what is not shown."""
         status, text = self.told(Proof.PROVEN)
         self.assertEqual(status, 0)
-        self.assertIn("1 receipts: proven", text)
+        self.assertIn("1 receipt: proven", text)
         for said in ("usage hash", "complete", *NOT_PROVABLE):
             self.assertIn(said, text)
         self.assertNotIn("the reason", text)

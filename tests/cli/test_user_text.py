@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sandbox_billing.cli.user_text import hourly, lasting, short, size, until
+from sandbox_billing.cli.user_text import counted, hourly, lasting, short, size, until
 
 
 _SIZES = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
@@ -41,6 +41,12 @@ class TextTests(SynchronousTestCase):
         self.assertEqual(until(None, 5), "nothing runs")
         self.assertIn("1 min, until 1970-01-01 00:01:10 UTC", until(70, 10))
         self.assertIn("over since", until(70, 70))
+
+    def test_counted(self) -> None:
+        """None, one, many."""
+        told = [counted(count, "box", "boxes") for count in (0, 1, 2)]
+        self.assertEqual(told, ["no boxes", "1 box", "2 boxes"])
+        self.assertEqual(counted(2, "receipt"), "2 receipts")
 
     def test_amounts(self) -> None:
         """By the hour, short, and unknown."""

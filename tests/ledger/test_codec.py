@@ -19,6 +19,7 @@ from sandbox_billing.ledger.identity import Nonce
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.notice import Numbered
+from sandbox_billing.ledger.run import Run, run_of
 from sandbox_billing.ledger.token import Token
 from sandbox_billing.ledger.voucher import ChargeRecord, Open, Seal, Signed
 from sandbox_billing.ledger.webhook import Standing, Webhook
@@ -52,6 +53,7 @@ STORED: dict[type[Any], st.SearchStrategy[Any]] = {
     Numbered: notices(),
     Webhook: webhooks(),
     Standing: standings(),
+    Run: sessions().map(run_of),
 }
 """Everything that is kept in Redis in this form."""
 

@@ -122,6 +122,15 @@ class ExposureTests(SynchronousTestCase):
         self.assertEqual(model(exposure, now, with_holds=False), exposure.owed(now))
         self.assertLessEqual(exposure.owed(now), exposure.total(now))
 
+    @given(exposures(NOW), st.integers(-200, 10**6))
+    def test_parts(self, exposure: Exposure, later: int) -> None:
+        """What a total consists of is the total; without its holds it is what is owed."""
+        parts = exposure.parts(NOW + later)
+        self.assertEqual(parts.total, exposure.total(NOW + later))
+        self.assertEqual(parts.accrued + parts.charges + parts.debts, exposure.owed(NOW + later))
+        debts = [int(v) for n, v in exposure.fields.items() if n.startswith("debt:")]
+        self.assertEqual(parts.debts, sum(debts))
+
     @given(exposures(NOW), st.integers(0, 10**6), st.integers(0, 10**6))
     def test_grows(self, exposure: Exposure, one: int, more: int) -> None:
         """Time alone never makes a wallet owe less."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.ports import at_home
+from tests.ports.journal_controls import controls_suite
 from tests.ports.journal_desk import desk_suite
 from tests.ports.journal_doors import doors_suite
 from tests.ports.journal_merging import merging_suites
@@ -35,6 +36,7 @@ MemoryTokensTests = tokens_suite("Memory", memory_world)
 MemoryUsageTests = usage_suite("Memory", memory_world)
 MemoryWebhooksTests = webhooks_suite("Memory", memory_world)
 MemorySpendingTests = spending_suite("Memory", memory_world)
+MemoryControlsTests = controls_suite("Memory", memory_world)
 MemoryNoticesTests = notices_suite("Memory", memory_world)
 MemoryWarningsTests = warnings_suite("Memory", memory_world)
 MemoryDeskTests = desk_suite("Memory", memory_world)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.ports import at_home
+from tests.ports.journal_controls import controls_suite
 from tests.ports.journal_desk import desk_suite
 from tests.ports.journal_doors import doors_suite
 from tests.ports.journal_merging import merging_suites
@@ -35,6 +36,7 @@ RedisTokensTests = tokens_suite("Redis", redis_world)
 RedisUsageTests = usage_suite("Redis", redis_world)
 RedisWebhooksTests = webhooks_suite("Redis", redis_world)
 RedisSpendingTests = spending_suite("Redis", redis_world)
+RedisControlsTests = controls_suite("Redis", redis_world)
 RedisNoticesTests = notices_suite("Redis", redis_world)
 RedisWarningsTests = warnings_suite("Redis", redis_world)
 RedisDeskTests = desk_suite("Redis", redis_world)

@@ -119,7 +119,6 @@ def make_front(
             receipts=parts.journal.receipts,
             replay=parts.journal.replay,
             tokens=parts.journal.tokens,
-            notices=parts.journal.notices,
             webhooks=parts.journal.webhooks,
             sender=NoWebhooks() if parts.sender is None else parts.sender,
             readiness=readiness,

@@ -20,7 +20,6 @@ from sandbox_billing.interfaces import (
     IIds,
     IIntake,
     ILifecycleCount,
-    INotices,
     IReadiness,
     IReceipts,
     IRelay,
@@ -91,7 +90,6 @@ class FrontDesk:
     relay: IRelay = field(validator=provides(IRelay))
     replay: IReplayGuard = field(validator=provides(IReplayGuard))
     tokens: ITokens = field(validator=provides(ITokens))
-    notices: INotices = field(validator=provides(INotices))
     webhooks: IWebhooks = field(validator=provides(IWebhooks))
     sender: IWebhookSender = field(validator=provides(IWebhookSender))
     readiness: IReadiness = field(validator=provides(IReadiness))

@@ -615,7 +615,6 @@ class World:
             listeners=self.listeners,
             replay=self.guard,
             tokens=self.tokens,
-            notices=self.journal.notices,
             webhooks=self.journal.webhooks,
             sender=NoWebhooks(),
             readiness=self.readiness,

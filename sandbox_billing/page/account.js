@@ -62,6 +62,7 @@ export class AccountView {
     this.renderSplit(account);
     this.renderActions(account);
     this.renderWarnings(account);
+    this.context.views.settings.tellSpent();
     this.tick();
   }
 

@@ -3,6 +3,7 @@
 const BASE = new URL("../", import.meta.url);
 const KEPT = "sandbox-billing-session";
 const CLOCKS_DIFFER_SECONDS = 2;
+const STATEMENT_TRIES = 3;
 
 let session = null;
 let offset = 0;
@@ -77,7 +78,9 @@ async function refusal(response) {
     // Something between us and the daemon answered.
   }
   const text = typeof document.error === "string" ? document.error : `HTTP ${response.status}`;
-  return new ApiError(response.status, text, document);
+  const refused = new ApiError(response.status, text, document);
+  refused.retryAfter = Number(response.headers.get("Retry-After") ?? 0);
+  return refused;
 }
 
 /** Ask, and return the response of a 2xx; throws ApiError for any other. */
@@ -109,6 +112,24 @@ export async function send(method, path, { body, query, auth = true, signal, hea
 export async function call(method, path, options) {
   const response = await send(method, path, options);
   return response.status === 204 ? null : response.json();
+}
+
+let statement = Promise.resolve();
+
+/** One of those that the daemon makes for a wallet one at a time; another tab may be asking, too. */
+export function inTurn(ask) {
+  const made = statement.then(async () => {
+    for (let tries = STATEMENT_TRIES; ; tries -= 1) {
+      try {
+        return await ask();
+      } catch (problem) {
+        if (problem.status !== 429 || tries === 0) throw problem;
+        await new Promise((resume) => { setTimeout(resume, 1000 * (problem.retryAfter || 1)); });
+      }
+    }
+  });
+  statement = made.catch(() => {});
+  return made;
 }
 
 /** A path segment that is anybody's text. */

@@ -151,6 +151,7 @@ function goInside({ focus = true } = {}) {
   const { session, views } = context;
   shown(byId("door"), false);
   for (const id of ["inside", "nav", "who"]) shown(byId(id), true);
+  document.body.classList.add("inside-is-open");
   say(byId("address"), short(session.wallet));
   byId("address").title = session.wallet;
   if (focus) byId("main").focus({ preventScroll: true });
@@ -169,6 +170,7 @@ function goOutside(text = null) {
   context.views.account.warned = null;
   shown(byId("door"), true);
   for (const id of ["inside", "nav", "who"]) shown(byId(id), false);
+  document.body.classList.remove("inside-is-open");
   byId("dialog").close();
   if (text !== null) alertUser(text);
 }

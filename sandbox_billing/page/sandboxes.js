@@ -1,6 +1,6 @@
 // My sandboxes: what runs, and what it costs while one looks at it.
 
-import { ApiError, call, now, segment } from "./api.js";
+import { ApiError, call, inTurn, now, segment } from "./api.js";
 import { alertUser, announce, ask, byId, field, h, say, setAmount, shown } from "./dom.js";
 import { costOf, duration, exactly, exactMoment, in0G } from "./money.js";
 
@@ -167,7 +167,7 @@ export class SandboxesView {
     });
     await Promise.all(due.map(async (card) => {
       try {
-        card.measure(await call("GET", `api/sandbox/${segment(card.box.id)}/usage`));
+        card.measure(await inTurn(() => call("GET", `api/sandbox/${segment(card.box.id)}/usage`)));
       } catch (problem) {
         // A sandbox of a moment ago has no books yet; a route that is not there is told once.
         if (problem.status === 405 || problem.message === "no such route") this.tellsUsage = false;

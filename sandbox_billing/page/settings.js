@@ -33,9 +33,10 @@ export class SettingsView {
     const auto = h("input", { type: "checkbox", id: "auto-resume", checked: Boolean(resumes) });
     const error = h("p", { class: "error", role: "alert", hidden: true });
     const save = h("button", { type: "submit", class: "primary" }, "Save limits");
-    const spent = this.context.account?.limits?.spent_today;
+    this.spent = h("p");
+    this.tellSpent();
     const form = h("form", { class: "card limits", novalidate: true },
-      field("A day, in 0G", day, spent === undefined ? "Counted by UTC days." : `Spent today: ${in0G(BigInt(spent), 6)} 0G`),
+      field("A day, in 0G", day, this.spent),
       field("Altogether, in 0G", total, "What has been spent counts."),
       h("div", { class: "check" }, auto, h("label", { for: "auto-resume" }, "Start again what was stopped when money ran out, as soon as there is enough")),
       error, h("div", { class: "actions" }, save));
@@ -58,6 +59,12 @@ export class SettingsView {
     for (const [one, value] of [[day, limits.per_day], [total, limits.total]]) {
       if (value) one.title = exactly(BigInt(value));
     }
+  }
+
+  /** The account tells it with each reading. */
+  tellSpent() {
+    const spent = this.context.account?.limits?.spent_today;
+    if (this.spent) say(this.spent, spent === undefined ? "Counted by UTC days." : `Spent today: ${in0G(BigInt(spent), 6)} 0G`);
   }
 
   async save(day, total, resumes) {

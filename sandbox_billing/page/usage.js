@@ -1,6 +1,6 @@
 // What was used, drawn by hand: bars, and the same as a table for whoever does not see them.
 
-import { ApiError, call, now, send } from "./api.js";
+import { ApiError, call, inTurn, now, send } from "./api.js";
 import { alertUser, byId, h, svg } from "./dom.js";
 import { duration, exactly, in0G } from "./money.js";
 
@@ -108,7 +108,7 @@ export class UsageView {
     const body = byId("usage-body");
     let document;
     try {
-      document = await call("GET", "api/usage", { query });
+      document = await inTurn(() => call("GET", "api/usage", { query }));
     } catch (problem) {
       if (!(problem instanceof ApiError) || problem.status === 401) return;
       body.replaceChildren(h("p", { class: "empty" }, problem.isMissing
@@ -154,7 +154,7 @@ export class UsageView {
 
   async download() {
     try {
-      const response = await send("GET", "api/usage", { query: { ...this.query(), format: "csv" } });
+      const response = await inTurn(() => send("GET", "api/usage", { query: { ...this.query(), format: "csv" } }));
       const url = URL.createObjectURL(await response.blob());
       h("a", { href: url, download: "usage.csv" }).click();
       setTimeout(() => URL.revokeObjectURL(url), 10000);

@@ -69,7 +69,7 @@ class StoryTests(BrowserTestCase):
         tab.until("document.querySelectorAll('.receipt [data-state=paid]').length >= 2")
         self.check_usage()
         self.check_limits()
-        tab.sees("#notice-list", "Deposit seen: 0.5 0G")
+        tab.sees("#notice-list", "Your balance lasts")
         tab.click("#verify-all")
         tab.sees("#verify-all", "proven")
         self.assertNotIn("refuted", tab.text("#verify-all"))

@@ -173,6 +173,6 @@ class BrowserTestCase(SynchronousTestCase):
     def assert_quiet(self, tab: Tab | None = None) -> None:
         """Nothing was asked of anybody else, and neither policy nor script was at fault."""
         tab = tab or self.tab
-        self.assertEqual(tab.complaints, [])
+        self.assertEqual((tab.complaints, tab.refused), ([], []))
         ours = (devnet().url, devnet().chain, "data:", "blob:", "about:")
         self.assertEqual([url for url in tab.asked if not url.startswith(ours)], [])

@@ -267,6 +267,14 @@ class TLSTests(SenderCase):
         url = f"https://localhost:{self.port}/"
         self.assertTrue((await self.sender(trust=trust).send(url, TOLD, BODY)).good)
 
+    async def test_names_of_no_certificate(self) -> None:
+        """A name that no certificate can be for is refused, and ends nothing otherwise."""
+        for host in ("a_b.example", "ab--c.example", "xn--zzzzzzzz.example", "xn--a.example"):
+            url = f"https://{host}/"
+            with self.assertRaises(BadInput):
+                await self.sender().check(url)
+            self.assertEqual(await self.sender().send(url, TOLD, BODY), Sent(None, NOT_A_HOST))
+
     async def test_wrong(self) -> None:
         """Neither another name's, nor one that nobody vouches for."""
         trust = await self.behind_tls()

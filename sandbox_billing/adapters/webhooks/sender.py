@@ -39,7 +39,7 @@ from zope.interface import implementer
 from sandbox_billing import __version__
 from sandbox_billing.errors import BadInput, Refused, Transient
 from sandbox_billing.interfaces import IWebhookSender, Sent
-from sandbox_billing.ledger.target import Allowed, IPAddress, Target, read_target
+from sandbox_billing.ledger.target import NOT_A_HOST, Allowed, IPAddress, Target, read_target
 
 
 CONNECT_SECONDS = 5.0
@@ -93,12 +93,13 @@ class _BoundedFactory(WrappingFactory):
 class _CheckedEndpoint:
     """
     @ivar addresses: Judged: each may be connected to.
+    @ivar creator: Of TLS for the host's name; None for plain HTTP.
     """
 
     reactor: Any
     target: Target
     addresses: tuple[IPAddress, ...]
-    trust: IPolicyForHTTPS
+    creator: Any
 
     def connect(self, protocolFactory: Any) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._connect(protocolFactory))
@@ -122,11 +123,7 @@ class _CheckedEndpoint:
     def _endpoint(self, address: IPAddress) -> Any:
         kind: Any = TCP6ClientEndpoint if isinstance(address, IPv6Address) else TCP4ClientEndpoint
         plain = kind(self.reactor, str(address), self.target.port, timeout=CONNECT_SECONDS)
-        if not self.target.is_tls:
-            return plain
-        host = self.target.host.encode("ascii")
-        creator: Any = self.trust.creatorForNetloc(host, self.target.port)
-        return wrapClientTLS(creator, plain)
+        return plain if self.creator is None else wrapClientTLS(self.creator, plain)
 
 
 @implementer(IAgentEndpointFactory)
@@ -197,7 +194,9 @@ class WebhookSender:
     trust: IPolicyForHTTPS = field(repr=False)
 
     async def check(self, url: str) -> None:
-        await self._addresses(read_target(url), self.asked_names)
+        target = read_target(url)
+        self._creator(target)
+        await self._addresses(target, self.asked_names)
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Sent:
         try:
@@ -213,6 +212,16 @@ class WebhookSender:
             return Sent(None, _described(why))
         return Sent(status, f"answered {status}")
 
+    def _creator(self, target: Target) -> Any:
+        """@raise BadInput: No certificate can be for such a name."""
+        if not target.is_tls:
+            return None
+        try:
+            return self.trust.creatorForNetloc(target.host.encode("ascii"), target.port)
+        except UnicodeError as why:
+            # Of IDNA: underscores, and what claims to be encoded and is not.
+            raise BadInput(NOT_A_HOST) from why
+
     async def _addresses(self, target: Target, names: Names) -> tuple[IPAddress, ...]:
         if target.address is not None:
             found: tuple[IPAddress, ...] = (target.address,)
@@ -221,8 +230,9 @@ class WebhookSender:
         return target.check(found, self.allowed)
 
     async def _send(self, target: Target, headers: Mapping[str, str], body: bytes) -> int:
+        creator = self._creator(target)
         addresses = await self._addresses(target, self.names)
-        endpoint = _CheckedEndpoint(self.reactor, target, addresses, self.trust)
+        endpoint = _CheckedEndpoint(self.reactor, target, addresses, creator)
         agent: Any = Agent.usingEndpointFactory(self.reactor, _Only(endpoint))
         told = Headers({"User-Agent": [USER_AGENT], "Accept": ["*/*"]})
         for name, value in headers.items():

@@ -1,7 +1,7 @@
 """
 Sessions, money and notices: one operation each.
 
-Tests: C{tests.client.test_example}.
+Tests: C{tests.client.test_core}.
 """
 
 from __future__ import annotations

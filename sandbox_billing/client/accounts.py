@@ -3,7 +3,7 @@ What a wallet has, what it was charged, and what it is told.
 
 Amounts are neuron, moments unix seconds; read as leniently as L{sandbox_billing.client.values}.
 
-Tests: C{tests.client.test_example}.
+Tests: C{tests.client.test_core}.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 The same client for programs that await: it does no I/O, and knows no event loop.
 
-Tests: C{tests.client.test_example}.
+Tests: C{tests.client.test_asynchronous}.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Nothing here opens a connection.  An operation is a generator that yields L{Call
 and is sent an L{Answer} for each call; whoever drives it decides how bytes travel and whether
 waiting blocks.
 
-Tests: C{tests.client.test_example}.
+Tests: C{tests.client.test_core}.
 """
 
 from __future__ import annotations

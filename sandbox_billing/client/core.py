@@ -1,7 +1,7 @@
 """
 What every request has in common: who asks, signed for whom, and when to ask again.
 
-Tests: C{tests.client.test_example}.
+Tests: C{tests.client.test_core}.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from attrs import evolve
 
 from sandbox_billing.client.calls import Answer, Call, Flow, Pause, Query, Upload, query_of
-from sandbox_billing.client.errors import ApiError, ConnectionLost, Garbled, error_of
+from sandbox_billing.client.errors import ApiError, ConnectionLost, Garbled, NotConnected, error_of
 from sandbox_billing.client.signer import Signer
 from sandbox_billing.client.values import Info
 from sandbox_billing.errors import BadInput
@@ -223,8 +223,8 @@ def refusal(answer: Answer) -> ApiError:
 
 def _passes(error: ApiError, *, keyed: bool) -> bool:
     """Whether asking again, soon, may help and cannot harm."""
-    if error.status == 0 or error.status in _PASSING:
-        return not isinstance(error, Garbled)
+    if isinstance(error, ConnectionLost | NotConnected) or error.status in _PASSING:
+        return True
     # The first request under this key is still at work, or the sandbox changes its state.
     return keyed and error.status == 409 and error.retry_after is not None
 

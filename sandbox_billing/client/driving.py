@@ -1,7 +1,7 @@
 """
 Driving an operation: its calls through a transport, its pauses as the world waits.
 
-Tests: C{tests.client.test_example}.
+Tests: C{tests.client.test_core}.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Each is an L{ApiError} and belongs to a family of L{sandbox_billing.errors}: cor
 (C{BadInput}), meet the condition (C{Refused}), try again (C{Transient}), or look what has become
 of it (C{UnknownOutcome}).  Each text ends with the next step.
 
-Tests: C{tests.client.test_example}.
+Tests: C{tests.client.test_core}.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 Files on their way in and out, never held whole.
 
-Tests: C{tests.client.test_example}.
+Tests: C{tests.client.test_client}.
 """
 
 from __future__ import annotations

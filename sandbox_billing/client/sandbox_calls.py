@@ -1,7 +1,7 @@
 """
 Sandboxes, and what is inside them: one operation each.
 
-Tests: C{tests.client.test_example}.
+Tests: C{tests.client.test_core}.
 """
 
 from __future__ import annotations

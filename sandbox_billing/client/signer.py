@@ -1,7 +1,7 @@
 """
 Who signs: a key that is here, or anything else that can.
 
-Tests: C{tests.client.test_example}.
+Tests: C{tests.client.test_client}.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 Server-sent events, as far as notices use them (the HTML standard's C{text/event-stream}).
 
-Tests: C{tests.client.test_example}.
+Tests: C{tests.client.test_client}.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 The transport of the blocking client: C{requests}, with time-outs, without redirects.
 
-Tests: C{tests.client.test_example}.
+Tests: C{tests.client.test_client}.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from sandbox_billing.client.calls import Answer, Call, Upload
-from sandbox_billing.client.errors import ConnectionLost, NotConnected
+from sandbox_billing.client.errors import BadRequest, ConnectionLost, NotConnected
 
 
 CONNECT_SECONDS = 10.0
@@ -122,8 +122,12 @@ def _told(call: Call) -> Iterator[None]:
         yield
     except (requests.ConnectTimeout, requests.exceptions.SSLError) as problem:
         raise NotConnected(text=f"{call.url}: no connection: {_why(problem)}") from problem
-    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as problem:
-        raise NotConnected(text=f"{call.url} is no address of a provider") from problem
+    except (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.MissingSchema,
+    ) as problem:
+        raise BadRequest(text=f"{call.url} is no address: give http:// or https://") from problem
     except requests.ConnectionError as problem:
         if "NewConnectionError" in repr(problem) or "NameResolutionError" in repr(problem):
             raise NotConnected(

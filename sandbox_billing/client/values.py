@@ -4,7 +4,7 @@ What a provider tells of itself, of sandboxes and of sessions.
 Read leniently: a field that is not there is None, and all that came is in C{raw}, also what
 this release has never heard of.
 
-Tests: C{tests.client.test_example}.
+Tests: C{tests.client.test_core}.
 """
 
 from __future__ import annotations

@@ -47,6 +47,12 @@ DAY_SECONDS = 86_400
 MOST_ROWS = 10_000
 """Of one statement: more than any wallet has sandboxes, and a reply of a megabyte."""
 
+KEPT_LABEL_BYTES = 1_024
+"""Of one sandbox: who creates by the thousand keeps no more of the store than a charge does."""
+
+MOST_KEY = 256
+"""Characters of a row's key."""
+
 NOTHING = Neuron(0)
 
 
@@ -213,6 +219,22 @@ def _filled(entry: Entry, become: Amounts, low: Neuron, high: Neuron, seconds: i
     )
 
 
+def kept_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """
+    What is kept of labels for the time after a sandbox's end: by name, as many as fit.
+
+    @param labels: Its owner's.
+    """
+    kept: dict[str, str] = {}
+    left = KEPT_LABEL_BYTES
+    for name, value in sorted(labels.items()):
+        left -= len(name.encode()) + len(value.encode())
+        if left < 0:
+            break
+        kept[name] = value
+    return kept
+
+
 def day_of(moment: int) -> str:
     """C{2026-11-23}, in UTC."""
     return datetime.fromtimestamp(moment, UTC).date().isoformat()
@@ -255,7 +277,7 @@ class Statement:
         """
         found: dict[str, Amounts] = {}
         for sandbox, amounts in self.rows.items():
-            label = labels.get(SandboxId(sandbox), "")
+            label = labels.get(SandboxId(sandbox), "")[:MOST_KEY]
             found[label] = found.get(label, Amounts()).plus(amounts)
         return found
 

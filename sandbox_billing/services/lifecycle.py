@@ -37,6 +37,7 @@ from sandbox_billing.ledger.metering import (
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL, REFERENCE_LABEL, without_ours
 from sandbox_billing.ledger.resources import Resources
+from sandbox_billing.ledger.statement import kept_labels
 from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.ledger.voucher import Charge
 from sandbox_billing.services.admission import Admission, Quote, create_charge
@@ -164,7 +165,7 @@ class Lifecycle:
     async def keep_labels(self, shown: Sandbox) -> None:
         """What it is labelled, for statements after its end; nothing else depends on it."""
         try:
-            await self.doors.label(shown.id, without_ours(shown.labels))
+            await self.doors.label(shown.id, kept_labels(without_ours(shown.labels)))
         except (Transient, UnknownOutcome) as why:
             self._log.info(
                 "labels of {sandbox} are not kept: {why}", sandbox=shown.id, why=str(why)

@@ -75,6 +75,7 @@ WRITES: SearchStrategy[Write] = st.one_of(
     _step(Write, "RPUSH", "l", WORDS),
     _step(Write, "LINSERT", "l", st.just("BEFORE"), WORDS, WORDS),
     _step(Write, "LREM", "l", st.just(1), WORDS),
+    _step(Write, "LTRIM", "l", st.integers(-3, 2), st.integers(-3, 2)),
     _step(Write, "SADD", "m", WORDS),
     _step(Write, "SREM", "m", WORDS),
 )

@@ -33,6 +33,7 @@ from sandbox_billing.ledger.statement import (
     Statement,
     day_of,
     fate,
+    kept_labels,
     pieces,
     summed,
 )
@@ -197,6 +198,22 @@ class StatementTests(SynchronousTestCase):
         rows = made.labelled({SandboxId("a"): "red", SandboxId("b"): "red"})
         self.assertEqual({key: row.seconds for key, row in rows.items()}, {"red": 120, "": 60})
         self.assertEqual(summed(rows.values()), made.totals)
+
+    @given(st.dictionaries(st.text(max_size=300), st.text(max_size=600), max_size=9))
+    def test_kept_labels(self, labels: dict[str, str]) -> None:
+        """So many bytes of them at most, and the same ones each time; all, where they fit."""
+        kept = kept_labels(labels)
+        self.assertLessEqual(kept.items(), labels.items())
+        self.assertLessEqual(sum(len((k + v).encode()) for k, v in kept.items()), 1_024)
+        if sum(len((k + v).encode()) for k, v in labels.items()) <= 1_024:
+            self.assertEqual(kept, labels)
+
+    def test_long_labels(self) -> None:
+        """A row's key is short, however long a label is."""
+        made = Statement(since=0, until=10**9, group=Group.LABEL)
+        made.add(Entry(charge=one(), records=()))
+        (key,) = made.labelled({SandboxId("sb-1"): "x" * 8_000})
+        self.assertEqual(len(key), 256)
 
     def test_too_many_rows(self) -> None:
         """Nobody reads more than there may be, and nobody's memory holds them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox_billing.adapters.redis import records as records_module
 from sandbox_billing.adapters.redis import runs as runs_module
 from sandbox_billing.adapters.redis import usage as usage_module
 from sandbox_billing.adapters.redis.commit import Write
@@ -249,6 +250,19 @@ class UsageCase(JournalCase):
         history = self.world.journal.history
         await self.refused(BadInput, history.ran(SandboxId(SB), since=0, most=6))
         self.assertIsNone(await history.ran(SandboxId("sb-none"), since=0, most=6))
+
+    async def test_newest_runs(self) -> None:
+        """So many are kept; of the others their charges tell."""
+        self.patch(records_module, "KEPT_RUNS", 2)
+        stored = await running(self.world)
+        for rate in (7, 8, 9):
+            stored = await ticked(self.world, stored)
+            after = rerated(stored.value, NeuronPerMinute(rate), Neuron(1), 2)
+            await self.world.journal.meter.begin(stored, after)
+            again = await self.world.journal.doors.session(SandboxId(SB))
+            assert again is not None
+            stored = again
+        self.assertEqual([run.rate for run in (await self.ran()).runs], [7, 8, 9])
 
     async def test_damaged_run(self) -> None:
         """One that cannot be read is reported; the others are told."""

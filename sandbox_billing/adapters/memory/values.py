@@ -105,6 +105,10 @@ def _lrem(found: Value | None, arguments: Sequence[bytes]) -> Value:
     return after
 
 
+def _ltrim(found: Value | None, arguments: Sequence[bytes]) -> Value:
+    return _slice(_list(found), arguments)
+
+
 def _sadd(found: Value | None, arguments: Sequence[bytes]) -> Value:
     return _set(found) | set(arguments)
 
@@ -132,6 +136,7 @@ WRITES: dict[str, tuple[str | None, Change]] = {
     "RPUSH": ("list", _rpush),
     "LINSERT": ("list", _linsert),
     "LREM": ("list", _lrem),
+    "LTRIM": ("list", _ltrim),
     "SADD": ("set", _sadd),
     "SREM": ("set", _srem),
 }

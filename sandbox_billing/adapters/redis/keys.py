@@ -39,8 +39,8 @@ class Keys:
         return f"billing:sandbox:{sandbox}"
 
     def runs(self, sandbox: SandboxId) -> str:
-        """list: what a sandbox ran, one entry for each size and rate, oldest first, JSON; the
-        one that goes on is the session's; expires with billing:sandbox."""
+        """list: what a sandbox ran, one entry for each size and rate, oldest first, JSON, the
+        newest 5,000; the one that goes on is the session's; expires with billing:sandbox."""
         return f"billing:runs:{sandbox}"
 
     def sessions(self) -> str:

@@ -7,10 +7,15 @@ from sandbox_billing.interfaces import SandboxRecord
 from sandbox_billing.ledger.hold import Intent, hold_field
 from sandbox_billing.ledger.identity import Address, SandboxId, create_charge_id
 from sandbox_billing.ledger.metering import Session
+from sandbox_billing.ledger.run import Run
 
 
 KEPT_SECONDS = 30 * 86_400
 """How long a sandbox is remembered after its end (wire.md, section 6)."""
+
+
+KEPT_RUNS = 5_000
+"""Of one sandbox: a start each hour for half a year."""
 
 
 def end_intent(draft: Draft, intent: Intent) -> None:
@@ -29,6 +34,12 @@ def ripen_create(draft: Draft, wallet: Address, sandbox: SandboxId, now: int) ->
     draft.write("ZADD", draft.keys.charges(wallet), "XX", "LT", now, create_charge_id(sandbox))
     draft.offer(wallet, now)
     draft.touch(wallet)
+
+
+def write_run(draft: Draft, sandbox: SandboxId, run: Run) -> None:
+    """Write down a run that has ended; of those that fell out their charges tell."""
+    draft.write("RPUSH", draft.keys.runs(sandbox), stored_form(run))
+    draft.write("LTRIM", draft.keys.runs(sandbox), -KEPT_RUNS, -1)
 
 
 def outlive(draft: Draft, sandbox: SandboxId, now: int) -> None:

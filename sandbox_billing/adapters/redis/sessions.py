@@ -35,6 +35,7 @@ from sandbox_billing.adapters.redis.records import (
     outlive,
     ripen_create,
     write_record,
+    write_run,
 )
 from sandbox_billing.adapters.redis.store import (
     Store,
@@ -221,7 +222,7 @@ class Sessions:
         self._move(draft, session, begun)
         ended = changed_run(session.value, begun)
         if ended is not None:
-            draft.write("RPUSH", keys.runs(sandbox), stored_form(ended))
+            write_run(draft, sandbox, ended)
         draft.write("ZADD", keys.due(), due_at(begun, self.timing.interval_seconds), sandbox)
         ripen_create(draft, begun.owner, sandbox, self.store.wall.now())
         witness = holds(keys.session(sandbox), stored_form(begun))
@@ -282,7 +283,7 @@ class Sessions:
             draft.write(
                 "HSET", keys.sandbox(sandbox), "charged_until", last.charged_until, "ended", ended
             )
-            draft.write("RPUSH", keys.runs(sandbox), stored_form(run))
+            write_run(draft, sandbox, run)
             draft.conceal(last.owner, session_field(sandbox))
             draft.spend(last.allowance, session_field(sandbox), None)
             draft.spend(last.allowance, run_field(last), str(last.spent))

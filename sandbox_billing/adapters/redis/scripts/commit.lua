@@ -29,7 +29,7 @@ local WRITES = {
     SET = 'string', DEL = 'any', EXPIRE = 'any', PERSIST = 'any',
     HSET = 'hash', HSETNX = 'hash', HDEL = 'hash', HINCRBY = 'hash',
     ZADD = 'zset', ZREM = 'zset', ZREMRANGEBYSCORE = 'zset',
-    RPUSH = 'list', LINSERT = 'list', LREM = 'list', SADD = 'set', SREM = 'set',
+    RPUSH = 'list', LINSERT = 'list', LREM = 'list', LTRIM = 'list', SADD = 'set', SREM = 'set',
 }
 
 local k, a = 2, 6

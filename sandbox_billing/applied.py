@@ -79,6 +79,7 @@ def terms_of(
         public_rpc_url=settings.public_rpc_url or (settings.rpc_urls[0] if bare else ""),
         voucher_interval_seconds=settings.voucher_interval,
         stop_delay_seconds=settings.stop_delay,
+        stop_grace_seconds=settings.stop_grace,
         loss_cap=settings.loss_cap,
         environment=prices_of(settings),
         ssh_gateway_host=settings.ssh_gateway_host or "",

@@ -30,6 +30,14 @@ class Ending:
     own_ends_at: UnixSeconds | None
     stops_at: UnixSeconds | None
 
+    @property
+    def dry_at(self) -> UnixSeconds | None:
+        """
+        When the wallet's money is used up, for who is to pay in before that: with a grace its
+        own, for then nothing new is let in; without one when what runs is stopped.
+        """
+        return self.stops_at if self.own_ends_at is None else self.own_ends_at
+
     def in_grace(self, now: UnixSeconds) -> bool:
         """Whether its own money has ended, and it runs on the provider's."""
         return self.own_ends_at is not None and self.own_ends_at <= now

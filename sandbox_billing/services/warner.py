@@ -23,7 +23,7 @@ from sandbox_billing.interfaces import (
     WalletSeen,
 )
 from sandbox_billing.ledger.account import Account, Mirror
-from sandbox_billing.ledger.hold import runs_dry_at
+from sandbox_billing.ledger.grace import ending
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds, parse_neuron
 from sandbox_billing.ledger.warning import Standing, compare
@@ -130,11 +130,13 @@ class Warner:
             },
             open=exposure.sandboxes(),
             leaving_at=mirror.leaving_at,
-            dry_at=runs_dry_at(
+            dry_at=ending(
                 exposure,
                 balance=account.spendable(mirror.behaviour),
                 loss_cap=self.policy.loss_cap,
                 stop_delay=self.policy.stop_delay,
+                grace=self.policy.stop_grace,
+                dry_since=seen.funds.dry_since,
                 now=now,
-            ),
+            ).dry_at,
         )

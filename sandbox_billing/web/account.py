@@ -21,7 +21,7 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.ledger.account import Account as ChainAccount
 from sandbox_billing.ledger.account import Settlement
-from sandbox_billing.ledger.hold import runs_dry_at
+from sandbox_billing.ledger.grace import ending
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.signing.eip55 import checksum
@@ -99,13 +99,15 @@ class Account:
             raise NotReady(NO_MIRROR)
         account, exposure, now = stored.value, state.funds.exposure, self.wall.now()
         parts, spendable = exposure.parts(now), account.spendable(mirror.behaviour)
-        dry_at = runs_dry_at(
+        dry_at = ending(
             exposure,
             balance=spendable,
             loss_cap=terms.loss_cap,
             stop_delay=terms.stop_delay_seconds,
+            grace=terms.stop_grace_seconds,
+            dry_since=state.funds.dry_since,
             now=now,
-        )
+        ).dry_at
         return {
             "wallet": checksum(wallet),
             "provider": checksum(terms.provider),

@@ -30,6 +30,7 @@ class Terms:
     @ivar voucher_interval_seconds: VOUCHER_INTERVAL_SEC.
     @ivar stop_delay_seconds: STOP_DELAY_SEC.
     @ivar loss_cap: LOSS_CAP_NEURON.
+    @ivar stop_grace_seconds: STOP_GRACE_SEC.
     @ivar environment: The prices used while the chain carries none.
     @ivar ssh_gateway_host: Put into C{sshCommand}; empty leaves Daytona's.
     @ivar proxy_domain: PROXY_DOMAIN, of preview URLs; empty leaves Daytona's.
@@ -56,6 +57,7 @@ class Terms:
     voucher_interval_seconds: int
     stop_delay_seconds: int
     loss_cap: Neuron = Neuron(0)  # noqa: RUF009 (a NewType)
+    stop_grace_seconds: int = 0
     environment: Prices
     ssh_gateway_host: str = ""
     proxy_domain: str = ""

@@ -16,7 +16,7 @@ from twisted.web.server import Request
 
 from sandbox_billing.errors import BadInput, BrokenLaw, Transient, UnknownOutcome
 from sandbox_billing.interfaces import IHistory, IWallClock
-from sandbox_billing.ledger.hold import runs_dry_at
+from sandbox_billing.ledger.grace import ending
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.web._attrs_zope import provides
@@ -82,10 +82,12 @@ class TimeLeft:
         account = state.funds.account
         if state.mirror is None or account is None:
             return None
-        return runs_dry_at(
+        return ending(
             state.funds.exposure,
             balance=account.value.spendable(state.mirror.behaviour),
             loss_cap=self.terms.loss_cap,
             stop_delay=self.terms.stop_delay_seconds,
+            grace=self.terms.stop_grace_seconds,
+            dry_since=state.funds.dry_since,
             now=self.wall.now(),
-        )
+        ).dry_at

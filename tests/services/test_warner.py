@@ -158,6 +158,31 @@ async def _quietly(process: Process) -> None:
         await process.work.warner.turn()
 
 
+class GraceTests(WorldCase):
+    """A provider that lends for a while before it stops anything."""
+
+    def setUp(self) -> None:
+        self.world = World(
+            warn_before=LEVELS, stop_grace=60, loss_cap=Neuron(1_000 * PER_SECOND)
+        ).start()
+
+    def test_own_money(self) -> None:
+        """Told is how long its own lasts, not what is lent; then the grace, then the stop."""
+        world = self.world
+        world.fund(FEE + 400 * PER_SECOND)
+        sandbox = world.create()
+        world.until(lambda: world.state(sandbox) == "stopped", 600)
+        world.advance(5)
+        # A voucher may fall short meanwhile: then there is a debt, too, and the stop is at once.
+        self.assertEqual(kinds(world)[:3], ["240", "60", "blocked"])
+        self.assertEqual(kinds(world)[-3:], ["blocked", "stop_ordered", "stopped"])
+        first, _, grace, *_ = told(world)
+        dry_at = int(dict(first.facts)["runs_dry_at"])
+        self.assertIn(int(dict(grace.facts)["stops_at"]) - dry_at, range(55, 70))
+        self.assertEqual(int(dict(first.facts)["level_seconds"]), 240)
+        self.assertIn(dry_at - first.at, range(235, 241))
+
+
 class ChainTests(WorldCase):
     """What the chain has changed."""
 

@@ -143,6 +143,13 @@ class HeaderTests(AskingTestCase):
         self.history.known = False
         self.assertIsNone(self.told(self.asked()))
 
+    def test_grace(self) -> None:
+        """Where a provider lends for a while, it is the wallet's own money that is told of."""
+        lending = evolve(TERMS, loss_cap=Neuron(500))
+        for grace, moment in ((0, NOW + SECONDS + 500), (60, NOW + SECONDS)):
+            self.rich(World(evolve(lending, stop_grace_seconds=grace)))
+            self.assertEqual(self.told(self.asked()), moment)
+
     def test_dry(self) -> None:
         """What is used up is told as now, also when that was read a while ago."""
         self.history.balance = 0

@@ -55,6 +55,8 @@ def next_step(
         why = body.get("reason")
         because = f" ({why})" if why else ""
         return f"{text}{because}: it is being stopped; look with '{_US} list' and start it then"
+    if status >= 500 and "look" not in text:
+        return f"{text}: it may or may not have been done; look with '{_US} list'"
     return text
 
 

@@ -57,20 +57,28 @@ def started(at: Desk, made: Mapping[str, Any], wait_seconds: int | None, *, titl
         title = "Accepted; it does not run yet"
     rate = rate_per_minute(at, made)
     account = read_if_there(at.client.account)
-    known = None if account is None else account.raw
+    dry_at = None if account is None else _dry_at(account.raw, rate, at.now())
     document = {
         **made,
         "rate_per_minute": None if rate is None else str(rate),
-        "runs_dry_at": None if known is None else known.get("runs_dry_at"),
+        "runs_dry_at": dry_at,
     }
     rows = [("id", str(made["id"]))]
     rows += [(key, str(made[key])) for key in ("name", "state") if made.get(key)]
     rows.append(("size", size(made.get("cpu"), made.get("memory"), made.get("disk"))))
     if rate is not None:
         rows.append(("costs", hourly(rate)))
-    if known is not None:
-        rows.append(("the balance lasts", until(known.get("runs_dry_at"), at.now())))
+    if dry_at is not None:
+        rows.append(("the balance lasts", until(dry_at, at.now())))
     at.out.finish(document, title=title, rows=rows)
+
+
+def _dry_at(account: Mapping[str, Any], rate: int | None, now: float) -> float | None:
+    """The provider may not have seen it run yet: then as if only this one did."""
+    told: float | None = account.get("runs_dry_at")
+    if told is not None or not rate:
+        return told
+    return int(now) + int(account["available"]) * 60 // rate
 
 
 def rate_per_minute(at: Desk, sandbox: Mapping[str, Any]) -> int | None:

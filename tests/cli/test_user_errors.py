@@ -79,6 +79,8 @@ class NextStepTests(SynchronousTestCase):
             (404, {"error": "no such route"}, {}, "--url"),
             (409, {"error": "stop pending", "reason": "debt"}, {}, "(debt)"),
             (418, {}, {}, "HTTP 418"),
+            (500, {"error": "it was logged"}, {}, "may or may not"),
+            (504, {"error": "look before trying again"}, {}, "look before trying again"),
         ):
             self.assertIn(said, next_step(status, body, **more), (status, body))  # type: ignore[arg-type]
 

@@ -123,6 +123,9 @@ class StoryTests(BrowserTestCase):
         self.assertLess(len(usage), 2, "the page counts by itself")
         tab.until("/\\d (s|min)/.test(document.getElementById('left').innerText)")
         tab.screenshot(PICTURES / "running.png")
+        tab.emulate(width=360, height=780, dark=True)
+        tab.screenshot(PICTURES / "running-phone-dark.png", whole=False)
+        tab.emulate(width=1280, height=900)
 
     def check_usage(self) -> None:
         """A bar for the eye, the same numbers in a table, and they add up."""
@@ -165,7 +168,8 @@ class StoryTests(BrowserTestCase):
         for (change, expected), text in zip(FORGERIES, told, strict=True):
             self.assertIn(expected, text, str(change))
             self.assertNotIn("\nProven", text if expected.endswith("refuted") else "")
-        tab.screenshot(PICTURES / "forged.png")
+        tab.js("document.getElementById('receipts').scrollIntoView({behavior: 'instant'})")
+        tab.screenshot(PICTURES / "forged.png", whole=False)
 
 
 class HandsTests(BrowserTestCase):

@@ -1,7 +1,7 @@
 """
 A wallet on the chain: paying in, agreeing to a signer, asking money back.
 
-Tests: C{tests.client.test_example}.
+Tests: C{tests.client.test_chain}.
 """
 
 from __future__ import annotations

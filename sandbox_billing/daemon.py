@@ -240,7 +240,7 @@ class Daemon(MultiService):
             terms = terms_of(self._configuration, parts.policy.provider, url, chain)
             intake = make_intake(parts, self._supervisor)
             streams = wiring_web.make_streams(parts, streams_for_files(self._files))
-            self._listeners = wiring_web.make_listeners(parts)
+            self._listeners = wiring_web.make_listeners(parts, streams.most)
             for turns in wiring_web.make_turns(streams, self._listeners, self._reactor):
                 self._take(turns)
             self._gate.front = wiring_web.make_front(

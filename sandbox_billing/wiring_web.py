@@ -26,6 +26,7 @@ from sandbox_billing.web.bounds import MOST_STREAMS
 from sandbox_billing.web.caller import OtherProof, keys_only
 from sandbox_billing.web.contract_wallets import ContractWallets
 from sandbox_billing.web.notices import LOOK_SECONDS as NOTICES_SECONDS
+from sandbox_billing.web.notices import MOST as MOST_LISTENERS
 from sandbox_billing.web.notices import Listeners
 from sandbox_billing.web.open_streams import LOOK_SECONDS, OpenStreams
 from sandbox_billing.web.root import FrontDesk, make_root
@@ -71,11 +72,19 @@ def make_turns(
     )
 
 
-def make_listeners(parts: Parts) -> Listeners:
-    """Who is told of notices as they come, in this process."""
+def make_listeners(parts: Parts, most: int = MOST_LISTENERS) -> Listeners:
+    """
+    Who is told of notices as they come, in this process.
+
+    @param most: As many as there may be streams: each holds a connection.
+    """
     journal = parts.journal
     return Listeners(
-        notices=journal.notices, tokens=journal.tokens, wall=parts.wall, clock=parts.clock
+        notices=journal.notices,
+        tokens=journal.tokens,
+        wall=parts.wall,
+        clock=parts.clock,
+        most=min(MOST_LISTENERS, most),
     )
 
 

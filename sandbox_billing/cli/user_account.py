@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from sandbox_billing.cli.amounts import both
-from sandbox_billing.cli.output import Output, output_options
+from sandbox_billing.cli.output import Output, output_options, printable
 from sandbox_billing.cli.reverts import moment
 from sandbox_billing.cli.user_client import desk
 from sandbox_billing.cli.user_place import Place, place_options
@@ -156,7 +156,7 @@ def usage(
         first, last = day(since, "--from"), day(before, "--to")
         if as_csv:
             text = at.client.usage_csv(from_=first, to=last, group=by, label=label)
-            out.finish({"csv": text}, title="", rows=()) if out.json else click.echo(text, nl=False)
+            _csv(out, text)
             return
         found = at.client.usage(from_=first, to=last, group=by, label=label).raw
     totals = found["totals"]
@@ -167,6 +167,14 @@ def usage(
     out.finish_table(
         found, title="Usage" if rows else "Nothing was used", columns=(by, "ran", *sums), rows=rows
     )
+
+
+def _csv(out: Output, text: str) -> None:
+    if out.json:
+        out.finish({"csv": text}, title="", rows=())
+        return
+    for line in text.splitlines():
+        click.echo(printable(line))
 
 
 def _usage_row(key: str, row: Mapping[str, Any], sums: tuple[str, ...]) -> tuple[str, ...]:

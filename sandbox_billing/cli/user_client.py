@@ -16,7 +16,7 @@ import click
 from attrs import frozen
 
 from sandbox_billing.cli.exits import FAMILIES
-from sandbox_billing.cli.output import Output
+from sandbox_billing.cli.output import Output, printable
 from sandbox_billing.cli.session import Pace
 from sandbox_billing.cli.user_errors import next_step
 from sandbox_billing.cli.user_place import Place
@@ -182,13 +182,16 @@ def told_of(problem: ApiError, client: Client, *, with_token: bool) -> Exception
         version = _quietly(lambda: _version(client))
         if problem.code == "debt":
             debt = _quietly(lambda: int(client.account().raw["exposure"]["debts"]))
-    text = next_step(
-        problem.status,
-        problem.body,
-        version=version,
-        debt=debt,
-        with_token=with_token,
-        retry_after=problem.retry_after,
+    # The provider's words, which shall not move the cursor.
+    text = printable(
+        next_step(
+            problem.status,
+            problem.body,
+            version=version,
+            debt=debt,
+            with_token=with_token,
+            retry_after=problem.retry_after,
+        )
     )
     if problem.status == 401 and with_token:
         return SessionEnded(text)
@@ -211,12 +214,12 @@ def _quietly(ask: Callable[[], _T]) -> _T | None:
 
 
 def read_if_there(ask: Callable[[], _T]) -> _T | None:
-    """None where the provider is too old to have it, or the session may not look."""
-    from sandbox_billing.client import ApiError
+    """What is told beside the result; None where the provider does not, or not now."""
+    from sandbox_billing.client import ApiError, Unauthorized
 
     try:
         return ask()
-    except ApiError as problem:
-        if problem.status not in (403, 404):
-            raise
+    except Unauthorized:
+        raise
+    except ApiError:
         return None

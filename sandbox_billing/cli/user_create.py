@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from sandbox_billing.cli.output import Output, output_options
+from sandbox_billing.cli.output import Output, output_options, printable
 from sandbox_billing.cli.user_client import desk
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.cli.user_waiting import started, wait_option
@@ -85,7 +85,7 @@ def create(
     body = {key: value for key, value in said.items() if value is not None}
     with desk(out, place, Scope.MANAGE) as at:
         made = at.client.create(**body).raw
-        out.note(f"created {made['id']}")
+        out.note(printable(f"created {made['id']}"))
         try:
             started(at, made, wait_seconds, title="Created")
         except (KeyboardInterrupt, Transient) as problem:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sandbox_billing.cli.exits import Exit
-from sandbox_billing.cli.output import Output, output_options
+from sandbox_billing.cli.output import Output, output_options, printable
 from sandbox_billing.cli.reverts import moment
 from sandbox_billing.cli.user_account import day
 from sandbox_billing.cli.user_client import desk
@@ -191,7 +191,8 @@ def _explain(document: Mapping[str, Any], proven: str) -> None:
     named += [("all together", finding) for finding in document["history"]]
     for name, finding in named:
         if finding["proof"] != proven:
-            click.echo(f"{name}: {finding['claim']} {finding['proof']}: {finding['why']}")
+            told = f"{name}: {finding['claim']} {finding['proof']}: {finding['why']}"
+            click.echo(printable(told))
     click.echo("Not shown by any of this:")
     for text in document["not_provable"]:
         click.echo(f"  - {text}")

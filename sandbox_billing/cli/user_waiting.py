@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from sandbox_billing.cli.output import printable
 from sandbox_billing.cli.user_client import Desk, read_if_there
 from sandbox_billing.cli.user_text import hourly, size, until
 from sandbox_billing.errors import Refused, UnknownOutcome
@@ -102,9 +103,9 @@ def _running(at: Desk, made: Mapping[str, Any], wait_seconds: int) -> Mapping[st
     with at.out.progress() as progress:
         while made.get("state") != "started":
             state = str(made.get("state") or "unknown")
-            progress.say(f"{name}: {state}")
+            progress.say(printable(f"{name}: {state}"))
             if state in _FAILED:
-                why = made.get("errorReason") or state
+                why = printable(str(made.get("errorReason") or state))
                 raise Refused(
                     f"{name} did not come to run: {why}. It costs nothing now; remove it: "
                     f"sandbox-billing user delete {name}"

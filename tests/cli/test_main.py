@@ -47,6 +47,7 @@ class MainTests(SynchronousTestCase):
             "import sys\nfrom click.testing import CliRunner\n"
             "from sandbox_billing.cli.main import cli\n"
             "assert CliRunner().invoke(cli, ['--help']).exit_code == 0\n"
+            "assert CliRunner().invoke(cli, ['user', '--help']).exit_code == 0\n"
             "late = ['web3', 'rich', 'eth_account', 'requests', 'twisted.internet.reactor']\n"
             "print([name for name in late if name in sys.modules])"
         )

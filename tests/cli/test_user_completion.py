@@ -60,7 +60,12 @@ class CompletionTests(SynchronousTestCase):
             self.assertEqual(names, expected, done.stderr)
 
     def test_help(self) -> None:
-        """Every command of users has a line, an example, and says the same line of itself."""
+        """Every command of users has a line among all, and an example of its own."""
         told = CliRunner().invoke(cli, ["user", "--help"]).output
         for name in COMMANDS:
             self.assertRegex(told, rf"(?m)^  {name} ")
+            parts = [[name, "request"], [name, "withdraw"]] if name == "refund" else [[name]]
+            for words in [*parts, ["receipts", "verify"]]:
+                told_of = CliRunner().invoke(cli, ["user", *words, "--help"]).output
+                self.assertRegex(told_of, rf"sandbox-billing user {' '.join(words)}", words)
+        self.assertIn("125", CliRunner().invoke(cli, ["user", "exec", "--help"]).output)

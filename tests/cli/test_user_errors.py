@@ -10,7 +10,11 @@ import click
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.cli.main import cli
+from sandbox_billing.cli.user_client import SessionEnded, told_of
 from sandbox_billing.cli.user_errors import next_step
+from sandbox_billing.client import Client
+from sandbox_billing.client.errors import error_of
+from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
 
 
 SHORT = {"error": "insufficient balance", "balance": "40", "required": "100", "exposure": "10"}
@@ -83,6 +87,23 @@ class NextStepTests(SynchronousTestCase):
             (504, {"error": "look before trying again"}, {}, "look before trying again"),
         ):
             self.assertIn(said, next_step(status, body, **more), (status, body))  # type: ignore[arg-type]
+
+    def test_families(self) -> None:
+        """A refusal of the library ends a command as its family does, and moves no cursor."""
+        for status, family in (
+            (400, BadInput),
+            (401, BadInput),
+            (403, Refused),
+            (429, Transient),
+            (503, Transient),
+            (502, UnknownOutcome),
+        ):
+            problem = error_of(status, {"error": "no\x1b[2J"}, {})
+            told = told_of(problem, Client("http://127.0.0.1:1"), with_token=False)
+            self.assertIsInstance(told, family)
+            self.assertNotIn("\x1b", str(told))
+        ended = told_of(error_of(401, {}, {}), Client("http://127.0.0.1:1"), with_token=True)
+        self.assertIsInstance(ended, SessionEnded)
 
     def test_commands(self) -> None:
         """Every command that is named is one, and has the options that are named with it."""

@@ -52,6 +52,8 @@ class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    # One packet for head and body: two would wait for each other (Nagle).
+    wbufsize = -1
     world: Local
 
     def _any(self) -> None:

@@ -216,6 +216,7 @@ class ChainTests(SynchronousTestCase):
         self.assertEqual(self.account(node).deposit(1000).block, 16)
         self.assertEqual(len(node.sent), 1)
         account = self.account(Node(receipts=[None]))
+        account.timeout = 2
         found = self.assertRaises(UnknownOutcome, account.deposit, 1000)
         self.assertRegex(str(found), "0x[0-9a-f]{64} was sent")
         node = Node(receipts=[{**RECEIPT, "status": "0x0"}])

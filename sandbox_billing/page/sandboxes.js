@@ -193,11 +193,12 @@ export class SandboxesView {
 
   explained(problem) {
     const told = problem.document ?? {};
-    if (problem.status === 402 && told.required !== undefined) {
-      const short = BigInt(told.required) - (BigInt(told.balance ?? "0") - BigInt(told.exposure ?? "0"));
-      return `Your balance does not cover this: deposit at least ${in0G(short > 0n ? short : BigInt(told.required), 4)} 0G more.`;
+    if (told.code === "not_acknowledged") return "Acknowledge the provider's signer first.";
+    if (told.code === "debt") return "You have a debt: deposit, and it is collected first.";
+    if (told.code === "insufficient_balance" && told.required !== undefined) {
+      const short = BigInt(told.required) - BigInt(told.balance ?? "0") + BigInt(told.exposure ?? "0");
+      return `Your balance does not cover this: deposit at least ${in0G(short > 0n ? short : 1n, 4)} 0G more.`;
     }
-    if (problem.status === 402) return "Acknowledge the provider's signer first.";
     return problem.message;
   }
 

@@ -145,6 +145,12 @@ def _security(route: Route) -> list[dict[str, list[str]]]:
     return [{name: [] for name in _SIGNED}, {"token": scopes}]
 
 
+def _schema_of(described: Described) -> Schema:
+    if described.reply:
+        return ref(described.reply)
+    return {} if described.media == "*/*" else TEXT
+
+
 def _replies(route: Route, described: Described) -> dict[str, Any]:
     if route.stream:
         # A sandbox answers with any status, and so may we.
@@ -152,7 +158,7 @@ def _replies(route: Route, described: Described) -> dict[str, Any]:
     good: dict[str, Any] = {
         "description": described.summary,
         "content": {
-            described.media: {"schema": ref(described.reply) if described.reply else TEXT},
+            described.media: {"schema": _schema_of(described)},
             **{media: {"schema": TEXT} for media in described.also},
         },
     }

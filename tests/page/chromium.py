@@ -245,6 +245,10 @@ class Tab:
         ]
         self.call("Emulation.setEmulatedMedia", features=features)
 
+    def before(self, script: str) -> None:
+        """Run a script in every document that is opened from now on, before its own."""
+        self.call("Page.addScriptToEvaluateOnNewDocument", source=script)
+
     def go(self, url: str) -> None:
         """Open an address."""
         self.call("Page.navigate", url=url)

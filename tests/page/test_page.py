@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from tests.page.sight import WIDE
-from tests.page.world import PICTURES, BrowserTestCase, devnet
+from tests.page.world import PICTURES, WHO, BrowserTestCase, devnet
 
 
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
@@ -170,6 +170,76 @@ class StoryTests(BrowserTestCase):
             self.assertNotIn("\nProven", text if expected.endswith("refuted") else "")
         tab.js("document.getElementById('receipts').scrollIntoView({behavior: 'instant'})")
         tab.screenshot(PICTURES / "forged.png", whole=False)
+
+
+INJECTED = """
+window.declines = ["personal_sign"];
+window.onChain = "0x1";
+const request = async ({ method, params = [] }) => {
+  if (method === window.declines[0]) {
+    window.declines.shift();
+    throw { code: 4001, message: "User rejected the request." };
+  }
+  if (method === "eth_chainId") return window.onChain;
+  if (method === "wallet_switchEthereumChain") { window.onChain = params[0].chainId; return null; }
+  if (method === "eth_accounts" || method === "eth_requestAccounts") return [ACCOUNT];
+  const names = {
+    personal_sign: "devnet_personalSign",
+    eth_sendTransaction: "devnet_sendTransaction",
+  };
+  const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: names[method] ?? method, params });
+  const headers = { "Content-Type": "application/json" };
+  const reply = await (await fetch(CHAIN, { method: "POST", headers, body })).json();
+  if (reply.error) throw reply.error;
+  return reply.result;
+};
+const detail = Object.freeze({ provider: { request }, info: { uuid: "u", rdns: "example.wallet",
+  name: "<b>A wallet</b>", icon: "https://elsewhere.example/icon.png" } });
+const tell = () => dispatchEvent(new CustomEvent("eip6963:announceProvider", { detail }));
+addEventListener("eip6963:requestProvider", tell);
+"""
+"""A wallet as extensions put it into a page: on another chain, and its user declines at first."""
+
+
+class WalletTests(BrowserTestCase):
+    """
+    With a wallet of the user's own.
+    """
+
+    def test_injected_wallet(self) -> None:
+        """It is asked to change its chain, may be declined, and a refund is asked for with it."""
+        tab = self.tab
+        account = json.dumps(devnet().rpc("devnet_accounts")[WHO["Erin"] - 1])
+        places = f"const ACCOUNT = {account}; const CHAIN = {json.dumps(devnet().chain)};"
+        tab.before(f"(() => {{ {places} {INJECTED} }})()")
+        self.open_page()
+        button = '[data-rdns="example.wallet"] button'
+        self.assertEqual(tab.text(f"{button} strong"), "<b>A wallet</b>")
+        tab.click(button)
+        tab.sees("#door-error", "You declined this in your wallet.")
+        self.assertEqual(tab.js("Number(window.onChain)"), 16602)
+        tab.click(button)
+        tab.until("!document.getElementById('inside').hidden")
+        self.fill("#deposit", "0.2")
+        tab.sees("#available", "0.20000")
+        self.fill("#refund", "0.15")
+        tab.sees("#legend", "Waiting to be refunded")
+        tab.sees("#refund-note", "0.15 0G can be withdrawn from")
+        tab.sees("#available", "0.05000")
+        tab.click("#create")
+        tab.click("#dialog button.primary")
+        tab.sees("#dialog .error", "Acknowledge the provider")
+        tab.press("Escape")
+        self.assertEqual(tab.complaints, [])
+
+    def fill(self, button: str, amount: str) -> None:
+        """Ask for something with an amount, and wait until it is so."""
+        tab = self.tab
+        tab.click(button)
+        tab.until("document.activeElement.tagName === 'INPUT'")
+        tab.write(amount)
+        tab.click("#dialog button.primary")
+        tab.until("!document.getElementById('dialog').open")
 
 
 class HandsTests(BrowserTestCase):

@@ -81,6 +81,7 @@ def make_listeners(parts: Parts, most: int = MOST_LISTENERS) -> Listeners:
     journal = parts.journal
     return Listeners(
         notices=journal.notices,
+        doors=journal.doors,
         tokens=journal.tokens,
         wall=parts.wall,
         clock=parts.clock,

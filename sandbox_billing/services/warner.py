@@ -33,7 +33,7 @@ from sandbox_billing.services.policy import Policy
 
 TURN_SECONDS = 2.0
 AT_ONCE = 50
-MOST = 500
+MOST = 5_000
 """Wallets of one turn: when the provider leaves, everybody is told, and others wait with them."""
 
 UNREADABLE_SECONDS = 60

@@ -20,7 +20,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
-from sandbox_billing.interfaces import INotices, ITokens, IWallClock, NotReady, TooMany
+from sandbox_billing.interfaces import (
+    IDoors,
+    INotices,
+    ITokens,
+    IWallClock,
+    NotReady,
+    TooMany,
+)
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.notice import Numbered, document
 from sandbox_billing.ledger.token import TokenId
@@ -44,6 +51,10 @@ RETRY_MILLISECONDS = 2_000
 
 MOST = 1_000
 MOST_OF_WALLET = 10
+MOST_WITHOUT_FUNDS = 100
+"""Of all those, of wallets that have nothing here: wallets cost nothing, and whoever has many of
+them could else take every place of those who pay."""
+
 RETRY_SECONDS = 5
 
 PAGE = 100
@@ -62,6 +73,7 @@ class Listener:
 
     @ivar only: The one sandbox that its token is for: it is told of nothing else.
     @ivar cursor: The number of the last notice that was read for it.
+    @ivar funded: Whether its wallet had anything here when it began.
     @ivar ended: Why it ends; None while it does not.
     """
 
@@ -69,6 +81,7 @@ class Listener:
     token: TokenId | None = None
     only: SandboxId | None = None
     cursor: int = 0
+    funded: bool = True
     ended: str | None = None
     _news: bool = False
     _waiting: Deferred[None] | None = None
@@ -114,6 +127,7 @@ class Listeners:
     _log: ClassVar[Logger] = Logger()
 
     notices: INotices = field(validator=provides(INotices))
+    doors: IDoors = field(validator=provides(IDoors))
     tokens: ITokens = field(validator=provides(ITokens))
     wall: IWallClock = field(validator=provides(IWallClock))
     clock: IReactorTime = field(validator=provides(IReactorTime))
@@ -128,8 +142,9 @@ class Listeners:
         """How many there are."""
         return len(self._everybody())
 
-    def check(self, wallet: Address) -> None:
+    def check(self, wallet: Address, *, funded: bool) -> None:
         """
+        @param funded: Whether the wallet has anything here.
         @raise TooMany: There are as many as there may be.
         @raise NotReady: We are stopping.
         """
@@ -137,7 +152,8 @@ class Listeners:
             raise NotReady(LEAVING, RETRY_SECONDS)
         if len(self._open.get(wallet, ())) >= self.most_of_wallet:
             raise TooMany("too many event streams of this wallet are open", RETRY_SECONDS)
-        if self.count >= self.most:
+        others = sum(not one.funded for one in self._everybody())
+        if self.count >= self.most or (not funded and others >= MOST_WITHOUT_FUNDS):
             raise TooMany("too many event streams are open", RETRY_SECONDS)
 
     def enter(self, listener: Listener) -> None:
@@ -194,12 +210,17 @@ class Listeners:
 
         @raise TooMany: There are as many streams as there may be.
         """
-        self.check(asked.wallet)
+        funded = await self._has_funds(asked.wallet)
+        self.check(asked.wallet, funded=funded)
         cursor = _cursor(asked)
         if cursor is None:
             (cursor,) = await self.notices.newest([asked.wallet])
         listener = Listener(
-            wallet=asked.wallet, token=asked.known.token, only=asked.known.only, cursor=cursor
+            wallet=asked.wallet,
+            token=asked.known.token,
+            only=asked.known.only,
+            cursor=cursor,
+            funded=funded,
         )
         headers = {
             "Content-Type": "text/event-stream; charset=utf-8",
@@ -208,9 +229,19 @@ class Listeners:
         }
         return Answer(headers=headers, chunks=self._chunks(listener))
 
+    async def _has_funds(self, wallet: Address) -> bool:
+        try:
+            funds = await self.doors.funds(wallet)
+        except BadInput:
+            return False
+        account = funds.account
+        return bool(funds.exposure.fields) or (
+            account is not None and account.value.collectable > 0
+        )
+
     async def _chunks(self, listener: Listener) -> AsyncGenerator[bytes, None]:
         # Only now: what nobody reads, a HEAD, is none.
-        self.check(listener.wallet)
+        self.check(listener.wallet, funded=listener.funded)
         self.enter(listener)
         try:
             # An id alone is remembered by the client: whoever connects again before the first

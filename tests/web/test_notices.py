@@ -19,10 +19,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from sandbox_billing.adapters.memory import FaultyKeyspace
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.errors import BadInput
-from sandbox_billing.interfaces import NotReady, TooMany
-from sandbox_billing.ledger.identity import Address, SandboxId
-from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.interfaces import NotReady, Stored, TooMany
+from sandbox_billing.ledger.account import Account
+from sandbox_billing.ledger.identity import Address, Nonce, SandboxId
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.notice import Kind, Notice
+from sandbox_billing.web import notices as module
 from sandbox_billing.web._router import Asked
 from sandbox_billing.web.caller import Caller
 from sandbox_billing.web.notices import (
@@ -249,6 +251,27 @@ class StreamTests(SynchronousTestCase):
         for reader in readers:
             reader.hang_up()
         self.assertEqual(self.world.listeners.count, 1)
+        self.reader()
+
+    def test_wallets_cost_nothing(self) -> None:
+        """Whoever has made many of them keeps nobody out who has something here."""
+        self.patch(module, "MOST_WITHOUT_FUNDS", 2)
+        for number in (1, 2):
+            self.reader(caller=Caller(wallet=Address(f"0x{number:040x}")))
+        with self.assertRaises(TooMany):
+            self.refused(caller=Caller(wallet=Address(f"0x{3:040x}")))
+        funds = now(self.world.doors.funds(OWNER.address))
+        paid = Account(
+            wallet=OWNER.address,
+            balance=Neuron(1),
+            pending_refund=Neuron(0),
+            refund_unlock_at=UnixSeconds(0),
+            acknowledged=False,
+            last_nonce=Nonce(0),
+            block=1,
+        )
+        self.assertIsNone(funds.account)
+        self.world.doors.accounts[OWNER.address] = Stored(paid, b"")
         self.reader()
 
     def refused(self, **asked: Any) -> None:

@@ -601,7 +601,11 @@ class World:
         self.relay = StandInRelay(self.calls) if relay is None else relay
         self.streams = OpenStreams(doors=self.doors, tokens=self.tokens, wall=self.wall)
         self.listeners = Listeners(
-            notices=self.journal.notices, tokens=self.tokens, wall=self.wall, clock=self.clock
+            notices=self.journal.notices,
+            doors=self.doors,
+            tokens=self.tokens,
+            wall=self.wall,
+            clock=self.clock,
         )
         self.desk = FrontDesk(
             terms=terms,

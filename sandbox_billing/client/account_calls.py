@@ -123,9 +123,10 @@ class Calls(SandboxCalls):
         answer = yield from self.ask("GET", "/api/usage", query=[*query, ("format", "csv")])
         return answer.body.decode("utf-8", "replace")
 
-    def sandbox_usage(self, sandbox: str) -> Flow[SandboxUsage]:
+    def sandbox_usage(self, sandbox: str, span: Span) -> Flow[SandboxUsage]:
         """Of one."""
-        answer = yield from self.ask("GET", path_of("api", "sandbox", sandbox, "usage"))
+        path = path_of("api", "sandbox", sandbox, "usage")
+        answer = yield from self.ask("GET", path, query=[("from", span[0]), ("to", span[1])])
         return SandboxUsage(answer.document())
 
     def receipts(self, span: Span, sandbox: str | None, cursor: str | None) -> Flow[Page[Receipt]]:

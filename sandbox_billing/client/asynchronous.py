@@ -275,9 +275,11 @@ class AsyncClient:
         """For a spreadsheet."""
         return await self._do(self._calls.usage_csv((from_, to), group, label))
 
-    async def sandbox_usage(self, sandbox: str) -> SandboxUsage:
+    async def sandbox_usage(
+        self, sandbox: str, *, from_: int | None = None, to: int | None = None
+    ) -> SandboxUsage:
         """Of one."""
-        return await self._do(self._calls.sandbox_usage(sandbox))
+        return await self._do(self._calls.sandbox_usage(sandbox, (from_, to)))
 
     def receipts(
         self, *, from_: int | None = None, to: int | None = None, sandbox: str | None = None

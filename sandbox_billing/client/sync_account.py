@@ -27,7 +27,7 @@ from sandbox_billing.client.accounts import (
 from sandbox_billing.client.calls import Answer, Flow
 from sandbox_billing.client.core import refusal
 from sandbox_billing.client.driving import drive
-from sandbox_billing.client.errors import Unavailable, Unclear
+from sandbox_billing.client.errors import Garbled, Unavailable, Unclear
 from sandbox_billing.client.signer import Signer
 from sandbox_billing.client.sse import NoticeParser
 from sandbox_billing.client.transport import RequestsTransport, Transport
@@ -194,9 +194,11 @@ class AccountClient:
         """L{usage} for a spreadsheet."""
         return self._do(self._calls.usage_csv((from_, to), group, label))
 
-    def sandbox_usage(self, sandbox: str) -> SandboxUsage:
+    def sandbox_usage(
+        self, sandbox: str, *, from_: int | None = None, to: int | None = None
+    ) -> SandboxUsage:
         """What one did and cost."""
-        return self._do(self._calls.sandbox_usage(sandbox))
+        return self._do(self._calls.sandbox_usage(sandbox, (from_, to)))
 
     def receipts(
         self, *, from_: int | None = None, to: int | None = None, sandbox: str | None = None
@@ -244,6 +246,8 @@ class AccountClient:
                     for piece in pieces:
                         wait = _AGAIN_SECONDS
                         yield from parser.feed(piece)
+            except Garbled:
+                raise
             except (Unavailable, Unclear):
                 if not reconnect:
                     raise

@@ -55,6 +55,14 @@ def main() -> None:
     chain.request_refund(chain.balance() // 2)
     print(f"asked back: {chain.standing().pending_refund}")
 
+    # What the wallet was told, from the first notice on; it goes on for ever if you let it.
+    for notice in client.notices(after="0"):
+        print(f"notice {notice.kind}: {dict(notice.facts)}")
+        if notice.kind == "refund_requested":
+            break
+    for receipt in client.receipts():
+        print(f"receipt {receipt.id}: {receipt.fee} neuron, {receipt.status}")
+
 
 def work(desk: Client, box: str) -> None:
     """A command, and a file in and out."""

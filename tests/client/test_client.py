@@ -186,6 +186,13 @@ class NoticeTests(SynchronousTestCase):
         self.assertEqual(known, ["0", "1", "2", "5", "1"])
         self.assertEqual(len({one["x-signed-message"] for one in local.headers}), 5)
 
+    def test_garbled(self) -> None:
+        """What is no stream of notices is told, and not asked for again and again."""
+        local = Local.start(self, lambda handler, _body: handler.give(b"data: {\n\n"))
+        with client(local) as at:
+            self.assertRaises(Garbled, next, at.notices())
+        self.assertEqual(len(local.asked), 1)
+
     @given(st.lists(st.text(max_size=20), max_size=6), st.data(), st.sampled_from(["\n", "\r\n"]))
     def test_any_pieces(self, words: list[str], data: st.DataObject, end: str) -> None:
         """However a stream is cut into pieces, the same notices are in it, in their order."""

@@ -43,6 +43,8 @@ class ExampleTests(TestCase):
         self.assertIn("the same: True", said)
         self.assertIn("mine: [True]", said)
         self.assertRegex(said, r"[0-9.]+ s cost [1-9][0-9]* neuron")
+        self.assertIn("notice refund_requested: {'amount': ", said)
+        self.assertRegex(said, r"receipt [0-9a-f-]+:create: [1-9][0-9]* neuron, ")
         wallet = scene.world.wallet("alice", ALICE)
         balance, pending, _unlock = await deferToThread(wallet.balances)
         self.assertIn(f"asked back: {pending}", said)

@@ -403,12 +403,14 @@ class WalletSeen:
     @ivar raw: That, as it is stored.
     @ivar orders: Sandboxes of which a stop was ordered, and why; also when it has been carried
         out since, as long as the wallet was not told.
+    @ivar block: Why it was blocked since it was told so last, also when that was lifted again.
     @ivar standing: Stop orders that stand, of what the wallet has open.
     """
 
     funds: WalletFunds
     picture: Picture | None
     raw: bytes | None = field(repr=False)
+    block: str | None
     orders: Mapping[SandboxId, str]
     standing: Mapping[SandboxId, str]
 

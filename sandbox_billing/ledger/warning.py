@@ -74,6 +74,7 @@ class Standing:
 
     @ivar acknowledge_until: When what runs without an acknowledgement is stopped; None where
         the signer never changed.
+    @ivar was_blocked: Why it was since the last look, also when that was lifted again.
     @ivar debts: By exposure field, neuron.
     @ivar orders: Sandboxes of which a stop was ordered, with the reason: it stands, or the
         sandbox is open no more.
@@ -89,6 +90,7 @@ class Standing:
     signer_version: int | None
     acknowledge_until: UnixSeconds | None
     blocked: str | None
+    was_blocked: str | None = None
     debts: Mapping[str, Neuron] = field(factory=dict)
     orders: Mapping[SandboxId, str] = field(factory=dict)
     open: tuple[SandboxId, ...] = ()
@@ -205,14 +207,15 @@ def _changes(before: Picture | None, found: Standing, now: UnixSeconds) -> Itera
     for name in sorted(set(found.debts) - set(before.debts if before else ())):
         charge = name.partition(":")[2]
         yield told(Kind.DEBT, charge, charge=charge, owed=str(found.debts[name]))
-    if found.blocked is not None and (before is None or before.blocked != found.blocked):
-        yield told(Kind.BLOCKED, str(now), reason=found.blocked)
+    reason = found.was_blocked if found.blocked is None else found.blocked
+    if reason is not None and (before is None or before.blocked != reason):
+        yield told(Kind.BLOCKED, str(now), reason=reason)
     ordered = dict(before.orders) if before is not None else {}
-    for sandbox, reason in sorted(found.orders.items()):
-        if ordered.get(sandbox) != reason:
-            yield told(Kind.STOP_ORDERED, f"{sandbox}:{now}", sandbox, reason=reason)
+    for sandbox, why in sorted(found.orders.items()):
+        if ordered.get(sandbox) != why:
+            yield told(Kind.STOP_ORDERED, f"{sandbox}:{now}", sandbox, reason=why)
         if sandbox not in found.open:
-            yield told(Kind.STOPPED, f"{sandbox}:{now}", sandbox, reason=reason)
+            yield told(Kind.STOPPED, f"{sandbox}:{now}", sandbox, reason=why)
     stakes = found.open or found.balance or found.pending_refund
     announced = before.leaving_at if before is not None else None
     if found.leaving_at not in (None, announced) and stakes:

@@ -118,6 +118,7 @@ class Warner:
                 None if changed is None else UnixSeconds(changed + self.policy.ack_grace)
             ),
             blocked=seen.funds.blocked,
+            was_blocked=seen.block,
             debts={
                 name: parse_neuron(amount)
                 for name, amount in exposure.fields.items()

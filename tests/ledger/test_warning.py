@@ -267,6 +267,17 @@ class ChangesTests(SynchronousTestCase):
         self.assertEqual(self.wallet.look(done), ["stop_ordered", "stopped"])
         self.assertIsNone(self.wallet.again)
 
+    def test_blocked_for_a_moment(self) -> None:
+        """A block that was lifted before anybody looked is told; one that was told is not."""
+        self.wallet.look(STANDING)
+        lifted = evolve(STANDING, was_blocked="insufficient_balance")
+        self.assertEqual(self.wallet.look(lifted), ["blocked"])
+        self.assertEqual(self.wallet.look(STANDING), [])
+        stands = evolve(lifted, blocked="insufficient_balance")
+        self.assertEqual(self.wallet.look(stands), ["blocked"])
+        self.assertEqual(self.wallet.look(stands), [])
+        self.assertEqual(self.wallet.look(lifted), [])
+
     def test_stop_dropped(self) -> None:
         """An order that is dropped stops nothing."""
         self.wallet.look(evolve(STANDING, open=(ONE,), orders={ONE: "spend_limit"}))

@@ -168,7 +168,12 @@ class WarningsCase(JournalCase):
         await opened(self.world)
         await funds.block(BlockedWallet(await funds.funds(OWNER), "insufficient_balance"))
         self.assertEqual(await self.listed(), (OWNER,))
-        self.assertEqual((await self.seen()).orders, {SB: "insufficient_balance"})
+        await funds.unblock(await funds.funds(OWNER))
+        seen = await self.seen()
+        self.assertEqual(seen.orders, {SB: "insufficient_balance"})
+        self.assertEqual((seen.block, seen.funds.blocked), ("insufficient_balance", None))
+        await self.world.journal.warnings.told(seen, PICTURE, (), None)
+        self.assertIsNone((await self.seen()).block)
 
     async def test_damaged(self) -> None:
         """A picture that cannot be read is none, and the next one takes its place."""

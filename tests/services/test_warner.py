@@ -5,8 +5,10 @@ Tests of C{sandbox_billing.services.warner}: whole lives of wallets, and what th
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-from attrs import evolve
+from attrs import define, evolve
 
 from sandbox_billing.adapters.redis.commit import Commit, Write
 from sandbox_billing.devnet.daytona import Fault, FaultKind
@@ -27,6 +29,8 @@ from tests.fixtures import (
 )
 from tests.services.lives import PROVIDER, Life, Process
 
+
+T = TypeVar("T")
 
 LEVELS = (240, 60)
 DEARER = evolve(PRICES, create_fee=Neuron(FEE + 1))
@@ -97,14 +101,18 @@ class RunningDryTests(WorldCase):
         self.assertEqual(kinds(world), expected)
 
     def test_dies_anywhere(self) -> None:
-        """Trap: killed at any write of the warner, before it or after, it tells once."""
-        world = self.world
-        world.until(lambda: kinds(world) == ["240"])
-        for _ in range(12):
-            world.advance(37)
-            world.restart(Life())
-            world.advance(4)
-        world.advance(120)
+        """Trap: killed at each write of the warner, before it and after, it tells once."""
+        world, deaths = self.world, 0
+        world.restart(TellersLife(after=False))
+        for _ in range(700):
+            world.advance()
+            if world.process.life.dead:
+                deaths += 1
+                # Every second one lives until the write is done; each third tells something.
+                world.restart(TellersLife(after=deaths % 2 == 1, spared=deaths % 3 == 0))
+                # The lease of the dead one has to end.
+                world.advance(16)
+        self.assertGreater(deaths, 10)
         self.assertEqual(kinds(world), ["240", "60", "blocked", "stop_ordered", "stopped"])
 
     def test_mirror_too_old(self) -> None:
@@ -150,6 +158,25 @@ class RunningDryTests(WorldCase):
         world.until(lambda: world.state(self.sandbox) == "stopped", 600)
         world.until(lambda: world.books().settled == world.earned, 60)
         self.assertEqual(world.process.troubles(), {})
+
+
+@define(eq=False, kw_only=True)
+class TellersLife(Life):
+    """
+    Ends at what a wallet is told.
+
+    @ivar spared: Whether the first time is let pass.
+    """
+
+    spared: bool = False
+
+    async def through(self, name: str, call: Callable[[], Awaitable[T]], *, counted: bool) -> T:
+        """Make a call, or never return from it."""
+        if name.startswith("tell 0x") and not self.dead:
+            if not self.spared:
+                self.dies_at, counted = len(self.calls), True
+            self.spared = False
+        return await super().through(name, call, counted=counted)
 
 
 async def _quietly(process: Process) -> None:

@@ -36,6 +36,9 @@ from sandbox_billing.ledger.voucher import Charge, ChargeRecord
 REVISION = "#rev"
 """Field of an exposure hash that counts its writes; never an amount."""
 
+BLOCK = "#blocked"
+"""Field of a wallet's stop orders: why it was blocked."""
+
 NOW = 0
 """The score of what is to be looked at in any case."""
 
@@ -272,6 +275,8 @@ class Draft:
 
     def block(self, funds: WalletFunds, reason: str, now: int) -> None:
         """Flag a wallet and order a stop of everything it runs."""
+        # It may be lifted again before anybody is told of it.
+        self.write("HSET", self.keys.ordered(funds.wallet), BLOCK, reason)
         self.warn_of_stop(funds.wallet, reason, funds.exposure.sandboxes())
         self.write("SET", self.keys.blocked(funds.wallet), reason)
         self.write("SADD", self.keys.blocked_wallets(), funds.wallet.hex)

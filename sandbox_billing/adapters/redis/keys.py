@@ -299,7 +299,7 @@ class Keys:
 
     def ordered(self, wallet: Address) -> str:
         """hash: sandbox to why a stop of it was ordered, until its wallet was told what became
-        of that."""
+        of that; #blocked is why the wallet was blocked, until it was told."""
         return f"billing:ordered:{wallet}"
 
     def leaving_told(self) -> str:

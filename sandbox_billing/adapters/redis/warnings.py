@@ -8,7 +8,7 @@ from attrs import frozen
 from zope.interface import implementer
 
 from sandbox_billing.adapters.redis.commit import Read
-from sandbox_billing.adapters.redis.draft import NOW, stored_form
+from sandbox_billing.adapters.redis.draft import BLOCK, NOW, stored_form
 from sandbox_billing.adapters.redis.notices import append
 from sandbox_billing.adapters.redis.store import Store, mapping, moment, raw, text, texts
 from sandbox_billing.errors import BadInput
@@ -34,18 +34,21 @@ class RedisWarnings:
 
     async def look(self, wallet: Address) -> WalletSeen:
         keys, funds = self.store.keys, await self.store.funds(wallet)
-        form, ordered, *standing = await self.store.read_many(
+        form, fields, *standing = await self.store.read_many(
             [
                 Read("GET", keys.warned(wallet)),
                 Read("HGETALL", keys.ordered(wallet)),
                 *(Read("GET", keys.stop_reason(one)) for one in funds.exposure.sandboxes()),
             ]
         )
+        ordered = mapping(fields)
+        block = ordered.pop(BLOCK, None)
         return WalletSeen(
             funds=funds,
+            block=block,
             picture=_picture(raw(form)),
             raw=raw(form),
-            orders={SandboxId(name): reason for name, reason in mapping(ordered).items()},
+            orders={SandboxId(name): reason for name, reason in ordered.items()},
             standing={
                 sandbox: text(reason)
                 for sandbox, reason in zip(funds.exposure.sandboxes(), standing, strict=True)
@@ -70,7 +73,9 @@ class RedisWarnings:
             place = keys.stop_reason(sandbox)
             draft.expect_stored(place, None if order is None else order.encode())
         kept = {sandbox for sandbox, _ in picture.orders}
-        over = [sandbox for sandbox in seen.orders if sandbox not in kept]
+        over: list[str] = [sandbox for sandbox in seen.orders if sandbox not in kept]
+        if seen.block is not None:
+            over.append(BLOCK)
         draft.write_all("HDEL", keys.ordered(wallet), over)
         form = stored_form(picture)
         if form != seen.raw:

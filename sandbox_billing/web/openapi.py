@@ -189,8 +189,8 @@ def _operation(route: Route, method: str) -> dict[str, Any]:
         if described.example is not None:
             content["example"] = described.example
         operation["requestBody"] = {
-            # Without one, a create has all of its defaults.
-            "required": described.body != "CreateSandbox",
+            # Without one, a create has all of its defaults, and no setting is changed.
+            "required": described.body not in ("CreateSandbox", "ChangeSettings"),
             "content": {_JSON: content},
         }
     return operation

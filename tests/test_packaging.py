@@ -152,8 +152,10 @@ class WheelTests(SynchronousTestCase):
         self.assertEqual(set(), sources - shipped().names)
 
     def test_data(self) -> None:
-        """ABI, protocol and every Lua script are in it; no code works without them."""
-        scripts = {n for n in tree_files() if n.endswith(".lua") and (TREE / n).is_file()}
+        """ABI, protocol, every Lua script and the page are in it; no code works without them."""
+        kinds = (".lua", ".html", ".css", ".js", ".svg")
+        packaged = [n for n in tree_files() if n.startswith("sandbox_billing/")]
+        scripts = {n for n in packaged if n.endswith(kinds) and (TREE / n).is_file()}
         self.assertNotEqual(set(), scripts)
         self.assertEqual(set(), (scripts | set(DATA)) - shipped().names)
 

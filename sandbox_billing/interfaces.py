@@ -51,6 +51,7 @@ from sandbox_billing.ledger.identity import (
 from sandbox_billing.ledger.metering import Session, Tick
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.notice import Notice, Numbered
+from sandbox_billing.ledger.overview import Difference, Hour, Purse, QueueCount
 from sandbox_billing.ledger.receipt import BatchProof
 from sandbox_billing.ledger.reconciliation import Unread
 from sandbox_billing.ledger.resources import Resources
@@ -1513,6 +1514,111 @@ class IStopOrders(Interface):
 
         Nothing is changed when the order has another reason or time by now, or is gone.
         """
+
+
+@frozen(kw_only=True)
+class SessionPage:
+    """
+    Some of the open sessions of all wallets.
+
+    @ivar total: How many there are.
+    @ivar sessions: By sandbox; those that cannot be read are left out.
+    @ivar stops: Why some of them are to be stopped.
+    @ivar after: Behind which the next page begins; None at the end.
+    """
+
+    total: int
+    sessions: tuple[Session, ...]
+    stops: Mapping[SandboxId, str]
+    after: SandboxId | None
+
+
+@frozen(kw_only=True)
+class AuditPage:
+    """
+    Some of what operators decided.
+
+    @ivar total: How many entries there are.
+    @ivar first: The place of the first of these, from 0.
+    @ivar forms: Their stored forms, the oldest first.
+    @ivar before: That of the one before them; None where there is none.
+    """
+
+    total: int
+    first: int
+    forms: tuple[bytes, ...]
+    before: bytes | None
+
+
+@frozen(kw_only=True)
+class Overview:
+    """
+    How much there is of everything, and the first of what a human may have to look at.
+
+    @ivar sessions: Open.
+    @ivar wallets: That were ever charged.
+    @ivar mirrored: Wallets whose account is mirrored.
+    @ivar blocked: Wallets that may run nothing.
+    @ivar quarantined: Those of them that a human has to look at; None where there are too many
+        blocked ones to look through.
+    @ivar waiting: Wallets with charges to settle.
+    @ivar in_flight: Wallets that a batch holds.
+    @ivar batches: Unresolved, the oldest first; those that cannot be read are left out.
+    @ivar dead: Dead-lettered charges, of C{dead_count}.
+    @ivar letters: Other dead letters, of C{letter_count}.
+    @ivar stops: Orders, those with the next attempt first, of C{stop_count}.
+    @ivar differences: Of sweeps, newest first.
+    @ivar holder: Which process holds the worker's lease, and under which token; None for none.
+    """
+
+    sessions: int
+    wallets: int
+    mirrored: int
+    blocked: int
+    quarantined: tuple[Address, ...] | None
+    queue: QueueCount
+    waiting: int
+    in_flight: int
+    batch_count: int
+    batches: tuple[Batch, ...]
+    dead_count: int
+    dead: tuple[DeadCharge, ...]
+    letter_count: int
+    letters: tuple[DeadLetter, ...]
+    stop_count: int
+    stops: tuple[StopOrder, ...]
+    purse: Purse | None
+    differences: tuple[Difference, ...]
+    holder: tuple[str, str] | None
+    totals: Totals
+
+
+class IOverview(Interface):
+    """
+    What operators look at: reads of bounded length, in any process, and what the worker keeps
+    for them.
+    """
+
+    async def overview() -> Overview:
+        """Of everything, at about one moment."""
+
+    async def hours(since: UnixSeconds) -> tuple[Hour, ...]:
+        """What was settled by the hour, the oldest first; hours without are left out."""
+
+    async def sessions(after: SandboxId | None, limit: int) -> SessionPage:
+        """@param after: None from the first."""
+
+    async def audit(upto: int | None, limit: int) -> AuditPage:
+        """
+        @param upto: How many entries, from the oldest, to look at; None for all.
+        @param limit: The newest so many of these.
+        """
+
+    async def note_purse(purse: Purse) -> None:
+        """Worker fact: what the gas account holds."""
+
+    async def note_differences(found: Sequence[Difference]) -> None:
+        """Worker fact: what a sweep found; so many are kept as an operator may look at."""
 
 
 # --- the chain ----------------------------------------------------------------------

@@ -141,6 +141,7 @@ def make_work(parts: Parts) -> Work:
         ),
         wall=wall,
         policy=policy,
+        overview=journal.overview,
     )
     archive = Archive(chain=chain, policy=policy)
     recovery = Recovery(
@@ -227,7 +228,13 @@ def make_work(parts: Parts) -> Work:
         forgiver=Forgiver(forgiving=journal.forgiving, wall=wall, policy=policy),
         merger=Merger(merging=journal.merging, mirror=journal.mirror, wall=wall, policy=policy),
         settler=settler,
-        purse=PurseWatch(chain=chain, wall=wall, policy=policy, sender=signer.address),
+        purse=PurseWatch(
+            chain=chain,
+            wall=wall,
+            policy=policy,
+            sender=signer.address,
+            overview=journal.overview,
+        ),
         treasurer=Treasurer(
             funds=journal.funds,
             doors=journal.doors,

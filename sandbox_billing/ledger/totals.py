@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
-from sandbox_billing.ledger.money import Neuron, add
+from sandbox_billing.ledger.money import Neuron, add, less
 from sandbox_billing.ledger.voucher import ChargeState, Paid, Partial
 
 
@@ -32,6 +32,24 @@ class Totals:
             vouchers=self.vouchers + len(moved),
             fees=add(self.fees, *moved),
             gas=add(self.gas, gas),
+        )
+
+    def since(self, before: Totals) -> Totals:
+        """What came after an earlier count."""
+        return Totals(
+            batches=self.batches - before.batches,
+            vouchers=self.vouchers - before.vouchers,
+            fees=less(self.fees, before.fees),
+            gas=less(self.gas, before.gas),
+        )
+
+    def plus(self, other: Totals) -> Totals:
+        """Both together."""
+        return Totals(
+            batches=self.batches + other.batches,
+            vouchers=self.vouchers + other.vouchers,
+            fees=add(self.fees, other.fees),
+            gas=add(self.gas, other.gas),
         )
 
 

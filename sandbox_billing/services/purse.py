@@ -13,9 +13,10 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from sandbox_billing.errors import Transient
-from sandbox_billing.interfaces import IChain, IWallClock
+from sandbox_billing.interfaces import IChain, IOverview, IWallClock
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron, UnixSeconds, format_0g
+from sandbox_billing.ledger.overview import Purse
 from sandbox_billing.ledger.rating import Prices, card_in_force
 from sandbox_billing.services.policy import Policy
 
@@ -69,6 +70,7 @@ async def low_create_fee(chain: IChain, provider: Address, environment: Prices) 
 class PurseWatch:
     """
     @ivar sender: Whose purse it is: our signer's address.
+    @ivar overview: Where operators look; None where nobody does.
     @ivar balance: As last read, neuron; None before.
     """
 
@@ -76,6 +78,7 @@ class PurseWatch:
     wall: IWallClock
     policy: Policy
     sender: Address
+    overview: IOverview | None = None
     balance: Neuron | None = field(default=None, init=False)
     _needed: Neuron = field(default=Neuron(0), init=False)
     _transaction: Neuron = field(default=Neuron(1), init=False)
@@ -97,6 +100,16 @@ class PurseWatch:
         elif self._said_at is None or now - self._said_at >= SAY_AGAIN_SECONDS:
             self._log.warn("{notice}", notice=notice, sender=self.sender.hex)
             self._said_at = now
+        if self.overview is not None:
+            await self.overview.note_purse(
+                Purse(
+                    sender=self.sender,
+                    balance=balance,
+                    floor=self.policy.gas_floor,
+                    transaction=self._transaction,
+                    read_at=now,
+                )
+            )
 
     def notice(self) -> str | None:
         """That the purse is low, and how long it lasts; None while it is not."""

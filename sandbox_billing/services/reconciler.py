@@ -18,6 +18,7 @@ from sandbox_billing.interfaces import (
     IChainMirror,
     IDoors,
     IMeter,
+    IOverview,
     IRuntime,
     IStopOrders,
     IWallClock,
@@ -46,6 +47,7 @@ from sandbox_billing.ledger.metering import (
     is_running,
     same_run,
 )
+from sandbox_billing.ledger.overview import differences
 from sandbox_billing.ledger.reconciliation import (
     Row,
     World,
@@ -72,6 +74,7 @@ AT_A_LOOK = (Begin, Close, Refit, OpenUnderIntent, Adopt)
 @define(kw_only=True, eq=False)
 class Reconciler:
     """
+    @ivar overview: Where operators look; None where nobody does.
     @ivar sweeps: Complete sweeps of this process; metering waits for the first.
     @ivar _looked: What was looked at since the last sweep began.
     """
@@ -88,10 +91,12 @@ class Reconciler:
     refitter: Refitter
     wall: IWallClock
     policy: Policy
+    overview: IOverview | None = None
     sweeps: int = field(default=0, init=False)
     _missed: frozenset[Reference] = field(default=frozenset(), init=False)
     _looked: dict[SandboxId, Row] = field(factory=dict, init=False)
     _reported: frozenset[Report] = field(default=frozenset(), init=False)
+    _noted: frozenset[tuple[str, str]] = field(default=frozenset(), init=False)
     _log = Logger()
 
     async def turn(self) -> None:
@@ -114,11 +119,20 @@ class Reconciler:
         for sandbox in asked:
             await self.meter.answered(sandbox)
         await self.deadman.keep(world)
+        await self._note(changes, world)
         if broken:
             raise broken[0]
         trouble = vanished or self.missing.contradicted(world)
         if trouble is not None:
             raise Transient(trouble)
+
+    async def _note(self, changes: Iterable[Change], world: World) -> None:
+        """Tell operators what differs that did not differ in the sweep before."""
+        found = differences(changes, world.now)
+        new = [one for one in found if (one.sandbox, one.what) not in self._noted]
+        if new and self.overview is not None:
+            await self.overview.note_differences(new)
+        self._noted = frozenset((one.sandbox, one.what) for one in found)
 
     async def look(self, sandboxes: Collection[SandboxId]) -> tuple[SandboxId, ...]:
         """

@@ -21,6 +21,7 @@ from sandbox_billing.adapters.redis.loss import RedisLoss
 from sandbox_billing.adapters.redis.merging import RedisMerging
 from sandbox_billing.adapters.redis.meter import RedisMeter
 from sandbox_billing.adapters.redis.notices import RedisNotices
+from sandbox_billing.adapters.redis.overview import RedisOverview
 from sandbox_billing.adapters.redis.pause import RedisBacklog, RedisPause
 from sandbox_billing.adapters.redis.queue import RedisVoucherQueue
 from sandbox_billing.adapters.redis.receipts import RedisReceipts
@@ -73,6 +74,7 @@ class Journal:
     webhooks: RedisWebhooks
     notices: RedisNotices
     warnings: RedisWarnings
+    overview: RedisOverview
 
     @classmethod
     def over(
@@ -123,4 +125,5 @@ class Journal:
             webhooks=RedisWebhooks(store),
             notices=RedisNotices(store),
             warnings=RedisWarnings(store),
+            overview=RedisOverview(store),
         )

@@ -163,6 +163,21 @@ class Keys:
         """string: how much was settled so far and what that cost, JSON."""
         return f"billing:totals:{self.provider}"
 
+    # what operators look at
+
+    def hours(self) -> str:
+        """zset: what was settled by the hour, JSON, by when the hour began; of seven days."""
+        return f"billing:hours:{self.provider}"
+
+    def purse(self) -> str:
+        """string: what the gas account held when the worker looked, JSON."""
+        return f"billing:purse:{self.provider}"
+
+    def differences(self) -> str:
+        """list: in what sweeps found Daytona and the books to differ, oldest first, JSON, the
+        newest 200."""
+        return f"billing:differences:{self.provider}"
+
     # funds
 
     def exposure(self, wallet: Address) -> str:

@@ -9,6 +9,7 @@ from attrs import evolve
 
 from sandbox_billing.adapters.redis.commit import Expectation, Read, Reply, holds
 from sandbox_billing.adapters.redis.draft import NOW, Draft, stored_form
+from sandbox_billing.adapters.redis.hours import count_hour
 from sandbox_billing.adapters.redis.letters import report
 from sandbox_billing.adapters.redis.store import Store, raw, stored, text
 from sandbox_billing.errors import BadInput, BrokenLaw
@@ -181,6 +182,7 @@ async def count(
     if parted(batch, rulings)[1] is not None:
         after = evolve(after, batches=before.batches, gas=before.gas)
     draft.write("SET", key, stored_form(after))
+    await count_hour(store, draft, before, after)
 
 
 async def skip_used(

@@ -200,12 +200,20 @@ class Tab:
             heard = self.refused if entry["source"] == "network" else self.complaints
             heard.append(f"{entry['text']} {entry.get('url', '')}")
         elif method == "Fetch.requestPaused":
-            self._rewrite(told)
+            try:
+                self._rewrite(told)
+            except BrowserTrouble as why:
+                # The page has left meanwhile, and its requests with it.
+                if "Invalid InterceptionId" not in str(why):
+                    raise
 
     def intercept(self, part: str, change: Callable[[Any], Any]) -> None:
         """Change the JSON of replies whose address has this part."""
         self.rewriting[part] = change
-        self.call("Fetch.enable", patterns=[{"urlPattern": "*", "requestStage": "Response"}])
+        patterns = [
+            {"urlPattern": f"*{one}*", "requestStage": "Response"} for one in self.rewriting
+        ]
+        self.call("Fetch.enable", patterns=patterns)
 
     def _rewrite(self, told: Any) -> None:
         request, url = told["requestId"], told["request"]["url"]

@@ -76,6 +76,7 @@ def terms_of(
         contract=settings.settlement_contract,
         provider=provider,
         chain_id=settings.chain_id,
+        operators=frozenset(settings.operators),
         public_rpc_url=settings.public_rpc_url or (settings.rpc_urls[0] if bare else ""),
         voucher_interval_seconds=settings.voucher_interval,
         stop_delay_seconds=settings.stop_delay,

@@ -138,6 +138,7 @@ def make_front(
             lifecycle=parts.journal.lifecycle,
             controls=parts.journal.controls,
             resumer=make_resumer(parts.journal, intake),
+            overview=parts.journal.overview,
             ids=parts.ids,
             detached=intake.supervisor.detached,
             new_request_id=request_id,

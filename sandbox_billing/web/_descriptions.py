@@ -186,6 +186,20 @@ DESCRIBED: Mapping[tuple[str, str], Described] = {
         media="text/event-stream",
         query={"after": {"type": "string", "pattern": "^[0-9]{0,15}$"}},
     ),
+    ("GET", "/operator"): _ours("The page for operators", "", media="text/html"),
+    ("GET", "/api/operator/summary"): _ours(
+        "How everything stands; for operators",
+        "OperatorSummary",
+        query={"hours": {"enum": ["24", "168"]}},
+    ),
+    ("GET", "/api/sessions"): _ours(
+        "Open sessions of all wallets, by sandbox; for operators", "OpenSessions"
+    ),
+    ("GET", "/api/audit-log"): _ours(
+        "What operators decided, newest first; for operators",
+        "AuditLog",
+        query={"cursor": {"type": "string", "pattern": "^[0-9]{1,9}$"}},
+    ),
     ("GET", "/api/receipts"): _ours(
         "What proves what was paid for, newest first",
         "ReceiptPage",

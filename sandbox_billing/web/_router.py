@@ -41,6 +41,7 @@ from sandbox_billing.signing.request import (
     parse_strict_json,
 )
 from sandbox_billing.web._attrs_zope import provides
+from sandbox_billing.web._denied import ADMIN_ONLY
 from sandbox_billing.web._routes import Streamer, Table, Who, canonical_target
 from sandbox_billing.web.answers import (
     ACCESS,
@@ -190,6 +191,7 @@ class Router:
 
     @ivar streamer: Answers the routes that are streams.
     @ivar time_left: Told to every wallet that has proven itself.
+    @ivar operators: Whom the rows for operators are for.
     @ivar new_request_id: Makes what C{X-Request-Id} says; a client's own is not taken over.
     """
 
@@ -200,6 +202,7 @@ class Router:
     callers: Callers
     streamer: Streamer
     time_left: TimeLeft
+    operators: frozenset[Address]
     limits: RequestLimits
     peers: Peers
     cors: Cors
@@ -245,6 +248,8 @@ class Router:
             )
             caller = await self.callers.admit(claim, facts, route.scope)
             await self.time_left.tell(request, caller.wallet)
+            if route.who is Who.OPERATOR and caller.wallet not in self.operators:
+                raise Refused(ADMIN_ONLY)
             if not route.narrows:
                 caller.check_reach(unquote(found.spelt_id) or None)
         single, several = allowed_query(query, route.query, route.several)

@@ -48,6 +48,7 @@ class Who(Enum):
     PUBLIC = "anybody, unsigned"
     WALLET = "any wallet that signs"
     OWNER = "the wallet that owns the sandbox in the path; intake checks it"
+    OPERATOR = "a wallet of ADMIN_ADDRESSES"
 
 
 class Policy(Enum):

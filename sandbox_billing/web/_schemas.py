@@ -32,6 +32,7 @@ from sandbox_billing.web._schema_words import (
     ref,
 )
 from sandbox_billing.web._schemas_controls import CONTROL_SCHEMAS, LIMITS
+from sandbox_billing.web._schemas_operator import OPERATOR_SCHEMAS
 from sandbox_billing.web._schemas_webhooks import WEBHOOK_SCHEMAS
 
 
@@ -284,6 +285,7 @@ SCHEMAS: Mapping[str, Schema] = {
         waiting_to_resume=array(TEXT),
     ),
     **CONTROL_SCHEMAS,
+    **OPERATOR_SCHEMAS,
     "Usage": {
         **record(
             wallet=ADDRESS,

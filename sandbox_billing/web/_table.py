@@ -22,6 +22,7 @@ from sandbox_billing.web.lifecycle import Lifecycle
 from sandbox_billing.web.listing import Lists
 from sandbox_billing.web.notices import Listeners
 from sandbox_billing.web.openapi import with_document
+from sandbox_billing.web.operator import OperatorDesk
 from sandbox_billing.web.page import Page
 from sandbox_billing.web.receipts import Receipts
 from sandbox_billing.web.sandboxes import Sandboxes
@@ -111,6 +112,7 @@ _everybody = partial(_row, Who.PUBLIC)
 _wallet = partial(_row, Who.WALLET)
 _list = partial(_row, Who.WALLET, narrows=True)
 _owner = partial(_row, Who.OWNER)
+_operator = partial(_row, Who.OPERATOR)
 
 
 def _public_routes(info: Info, catalogue: Catalogue, health: Health) -> tuple[Route, ...]:
@@ -132,6 +134,7 @@ def _page_routes(page: Page) -> tuple[Route, ...]:
     own, read = Policy.OURS, Scope.READ
     return (
         _everybody("GET", "/", own, read, page.index),
+        _everybody("GET", "/operator", own, read, page.operator),
         _everybody("GET", "/page/{file}", own, read, page.file),
     )
 
@@ -225,6 +228,16 @@ def _webhook_routes(webhooks: Webhooks) -> tuple[Route, ...]:
     )
 
 
+def _operator_routes(desk: OperatorDesk) -> tuple[Route, ...]:
+    own, read = Policy.OURS, Scope.READ
+    pages = {"cursor", "limit"}
+    return (
+        _operator("GET", "/api/operator/summary", own, read, desk.summary, query={"hours"}),
+        _operator("GET", "/api/sessions", own, read, desk.sessions, "list", query=pages),
+        _operator("GET", "/api/audit-log", own, read, desk.audit, "list", query=pages),
+    )
+
+
 def _owner_routes(sandboxes: Sandboxes, lifecycle: Lifecycle) -> tuple[Route, ...]:
     intercept, rewrite, own = Policy.INTERCEPT, Policy.REWRITE, Policy.OURS
     read, manage = Scope.READ, Scope.MANAGE
@@ -301,6 +314,7 @@ def build_table(
     sessions: Sessions,
     webhooks: Webhooks,
     page: Page,
+    operator: OperatorDesk,
     listeners: Listeners,
     public_url: str,
 ) -> Table:
@@ -315,6 +329,7 @@ def build_table(
         *_notice_routes(listeners),
         *_session_routes(sessions),
         *_webhook_routes(webhooks),
+        *_operator_routes(operator),
         *_owner_routes(sandboxes, lifecycle),
         *_access_routes(access),
         *_stream_routes(),

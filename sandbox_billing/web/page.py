@@ -24,6 +24,7 @@ from sandbox_billing.web.terms import Terms
 NO_FILE = "the page has no such file"
 
 INDEX = "index.html"
+OPERATOR = "operator.html"
 SETTINGS = "settings.json"
 DEVELOPMENT = "devnet.js"
 """A wallet of well-known keys, for the devnet alone."""
@@ -103,6 +104,10 @@ class Page:
         """The page."""
         return self._answer(self.files[INDEX])
 
+    async def operator(self, asked: Asked) -> Answer:
+        """The page for operators: what it shows, it asks for in their name."""
+        return self._answer(self.files[OPERATOR])
+
     async def file(self, asked: Asked) -> Answer:
         """A script, a style, a picture, or what the page has to know before it asks anything."""
         name, chain = asked.parts["file"], self.terms.development_rpc_url
@@ -110,7 +115,7 @@ class Page:
             told = {"sign_in_url": self.terms.sign_in_url, "development_rpc_url": chain}
             return self._answer(file_of(SETTINGS, dump(told)))
         found = self.files.get(name)
-        if found is None or name == INDEX or (name == DEVELOPMENT and not chain):
+        if found is None or name in (INDEX, OPERATOR) or (name == DEVELOPMENT and not chain):
             raise NotServed(NO_FILE, status=404)
         return self._answer(found)
 

@@ -20,6 +20,7 @@ from sandbox_billing.interfaces import (
     IIds,
     IIntake,
     ILifecycleCount,
+    IOverview,
     IReadiness,
     IReceipts,
     IRelay,
@@ -51,6 +52,7 @@ from sandbox_billing.web.limits import Buckets, RequestLimits
 from sandbox_billing.web.listing import Lists
 from sandbox_billing.web.notices import Listeners
 from sandbox_billing.web.open_streams import OpenStreams
+from sandbox_billing.web.operator import SUMMARY_KEPT_SECONDS, OperatorDesk
 from sandbox_billing.web.page import Page
 from sandbox_billing.web.peers import Peers
 from sandbox_billing.web.receipts import Receipts
@@ -99,6 +101,7 @@ class FrontDesk:
     lifecycle: ILifecycleCount = field(validator=provides(ILifecycleCount))
     controls: IControls = field(validator=provides(IControls))
     resumer: IResumer = field(validator=provides(IResumer))
+    overview: IOverview = field(validator=provides(IOverview))
     ids: IIds = field(validator=provides(IIds))
     streams: OpenStreams
     listeners: Listeners
@@ -134,6 +137,7 @@ def make_root(front: FrontDesk) -> IResource:
         peers=peers,
         cors=Cors(terms.cors_origins),
         time_left=time_left,
+        operators=terms.operators or frozenset({terms.provider}),
         streamer=Toolbox(
             callers=callers,
             peers=peers,
@@ -217,6 +221,14 @@ def make_table(front: FrontDesk, callers: Callers) -> Table:
             random_bytes=front.random_bytes,
         ),
         page=Page(terms=terms),
+        operator=OperatorDesk(
+            overview=front.overview,
+            doors=front.doors,
+            readiness=front.readiness,
+            wall=front.wall,
+            kept=Kept(front.overview.overview, front.clock, SUMMARY_KEPT_SECONDS),
+            terms=terms,
+        ),
         listeners=front.listeners,
         webhooks=Webhooks(
             webhooks=front.webhooks,

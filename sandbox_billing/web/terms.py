@@ -26,6 +26,8 @@ class Terms:
 
     @ivar contract: The settlement contract, the BeaconProxy's address.
     @ivar provider: Whose sandboxes these are.
+    @ivar operators: ADMIN_ADDRESSES: who may look at what concerns all wallets;
+        empty: the provider.
     @ivar public_rpc_url: What C{/info} shows; empty when there is none to show.
     @ivar voucher_interval_seconds: VOUCHER_INTERVAL_SEC.
     @ivar stop_delay_seconds: STOP_DELAY_SEC.
@@ -53,6 +55,7 @@ class Terms:
     contract: Address
     provider: Address
     chain_id: int
+    operators: frozenset[Address] = frozenset()
     public_rpc_url: str = ""
     voucher_interval_seconds: int
     stop_delay_seconds: int

@@ -41,6 +41,7 @@ class PageTests(SynchronousTestCase):
             Who.PUBLIC: "everybody",
             Who.WALLET: "wallet",
             Who.OWNER: "owner",
+            Who.OPERATOR: "operator",
         }
         served = {
             (route.method, route.pattern, said[route.who], route.verb or "")

@@ -191,7 +191,12 @@ class Bench:
         self.mine = world.create(OWNER.address)
         self.theirs = world.create(STRANGER.address)
         process = world.process
-        terms = evolve(TERMS, provider=PROVIDER, chain_id=DOMAIN.chain_id)
+        terms = evolve(
+            TERMS,
+            provider=PROVIDER,
+            chain_id=DOMAIN.chain_id,
+            operators=frozenset({OPERATOR.address}),
+        )
         parts = evolve(process.parts, runtime=world.runtime)
         self.relay = Recorder()
         self.site = BillingSite(
@@ -381,7 +386,7 @@ _OWN_WORK = re.compile(
 )
 """Sweeps, second looks and the dead-man's switch."""
 
-POLICIES = frozenset({"deny", "operator", "none", "public", "wallet", "owner", "stream"})
+POLICIES = frozenset({"deny", "operator", "admin", "none", "public", "wallet", "owner", "stream"})
 
 _SERVED = frozenset({200})
 
@@ -464,6 +469,8 @@ def expected(line: Line, who: str, sandbox: str) -> Due:
         return Due(statuses=frozenset({404}))
     if who == "anonymous" and line.policy != "public":
         return Due(statuses=frozenset({401}))
+    if line.policy == "admin":
+        return Due(statuses=_SERVED if who == "operator" else frozenset({403}))
     if line.policy in ("owner", "stream") and who != "owner":
         return Due(statuses=frozenset({403}), upstream=frozenset({f"GET {one}"}))
     same = f"{line.method} {line.path(sandbox)}"

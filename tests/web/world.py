@@ -24,6 +24,7 @@ from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.webhooks.sender import NoWebhooks
 from sandbox_billing.errors import Transient
 from sandbox_billing.interfaces import (
+    DoorState,
     IDoors,
     IHistory,
     IIntake,
@@ -418,6 +419,9 @@ class StandInDoors(Unused):
     async def record(self, sandbox: SandboxId) -> Any:
         return object() if sandbox in self.recorded else None
 
+    async def door_state(self) -> DoorState:
+        return DoorState(pause=None, settled_until=UnixSeconds(NOW), swept_at=UnixSeconds(NOW))
+
     async def mirror(self) -> Stored[Mirror] | None:
         return None if self.head is None else Stored(self.head, b"raw")
 
@@ -628,6 +632,7 @@ class World:
             lifecycle=self.journal.lifecycle,
             controls=self.journal.controls,
             resumer=self.resumer,
+            overview=self.journal.overview,
             ids=CountedIds(),
             detached=self.supervisor.detached,
             new_request_id=self.new_request_id,

@@ -26,9 +26,7 @@ BODY = (
     'the body is {"auto_resume": true or false, "limits": {"per_day": neuron or null,'
     ' "total": neuron or null, "sandboxes": {id: neuron}}}; what is left out stays as it is'
 )
-BOUNDED = (
-    "a token with a spend limit changes no settings: sign this request, or use another token"
-)
+BOUNDED = "a token with a spend limit changes no settings: sign this request, or use another token"
 TOO_MANY = f"at most {MOST_LIMITED} sandboxes have a limit of their own"
 MOVES = "this wallet's sandboxes begin and end faster than that could be written: ask again"
 

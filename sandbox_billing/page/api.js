@@ -1,10 +1,10 @@
 // The daemon's HTTP API, from wherever this page was served: it may stand below a path of others.
 
 const BASE = new URL("../", import.meta.url);
-const KEPT = "sandbox-billing-session";
 const CLOCKS_DIFFER_SECONDS = 2;
 const STATEMENT_TRIES = 3;
 
+let kept = "sandbox-billing-session";
 let session = null;
 let offset = 0;
 const whenEnded = [];
@@ -34,18 +34,23 @@ function readClock(response) {
   offset = Math.abs(differs) > CLOCKS_DIFFER_SECONDS ? differs : 0;
 }
 
+/** Another page has sessions of its own: what one may do, the other need not. */
+export function keepSessionsAs(name) {
+  kept = name;
+}
+
 export function currentSession() {
   return session;
 }
 
 export function keepSession(given) {
   session = given;
-  sessionStorage.setItem(KEPT, JSON.stringify(given));
+  sessionStorage.setItem(kept, JSON.stringify(given));
 }
 
 export function restoreSession() {
   try {
-    const found = JSON.parse(sessionStorage.getItem(KEPT));
+    const found = JSON.parse(sessionStorage.getItem(kept));
     session = found !== null && found.expires_at > now() + 30 ? found : null;
   } catch {
     session = null;
@@ -55,7 +60,7 @@ export function restoreSession() {
 
 export function endSession() {
   session = null;
-  sessionStorage.removeItem(KEPT);
+  sessionStorage.removeItem(kept);
 }
 
 export function onSessionEnd(heard) {

@@ -27,11 +27,11 @@ function icon(letter, hue) {
   return `data:image/svg+xml,${encodeURIComponent(picture)}`;
 }
 
-/** Announce a wallet for each development account that is a user's. */
-export async function announce(url) {
+/** Announce a wallet for each development account that has a name: by default, that is a user's. */
+export async function announce(url, names = NAMES) {
   const addresses = await ask(url, "devnet_accounts", []);
   const details = addresses.flatMap((address, at) => {
-    const name = NAMES[at];
+    const name = names[at];
     if (!name) return [];
     const provider = {
       request: async ({ method, params = [] }) =>

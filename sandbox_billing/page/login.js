@@ -5,14 +5,17 @@ import { checksummed, hex } from "./keccak.js";
 
 const LIFE_SECONDS = 4 * 60 * 60;
 const URN = "urn:sandbox-billing:";
+const EVERYTHING = {
+  statement: "Show my sandboxes and start new ones in my name.", scopes: ["read", "manage"],
+};
 
 /** The text that is signed: whatever the session may do stands in it. */
-export function message({ address, origin, host, info, nonce, issuedAt }) {
+export function message({ address, origin, host, info, nonce, issuedAt, wish = EVERYTHING }) {
   return [
     `${host} wants you to sign in with your Ethereum account:`,
     checksummed(address),
     "",
-    "Show my sandboxes and start new ones in my name.",
+    wish.statement,
     "",
     `URI: ${origin}`,
     "Version: 1",
@@ -21,14 +24,13 @@ export function message({ address, origin, host, info, nonce, issuedAt }) {
     `Issued At: ${new Date(issuedAt * 1000).toISOString().replace(/\.\d+Z$/, "Z")}`,
     "Resources:",
     `- ${URN}provider:${info.provider_address}`,
-    `- ${URN}scope:read`,
-    `- ${URN}scope:manage`,
+    ...wish.scopes.map((scope) => `- ${URN}scope:${scope}`),
     `- ${URN}ttl:${LIFE_SECONDS}`,
   ].join("\n");
 }
 
 /** Sign in with a wallet that has an account; keeps and returns the session. */
-export async function signIn(wallet, info, settings) {
+export async function signIn(wallet, info, settings, wish = EVERYTHING) {
   if (!settings.sign_in_url) {
     throw new ApiError(503, "This provider takes no logins yet: its operator has to set PUBLIC_URL.");
   }
@@ -38,7 +40,7 @@ export async function signIn(wallet, info, settings) {
   }
   const text = message({
     address: wallet.account, origin: window.location.origin, host: window.location.host, info,
-    nonce: hex(crypto.getRandomValues(new Uint8Array(16))).slice(2), issuedAt: Math.floor(now()),
+    nonce: hex(crypto.getRandomValues(new Uint8Array(16))).slice(2), issuedAt: Math.floor(now()), wish,
   });
   const signature = await wallet.sign(text);
   const given = await call("POST", "api/auth/session", {

@@ -1,0 +1,220 @@
+"""
+What an operator sees on his page, in a real browser against a devnet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from sandbox_billing.client import Client, KeySigner
+from sandbox_billing.signing.eip55 import checksum
+from tests.page.sight import WIDE
+from tests.page.world import BrowserTestCase, devnet
+
+
+HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
+WALLET = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
+ALICE = KeySigner.from_hex(f"{4:064x}")
+"""Of a WELL-KNOWN DEVELOPMENT KEY."""
+
+PROVIDER = '[data-rdns="devnet.key2"] button'
+STRANGER = '[data-rdns="devnet.key4"] button'
+
+
+def busy(told: dict[str, Any]) -> dict[str, Any]:
+    """A bad day: something of everything, named by somebody who means harm."""
+    now = told["as_of"]
+    for place, hour in enumerate(told["settled"]["hours"]):
+        if place % 5:
+            hour.update(amount=str(place * 10**17), vouchers=place, batches=1, gas="21000")
+    attempt = {
+        "transaction": "0x" + "77" * 32,
+        "sender": WALLET,
+        "account_nonce": 1,
+        "gas_limit": 80000,
+        "fee_cap": "1000000000",
+        "recorded_at": now,
+        "empty": False,
+    }
+    batch = {
+        "id": HOSTILE,
+        "created_at": now - 90,
+        "wallets": [WALLET],
+        "vouchers": 7,
+        "attempts": [attempt, attempt],
+    }
+    letter = {
+        "kind": "session",
+        "name": HOSTILE,
+        "reason": HOSTILE,
+        "since": now - 900,
+        "wallet": WALLET,
+        "sandbox": "sb",
+        "amount": str(10**18),
+    }
+    order = {"sandbox": HOSTILE, "reason": HOSTILE, "ordered_at": now, "age": 1, "attempts": 3}
+    found = {"at": now - 5, "sandbox": HOSTILE, "what": "adopted", "text": HOSTILE}
+    return {
+        **told,
+        "queue": {**told["queue"], "depth": 812, "counted": 500, "unsigned": 480, "parked": 20}
+        | {"oldest_at": now - 7300, "oldest_age": 7300},
+        "batches": {"count": 21, "batches": [batch]},
+        "gas": {
+            "address": WALLET,
+            "balance": str(10**17),
+            "floor": str(10**16),
+            "batch_cost": "1000",
+            "read_at": now,
+            "seconds_left": 86400,
+        },
+        "settled": {
+            **told["settled"],
+            "together": {"amount": str(10**19), "vouchers": 190, "batches": 20, "gas": "42"},
+        },
+        "dead_letters": {"count": 60, "letters": [letter]},
+        "stop_orders": {"count": 1, "orders": [order]},
+        "reconcile": {"swept_at": now - 4, "differences": [found]},
+        "wallets": {"charged": 9, "mirrored": 9, "blocked": 2, "quarantined": [WALLET]},
+        "pause": {"reason": HOSTILE, "since": now - 60, "by": HOSTILE},
+        "readiness": {"reasons": {"watcher": HOSTILE}, "notices": {"credits": HOSTILE}},
+    }
+
+
+def audit(*, tampered: bool) -> dict[str, Any]:
+    """Two entries, the newest first; somebody may have changed the older one afterwards."""
+    forms: list[str] = []
+    entries = []
+    for number in (1, 2):
+        previous = hashlib.sha256(forms[-1].encode()).hexdigest() if forms else "0" * 64
+        entry = {
+            "at": 1_700_000_000,
+            "by": HOSTILE,
+            "what": "forgive",
+            "subject": HOSTILE,
+            "amount": str(10**18),
+            "reason": HOSTILE,
+            "before": None,
+            "previous": previous,
+        }
+        forms.append(json.dumps({"v": 1, **entry}))
+        entries.append({"number": number, "entry": entry, "follows": True, "problem": None})
+    if tampered:
+        forms[0] = forms[0].replace("forgive", "release")
+    for entry, form in zip(entries, forms, strict=True):
+        entry |= {"form": form, "hash": hashlib.sha256(form.encode()).hexdigest()}
+    return {"total": 2, "entries": entries[::-1], "next": None}
+
+
+class OperatorTests(BrowserTestCase):
+    """
+    The provider's own wallet is the operator of a devnet.
+    """
+
+    def open_door(self) -> None:
+        """The page, before anybody is signed in."""
+        self.tab.go(devnet().url + "/operator")
+        self.tab.until("document.querySelectorAll('#wallets button').length === 2")
+
+    def enter(self) -> None:
+        """As the provider."""
+        self.open_door()
+        self.tab.click(PROVIDER)
+        self.tab.until("!document.getElementById('inside').hidden")
+
+    def test_door(self) -> None:
+        """Who is no operator is told so in words, and keeps no session; so is a bad token."""
+        self.open_door()
+        self.tab.click(STRANGER)
+        self.tab.sees("#door-error", "This wallet is no operator")
+        self.assertEqual(self.tab.js("sessionStorage.length"), 0)
+        self.assertEqual(len(self.tab.refused), 1)
+        for wrong, said in (("abc", "That is no session token"), ("sbt_" + "x" * 43, "not valid")):
+            self.tab.click("#token")
+            self.tab.write(wrong)
+            self.tab.press("Enter")
+            self.tab.sees("#door-error", said)
+        self.look("operator-door", self.tab)
+        self.assertEqual(self.tab.complaints, [])
+
+    def test_story(self) -> None:
+        """What a user runs is seen with its wallet; in by token, and out again."""
+        tab = self.tab
+        with Client(devnet().url, ALICE) as client:
+            box = client.create(labels={"a": "b"})
+            self.addCleanup(self.delete, box.id)
+            client.wait(box.id, "started")
+        self.enter()
+        tab.sees("#sessions-body", box.id)
+        self.assertIn(checksum(ALICE.address)[:6], tab.text("#sessions-body"))
+        tab.sees("#figures", "Open sessions")
+        tab.sees("#figures", "Gas wallet")
+        tab.until("!document.getElementById('health-body').innerText.includes('not read yet')")
+        tab.sees("#human-body", "Nothing")
+        tab.sees("#audit-body", "No operator has decided anything yet")
+        token = tab.js("JSON.parse(sessionStorage.getItem('sandbox-billing-operator')).token")
+        other = self.open_tab()
+        other.go(devnet().url + "/operator")
+        other.until("document.querySelectorAll('#wallets button').length === 2")
+        other.click("#token")
+        other.write(token)
+        other.press("Enter")
+        other.sees("#address", "by token")
+        self.look("operator", tab)
+        self.assert_quiet()
+        tab.click("#leave")
+        tab.until("!document.getElementById('door').hidden && sessionStorage.length === 0")
+
+    def delete(self, box: str) -> None:
+        """It is in nobody's way any more."""
+        with Client(devnet().url, ALICE) as client:
+            client.delete(box)
+
+    def test_bad_day(self) -> None:
+        """Everything that can be wrong is shown, legibly, and as text whatever it is called."""
+        tab = self.tab
+        tab.intercept("/api/operator/summary", busy)
+        tab.intercept("/api/audit-log", lambda _: audit(tampered=False))
+        self.enter()
+        tab.sees("#figures", "Oldest waits 2 h 01 min")
+        tab.sees("#human-body", HOSTILE)
+        tab.sees("#human-body", "59 more are not shown here")
+        tab.sees("#health-body", "Paused by")
+        tab.sees("#audit-verdict", "follow from one another")
+        tab.click("#settled-body summary")
+        tab.sees("#settled-body tfoot", "Together")
+        self.assertEqual(tab.js("document.querySelectorAll('#settled-body svg rect').length"), 19)
+        self.look("operator-bad-day", tab)
+        tab.emulate(width=360, height=740)
+        self.assertEqual(tab.js(WIDE), [])
+        self.assertIsNone(tab.js("window.hacked ?? null"))
+        self.assertEqual(
+            tab.js("document.querySelectorAll('main img[src=x], main script').length"), 0
+        )
+        self.assert_quiet()
+
+    def test_tampered(self) -> None:
+        """An entry that was changed afterwards is found out in the page itself."""
+        self.tab.intercept("/api/audit-log", lambda _: audit(tampered=True))
+        self.enter()
+        self.tab.sees("#audit-verdict", "Entry 2 does not follow from entry 1")
+
+    def test_hidden(self) -> None:
+        """Nothing is asked for while nobody looks; who looks again sees what is new at once."""
+        tab = self.tab
+        self.enter()
+        tab.sees("#audit-body", "No operator")
+        turn = "document.dispatchEvent(new Event('visibilitychange'))"
+        hide = "Object.defineProperty(document, 'hidden', {configurable: true, get: () => %s});"
+        tab.js(hide % "true" + turn)
+        asked = len(tab.asked)
+        tab.js(turn)
+        self.assertEqual(len(tab.asked), asked)
+        tab.js(hide % "false" + turn)
+        tab.until("performance.now() > 0")
+        for _ in range(100):
+            if len(tab.asked) > asked:
+                break
+            tab.browser.listen(0.05)
+        self.assertGreater(len(tab.asked), asked)

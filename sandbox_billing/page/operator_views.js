@@ -50,6 +50,15 @@ function empty(text) {
   return h("p", { class: "empty" }, text);
 }
 
+/** So many of something, as people count. */
+function some(count, one, many = `${one}s`) {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
+function settledIn({ vouchers, batches }) {
+  return `${some(vouchers, "voucher")} in ${some(batches, "batch", "batches")}`;
+}
+
 function more(count, shown) {
   return count > shown ? h("p", { class: "muted small" }, `${count - shown} more are not shown here: see sandbox-billing queue.`) : null;
 }
@@ -66,7 +75,7 @@ function gasTile(gas) {
   const left = gas.seconds_left;
   const dry = BigInt(gas.balance) <= BigInt(gas.floor);
   return tile("Gas wallet", tokens(gas.balance),
-    dry ? "Below its floor: nothing is sent" : left === null ? "Nothing was spent this week" : `About ${duration(left)} at this week's pace`,
+    dry ? "Below its floor: nothing is sent" : left === null ? "Nothing was spent this week" : `About ${duration(left)} at this week\u2019s pace`,
     dry || (left !== null && left < SHORT_GAS_SECONDS));
 }
 
@@ -77,13 +86,13 @@ function humans(told) {
 export function showFigures(told) {
   const { queue, mirror } = told;
   part("figures", [told.sessions, told.wallets, queue, told.settled.hours.length, told.settled.together, told.gas, told.dead_letters.count, told.stop_orders.count, mirror], () => [
-    tile("Open sessions", String(told.sessions), `${told.wallets.charged} wallets ever charged, ${told.wallets.blocked} blocked`),
+    tile("Open sessions", String(told.sessions), `${some(told.wallets.charged, "wallet")} ever charged, ${told.wallets.blocked} blocked`),
     tile("Queue", String(queue.depth), queue.oldest_age === null ? "Nothing waits" : `Oldest waits ${duration(queue.oldest_age)}`,
       (queue.oldest_age ?? 0) > OLD_QUEUE_SECONDS),
     tile(told.settled.hours.length > 24 ? "Settled in 7 days" : "Settled in 24 hours", tokens(told.settled.together.amount),
-      `${told.settled.together.vouchers} vouchers in ${told.settled.together.batches} batches`),
+      settledIn(told.settled.together)),
     gasTile(told.gas),
-    tile("Needs a human", String(humans(told)), `${told.stop_orders.count} stop orders stand`, humans(told) > 0),
+    tile("Needs a human", String(humans(told)), told.stop_orders.count === 0 ? "No stop order stands" : `${some(told.stop_orders.count, "stop order")} not carried out yet`, humans(told) > 0),
     tile("Chain mirror", mirror === null ? "–" : `${mirror.age} s`, mirror === null ? "Not read yet" : `Behind, at block ${mirror.block}`,
       mirror === null || mirror.age > OLD_MIRROR_SECONDS),
   ]);
@@ -91,8 +100,8 @@ export function showFigures(told) {
 
 // -- health -------------------------------------------------------------------------------
 
-function pair(name, value) {
-  return h("div", { class: "fact" }, h("dt", {}, name), h("dd", {}, value));
+function pair(name, value, isWide = false) {
+  return h("div", { class: isWide ? "fact is-wide" : "fact" }, h("dt", {}, name), h("dd", {}, value));
 }
 
 export function showHealth(told) {
@@ -108,11 +117,11 @@ export function showHealth(told) {
     }
     if (reasons.length === 0) lines.unshift(h("div", { class: "notice good" }, h("p", {}, "The process that answered works as it should.")));
     return [h("div", { class: "alerts" }, lines), h("dl", { class: "facts" },
-      pair("Worker", lease === null ? "none holds the lease" : h("span", { class: "mono" }, `${lease.holder} (${lease.token})`)),
+      pair("Worker", lease === null ? "none holds the lease" : h("span", { class: "mono" }, `${lease.holder} (${lease.token})`), true),
       pair("Settled until", at(told.settled_until)),
       pair("Contract", mirror === null ? "not read yet" : mirror.contract === "fixed" ? "known to be sound" : "may have the flaws K1 and K2"),
       pair("Provider leaves", mirror?.leaving_at ? at(mirror.leaving_at) : "not announced"),
-      pair("Gas account", told.gas === null ? "not read yet" : h("span", { class: "mono wrap" }, told.gas.address)))];
+      pair("Gas account", told.gas === null ? "not read yet" : h("span", { class: "mono wrap" }, told.gas.address), true))];
   });
 }
 
@@ -122,12 +131,12 @@ export function showSettled(told, force = false) {
   const body = byId("settled-body");
   part("settled-body", told.settled, ({ hours, together, ever }) => {
     const width = Math.max(NARROWEST, body.clientWidth - 2 * PADDING);
-    const some = together.vouchers + together.batches > 0;
+    const isAny = together.vouchers + together.batches > 0;
     return h("figure", { class: "card" },
-      h("p", { class: "sum" }, h("strong", {}, tokens(together.amount, 6)), ` for ${together.vouchers} vouchers; gas `, tokens(together.gas, 8)),
-      some ? hourChart(hours, width) : empty("Nothing was settled in this time."),
-      some ? h("details", { "data-name": "hours" }, h("summary", {}, "As a table"), hourTable(hours, together)) : null,
-      h("p", { class: "muted small" }, "Since the journal began: ", tokens(ever.amount, 6), ` for ${ever.vouchers} vouchers in ${ever.batches} batches; gas `, tokens(ever.gas, 8)));
+      h("p", { class: "sum" }, h("strong", {}, tokens(together.amount, 6)), ` for ${settledIn(together)}; gas `, tokens(together.gas, 8)),
+      isAny ? hourChart(hours, width) : empty("Nothing was settled in this time."),
+      isAny ? h("details", { "data-name": "hours" }, h("summary", {}, "As a table"), hourTable(hours, together)) : null,
+      h("p", { class: "muted small" }, "Since the journal began: ", tokens(ever.amount, 6), ` for ${settledIn(ever)}; gas `, tokens(ever.gas, 8)));
   }, force);
 }
 

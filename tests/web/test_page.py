@@ -68,7 +68,7 @@ class FilesTests(SynchronousTestCase):
             for named in re.findall(
                 r"^(?:import|export) .* from (.*);$|import\((.*?)\)", text, re.M
             ):
-                self.assertRegex("".join(named), r"^\"\./[a-z]+[.]js\"$", name)
+                self.assertRegex("".join(named), r"^\"\./[a-z_]+[.]js\"$", name)
             self.assertNotRegex(text, r"@import|url\(\s*[\"']?(?:/|https?:)", name)
 
 

@@ -1568,6 +1568,8 @@ class Overview:
     @ivar letters: Other dead letters, of C{letter_count}.
     @ivar stops: Orders, those with the next attempt first, of C{stop_count}.
     @ivar differences: Of sweeps, newest first.
+    @ivar hours: What was settled by the hour, the oldest first; hours without are left out.
+        Of the same moment as C{totals}.
     @ivar holder: Which process holds the worker's lease, and under which token; None for none.
     """
 
@@ -1590,6 +1592,7 @@ class Overview:
     purse: Purse | None
     differences: tuple[Difference, ...]
     holder: tuple[str, str] | None
+    hours: tuple[Hour, ...]
     totals: Totals
 
 
@@ -1601,9 +1604,6 @@ class IOverview(Interface):
 
     async def overview() -> Overview:
         """Of everything, at about one moment."""
-
-    async def hours(since: UnixSeconds) -> tuple[Hour, ...]:
-        """What was settled by the hour, the oldest first; hours without are left out."""
 
     async def sessions(after: SandboxId | None, limit: int) -> SessionPage:
         """@param after: None from the first."""

@@ -70,12 +70,17 @@ function tile(label, big, note, isBad = false) {
     h("p", { class: "big" }, big), h("p", { class: "muted" }, note));
 }
 
+function lasting(seconds) {
+  if (seconds === null) return "Nothing was spent this week";
+  return `${seconds > 400 * 86400 ? "More than a year" : `About ${duration(seconds)}`} at this week\u2019s pace`;
+}
+
 function gasTile(gas) {
   if (gas === null) return tile("Gas wallet", "–", "Not read yet: is there a worker?");
   const left = gas.seconds_left;
   const dry = BigInt(gas.balance) <= BigInt(gas.floor);
   return tile("Gas wallet", tokens(gas.balance),
-    dry ? "Below its floor: nothing is sent" : left === null ? "Nothing was spent this week" : `About ${duration(left)} at this week\u2019s pace`,
+    dry ? "Below its floor: nothing is sent" : lasting(left),
     dry || (left !== null && left < SHORT_GAS_SECONDS));
 }
 

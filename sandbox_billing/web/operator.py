@@ -95,7 +95,7 @@ class OperatorDesk:
                     "count": seen.batch_count,
                     "batches": [forms.batch_form(batch) for batch in seen.batches],
                 },
-                **await self._settled(seen, hours, now),
+                **_settled(seen, hours, now),
                 "dead_letters": {
                     "count": seen.dead_count + seen.letter_count,
                     "letters": [
@@ -110,21 +110,6 @@ class OperatorDesk:
                 **await self._standing(seen, None if mirror is None else mirror.value, now),
             }
         )
-
-    async def _settled(self, seen: Overview, hours: int, now: UnixSeconds) -> dict[str, Any]:
-        this_hour = now - now % HOUR_SECONDS
-        earliest = UnixSeconds(this_hour - (KEPT_HOURS - 1) * HOUR_SECONDS)
-        known = await self.overview.hours(earliest)
-        first = UnixSeconds(this_hour - (hours - 1) * HOUR_SECONDS)
-        shown = [hour for hour in known if hour.begins >= first]
-        return {
-            "settled": {
-                "hours": forms.hours_form(shown, first, hours),
-                "together": forms.totals_form(forms.together(shown)),
-                "ever": forms.totals_form(seen.totals),
-            },
-            "gas": forms.purse_form(seen.purse, known, now),
-        }
 
     async def _standing(
         self, seen: Overview, mirror: Mirror | None, now: UnixSeconds
@@ -149,3 +134,19 @@ class OperatorDesk:
                 "notices": dict(self.readiness.notices()),
             },
         }
+
+
+def _settled(seen: Overview, hours: int, now: UnixSeconds) -> dict[str, Any]:
+    this_hour = now - now % HOUR_SECONDS
+    week = this_hour - (KEPT_HOURS - 1) * HOUR_SECONDS
+    known = [hour for hour in seen.hours if hour.begins >= week]
+    first = UnixSeconds(this_hour - (hours - 1) * HOUR_SECONDS)
+    shown = [hour for hour in known if hour.begins >= first]
+    return {
+        "settled": {
+            "hours": forms.hours_form(shown, first, hours),
+            "together": forms.totals_form(forms.together(shown)),
+            "ever": forms.totals_form(seen.totals),
+        },
+        "gas": forms.purse_form(seen.purse, known, now),
+    }

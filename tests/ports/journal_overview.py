@@ -72,7 +72,7 @@ class OverviewCase(JournalCase):
         self.assertEqual((seen.sessions, seen.queue.depth, seen.queue.oldest), (0, 0, None))
         self.assertEqual((seen.batches, seen.dead, seen.letters, seen.stops), ((), (), (), ()))
         self.assertEqual((seen.purse, seen.differences, seen.quarantined), (None, (), ()))
-        self.assertEqual(await self.world.other.overview.hours(UnixSeconds(0)), ())
+        self.assertEqual((seen.hours, seen.totals), ((), Totals()))
 
     async def test_counts(self) -> None:
         """Sessions, the queue by state, the batch that is under way, and an order with its age."""
@@ -135,7 +135,8 @@ class OverviewCase(JournalCase):
         self.world.wall.moment = T0 + 3 * HOUR_SECONDS
         ruled = await rulings(self.world, batch, paid)
         await journal.queue.resolve(batch, block(), ruled, (), (), gas=Neuron(4))
-        first, second = await overview.hours(UnixSeconds(0))
+        seen = await overview.overview()
+        first, second = seen.hours
         begins = T0 - T0 % HOUR_SECONDS
         self.assertEqual((first.begins, second.begins), (begins, begins + 3 * HOUR_SECONDS))
         self.assertEqual((first.totals.batches, first.totals.vouchers), (1, 2))
@@ -143,7 +144,7 @@ class OverviewCase(JournalCase):
         totals = await journal.history.totals()
         self.assertEqual(first.totals.plus(second.totals), totals)
         self.assertGreater(totals.fees, FEE)
-        self.assertEqual(await overview.hours(second.begins), (second,))
+        self.assertEqual(seen.totals, totals)
 
     async def test_hours_end(self) -> None:
         """Seven days are kept; an hour that cannot be read is counted anew, and holds up none."""
@@ -160,7 +161,7 @@ class OverviewCase(JournalCase):
         ruled = await rulings(self.world, batch, paid)
         await journal.queue.resolve(batch, block(), ruled, (), (), gas=Neuron(1))
         self.assertEqual(
-            await journal.overview.hours(UnixSeconds(0)),
+            (await journal.overview.overview()).hours,
             (Hour(begins=UnixSeconds(now), totals=await journal.history.totals()),),
         )
         self.assertNotEqual(await journal.history.totals(), Totals())

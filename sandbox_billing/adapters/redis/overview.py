@@ -113,11 +113,12 @@ class RedisOverview:
             letters,
             stops,
         ) = map(_count, counts)
-        purse, newest, lease, totals = await self.store.read(
+        purse, newest, lease, totals, hours = await self.store.read(
             Read("GET", keys.purse()),
             Read("LRANGE", keys.differences(), (-SHOWN, -1)),
             Read("GET", keys.lease()),
             Read("GET", keys.totals()),
+            Read("ZRANGE", keys.hours(), (0, -1)),
         )
         holder, _, token = ("" if lease is None else text(lease)).rpartition(":")
         return Overview(
@@ -140,6 +141,7 @@ class RedisOverview:
             purse=_value(Purse, purse),
             differences=tuple(reversed(_known(Difference, texts(newest)))),
             holder=(holder, token) if holder else None,
+            hours=tuple(_known(Hour, texts(hours))),
             totals=_value(Totals, totals) or Totals(),
         )
 
@@ -220,12 +222,6 @@ class RedisOverview:
                 )
             )
         return tuple(found)
-
-    async def hours(self, since: UnixSeconds) -> tuple[Hour, ...]:
-        (members,) = await self.store.read(
-            Read("ZRANGEBYSCORE", self.store.keys.hours(), (since, "+inf"))
-        )
-        return tuple(_known(Hour, texts(members)))
 
     async def sessions(self, after: SandboxId | None, limit: int) -> SessionPage:
         keys = self.store.keys

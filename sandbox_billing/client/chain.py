@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
@@ -77,6 +76,32 @@ def _address(text: Address | str) -> Address:
     return Address(str(text))
 
 
+def _unmined(function: str, hashed: str) -> UnknownOutcome:
+    return UnknownOutcome(
+        f"{function}: {hashed} was sent and is not mined yet; look for it before you send another"
+    )
+
+
+def _read_receipt(hashed: str, told: Any) -> tuple[bool, Transaction] | None:
+    """
+    Whether it did what it should, and what it was; None while there is none.
+
+    @raise Transient: It is no receipt.
+    """
+    if told is None:
+        return None
+    try:
+        gas_used = int(told["gasUsed"], 16)
+        price = int(told.get("effectiveGasPrice") or "0x0", 16)
+        block = int(told["blockNumber"], 16)
+        succeeded = int(told["status"], 16) == 1
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise Transient("the RPC node told something that is no receipt") from None
+    return succeeded, Transaction(
+        hash=hashed, block=block, gas_used=gas_used, cost=gas_used * price
+    )
+
+
 @define(kw_only=True, eq=False)
 class ChainAccount:
     """
@@ -87,7 +112,7 @@ class ChainAccount:
     @ivar timeout: Seconds to wait until a transaction is mined.
     """
 
-    rpc_url: str
+    rpc_url: str = field(repr=False)  # It may hold a secret.
     contract: Address = field(converter=_address)
     provider: Address = field(converter=_address)
     chain_id: int
@@ -216,9 +241,15 @@ class ChainAccount:
         }
         raw = self.signer.sign_transaction(fields)
         hashed = "0x" + keccak(raw).hex()
-        with suppress(Transient):
-            # It may have arrived without an answer: the chain will tell.
+        try:
             self._call("eth_sendRawTransaction", "0x" + raw.hex())
+        except Transient:
+            # It may have arrived without an answer: the chain will tell.
+            pass
+        except Refused:
+            # What sits before a node sends again by itself, and then meets its own: "known".
+            if not self._arrived(function, hashed):
+                raise
         return self._mined(function, hashed)
 
     def _fees(self) -> dict[str, int]:
@@ -234,31 +265,39 @@ class ChainAccount:
             tip = max(0, price - base_fee)
         return {"maxFeePerGas": 2 * base_fee + tip, "maxPriorityFeePerGas": tip}
 
+    def _arrived(self, function: str, hashed: str) -> bool:
+        """
+        Whether the node has a transaction that it refused.
+
+        @raise UnknownOutcome: It does not say.
+        """
+        try:
+            return self._call("eth_getTransactionByHash", hashed) is not None
+        except (Refused, Transient) as problem:
+            raise _unmined(function, hashed) from problem
+
     def _mined(self, function: str, hashed: str) -> Transaction:
+        """
+        @raise UnknownOutcome: No receipt in time, whatever else the node said: the money may
+            have left.
+        """
         waited = 0.0
         while True:
             try:
-                receipt = self._call("eth_getTransactionReceipt", hashed)
-            except Transient:
-                receipt = None
-            if receipt is not None:
+                done = _read_receipt(hashed, self._call("eth_getTransactionReceipt", hashed))
+            except (Refused, Transient):
+                # Asked too often, or of a node that is behind: that says nothing of what was sent.
+                done = None
+            if done is not None:
                 break
             if waited >= self.timeout:
-                raise UnknownOutcome(
-                    f"{function}: {hashed} was sent and is not mined yet; look for it before "
-                    "you send another"
-                )
+                raise _unmined(function, hashed)
             self.sleep(_POLL_SECONDS)
             waited += _POLL_SECONDS
-        gas_used = int(receipt["gasUsed"], 16)
-        if int(receipt["status"], 16) != 1:
+        succeeded, transaction = done
+        if not succeeded:
             raise Refused(f"{function}: {hashed} was mined and failed: look at it in an explorer")
-        return Transaction(
-            hash=hashed,
-            block=int(receipt["blockNumber"], 16),
-            gas_used=gas_used,
-            cost=gas_used * int(receipt.get("effectiveGasPrice", "0x0"), 16),
-        )
+        return transaction
 
     # -- the node
 
@@ -305,7 +344,11 @@ class ChainAccount:
         try:
             answer = self._node.make_request(RPCEndpoint(method), list(parameters))
         except (OSError, ValueError) as problem:
-            raise Transient(f"the RPC node does not answer: {type(problem).__name__}") from problem
+            # Its own text would hold the URL.
+            why = type(problem).__name__
+            raise Transient(f"the RPC node does not answer: {why}") from None
+        if not isinstance(answer, dict):
+            raise Transient("the RPC node answers something that is no JSON-RPC")
         error = answer.get("error")
         if error is None:
             return answer.get("result")

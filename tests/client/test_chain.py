@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +37,7 @@ RECEIPT = {
 class RpcError(Exception):
     """What the node answers in place of a result."""
 
-    def __init__(self, code: int, data: str | None = None) -> None:
+    def __init__(self, code: int = -32005, data: str | None = None) -> None:
         Exception.__init__(self)
         self.document = {"code": code, "message": "prose that nobody reads", "data": data}
 
@@ -54,7 +55,9 @@ class Node:
     """
     @ivar call: What a C{eth_call} or an estimate of a transaction meets; raises, or does not.
     @ivar sent: Raw transactions.
-    @ivar receipts: In their order; the last one stays.
+    @ivar receipts: In their order; the last one stays.  An error is answered as one.
+    @ivar refusal: What it answers to a transaction, whether or not it takes it.
+    @ivar known: What it says of a transaction by its hash.
     """
 
     call: Callable[[str], None] = lambda _function: None
@@ -64,6 +67,8 @@ class Node:
     receipts: list[Any] = field(factory=lambda: [None, RECEIPT])
     sent: list[str] = field(factory=list)
     dies_at_send: bool = False
+    refusal: RpcError | None = None
+    known: Any = None
 
     def answer(self, handler: Handler, body: bytes) -> None:
         """JSON-RPC."""
@@ -84,9 +89,14 @@ class Node:
             return self.called(method, params[0])
         if method == "eth_sendRawTransaction":
             self.sent.append(params[0])
+            if self.refusal is not None:
+                raise self.refusal
             return "0x" + "00" * 32
         if method == "eth_getTransactionReceipt":
-            return self.receipts.pop(0) if len(self.receipts) > 1 else self.receipts[0]
+            told = self.receipts.pop(0) if len(self.receipts) > 1 else self.receipts[0]
+            return told_or_raised(told)
+        if method == "eth_getTransactionByHash":
+            return told_or_raised(self.known)
         block = {} if self.base_fee is None else {"baseFeePerGas": self.base_fee}
         return {
             "eth_chainId": hex(self.chain_id),
@@ -113,6 +123,13 @@ class Node:
                 return "0x" + encode(kinds, values).hex()
         self.call(next(name for name in FUNCTIONS if CODEC.is_call(name, data)))
         return "0x5208" if method == "eth_estimateGas" else "0x"
+
+
+def told_or_raised(found: Any) -> Any:
+    """An error is raised."""
+    if isinstance(found, RpcError):
+        raise found
+    return found
 
 
 FUNCTIONS = (
@@ -221,6 +238,34 @@ class ChainTests(SynchronousTestCase):
         self.assertRegex(str(found), "0x[0-9a-f]{64} was sent")
         node = Node(receipts=[{**RECEIPT, "status": "0x0"}])
         self.assertIn("failed", str(self.assertRaises(Refused, self.account(node).deposit, 1000)))
+
+    def test_refused_while_waiting(self) -> None:
+        """A node that refuses to be asked of what was sent does not say that it was not sent."""
+        node = Node(receipts=[RpcError(), {"status": None}, ["no receipt"], RECEIPT])
+        self.assertEqual(self.account(node).deposit(1000).block, 16)
+        account = self.account(Node(receipts=[RpcError()]))
+        account.timeout = 2
+        found = self.assertRaises(UnknownOutcome, account.deposit, 1000)
+        self.assertRegex(str(found), "0x[0-9a-f]{64} was sent")
+
+    def test_refused_at_send(self) -> None:
+        """Not sent, unless the node has it all the same; nobody knows where it does not say."""
+        node = Node(refusal=RpcError(-32000), known={"hash": "0x"})
+        self.assertEqual(self.account(node).deposit(1000).block, 16)
+        node = Node(refusal=RpcError(-32000))
+        self.assertRaises(Refused, self.account(node).deposit, 1000)
+        node = Node(refusal=RpcError(), known=RpcError())
+        found = self.assertRaises(UnknownOutcome, self.account(node).deposit, 1000)
+        self.assertRegex(str(found), "0x[0-9a-f]{64} was sent")
+
+    def test_secret_url(self) -> None:
+        """What a node's URL holds is in no text."""
+        account = self.account(Node())
+        account.rpc_url = "http://127.0.0.1:1/key-of-mine"
+        self.assertNotIn("key-of-mine", repr(account))
+        found = self.assertRaises(Transient, account.balance)
+        told = "".join(traceback.format_exception(found))
+        self.assertNotIn("key-of-mine", told)
 
     def test_no_node(self) -> None:
         """Nobody there, or none named."""

@@ -169,7 +169,7 @@ class Calls(SandboxCalls):
         return Settings(answer.document())
 
     def set_settings(self, settings: Mapping[str, Any] | Settings) -> Flow[Settings]:
-        """All of them: what is not named is as if it had never been set."""
+        """Those that are named: what is left out stays as it is, and null takes a limit away."""
         body = settings.raw if isinstance(settings, Settings) else settings
         answer = yield from self.ask("PUT", "/api/account/settings", body=dumped(dict(body)))
         return Settings(answer.document())

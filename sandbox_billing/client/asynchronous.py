@@ -300,7 +300,7 @@ class AsyncClient:
         return await self._do(self._calls.settings())
 
     async def set_settings(self, settings: Mapping[str, Any] | Settings) -> Settings:
-        """All of them."""
+        """Those that are named: what is left out stays as it is."""
         return await self._do(self._calls.set_settings(settings))
 
     async def resume(self) -> Resumed:

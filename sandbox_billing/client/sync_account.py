@@ -219,7 +219,14 @@ class AccountClient:
         return self._do(self._calls.settings())
 
     def set_settings(self, settings: Mapping[str, Any] | Settings) -> Settings:
-        """All of them: read, change, and write back."""
+        """
+        Change those that are named.
+
+        What is left out stays as it is; null takes a limit away.  C{sandboxes}, where it is
+        named, is the whole of it: who is not in it has no limit of its own.
+
+        @param settings: C{{"auto_resume": bool, "limits": {"per_day", "total", "sandboxes"}}}.
+        """
         return self._do(self._calls.set_settings(settings))
 
     def resume(self) -> Resumed:

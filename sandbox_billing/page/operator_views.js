@@ -17,9 +17,16 @@ function part(id, facts, make, force = false) {
   const told = JSON.stringify(facts);
   if (!force && known.get(id) === told) return;
   known.set(id, told);
-  const open = new Set([...byId(id).querySelectorAll("details[open]")].map((one) => one.dataset.name));
-  byId(id).replaceChildren(...[make(facts)].flat().filter((one) => one !== null));
-  for (const one of byId(id).querySelectorAll("details")) one.open = open.has(one.dataset.name);
+  const body = byId(id);
+  const reachable = () => [...body.querySelectorAll("button, summary, [tabindex]")];
+  const scrolled = () => [...body.querySelectorAll(".scroll")];
+  const open = new Set([...body.querySelectorAll("details[open]")].map((one) => one.dataset.name));
+  const [focused, lefts] = [reachable().indexOf(document.activeElement), scrolled().map((one) => one.scrollLeft)];
+  body.replaceChildren(...[make(facts)].flat().filter((one) => one !== null));
+  // Whoever is in the middle of reading it stays where he is.
+  for (const one of body.querySelectorAll("details")) one.open = open.has(one.dataset.name);
+  scrolled().forEach((one, place) => { one.scrollLeft = lefts[place] ?? 0; });
+  if (focused >= 0) reachable()[Math.min(focused, reachable().length - 1)]?.focus({ preventScroll: true });
 }
 
 export function forgetParts() {
@@ -235,7 +242,6 @@ async function verdict(entries) {
   if (globalThis.crypto?.subtle === undefined) return "This browser computes no hashes here: open the page over https.";
   for (const [place, one] of entries.entries()) {
     if (await sha256(one.form) !== one.hash) return `Entry ${one.number} does not have the hash that it is told with.`;
-    // Compared is what is stored, not what is shown of it.
     const stored = one.entry === null ? null : JSON.parse(one.form).previous ?? null;
     const older = entries[place + 1];
     if (one.entry === null) return `Entry ${one.number} cannot be read.`;
@@ -248,7 +254,9 @@ async function verdict(entries) {
 export async function showAudit({ total, entries, next }, loadMore) {
   part("audit-body", [total, next, entries], () => {
     if (total === 0) return empty("No operator has decided anything yet.");
-    const rows = entries.map(({ number, entry, hash, problem }) => (entry === null
+    // Shown is what is stored, and so what is hashed.
+    const read = entries.map((one) => ({ ...one, entry: one.entry === null ? null : JSON.parse(one.form) }));
+    const rows = read.map(({ number, entry, hash, problem }) => (entry === null
       ? [String(number), "–", "–", h("span", { class: "wrap" }, problem), "–", "–", h("span", { class: "mono", title: hash }, short(hash))]
       : [String(number), at(entry.at), h("span", { class: "wrap" }, entry.by), h("span", { class: "wrap" }, `${entry.what} ${entry.subject}`),
         BigInt(entry.amount) === 0n ? "–" : tokens(entry.amount, 6), h("span", { class: "wrap" }, entry.reason), h("span", { class: "mono", title: hash }, short(hash))]));

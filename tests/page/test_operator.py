@@ -207,6 +207,32 @@ class OperatorTests(BrowserTestCase):
         self.enter()
         self.tab.sees("#audit-verdict", "Entry 2 does not follow from entry 1")
 
+    def test_keyboard(self) -> None:
+        """In by keys alone; a table that is made anew under somebody's hands keeps its focus."""
+        tab = self.tab
+        told = audit(tampered=False)
+        tab.intercept("/api/audit-log", lambda _: {**told, "next": "0"})
+        self.open_door()
+        for _ in range(9):
+            tab.press("Tab")
+            if tab.js("document.activeElement.closest('[data-rdns=\"devnet.key2\"]') !== null"):
+                break
+        tab.press("Enter")
+        tab.sees("#audit-body", "forgive")
+        self.assertEqual(tab.js("document.activeElement.id"), "main")
+        region = "document.activeElement.getAttribute('aria-label') === 'Audit log'"
+        for _ in range(30):
+            tab.press("Tab")
+            if tab.js(region):
+                break
+        told["total"] = 3
+        tab.js("document.querySelector('#audit-body .scroll').dataset.old = '1'")
+        tab.press("Tab")
+        tab.press("Enter")
+        tab.until("document.querySelector('#audit-body [data-old]') === null")
+        self.assertEqual(tab.js("document.activeElement.innerText"), "Show older")
+        self.assert_quiet()
+
     def test_hidden(self) -> None:
         """Nothing is asked for while nobody looks; who looks again sees what is new at once."""
         tab = self.tab

@@ -152,6 +152,8 @@ DESCRIBED: Mapping[tuple[str, str], Described] = {
         "Change them, from now on",
         "Settings",
         body="ChangeSettings",
+        # Daytona is asked whose a sandbox is that no record is kept of.
+        may_refuse=frozenset({404, 502, 504}),
         example={"auto_resume": True, "limits": {"per_day": "5000000000000000000"}},
     ),
     ("POST", "/api/account/resume"): _ours(

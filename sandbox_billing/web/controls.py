@@ -12,7 +12,17 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from sandbox_billing.errors import BadInput, Refused
-from sandbox_billing.interfaces import IControls, IResumer, NotReady, Stale, WalletState
+from sandbox_billing.interfaces import (
+    IControls,
+    IDoors,
+    IIntake,
+    IResumer,
+    NoSuchSandbox,
+    NotReady,
+    NotYours,
+    Stale,
+    WalletState,
+)
 from sandbox_billing.ledger.controls import MOST_LIMITED, Controls, SandboxLimit, changed
 from sandbox_billing.ledger.identity import Address, SandboxId, sandbox_id
 from sandbox_billing.ledger.money import Neuron, parse_neuron
@@ -29,6 +39,8 @@ BODY = (
 BOUNDED = "a token with a spend limit changes no settings: sign this request, or use another token"
 TOO_MANY = f"at most {MOST_LIMITED} sandboxes have a limit of their own"
 MOVES = "this wallet's sandboxes begin and end faster than that could be written: ask again"
+
+NOT_OWNED = "no such sandbox: {} is the id of none of this wallet's; no limit was changed"
 
 TRIES = 5
 
@@ -100,6 +112,8 @@ class MoneyControls:
     """
 
     controls: IControls = field(validator=provides(IControls))
+    doors: IDoors = field(validator=provides(IDoors))
+    intake: IIntake = field(validator=provides(IIntake))
     resumer: IResumer = field(validator=provides(IResumer))
 
     async def show(self, asked: Asked) -> Answer:
@@ -113,6 +127,7 @@ class MoneyControls:
             found = await self.controls.outlay(asked.wallet)
             outlay = found.outlay
             wished = read_settings(asked.body, outlay.controls)
+            await self._check_owned(asked.wallet, outlay.controls, wished)
             after = changed(outlay.controls, wished, spent=outlay.spent(), now=outlay.at)
             try:
                 await self.controls.change(found, after)
@@ -120,6 +135,29 @@ class MoneyControls:
                 continue
             return Answer(document=_shown(after))
         raise NotReady(MOVES, 1)
+
+    async def _check_owned(self, wallet: Address, before: Controls, after: Controls) -> None:
+        """
+        A limit under a mistyped id, or a name, would bound nothing, and nobody would notice.
+
+        One that stands already may be of a sandbox that is gone since: it is not asked for again.
+
+        @raise NoSuchSandbox: A limit is new, and its sandbox none of the wallet's.
+        """
+        known = {each.sandbox for each in before.sandboxes}
+        for each in after.sandboxes:
+            if each.sandbox not in known and not await self._owns(wallet, each.sandbox):
+                raise NoSuchSandbox(NOT_OWNED.format(each.sandbox))
+
+    async def _owns(self, wallet: Address, sandbox: SandboxId) -> bool:
+        """By our own record, which outlives the sandbox; else Daytona says."""
+        record = await self.doors.record(sandbox)
+        if record is not None:
+            return record.owner == wallet
+        try:
+            return (await self.intake.owned(wallet, sandbox)).id == sandbox
+        except (NoSuchSandbox, NotYours):
+            return False
 
     async def resume(self, asked: Asked) -> Answer:
         """Each by itself: what starts, and why the others do not."""

@@ -159,7 +159,12 @@ def make_table(front: FrontDesk, callers: Callers) -> Table:
     """Every route there is, with what answers it."""
     terms = front.terms
     sandboxes = Sandboxes(intake=front.intake, terms=terms)
-    controls = MoneyControls(controls=front.controls, resumer=front.resumer)
+    controls = MoneyControls(
+        controls=front.controls,
+        doors=front.doors,
+        intake=front.intake,
+        resumer=front.resumer,
+    )
     return build_table(
         sandboxes=sandboxes,
         lifecycle=Lifecycle(

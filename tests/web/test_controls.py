@@ -13,9 +13,9 @@ from sandbox_billing.ledger.controls import Controls, SandboxLimit
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.token import Allowance, Scope
-from sandbox_billing.web.controls import BODY, BOUNDED, TOO_MANY
+from sandbox_billing.web.controls import BODY, BOUNDED, NOT_OWNED, TOO_MANY
 from tests.web.asking import AskingTestCase, Reply
-from tests.web.world import NOW, OWNER, SANDBOX, STRANGER, token_for
+from tests.web.world import FOREIGN, NOW, OWNER, SANDBOX, STRANGER, sandbox, token_for
 
 
 PATH = "/api/account/settings"
@@ -89,6 +89,27 @@ class SettingsTests(ControlCase):
         many = {"limits": {"sandboxes": {f"sb-{n}": "1" for n in range(101)}}}
         self.assertEqual(self.put(many).error, (400, TOO_MANY))
         self.assertEqual(self.stored(), Controls())
+
+    def test_whose_sandboxes(self) -> None:
+        """What is no id of the wallet's own is named, and nothing at all is changed."""
+        self.put({"limits": {"sandboxes": {SANDBOX: "3"}}})
+        for other in (SANDBOX[:-1] + "7", FOREIGN, "desk"):
+            limits = {"per_day": "5", "sandboxes": {SANDBOX: "4", other: "1"}}
+            reply = self.put({"auto_resume": True, "limits": limits})
+            self.assertEqual(reply.error, (404, NOT_OWNED.format(other)))
+            found = self.stored()
+            self.assertEqual((found.auto_resume, found.per_day, found.revision), (False, None, 1))
+        # By Daytona's word, before there is a record.
+        self.world.intake.sandboxes["new-1"] = (OWNER.address, sandbox("new-1", OWNER.address))
+        named = sandbox("new-2", OWNER.address, name="desk")
+        self.world.intake.sandboxes["new-2"] = (OWNER.address, named)
+        self.assertEqual(self.put({"limits": {"sandboxes": {"desk": "1"}}}).status, 404)
+        limits = {"sandboxes": {SANDBOX: "4", "new-1": "1"}}
+        self.assertEqual(self.put({"limits": limits}).status, 200)
+        # One that stands is kept when its sandbox, and what is known of it, are gone.
+        self.world.intake.sandboxes.clear()
+        self.world.doors.recorded.clear()
+        self.assertEqual(self.put({"limits": {"per_day": "5", **limits}}).status, 200)
 
     def test_whose_word(self) -> None:
         """A token that manages may change them; one that is bounded, or only reads, may not."""

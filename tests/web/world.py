@@ -40,6 +40,7 @@ from sandbox_billing.interfaces import (
     RelayCall,
     Resumed,
     Sandbox,
+    SandboxRecord,
     Stored,
     TooMany,
     WalletFunds,
@@ -417,7 +418,15 @@ class StandInDoors(Unused):
         return object() if sandbox in self.metered else None
 
     async def record(self, sandbox: SandboxId) -> Any:
-        return object() if sandbox in self.recorded else None
+        if sandbox not in self.recorded:
+            return None
+        return SandboxRecord(
+            sandbox=sandbox,
+            owner=STRANGER.address if sandbox == FOREIGN else OWNER.address,
+            reference=Reference("0" * 32),
+            create_charged=True,
+            charged_until=UnixSeconds(NOW),
+        )
 
     async def door_state(self) -> DoorState:
         return DoorState(pause=None, settled_until=UnixSeconds(NOW), swept_at=UnixSeconds(NOW))

@@ -86,7 +86,8 @@ class Standing:
     How far a webhook got.
 
     @ivar after: Number of the last notice that is done with.
-    @ivar failures: Tries in a row that failed, of whichever notices.
+    @ivar failures: Tries in a row that failed, of whichever notices, none of them longer than
+        L{GIVEN_UP_SECONDS} after the one before.
     @ivar failing_since: When the first of them did.
     @ivar retry_at: Before that nothing is tried.
     @ivar last_at: Of the last try; None when there was none.
@@ -144,7 +145,11 @@ def failed(
     @param chance: From 0 to L{CHANCES}.
     """
     old = [entry for entry in waiting if entry.notice.at <= now - GIVEN_UP_SECONDS]
-    since = now if before.failing_since is None else before.failing_since
+    failures, since = before.failures, before.failing_since
+    # While something waits, no two tries are so far apart: nothing was left to be tried, and
+    # nobody knows how the receiver was meanwhile.
+    if since is None or before.last_at is None or before.last_at < now - GIVEN_UP_SECONDS:
+        failures, since = 0, now
     disabled = None
     if status == GONE:
         disabled = f"the receiver answered {GONE}: nobody is there any more"
@@ -155,9 +160,9 @@ def failed(
         before,
         after=max([before.after, *(entry.number for entry in old)]),
         given_up=before.given_up + len(old),
-        failures=before.failures + 1,
+        failures=failures + 1,
         failing_since=since,
-        retry_at=UnixSeconds(now + wait_seconds(before.failures, chance)),
+        retry_at=UnixSeconds(now + wait_seconds(failures, chance)),
         last_at=now,
         last=told,
         disabled=disabled,

@@ -96,13 +96,27 @@ class ProgressTests(SynchronousTestCase):
 
     def test_disabled(self) -> None:
         """After days without any success, and at once when the receiver says so."""
-        long = evolve(START, failing_since=UnixSeconds(NOW - DISABLED_SECONDS), failures=30)
+        long = evolve(
+            START,
+            failing_since=UnixSeconds(NOW - DISABLED_SECONDS),
+            last_at=UnixSeconds(NOW - LONGEST_RETRY_SECONDS * 5 // 4),
+            failures=30,
+        )
         almost = evolve(long, failing_since=UnixSeconds(NOW - DISABLED_SECONDS + 1))
         self.assertIsNone(failed(almost, [entry(5)], NOW, "x").disabled)
         self.assertIn("5 days", failed(long, [entry(5)], NOW, "x").disabled or "")
         self.assertIn(
             "410", failed(START, [entry(5)], NOW, "answered 410", status=410).disabled or ""
         )
+
+    def test_failures_far_apart(self) -> None:
+        """What was given up days ago, with nothing tried since, counts for nothing any more."""
+        bad = failed(START, [entry(5, GIVEN_UP_SECONDS)], NOW, "x")
+        self.assertEqual((bad.given_up, bad.failing_since), (1, NOW))
+        later = UnixSeconds(NOW + DISABLED_SECONDS)
+        again = failed(bad, [entry(9, -DISABLED_SECONDS)], later, "x")
+        self.assertEqual((again.disabled, again.failing_since, again.failures), (None, later, 1))
+        self.assertEqual(again.retry_at, later + FIRST_RETRY_SECONDS)
 
     def test_passed_over(self) -> None:
         """Never back."""

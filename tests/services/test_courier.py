@@ -330,6 +330,23 @@ class FailureTests(CourierCase):
         self.turn(7200)
         self.assertEqual((self.sender.sent, self.listed()), ([], 0))
 
+    def test_one_failure_days_later(self) -> None:
+        """Whoever was away for a day, and misses one notice weeks later, is not disabled."""
+        self.sender.answers["a.example"] = [BAD]
+        self.register()
+        self.tell()
+        for _ in range(40):
+            self.turn(3600)
+        self.assertEqual((self.standing().given_up, self.listed()), (1, 0))
+        self.sender.answers["a.example"] = [BAD, GOOD]
+        self.world.wall.moment += 3 * DISABLED_SECONDS
+        self.tell()
+        self.turn()
+        self.assertIsNone(self.standing().disabled)
+        self.turn(60)
+        self.assertEqual(self.sender.balances()[-2:], ["2", "2"])
+        self.assertEqual((self.standing().delivered, self.standing().failures), (1, 0))
+
     def test_gone(self) -> None:
         """A receiver may say that it is gone for good."""
         self.sender.answers["a.example"] = [Sent(410, "answered 410")]

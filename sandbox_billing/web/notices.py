@@ -260,10 +260,11 @@ class Listeners:
     async def _page(self, listener: Listener) -> tuple[bytes, bool]:
         """@return: What to send, and whether there is more at once."""
         try:
+            # In this order: what is told between the two is not passed over.
+            (newest,) = await self.notices.newest([listener.wallet])
             found = await self.notices.after(listener.wallet, listener.cursor, PAGE)
             if not found:
                 # What is too old by now, or damaged, is not asked for again.
-                (newest,) = await self.notices.newest([listener.wallet])
                 listener.cursor = max(listener.cursor, newest)
         except (Transient, UnknownOutcome) as why:
             # It is asked for again on the next turn.

@@ -97,6 +97,23 @@ class NoticesCase(JournalCase):
         self.assertFalse(await port.tell(notice(5, at=self.world.wall.moment), "b"))
         self.assertEqual(await self.raw("ZCOUNT", self.log, "-inf", "+inf"), b"3")
 
+    async def test_behind_what_is_too_old(self) -> None:
+        """However much of that is still there: whoever asks for a few gets what comes after."""
+        port = self.world.journal.notices
+        for number in range(30):
+            await port.tell(notice(number), str(number))
+        self.world.wall.moment = T0 + KEPT_SECONDS - 10
+        # Told late: its number is young, and it is not.
+        for number in range(30, 36):
+            await port.tell(notice(number), str(number))
+        young = notice(36, at=self.world.wall.moment)
+        await port.tell(young, "36")
+        self.world.wall.moment = T0 + KEPT_SECONDS
+        self.assertEqual([one.notice for one in await port.after(OWNER, 0, 3)], [young])
+        self.assertEqual([one.notice for one in await port.after(OWNER, 0, 100)], [young])
+        (newest,) = await port.newest([OWNER])
+        self.assertEqual(await port.after(OWNER, newest, 3), ())
+
     async def test_too_many(self) -> None:
         """Of more than are kept the oldest leave."""
         port = self.world.journal.notices

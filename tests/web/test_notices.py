@@ -15,15 +15,16 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides
 
 from sandbox_billing.adapters.memory import FaultyKeyspace
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.errors import BadInput
-from sandbox_billing.interfaces import NotReady, Stored, TooMany
+from sandbox_billing.interfaces import INotices, NotReady, Stored, TooMany
 from sandbox_billing.ledger.account import Account
 from sandbox_billing.ledger.identity import Address, Nonce, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
-from sandbox_billing.ledger.notice import Kind, Notice
+from sandbox_billing.ledger.notice import KEPT_SECONDS, Kind, Notice
 from sandbox_billing.web import notices as module
 from sandbox_billing.web._router import Asked
 from sandbox_billing.web.caller import Caller
@@ -182,6 +183,41 @@ class StreamTests(SynchronousTestCase):
             {"query": {"after": "0"}, "last_event_ids": (known,)},
         ):
             self.assertEqual(numbers(self.reader(**asked).said), told[3:])
+
+    def test_behind_what_is_too_old(self) -> None:
+        """Pages of what is not shown any more hide nothing that is."""
+        for _ in range(2 * PAGE):
+            self.tell()
+        self.world.wall.moment = NOW + KEPT_SECONDS - 1
+        self._told += 1
+        late = evolve(notice(self._told), at=self.world.wall.now())
+        self.assertTrue(now(self.world.journal.notices.tell(late, "late")))
+        self.world.wall.moment = NOW + KEPT_SECONDS
+        reader = self.reader(query={"after": "0"})
+        self.assertEqual(numbers(reader.said), [self._told])
+
+    def test_told_while_it_is_read(self) -> None:
+        """What is told just after nothing was found is not passed over."""
+        reader = self.reader()
+        notices = self.world.listeners.notices
+        told: list[int] = []
+
+        class Meanwhile:
+            """Others tell something at the worst moment."""
+
+            async def after(inner, *asked: Any) -> Any:
+                found = await notices.after(*asked)
+                if not told:
+                    told.append(self.tell())
+                return found
+
+            newest = staticmethod(notices.newest)
+
+        directlyProvides(meanwhile := Meanwhile(), INotices)
+        self.world.listeners.notices = meanwhile
+        self.world.clock.advance(HEARTBEAT_SECONDS)
+        self.turn()
+        self.assertEqual(numbers(reader.said), told)
 
     def test_no_id(self) -> None:
         """What is no id of a notice is refused, and says so."""

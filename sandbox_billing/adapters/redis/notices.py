@@ -18,6 +18,7 @@ from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.notice import (
     KEPT_ENTRIES,
     KEPT_SECONDS,
+    PER_SECOND,
     Notice,
     Numbered,
     next_number,
@@ -93,12 +94,20 @@ class RedisNotices:
 
     async def after(self, wallet: Address, number: int, limit: int) -> tuple[Numbered, ...]:
         place = self.store.keys.notices(wallet)
-        (reply,) = await self.store.read(
-            Read("ZRANGEBYSCORE", place, (number + 1, "+inf", "LIMIT", 0, limit))
-        )
         since = self.store.wall.now() - KEPT_SECONDS
-        entries = [_readable(form) for form in texts(reply)]
-        return tuple(e for e in entries if e is not None and e.notice.at > since)
+        # What is too old may still be there; a number is that of its second, or higher.
+        first = max(number, since * PER_SECOND) + 1
+        # Whoever is given nothing takes it that nothing is there.
+        for skipped in range(0, KEPT_ENTRIES + limit, limit):
+            (reply,) = await self.store.read(
+                Read("ZRANGEBYSCORE", place, (first, "+inf", "LIMIT", skipped, limit))
+            )
+            forms = texts(reply)
+            entries = [entry for entry in map(_readable, forms) if entry is not None]
+            kept = tuple(entry for entry in entries if entry.notice.at > since)
+            if kept or len(forms) < limit:
+                return kept
+        return ()
 
     async def newest(self, wallets: Sequence[Address]) -> tuple[int, ...]:
         keys = self.store.keys

@@ -94,7 +94,13 @@ def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Receipts that were saved with --json; the provider is not asked.",
 )
-def verify(out: Output, place: Place, file: Path | None) -> None:
+@click.option(
+    "--from-block",
+    "from_block",
+    type=click.IntRange(min=0),
+    help="From which block no receipt may be missing. [default: the contract's first]",
+)
+def verify(out: Output, place: Place, file: Path | None, from_block: int | None) -> None:
     """
     Check the receipts against the chain, and trust nobody but the node of it.
 
@@ -117,10 +123,15 @@ def verify(out: Output, place: Place, file: Path | None) -> None:
         out.note("the node is the provider's own choice: name one that you trust with --rpc")
     from sandbox_billing.client.verify import verify as check
 
-    tell(
-        out,
-        check(documents, reads_of(found), user=user, provider=found.provider, whole=file is None),
+    verdicts = check(
+        documents,
+        reads_of(found),
+        user=user,
+        provider=found.provider,
+        whole=file is None,
+        first_block=from_block,
     )
+    tell(out, verdicts)
 
 
 def saved(file: Path) -> list[Any]:

@@ -25,6 +25,9 @@ Post: TypeAlias = Callable[[Any], Any]
 """Send JSON, and get JSON."""
 
 CALLS_AT_ONCE, RANGES_AT_ONCE = 50, 10
+MOST_FOR_HISTORY = 200
+"""Requests for everything that was ever settled: who needs more names a block to begin with."""
+
 SECONDS = 20.0
 
 
@@ -48,6 +51,11 @@ class _Refused:
     """What a node answered instead."""
 
     text: str
+
+
+@frozen(auto_exc=False)
+class _TooManyQuestions(Transient):
+    """Not worth so many requests."""
 
 
 @frozen(kw_only=True)
@@ -108,27 +116,15 @@ class JsonRpcChain:
 
     def settled(self, user: Address, provider: Address, first: int, last: int) -> Sequence[Settled]:
         """A shortfall is told by a log of its own, before that of its voucher."""
-        found: list[Settled] = []
-        short: dict[tuple[str, int], int] = {}
-        for log in self._logs([[SETTLED, SHORTFALL], _word(user), _word(provider)], first, last):
-            data, where = _octets(log["data"]), str(log["transactionHash"])
-            if str(log["topics"][0]).lower() == SHORTFALL:
-                nonce, paid, _owed = _decode(("uint256", "uint256", "uint256"), data)
-                short[where, nonce] = paid
-                continue
-            fee, usage, nonce, status = _decode(("uint256", "bytes32", "uint256", "uint8"), data)
-            found.append(
-                Settled(
-                    fee=fee,
-                    usage_hash="0x" + usage.hex(),
-                    nonce=nonce,
-                    status=status,
-                    paid=fee if status == 0 else short.get((where, nonce)),
-                    transaction=where.lower(),
-                    block=int(log["blockNumber"], 16),
-                )
-            )
-        return found
+        return _settled(self._logs(_of_wallet(user, provider), first, last))
+
+    def settled_ever(self, user: Address, provider: Address, last: int) -> Sequence[Settled] | None:
+        """From C{start_block} on; many nodes tell the logs of one wallet of all blocks at once."""
+        topics = _of_wallet(user, provider)
+        try:
+            return _settled(self._logs(topics, self._start, last, most=MOST_FOR_HISTORY))
+        except _TooManyQuestions:
+            return None
 
     def signers(
         self, provider: Address, blocks: Collection[int]
@@ -239,16 +235,26 @@ class JsonRpcChain:
 
     # the node
 
-    def _logs(self, topics: Sequence[Any], first: int, last: int) -> list[Mapping[str, Any]]:
+    def _logs(
+        self, topics: Sequence[Any], first: int, last: int, most: int | None = None
+    ) -> list[Mapping[str, Any]]:
         """
         In their order.  Where a node refuses so many blocks it is asked for half of them.
 
+        @param most: Ranges that are worth asking for.
         @raise Transient: It refuses one block.
+        @raise _TooManyQuestions: It takes more than C{most}.
         """
         found: list[Mapping[str, Any]] = []
         start, width = first, self._width or max(1, last - first + 1)
         taken = self._width is not None
+        left = most
         while start <= last:
+            if left is not None:
+                # It may refuse so many blocks at once that this would never end.
+                if left <= 0 or (taken and (last - start) // width >= left):
+                    raise _TooManyQuestions("the node tells the logs of few blocks at once")
+                left -= 1
             starts = range(start, last + 1, width)[: RANGES_AT_ONCE if taken else 1]
             ranges = [(at, min(at + width - 1, last)) for at in starts]
             answers = self._ask([self._log_call(topics, a, b) for a, b in ranges])
@@ -329,6 +335,35 @@ def _result(reply: Any) -> Any:
     error = reply.get("error") if isinstance(reply, Mapping) else None
     text = error.get("message") if isinstance(error, Mapping) else None
     return _Refused(str(text or "no result")[:200])
+
+
+def _of_wallet(user: Address, provider: Address) -> Sequence[Any]:
+    return [[SETTLED, SHORTFALL], _word(user), _word(provider)]
+
+
+def _settled(logs: Sequence[Mapping[str, Any]]) -> Sequence[Settled]:
+    """The vouchers of these logs; in their order."""
+    found: list[Settled] = []
+    short: dict[tuple[str, int], int] = {}
+    for log in logs:
+        data, where = _octets(log["data"]), str(log["transactionHash"])
+        if str(log["topics"][0]).lower() == SHORTFALL:
+            nonce, paid, _owed = _decode(("uint256", "uint256", "uint256"), data)
+            short[where, nonce] = paid
+            continue
+        fee, usage, nonce, status = _decode(("uint256", "bytes32", "uint256", "uint8"), data)
+        found.append(
+            Settled(
+                fee=fee,
+                usage_hash="0x" + usage.hex(),
+                nonce=nonce,
+                status=status,
+                paid=fee if status == 0 else short.get((where, nonce)),
+                transaction=where.lower(),
+                block=int(log["blockNumber"], 16),
+            )
+        )
+    return found
 
 
 def _word(address: Address) -> str:

@@ -69,6 +69,8 @@ class Looked:
     """
     What the chain said.
 
+    @ivar first: The first of the blocks that were looked at; None: all there are.
+    @ivar named: Whether somebody chose it, and not the receipts themselves.
     @ivar uses: How many receipts there are for a nonce.
     """
 
@@ -78,7 +80,8 @@ class Looked:
     user: Address
     provider: Address
     head: int
-    first: int
+    first: int | None
+    named: bool
     events: tuple[Settled, ...]
     signers: Mapping[int, frozenset[Address]]
     prices: Sequence[PriceRecord] | None
@@ -263,7 +266,9 @@ class Looked:
     def complete(self, receipts: Sequence[Receipt], *, whole: bool) -> Finding:
         """Of all receipts together."""
         claim = Claim.COMPLETE
-        where = f"between block {self.first} and block {self.head}"
+        where = f"up to block {self.head}"
+        if self.first is not None:
+            where = f"between block {self.first} and block {self.head}"
         if not whole:
             return unproven(claim, "these are not all of the wallet's receipts")
         known = {one.nonce: one for one in receipts if one.nonce is not None}
@@ -271,7 +276,7 @@ class Looked:
         if missing:
             shown = ", ".join(str(event.nonce) for event in missing[:10])
             why = f"{len(missing)} vouchers were settled {where} without a receipt: {shown}"
-            if any(event.block <= self.head - RECENT_BLOCKS for event in missing):
+            if any(self._is_old(event) for event in missing):
                 return refuted(claim, why)
             return unproven(claim, f"{why}; it was just now: ask for the receipts again")
         if any(event.paid is None for event in self.events):
@@ -284,7 +289,16 @@ class Looked:
             return (
                 unproven(claim, f"{why}; some were settled since") if late else refuted(claim, why)
             )
-        return proven(claim, f"{len(self.events)} vouchers, {moved} neuron, {where}")
+        if not receipts:
+            return unproven(claim, f"there is no receipt, and no voucher was settled {where}")
+        why = f"{len(self.events)} vouchers, {moved} neuron, {where}"
+        if self.first is not None and not self.named:
+            # That is where the receipts begin that were shown: older ones may be kept back.
+            return unproven(claim, f"{why}; nothing is said of what was settled before")
+        return proven(claim, why)
+
+    def _is_old(self, event: Settled) -> bool:
+        return event.block <= self.head - RECENT_BLOCKS
 
     def _late(self, receipt: Receipt) -> bool:
         return receipt.nonce is not None and receipt.nonce in self.by_nonce

@@ -70,6 +70,9 @@ class ChainReads(Protocol):
     def settled(self, user: Address, provider: Address, first: int, last: int) -> Sequence[Settled]:
         """Every C{VoucherSettled} of a wallet in these blocks, in their order."""
 
+    def settled_ever(self, user: Address, provider: Address, last: int) -> Sequence[Settled] | None:
+        """From the contract's beginning on; None where that takes too many questions."""
+
     def signers(
         self, provider: Address, blocks: Collection[int]
     ) -> Mapping[int, frozenset[Address]]:
@@ -164,7 +167,9 @@ def verify(
     @param user: Whose receipts these must be.
     @param provider: Who was paid.
     @param whole: Whether these are all there are, so that a missing one shows.
-    @param first_block: From which block none may be missing; None: from the first receipt's.
+    @param first_block: From which block none may be missing; None: from the contract's
+        beginning, and where the node does not tell so much, nothing is proven of what was before
+        the first receipt.
     @raise Transient: The chain does not answer.
     """
     read = list(_read(receipts))
@@ -225,8 +230,13 @@ def _look(
     """Ask everything once, and as little as there is need for."""
     head = chain.head()
     blocks = {one.block for one in receipts if one.block is not None and one.block <= head}
-    first = min([*blocks, *([] if first_block is None else [first_block])], default=head)
-    events = chain.settled(user, provider, first, head)
+    first: int | None = min(blocks, default=head)
+    ever = chain.settled_ever(user, provider, head) if first_block is None else None
+    if ever is not None:
+        first, events = None, ever
+    else:
+        first = min([*blocks, *([] if first_block is None else [first_block])], default=head)
+        events = chain.settled(user, provider, first, head)
     return Looked(
         chain_id=chain.chain_id(),
         contract=chain.contract,
@@ -235,6 +245,7 @@ def _look(
         provider=provider,
         head=head,
         first=first,
+        named=first_block is not None,
         events=tuple(events),
         signers=chain.signers(provider, {*blocks, head}),
         prices=chain.prices(user, provider, head) if receipts else (),

@@ -52,6 +52,7 @@ class Chain:
     """
     L{ChainReads<sandbox_billing.client.verify.ChainReads>}, by hand.
 
+    @ivar all_at_once: Whether it tells the logs of many blocks.
     @ivar keys: Whose key was registered from which block on, rising.
     """
 
@@ -64,6 +65,7 @@ class Chain:
     )
     newest: int = 10**6
     forgetful: bool = False
+    all_at_once: bool = True
 
     def chain_id(self) -> int:
         return self.id
@@ -77,6 +79,9 @@ class Chain:
     def settled(self, user: Address, provider: Address, first: int, last: int) -> Sequence[Settled]:
         assert provider == PROVIDER
         return [e for whose, e in self.events if whose == user and first <= e.block <= last]
+
+    def settled_ever(self, user: Address, provider: Address, last: int) -> Sequence[Settled] | None:
+        return self.settled(user, provider, 0, last) if self.all_at_once else None
 
     def signers(
         self, provider: Address, blocks: Collection[int]

@@ -282,6 +282,20 @@ class NodesTests(SynchronousTestCase):
                 found = node.chain().settled(USER, PROVIDER, 0, 999)
                 self.assertEqual([one.nonce for one in found], list(range(0, 1000, 7)))
 
+    def test_ever(self) -> None:
+        """Everything at once where the node tells it, else nothing; and soon, however far."""
+        logs = [settled(block, block) for block in range(0, 1000, 7)]
+        for most, told in ((10**6, 143), (100, 143), (1, None)):
+            found = Node(*logs, most=most).chain().settled_ever(USER, PROVIDER, 999)
+            self.assertEqual(None if found is None else len(found), told, most)
+        node = Node(most=1000)
+        self.assertIsNone(node.chain().settled_ever(USER, PROVIDER, 10**9))
+        self.assertLess(len(node.asked), 100)
+        late = JsonRpcChain("", CONTRACT, start_block=500, post=Node(*logs, most=100).post)
+        found = late.settled_ever(USER, PROVIDER, 999)
+        assert found is not None
+        self.assertEqual(found[0].block, 504)
+
     def test_no_logs(self) -> None:
         """One that refuses a single block is no use, and says so."""
         self.assertRaises(Transient, Node(most=0).chain().settled, USER, PROVIDER, 0, 9)

@@ -511,11 +511,24 @@ class NotProvenTests(SynchronousTestCase):
         self.assertEqual(self.unproven(books), {Claim.COMPLETE})
 
     def test_missing_from_a_block(self) -> None:
-        """Who names a block finds what is missing before the first receipt, too."""
+        """What is missing before the first receipt shows, and is not proven where none tells it."""
         books = honest()
         del books.receipts[CREATED]
-        self.assertIs(judge(books).history[0].proof, Proof.PROVEN)
+        self.assertIs(judge(books).history[0].proof, Proof.REFUTED)
         self.assertIs(judge(books, first_block=0).history[0].proof, Proof.REFUTED)
+        named = judge(books, first_block=books.receipts[0].block)
+        self.assertIs(named.history[0].proof, Proof.PROVEN)
+        books.chain.all_at_once = False
+        self.assertEqual(self.unproven(books), {Claim.COMPLETE})
+        self.assertIs(judge(books, first_block=0).history[0].proof, Proof.REFUTED)
+
+    def test_a_truncated_history(self) -> None:
+        """The last receipts alone are never a whole history, whatever the node takes at once."""
+        for at_once, proof in ((True, Proof.REFUTED), (False, Proof.NOT_PROVEN)):
+            books = honest()
+            books.chain.all_at_once = at_once
+            del books.receipts[:-3]
+            self.assertIs(judge(books).history[0].proof, proof)
 
 
 class FormTests(SynchronousTestCase):
@@ -552,11 +565,15 @@ class FormTests(SynchronousTestCase):
         )
 
     def test_nothing(self) -> None:
-        """Of no receipts nothing is wrong, unless something was settled since a block."""
-        self.assertIs(judge(Books()).proof, Proof.PROVEN)
+        """Of no receipts nothing is proven; refuted are they where something was settled."""
+        for first in (None, 0):
+            self.assertIs(judge(Books(), first_block=first).proof, Proof.NOT_PROVEN)
         books = honest()
         books.receipts.clear()
+        self.assertIs(judge(books).proof, Proof.REFUTED)
         self.assertIs(judge(books, first_block=0).proof, Proof.REFUTED)
+        books.chain.all_at_once = False
+        self.assertIs(judge(books).proof, Proof.NOT_PROVEN)
 
 
 class VectorTests(SynchronousTestCase):

@@ -9,12 +9,14 @@ from sandbox_billing.adapters.redis import runs as runs_module
 from sandbox_billing.adapters.redis import usage as usage_module
 from sandbox_billing.adapters.redis.commit import Write
 from sandbox_billing.errors import BadInput
-from sandbox_billing.ledger.identity import Reference, SandboxId, create_charge_id
+from sandbox_billing.interfaces import Promise, Ruling
+from sandbox_billing.ledger.identity import Nonce, Reference, SandboxId, create_charge_id
 from sandbox_billing.ledger.merging import merge_plan
-from sandbox_billing.ledger.metering import begin, close, rerated
+from sandbox_billing.ledger.metering import begin, close, rerated, tick
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds
 from sandbox_billing.ledger.run import BY_OWNER, FAILED, OBSERVED, REPRICED
-from sandbox_billing.ledger.statement import Group
+from sandbox_billing.ledger.settlement import split
+from sandbox_billing.ledger.statement import Group, Statement
 from tests.ports.journal import (
     FEE,
     INTERVAL,
@@ -27,6 +29,7 @@ from tests.ports.journal import (
     MakeWorld,
     World,
     account,
+    batch_of,
     block,
     closed,
     intent,
@@ -36,6 +39,7 @@ from tests.ports.journal import (
     pending,
     rulings,
     running,
+    seal,
     session,
     signed,
     ticked,
@@ -132,6 +136,82 @@ class UsageCase(JournalCase):
             if merge_plan([part.value for part in parts]):
                 await self.world.journal.merging.merge(parts)
         self.assertEqual(total, RATE * 5 + FEE)
+
+    async def test_cut_meanwhile(self) -> None:
+        """What is cut while it is told is told whole, by itself or with its rest."""
+        self.patch(usage_module, "CHARGES", 2)
+        await periods(self.world, 5)
+        total, cuts = Statement(since=0, until=10**10), 0
+        async for some in self.world.journal.history.entries(OWNER, since=0, until=10**10):
+            for entry in some:
+                total.add(entry)
+            if not cuts:
+                cuts = await self._cut_all()
+        self.assertEqual((total.totals.charged, cuts), (RATE * 5 + FEE, 6))
+
+    async def _cut_all(self, batch: str = "batch-1") -> int:
+        """A neuron of each that has more is signed; how many."""
+        queue, now = self.world.journal.queue, self.world.wall.now()
+        ripe = await queue.queue(OWNER, UnixSeconds(now + 10**6), 99)
+        nonce, promises = ripe.last_nonce, []
+        for record in ripe.records:
+            if record.value.charge.amount == 1:
+                continue
+            nonce = Nonce(nonce + 1)
+            part, rest = split(record.value, Neuron(1), nonce, now)
+            promises.append(Promise(record, seal(part, nonce), rest))
+        await queue.sign(batch_of(promises, batch), promises)
+        return len(promises)
+
+    async def test_cut_after_a_void(self) -> None:
+        """A rest whose nonce its charge forgot is told, and one that is cut off meanwhile."""
+        self.patch(usage_module, "CHARGES", 1)
+        await periods(self.world, 2)
+        await self._cut_all()
+        queue = self.world.journal.queue
+        (batch,) = await queue.batches()
+        lost = [
+            Ruling(record=stored, after=stored.value.void(), debt=None, retry_at=UnixSeconds(T0))
+            for stored in await queue.batch_records(batch.value)
+        ]
+        await queue.resolve(batch, block(), lost, (), ())
+        whole = RATE * 2 + FEE
+        totals = (await statement_of(self.world)).totals
+        # A neuron of each of the three waits for another nonce.
+        self.assertEqual((totals.charged, totals.pending), (whole, 3))
+        self.assertEqual(totals.owed, whole - 3)
+        total, cuts = Statement(since=0, until=10**10), 0
+        async for some in self.world.journal.history.entries(OWNER, since=0, until=10**10):
+            for entry in some:
+                total.add(entry)
+            if not cuts:
+                cuts = await self._cut_all("batch-2")
+        self.assertEqual((total.totals.charged, cuts), (whole, 3))
+
+    async def test_old_spans(self) -> None:
+        """What was charged since counts nothing against the statement of an old span."""
+        self.patch(usage_module, "MOST_NAMES", 6)
+        await periods(self.world, 5)
+        until = T0 + 2 * INTERVAL
+        before = (await statement_of(self.world, 0, until)).totals
+        at = UnixSeconds(until + INTERVAL)
+        began = {"opened_at": at, "charged_until": at, "changed_at": at}
+        await periods(self.world, 9, "sb-later", **began)
+        only = SandboxId(SB)
+        after = (await statement_of(self.world, 0, until, sandbox=only)).totals
+        self.assertEqual((after, before.charged), (before, RATE * 2 + FEE))
+
+    async def test_charged_late(self) -> None:
+        """What ran in a span and was charged weeks after it belongs to it."""
+        stored = await running(self.world)
+        late = UnixSeconds(T0 + 21 * 86_400)
+        self.world.wall.moment = late
+        await self.world.journal.meter.seen({stored.value.sandbox: late})
+        step = tick(stored.value, seen_at=late, now=late, interval_seconds=INTERVAL)
+        assert step is not None
+        await self.world.journal.meter.charge(stored, step)
+        totals = (await statement_of(self.world, 0, T0 + INTERVAL)).totals
+        self.assertEqual(totals.charged, RATE + FEE)
 
     async def test_parts_before_the_span(self) -> None:
         """A part of a merged charge knows its place, though those before it are not asked for."""

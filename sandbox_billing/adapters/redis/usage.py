@@ -2,7 +2,9 @@
 A wallet's charges, walked from the oldest to the newest, each with what became of it.
 
 The index of a wallet is by age, and names say for which time a charge is: so only names are
-read of what lies outside of a span, and no more than a slice is held at once.
+read of what lies outside of a span, and no more than a slice is held at once.  What was split
+off a charge is asked for by the name that the charge's own seal gives it, after the charge was
+read: whatever is cut meanwhile is told before its cut or after it, and never between.
 
 Tests: C{tests.ports.journal_usage}.
 """
@@ -18,7 +20,13 @@ from sandbox_billing.adapters.redis.commit import Read
 from sandbox_billing.adapters.redis.letters import readable
 from sandbox_billing.adapters.redis.store import Store, text, texts
 from sandbox_billing.errors import BadInput
-from sandbox_billing.ledger.identity import Address, ChargeId, SandboxId, compute_charge_id
+from sandbox_billing.ledger.identity import (
+    Address,
+    ChargeId,
+    SandboxId,
+    compute_charge_id,
+    rest_charge_id,
+)
 from sandbox_billing.ledger.merging import MERGED_PARTS, MERGED_SECONDS
 from sandbox_billing.ledger.money import Neuron, neuron
 from sandbox_billing.ledger.statement import Entry
@@ -34,7 +42,17 @@ CHARGES = 100
 MOST_NAMES = 500_000
 """Looked at for one statement: twenty sandboxes, charged each minute for half a month."""
 
-EARLIER_SECONDS = MERGED_SECONDS + 3_600
+LATE_SECONDS = 30 * 86_400
+"""
+How long after its end time may be charged: what ran while a daemon was away is, as soon as it is
+back.  For what was made so late after a span only names are read, and what is not of the span
+does not count.
+"""
+
+SET_BACK_SECONDS = 3_600
+"""What is newer may be this much older: a clock that was set back."""
+
+EARLIER_SECONDS = MERGED_SECONDS + SET_BACK_SECONDS
 """
 A charge is about as old as its end, but for a clock that was set back; and of a merged one the
 parts before the span are needed, too.
@@ -60,7 +78,8 @@ class _Whole:
 class Walk:
     """
     @ivar only: One sandbox; None for all.
-    @ivar rests: What was split off a charge, by its name: it does not know of them itself.
+    @ivar rests: What was split off charges whose seal was void since, which do not know of it
+        any more.  Nonces of one wallet are often lost together, so all are found at once.
     """
 
     store: Store
@@ -68,7 +87,8 @@ class Walk:
     since: int
     until: int
     only: SandboxId | None = None
-    rests: dict[str, list[ChargeId]] = field(factory=dict, init=False)
+    rests: dict[str, set[ChargeId]] = field(factory=dict, init=False)
+    _rests_since: int | None = field(default=None, init=False)
     _wholes: OrderedDict[ChargeId, _Whole] = field(factory=OrderedDict, init=False)
 
     async def entries(self) -> AsyncGenerator[tuple[Entry, ...], None]:
@@ -76,26 +96,33 @@ class Walk:
         @raise BadInput: There are more than are looked at for one statement.
         """
         count = 0
-        async for names in self._names():
-            count += len(names)
-            if count > MOST_NAMES:
-                raise BadInput("too many charges for one statement: ask for a later beginning")
-            for name in names:
-                if ":rest:" in name:
-                    parent = name.rpartition(":rest:")[0]
-                    self.rests.setdefault(parent, []).append(ChargeId(name))
-        async for names in self._names():
-            wanted = [name for name in names if self._is_wanted(name)]
-            for start in range(0, len(wanted), CHARGES):
-                yield await self._told(wanted[start : start + CHARGES])
+        for low, high in self._stretches():
+            async for names in self._names(low, high):
+                wanted = [name for name in names if self._is_wanted(name)]
+                count += len(names) if low <= self.until else len(wanted)
+                if count > MOST_NAMES:
+                    raise BadInput("too many charges for one statement: ask for a shorter span")
+                for start in range(0, len(wanted), CHARGES):
+                    yield await self._told(wanted[start : start + CHARGES])
 
-    async def _names(self) -> AsyncGenerator[list[str], None]:
-        """All of them, in slices; what is written meanwhile moves none of the others."""
-        index = self.store.keys.usage(self.wallet)
-        score, seen = max(0, self.since - EARLIER_SECONDS), set[str]()
+    def _stretches(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Of what was made in the time of the span, and of what was made late."""
+        until = self.until + SET_BACK_SECONDS
+        return (
+            (max(0, self.since - EARLIER_SECONDS), self.until),
+            (self.until + 1, until + LATE_SECONDS),
+        )
+
+    async def _names(self, low: int, high: int | None = None) -> AsyncGenerator[list[str], None]:
+        """
+        Those made from one moment to another, or ever since, in slices; what is written
+        meanwhile moves none of the others.
+        """
+        index, most = self.store.keys.usage(self.wallet), "+inf" if high is None else high
+        score, seen = low, set[str]()
         while True:
             limit = ("LIMIT", 0, NAMES + len(seen))
-            (reply,) = await self.store.read(Read("ZRANGEBYSCORE", index, (score, "+inf", *limit)))
+            (reply,) = await self.store.read(Read("ZRANGEBYSCORE", index, (score, most, *limit)))
             fresh = [name for name in texts(reply) if name not in seen]
             if not fresh:
                 return
@@ -145,8 +172,30 @@ class Walk:
         return Entry(charge=record.charge, records=whole.records, before=before)
 
     async def _records(self, names: Iterable[ChargeId]) -> list[ChargeRecord]:
+        """In the order of their names; of those that were void, the rests are known then."""
+        found = await self._read(names)
+        voided = [record.charge.id for record in found if record.voided]
+        if not voided:
+            return found
+        await self._find_rests()
+        # Once more: what was cut since they were read is among the rests, too.
+        again = {record.charge.id: record for record in await self._read(voided)}
+        return [again.get(record.charge.id, record) for record in found]
+
+    async def _read(self, names: Iterable[ChargeId]) -> list[ChargeRecord]:
         named = [(name, self.store.keys.charge(name)) for name in names]
         return [one.value for one in await readable(self.store, "charge", ChargeRecord, named)]
+
+    async def _find_rests(self) -> None:
+        """Among all that is not older than the span; after the first time, what is new."""
+        low = self.since - EARLIER_SECONDS if self._rests_since is None else self._rests_since
+        began = self.store.wall.now()
+        async for names in self._names(max(0, low)):
+            for name in names:
+                whole, rest, _ = name.rpartition(":rest:")
+                if rest:
+                    self.rests.setdefault(whole, set()).add(ChargeId(name))
+        self._rests_since = began - SET_BACK_SECONDS
 
     async def _families(self, roots: Sequence[ChargeRecord]) -> list[tuple[ChargeRecord, ...]]:
         """
@@ -167,7 +216,9 @@ class Walk:
         return [tuple(family.values()) for family in families]
 
     def _left_by(self, record: ChargeRecord) -> list[ChargeId]:
-        left = list(self.rests.get(record.charge.id, ()))
+        left = sorted(self.rests.get(record.charge.id, ())) if record.voided else []
+        if record.seal is not None:
+            left.append(rest_charge_id(record.charge.id, record.seal.nonce))
         if isinstance(record.state, Partial):
             left.append(record.state.debt)
         return left

@@ -94,6 +94,10 @@ READS: SearchStrategy[Read] = st.one_of(
           st.integers(0, 2), st.integers(0, 2)),
     _step(Read, "ZCOUNT", "z", SCORES, st.just("+inf")),
     _step(Read, "ZSCORE", "z", WORDS),
+    _step(Read, "SCARD", "m"),
+    _step(Read, "HLEN", "h"),
+    _step(Read, "LLEN", "l"),
+    _step(Read, "ZCARD", "z"),
 )  # fmt: skip
 
 

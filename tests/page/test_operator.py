@@ -156,7 +156,7 @@ class OperatorTests(BrowserTestCase):
         self.seen_soon("#sessions-body", "Nothing runs")
         self.assertIn("Nothing: no dead letters", tab.text("#human-body"))
         tab.sees("#audit-body", "No operator has decided anything yet")
-        token = tab.js("JSON.parse(sessionStorage.getItem('sandbox-billing-operator')).token")
+        token = tab.js("JSON.parse(sessionStorage.getItem('sandbox-billing-operator@/')).token")
         other = self.open_tab()
         other.go(devnet().url + "/operator")
         other.until("document.querySelectorAll('#wallets button').length === 2")

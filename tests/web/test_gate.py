@@ -93,7 +93,7 @@ class GateTests(AskingTestCase):
         self.assertEqual(self.ask("GET", "/info").status, 200)
         reply = self.ask_signed("GET", f"/api/sandbox/{SANDBOX}", "list", SANDBOX, key=OWNER)
         self.assertEqual(reply.status, 200)
-        self.assertEqual(self.ask("GET", "/").error, (404, "no such route"))
+        self.assertEqual(self.ask("GET", "/nothing").error, (404, "no such route"))
 
     def test_streams(self) -> None:
         """No body flows before there is somebody to take it."""

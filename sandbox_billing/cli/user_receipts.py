@@ -130,6 +130,7 @@ def verify(out: Output, place: Place, file: Path | None, from_block: int | None)
         provider=found.provider,
         whole=file is None,
         first_block=from_block,
+        fresh=file is None,
     )
     tell(out, verdicts)
 

@@ -29,6 +29,9 @@ from sandbox_billing.signing.key import recover
 RECENT_BLOCKS = 100
 """What was settled in the newest blocks may have been signed after the receipts were asked for."""
 
+CLOCK_SECONDS = 120
+"""How far the chain's clock and that of who charges may differ."""
+
 MOST_CORES, MOST_GIB = 1_024, 4_096
 """Of the sizes that a rate is tried for."""
 
@@ -70,6 +73,7 @@ class Looked:
     What the chain said.
 
     @ivar first: The first of the blocks that were looked at; None: all there are.
+    @ivar fresh: Whether the receipts were asked for just now.
     @ivar named: Whether somebody chose it, and not the receipts themselves.
     @ivar uses: How many receipts there are for a nonce.
     """
@@ -82,6 +86,7 @@ class Looked:
     head: int
     first: int | None
     named: bool
+    fresh: bool
     events: tuple[Settled, ...]
     signers: Mapping[int, frozenset[Address]]
     prices: Sequence[PriceRecord] | None
@@ -149,7 +154,7 @@ class Looked:
         if signer is None:
             return unproven(claim, "there is no signature")
         settled = receipt.status in SETTLED and receipt.block is not None
-        block = receipt.block if settled and receipt.block is not None else self.head
+        block = self._settled_in(receipt) or self.head
         known = self.signers.get(block)
         if known is None:
             return unproven(claim, f"no node tells whose key was registered in block {block}")
@@ -174,12 +179,25 @@ class Looked:
             signer = recover(batch_digest(self.domain, self.provider, lines), raw)
         except BadInput as why:
             return refuted(claim, str(why))
-        known = None if receipt.block is None else self.signers.get(receipt.block)
+        block = self._settled_in(receipt)
+        known = None if block is None else self.signers.get(block)
         if known is None:
             return unproven(claim, f"signed by {signer}; no node tells whose key was registered")
         if signer not in known:
             return refuted(claim, f"{signer} signed these lines, who was not registered then")
         return proven(claim, f"line {batch.index} of {len(lines)}, signed by {signer}")
+
+    def _settled_in(self, receipt: Receipt) -> int | None:
+        """The block, by the chain's word, else by the receipt's."""
+        if receipt.status not in SETTLED or receipt.block is None:
+            return None
+        found = () if receipt.nonce is None else self.by_nonce.get(receipt.nonce, ())
+        return found[0].block if len(found) == 1 else receipt.block
+
+    def _beyond(self, receipt: Receipt) -> bool:
+        """Whether the node cannot know of its settlement yet."""
+        later = receipt.block is not None and receipt.block > self.head
+        return later and receipt.nonce not in self.by_nonce
 
     def _event(self, receipt: Receipt) -> Finding:
         claim = Claim.EVENT
@@ -192,7 +210,7 @@ class Looked:
             return self._unsettled(receipt, found)
         if receipt.block is None or receipt.transaction is None:
             return refuted(claim, "it says that it was settled, and not where")
-        if receipt.block > self.head:
+        if self._beyond(receipt):
             return unproven(claim, f"the node knows nothing beyond block {self.head}")
         if len(found) != 1:
             many = "never" if not found else f"{len(found)} times"
@@ -200,14 +218,17 @@ class Looked:
         (event,) = found
         status = 0 if receipt.status is Status.PAID else 1
         for name, told, seen in (
-            ("transaction", receipt.transaction, event.transaction),
-            ("block", receipt.block, event.block),
             ("fee", receipt.fee, event.fee),
             ("usage hash", receipt.usage_hash, event.usage_hash),
             ("status", status, event.status),
         ):
             if told != seen:
                 return refuted(claim, f"the {name} that was settled is {seen}, not {told}")
+        if (receipt.transaction, receipt.block) != (event.transaction, event.block):
+            # The chain was reorganised deeper than the provider waits: the same voucher, and money.
+            return unproven(
+                claim, f"it moved: settled in block {event.block}, by {event.transaction}"
+            )
         return proven(claim, f"settled in block {event.block}, once")
 
     def _unsettled(self, receipt: Receipt, found: Sequence[Settled]) -> Finding:
@@ -215,8 +236,10 @@ class Looked:
         if not found:
             return unproven(claim, "it is not settled")
         where = f"it was settled in block {found[0].block}"
-        if receipt.status is Status.FORGIVEN:
-            return refuted(claim, f"it says that it was forgiven, and {where}")
+        if receipt.status in (Status.FORGIVEN, Status.MERGED):
+            return refuted(claim, f"it says that it was {receipt.status.value}, and {where}")
+        if self.fresh and any(self._is_old(event) for event in found):
+            return refuted(claim, f"it says that it is not settled, and {where}")
         return unproven(claim, f"{where} since: ask for the receipt again")
 
     def _paid(self, receipt: Receipt) -> Finding:
@@ -239,7 +262,7 @@ class Looked:
             return unproven(claim, "no node tells what the prices were")
         if not self.prices:
             return unproven(claim, "this wallet has acknowledged no prices on chain")
-        earlier, then = self._acknowledged(receipt)
+        earlier, then, later = self._acknowledged(receipt)
         for records, make in ((then, proven), (earlier, unproven)):
             for record in records:
                 why = _fits(receipt, record.prices)
@@ -249,19 +272,31 @@ class Looked:
                     return make(claim, why + late)
         if any(not record.prices.by_size for record in (*earlier, *then)):
             return unproven(claim, "the prices of that time are not on chain")
+        if self._beyond(receipt):
+            return unproven(claim, f"the node knows nothing beyond block {self.head}")
+        for record in later:
+            why = _fits(receipt, record.prices)
+            if why is not None:
+                return refuted(claim, f"{why}, acknowledged only at {record.acknowledged_at}")
         if receipt.period_start == receipt.period_end:
             return refuted(claim, f"{receipt.fee} neuron were never the create fee until then")
         return refuted(claim, f"{receipt.rate} a minute was not the rate of any size until then")
 
     def _acknowledged(
         self, receipt: Receipt
-    ) -> tuple[Sequence[PriceRecord], Sequence[PriceRecord]]:
-        """What the wallet had acknowledged earlier; and last before then, or since."""
-        until = receipt.block if receipt.block is not None else self.head
+    ) -> tuple[Sequence[PriceRecord], Sequence[PriceRecord], Sequence[PriceRecord]]:
+        """What the wallet had acknowledged earlier; last before then, or by its end; and later."""
+        until = self._settled_in(receipt) or self.head
+        end = receipt.period_end + CLOCK_SECONDS
         known = [record for record in self.prices or () if record.block <= until]
         before = [one for one in known if one.acknowledged_at <= receipt.period_start]
         place = max(0, len(before) - 1)
-        return known[:place], known[place:]
+        since = known[place:]
+        return (
+            known[:place],
+            [one for one in since if one.acknowledged_at <= end],
+            [one for one in since if one.acknowledged_at > end],
+        )
 
     def complete(self, receipts: Sequence[Receipt], *, whole: bool) -> Finding:
         """Of all receipts together."""
@@ -281,14 +316,18 @@ class Looked:
             return unproven(claim, f"{why}; it was just now: ask for the receipts again")
         if any(event.paid is None for event in self.events):
             return unproven(claim, "this contract does not say of every voucher how much moved")
+        beyond = [one for one in receipts if self._beyond(one)]
         moved = sum(event.paid or 0 for event in self.events)
-        told = sum(one.paid for one in receipts)
+        told = sum(one.paid for one in receipts if not self._beyond(one))
         if told != moved:
             late = [one for one in receipts if one.status not in SETTLED and self._late(one)]
             why = f"the receipts say that {told} neuron moved, {moved} did {where}"
             return (
                 unproven(claim, f"{why}; some were settled since") if late else refuted(claim, why)
             )
+        if beyond:
+            many = f"{len(beyond)} receipts are of blocks"
+            return unproven(claim, f"{many} beyond {self.head}, which the node does not know yet")
         if not receipts:
             return unproven(claim, f"there is no receipt, and no voucher was settled {where}")
         why = f"{len(self.events)} vouchers, {moved} neuron, {where}"
@@ -301,7 +340,9 @@ class Looked:
         return event.block <= self.head - RECENT_BLOCKS
 
     def _late(self, receipt: Receipt) -> bool:
-        return receipt.nonce is not None and receipt.nonce in self.by_nonce
+        """Whether what it says may have been true when it was asked for."""
+        found = () if receipt.nonce is None else self.by_nonce.get(receipt.nonce, ())
+        return any(not (self.fresh and self._is_old(event)) for event in found)
 
 
 def _fits(receipt: Receipt, prices: Prices) -> str | None:

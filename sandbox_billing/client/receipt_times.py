@@ -22,7 +22,7 @@ from sandbox_billing.ledger.voucher import ChargeKind
 
 
 Period = tuple[str, int, int]
-"""Sandbox, start and end."""
+"""Sandbox in small letters, for nobody tells twins by their size; start and end."""
 
 
 def times(
@@ -36,7 +36,7 @@ def times(
     groups: dict[Period, list[Receipt]] = defaultdict(list)
     for one in receipts:
         if one.status in CLAIMING:
-            groups[one.sandbox, one.period_start, one.period_end].append(one)
+            groups[one.sandbox.casefold(), one.period_start, one.period_end].append(one)
         else:
             found[one].append(unproven(Claim.PERIOD, "it was merged: see what collects it"))
     overlapped = _overlapped(list(groups))
@@ -66,7 +66,7 @@ def _create_fees(receipts: Sequence[Receipt]) -> Mapping[str, int]:
     found: dict[str, int] = defaultdict(int)
     for one in receipts:
         if one.kind is ChargeKind.CREATE:
-            found[one.sandbox] += 1
+            found[one.sandbox.casefold()] += 1
     return found
 
 

@@ -159,6 +159,7 @@ def verify(
     provider: Address,
     whole: bool = True,
     first_block: int | None = None,
+    fresh: bool = True,
 ) -> Verdicts:
     """
     Check receipts against a chain.
@@ -170,11 +171,13 @@ def verify(
     @param first_block: From which block none may be missing; None: from the contract's
         beginning, and where the node does not tell so much, nothing is proven of what was before
         the first receipt.
+    @param fresh: Whether they were asked for just now; of kept ones it is no lie that they were
+        settled long ago and do not know it.
     @raise Transient: The chain does not answer.
     """
     read = list(_read(receipts))
     valid = [one for _, one in read if isinstance(one, Receipt)]
-    looked = _look(chain, valid, user, provider, first_block)
+    looked = _look(chain, valid, user, provider, first_block, fresh=fresh)
     together = times(valid, looked.moved)
     judged = []
     for id, one in read:
@@ -226,6 +229,8 @@ def _look(
     user: Address,
     provider: Address,
     first_block: int | None,
+    *,
+    fresh: bool,
 ) -> Looked:
     """Ask everything once, and as little as there is need for."""
     head = chain.head()
@@ -237,6 +242,8 @@ def _look(
     else:
         first = min([*blocks, *([] if first_block is None else [first_block])], default=head)
         events = chain.settled(user, provider, first, head)
+    nonces = {one.nonce for one in receipts}
+    blocks |= {event.block for event in events if event.nonce in nonces}
     return Looked(
         chain_id=chain.chain_id(),
         contract=chain.contract,
@@ -245,6 +252,7 @@ def _look(
         provider=provider,
         head=head,
         first=first,
+        fresh=fresh,
         named=first_block is not None,
         events=tuple(events),
         signers=chain.signers(provider, {*blocks, head}),

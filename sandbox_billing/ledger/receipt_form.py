@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sandbox_billing.errors import BadInput
-from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Nonce, SandboxId
+from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Nonce, sandbox_id
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, parse_neuron
 from sandbox_billing.ledger.receipt import BatchPlace, Part, Receipt, Status
 from sandbox_billing.ledger.voucher import ChargeKind
@@ -99,7 +99,7 @@ def read_receipt(document: Any) -> Receipt:
         provider=Address(said.text("provider")),
         user=Address(said.text("user")),
         signer=said.perhaps("signer", lambda name: Address(said.text(name))),
-        sandbox=SandboxId(said.text("sandbox")),
+        sandbox=sandbox_id(said.text("sandbox")),
         kind=ChargeKind(kind),
         period_start=said.moment("period_start"),
         period_end=said.moment("period_end"),

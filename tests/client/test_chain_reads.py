@@ -160,7 +160,6 @@ class SettledReceiptsTests(SettlingCase):
             ("fee", "91", Claim.EVENT),
             ("period_end", documents[0]["period_end"] + 1, Claim.HASH),
             ("nonce", "99", Claim.EVENT),
-            ("transaction", "0x" + "77" * 32, Claim.EVENT),
         ):
             verdicts = await self.judged([{**documents[0], name: value}, *documents[1:]], user)
             self.assertIn(claim, proofs(verdicts, Proof.REFUTED), name)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from sandbox_billing.client.receipt_claims import CLOCK_SECONDS, RECENT_BLOCKS
 from sandbox_billing.client.verify import (
     MEANING,
     NOT_PROVABLE,
@@ -32,6 +33,7 @@ from sandbox_billing.signing.eip712 import EIP712Domain
 from tests.client.receipts import (
     CHAIN_ID,
     OTHER,
+    PRICES,
     PROVIDER,
     RATE,
     SIGNER,
@@ -227,10 +229,24 @@ def before_its_price(books: Books) -> None:
     more(rate=700, fee=700, sandbox="sb-8")(books)
 
 
-def forgiven(books: Books) -> None:
-    """Called forgiven, and taken."""
+def called(status: Status) -> Callable[[Books], None]:
+    """Called forgiven, say, and taken."""
     nothing: dict[str, Any] = {"paid": Neuron(0), "owed": Neuron(0)}
-    change(FIRST, status=Status.FORGIVEN, transaction=None, block=None, **nothing)(books)
+    return change(FIRST, status=status, transaction=None, block=None, **nothing)
+
+
+def twin(books: Books) -> None:
+    """The same time again, for a sandbox that looks like it."""
+    more(sandbox="SB-1", period_start=T0, period_end=T0 + 60)(books)
+
+
+def a_day_before_its_price(books: Books) -> None:
+    """Signed and settled only after the wallet had acknowledged dearer prices, for a day ago."""
+    later = Prices(per_cpu_per_minute=Neuron(700))
+    record = PriceRecord(block=books.block, acknowledged_at=T0 + 90_000, prices=later)
+    assert books.chain.records is not None
+    books.chain.records.append(record)
+    more(rate=700, fee=700, sandbox="sb-8")(books)
 
 
 NOBODY = Address("0x" + "99" * 20)
@@ -287,10 +303,10 @@ FORGERIES: dict[str, Forgery] = {
         lambda books: books.chain.events.append(books.chain.events[FIRST]),
         only=False,
     ),
-    "another transaction": Forgery(Claim.EVENT, change(FIRST, transaction="0x" + "ab" * 32)),
-    "another block": Forgery(Claim.EVENT, change(FIRST, block=11)),
     "one voucher, two receipts": Forgery(Claim.EVENT, same_nonce, only=False),
-    "called forgiven and taken": Forgery(Claim.EVENT, forgiven, only=False),
+    "called forgiven and taken": Forgery(Claim.EVENT, called(Status.FORGIVEN), only=False),
+    "called merged and taken": Forgery(Claim.EVENT, called(Status.MERGED), only=False),
+    "called signed, and taken long ago": Forgery(Claim.EVENT, called(Status.SIGNED), only=False),
     "less paid than it says": Forgery(Claim.PAID, change(LEFT, paid=8, owed=1253), only=False),
     "more owed than it says": Forgery(Claim.PAID, change(LEFT, owed=2000)),
     "paid in full, it says": Forgery(
@@ -314,6 +330,8 @@ FORGERIES: dict[str, Forgery] = {
     "dearer than its rate": Forgery(Claim.RATING, resettle(FIRST, fee=1262)),
     "rate of no size": Forgery(Claim.PRICE, resettle(FIRST, rate=RATE + 1, fee=RATE + 1)),
     "a create fee above the price": Forgery(Claim.PRICE, resettle(CREATED, fee=5001)),
+    "a twin of its sandbox, in other letters": Forgery(Claim.PERIOD, twin, only=False),
+    "a price that was acknowledged a day after": Forgery(Claim.PRICE, a_day_before_its_price),
     "a rate that was acknowledged later": Forgery(Claim.PRICE, before_its_price),
     "a missing receipt": Forgery(Claim.COMPLETE, forget(2)),
     # what was merged
@@ -449,15 +467,40 @@ class NotProvenTests(SynchronousTestCase):
             owed=books.receipts[FIRST].fee,
         )
         books.receipts[FIRST] = old
-        self.assertEqual(self.unproven(books), {Claim.EVENT, Claim.PAID, Claim.COMPLETE})
+        wanted = {Claim.EVENT, Claim.PAID, Claim.COMPLETE}
+        self.assertEqual(self.unproven(books, fresh=False), wanted)
+        books.chain.newest = books.block + 50
+        self.assertEqual(self.unproven(books), wanted)
+        books.chain.newest = books.block + RECENT_BLOCKS
+        refuted = proofs(judge(books), Proof.REFUTED)
+        self.assertEqual(refuted, {Claim.EVENT, Claim.COMPLETE})
+
+    def test_moved(self) -> None:
+        """What a deep reorganisation put elsewhere is the same voucher still."""
+        for changes in ({"block": 11}, {"transaction": "0x" + "ab" * 32}):
+            books = honest()
+            change(FIRST, **changes)(books)
+            self.assertEqual(self.unproven(books), {Claim.EVENT})
 
     def test_a_node_behind(self) -> None:
         """What was settled beyond its newest block it cannot deny."""
         books = honest()
         books.chain.newest = books.block - 1
         books.chain.events = [(w, e) for w, e in books.chain.events if e.block < books.block]
-        verdicts = judge(books)
-        self.assertNotIn(Claim.EVENT, proofs(verdicts, Proof.REFUTED), why(verdicts))
+        self.assertLessEqual({Claim.EVENT, Claim.PAID, Claim.COMPLETE}, self.unproven(books))
+        books.chain.records = [PriceRecord(block=books.block, acknowledged_at=0, prices=PRICES)]
+        prices = [f for one in judge(books).receipts[-1:] for f in one.findings]
+        self.assertNotIn((Claim.PRICE, Proof.REFUTED), [(f.claim, f.proof) for f in prices])
+
+    def test_clocks(self) -> None:
+        """The chain's clock may be a little ahead of who charges; not more."""
+        for ahead, proof in ((CLOCK_SECONDS, Proof.PROVEN), (CLOCK_SECONDS + 1, Proof.REFUTED)):
+            books = Books()
+            books.settle(books.sign())
+            books.chain.records = [
+                PriceRecord(block=1, acknowledged_at=T0 + 60 + ahead, prices=PRICES)
+            ]
+            self.assertIs(judge(books).proof, proof)
 
     def test_a_node_that_forgets(self) -> None:
         """Without the state of then, neither signer nor price is proven."""
@@ -542,9 +585,10 @@ class FormTests(SynchronousTestCase):
         documents: list[Any] = [receipt_document(one) for one in books.receipts]
         documents[3] = {**documents[3], "fee": 7}
         documents.append("nothing")
+        documents.append({**documents[0], "id": "twin", "sandbox": "sb-1\u200b"})
         verdicts = verify(documents, books.chain, user=USER, provider=PROVIDER, whole=False)
         wrong = [one.id for one in verdicts.receipts if one.receipt is None]
-        self.assertEqual(wrong, [books.receipts[3].id, "#11"])
+        self.assertEqual(wrong, [books.receipts[3].id, "#11", "twin"])
         self.assertEqual(proofs(verdicts, Proof.REFUTED), {Claim.FORM})
 
     def test_twice(self) -> None:

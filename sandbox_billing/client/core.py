@@ -14,10 +14,17 @@ from urllib.parse import urlsplit
 from attrs import evolve
 
 from sandbox_billing.client.calls import Answer, Call, Flow, Pause, Query, Upload, query_of
-from sandbox_billing.client.errors import ApiError, ConnectionLost, Garbled, NotConnected, error_of
+from sandbox_billing.client.errors import (
+    ApiError,
+    ConnectionLost,
+    Garbled,
+    NotConnected,
+    Unclear,
+    error_of,
+)
 from sandbox_billing.client.signer import Signer
 from sandbox_billing.client.values import Info
-from sandbox_billing.errors import BadInput
+from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.request import message_headers, request_message
 
@@ -94,6 +101,7 @@ class Core:
         target = path + query_of(query)
         repeatable = key is not None or (method == "GET" and sink is None)
         waited = 0.0
+        unclear: ApiError | None = None
         for tries in range(1, MOST_TRIES + 1):
             call = yield from self.signed(
                 method, target, body=body, content_type=content_type, key=key, public=public
@@ -107,7 +115,9 @@ class Core:
             waited += pause
             may = repeatable and _passes(error, keyed=key is not None)
             if not may or tries == MOST_TRIES or waited > PATIENCE_SECONDS:
-                raise _with_key(error, key)
+                raise _with_key(_told_last(error, unclear), key)
+            if key is not None and isinstance(error, UnknownOutcome):
+                unclear = error
             yield Pause(pause)
         raise AssertionError("the last try returns or raises")
 
@@ -225,11 +235,32 @@ def _passes(error: ApiError, *, keyed: bool) -> bool:
     """Whether asking again, soon, may help and cannot harm."""
     if isinstance(error, ConnectionLost | NotConnected) or error.status in _PASSING:
         return True
-    # The first request under this key is still at work, or the sandbox changes its state.
-    return keyed and error.status == 409 and error.retry_after is not None
+    return keyed and _is_under_way(error)
+
+
+def _told_last(error: ApiError, unclear: ApiError | None) -> ApiError:
+    """
+    That the last try came to nothing, or must wait, does not say so of an earlier one.
+
+    @param unclear: The try of which nobody knows what became.
+    """
+    if unclear is None or not (isinstance(error, Transient) or _is_under_way(error)):
+        return error
+    return unclear
+
+
+def _is_under_way(error: ApiError) -> bool:
+    """The first request under this key is still at work, or the sandbox changes its state."""
+    return error.status == 409 and error.retry_after is not None
 
 
 def _with_key(error: ApiError, key: str | None) -> ApiError:
-    if key is None or not isinstance(error, ConnectionLost):
+    if key is None or not isinstance(error, Unclear):
         return error
-    return ConnectionLost(text=f"{error}; idempotency_key={key!r} finds out without doing it twice")
+    return type(error)(
+        text=f"{error}; idempotency_key={key!r} finds out without doing it twice",
+        status=error.status,
+        body=error.body,
+        retry_after=error.retry_after,
+        request_id=error.request_id,
+    )

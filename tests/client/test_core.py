@@ -24,6 +24,7 @@ from sandbox_billing.client import (
     ConnectionLost,
     Garbled,
     KeySigner,
+    NotConnected,
     NotFound,
     NotYours,
     Settings,
@@ -56,7 +57,7 @@ CHAIN_ID = 16602
 NOW = 1_800_000_000
 URL = "https://provider.example"
 
-Reply = Answer | OSError | Callable[[Call], Answer]
+Reply = Answer | OSError | ApiError | Callable[[Call], Answer]
 
 
 def told(document: object, status: int = 200, **headers: str) -> Answer:
@@ -95,7 +96,7 @@ class Scripted:
             return INFO
         self.asked.append(call)
         reply = self.replies.pop(0)
-        if isinstance(reply, OSError):
+        if isinstance(reply, OSError | ApiError):
             raise reply
         return reply if isinstance(reply, Answer) else reply(call)
 
@@ -272,6 +273,21 @@ class AgainTests(SynchronousTestCase):
         found = self.assertRaises(ConnectionLost, world.client().create, idempotency_key="mine")
         self.assertIn("idempotency_key='mine'", str(found))
         self.assertEqual(len(world.asked), 6)
+
+    def test_lost_and_then_refused_in_passing(self) -> None:
+        """That the last try came to nothing does not say so of one that may have been done."""
+        for last in (refused(503, "stopping", wait="99"), refused(429, "x"), NotConnected(text="")):
+            world = Scripted([OSError("reset"), *[last] * 5])
+            found = self.assertRaises(Unclear, world.client().create, idempotency_key="mine")
+            self.assertIn("idempotency_key='mine'", str(found))
+        busy = refused(409, "a request with this Idempotency-Key is under way", wait="99")
+        world = Scripted([refused(504, "slow"), busy])
+        found = self.assertRaises(Unclear, world.client().create, idempotency_key="mine")
+        self.assertEqual(found.status, 504)
+        self.assertIn("idempotency_key='mine'", str(found))
+        # What is refused for good is: the key would have told of what was done.
+        world = Scripted([OSError("reset"), refused(402, "insufficient balance")])
+        self.assertRaises(CannotPay, world.client().create)
 
     def test_too_long(self) -> None:
         """Who says to wait for longer than anybody would is not waited for."""

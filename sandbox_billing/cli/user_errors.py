@@ -135,8 +135,12 @@ def _unproven(text: str, *, with_token: bool) -> str:
     if text in ("request expired", "expires_at too far in future"):
         return f"{text}: this machine's clock is wrong by minutes; set it"
     if "for another address than" in text:
-        own = text.rpartition(" ")[2]
-        return f"{text}: that is how the provider calls itself: {_US} login --public-url {own}"
+        # Never its URL in a command: a look-alike would harvest a login for the one it names.
+        return (
+            f"{text}: whoever holds a login for that address can use it there. It is --url's word "
+            "alone: if you did not learn from somewhere else that both are the same provider's, "
+            "stop here; if you did, --public-url and --provider say so"
+        )
     if "signature" in text:
         return f"{text}: is --url the provider's own address, and the key the wallet's?"
     return text

@@ -18,10 +18,16 @@ from sandbox_billing.cli.user_client import SessionEnded, signing_desk, token_de
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.cli.user_text import lasting
 from sandbox_billing.cli.user_tokens import Kept
+from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.token import DEFAULT_LIFE_SECONDS, MAX_LIFE_SECONDS, Scope
 
+
+NAME_PROVIDER = (
+    "--public-url makes a login for another address than --url's: say with --provider whose, its "
+    "address as you know it from somewhere else than --url"
+)
 
 _SCOPES = tuple(scope.value for scope in Scope)
 
@@ -45,7 +51,11 @@ _SCOPES = tuple(scope.value for scope in Scope)
 )
 @click.option("--spend-limit", type=AMOUNT, help="The most to spend with it.")
 @click.option("--sandbox", help="The one sandbox that it is for.")
-@click.option("--public-url", metavar="URL", help="How the provider calls itself, if not --url.")
+@click.option(
+    "--public-url",
+    metavar="URL",
+    help="How the provider calls itself, if not --url; with --provider.",
+)
 def login(
     out: Output,
     place: Place,
@@ -64,6 +74,8 @@ def login(
       sandbox-billing user login --ttl 28800
     """
     url = place.require_url()
+    if public_url is not None and place.provider is None:
+        raise BadInput(NAME_PROVIDER)
     with signing_desk(out, place) as at:
         session = at.client.login(
             scopes=scopes or _SCOPES,

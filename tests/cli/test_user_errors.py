@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.cli.main import cli
 from sandbox_billing.cli.user_client import SessionEnded, told_of
 from sandbox_billing.cli.user_errors import next_step
+from sandbox_billing.cli.user_login import NAME_PROVIDER
 from sandbox_billing.client import Client
 from sandbox_billing.client.errors import error_of
 from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
@@ -74,7 +76,7 @@ class NextStepTests(SynchronousTestCase):
             (401, {"error": "invalid or expired token"}, {"with_token": True}, "user login"),
             (401, {"error": "request expired"}, {}, "clock"),
             (401, {"error": "invalid signature"}, {}, "--url"),
-            (401, {"error": ANOTHER}, {}, "user login --public-url https://s.example"),
+            (401, {"error": ANOTHER}, {}, "stop here"),
             (429, {"error": "too many requests"}, {"retry_after": 7.0}, "in 7 s"),
             (503, {"error": "paused"}, {"retry_after": 60.0}, "in 1 min"),
             (403, {"error": "this token has not the scope manage"}, {}, "user login"),
@@ -87,6 +89,14 @@ class NextStepTests(SynchronousTestCase):
             (504, {"error": "look before trying again"}, {}, "look before trying again"),
         ):
             self.assertIn(said, next_step(status, body, **more), (status, body))  # type: ignore[arg-type]
+
+    def test_another_address(self) -> None:
+        """A server's word for where else it is becomes no command, and no login of a typed one."""
+        self.assertNotIn("--public-url https", next_step(401, {"error": ANOTHER}))
+        arguments = ["user", "login", "--public-url", "https://s.example", "--url", "http://x"]
+        unset = {"PROVIDER_ADDRESS": None}
+        told = CliRunner().invoke(cli, [*arguments, "--key", "11" * 32], env=unset)
+        self.assertEqual((told.exit_code, NAME_PROVIDER in told.stderr), (2, True), told.output)
 
     def test_families(self) -> None:
         """A refusal of the library ends a command as its family does, and moves no cursor."""

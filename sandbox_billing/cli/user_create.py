@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
-from sandbox_billing.cli.output import Output, output_options, printable
+from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.user_client import desk
+from sandbox_billing.cli.user_once import key_option, once_only
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.cli.user_waiting import started, wait_option
-from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
+from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.token import Scope
 
 
@@ -38,6 +39,7 @@ def pairs(said: tuple[str, ...], option: str) -> dict[str, str]:
 @output_options
 @place_options()
 @wait_option
+@key_option
 @click.option("--snapshot", help="What to start from. [default: the provider's]")
 @click.option("--name", help="Yours, by which it may be called.")
 @click.option("--cpu", type=click.IntRange(min=1), help="Cores.")
@@ -55,6 +57,7 @@ def create(
     out: Output,
     place: Place,
     wait_seconds: int | None,
+    once: str,
     snapshot: str | None,
     name: str | None,
     cpu: int | None,
@@ -84,13 +87,6 @@ def create(
     }
     body = {key: value for key, value in said.items() if value is not None}
     with desk(out, place, Scope.MANAGE) as at:
-        made = at.client.create(**body).raw
-        out.note(printable(f"created {made['id']}"))
-        try:
-            started(at, made, wait_seconds, title="Created")
-        except (KeyboardInterrupt, Transient) as problem:
-            why = "stopped waiting" if isinstance(problem, KeyboardInterrupt) else str(problem)
-            raise UnknownOutcome(
-                f"{why}. {made['id']} was created, and costs once it runs: look with "
-                "'sandbox-billing user list'"
-            ) from None
+        with once_only(once):
+            made = at.client.create(idempotency_key=once, **body).raw
+        started(at, made, wait_seconds, title="Created", done="created")

@@ -13,6 +13,7 @@ import click
 
 from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.user_client import Desk, desk, read_if_there
+from sandbox_billing.cli.user_once import key_option, once_only
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.cli.user_text import counted, short, size
 from sandbox_billing.cli.user_waiting import started, wait_option
@@ -67,8 +68,9 @@ def _row(one: Mapping[str, Any], costs: Mapping[str, str]) -> tuple[str, ...]:
 @output_options
 @place_options()
 @wait_option
+@key_option
 @click.argument("sandbox")
-def start(out: Output, place: Place, sandbox: str, wait_seconds: int | None) -> None:
+def start(out: Output, place: Place, sandbox: str, wait_seconds: int | None, once: str) -> None:
     """
     Start SANDBOX (its id or name): from now on it costs. Example:
 
@@ -76,32 +78,35 @@ def start(out: Output, place: Place, sandbox: str, wait_seconds: int | None) -> 
       sandbox-billing user start 4f8f3a24
     """
     with desk(out, place, Scope.MANAGE) as at:
-        made = at.client.start(sandbox).raw
-        started(at, made, wait_seconds, title="Started")
+        with once_only(once):
+            made = at.client.start(sandbox, idempotency_key=once).raw
+        started(at, made, wait_seconds, title="Started", done="told to start")
 
 
 @click.command()
 @output_options
 @place_options()
+@key_option
 @click.argument("sandbox")
-def stop(out: Output, place: Place, sandbox: str) -> None:
+def stop(out: Output, place: Place, sandbox: str, once: str) -> None:
     """
     Stop SANDBOX: its disk stays, and it costs nothing from now on. Example:
 
     \b
       sandbox-billing user stop 4f8f3a24
     """
-    with desk(out, place, Scope.MANAGE) as at:
-        found = at.client.stop(sandbox).raw
+    with desk(out, place, Scope.MANAGE) as at, once_only(once):
+        found = at.client.stop(sandbox, idempotency_key=once).raw
     _ended(out, found, sandbox, "Stopping; charged up to now")
 
 
 @click.command()
 @output_options
 @place_options()
+@key_option
 @click.option("--yes", is_flag=True, help="Do not ask before deleting.")
 @click.argument("sandbox")
-def delete(out: Output, place: Place, yes: bool, sandbox: str) -> None:
+def delete(out: Output, place: Place, yes: bool, sandbox: str, once: str) -> None:
     """
     Delete SANDBOX and what is on its disk, for good. Example:
 
@@ -110,7 +115,8 @@ def delete(out: Output, place: Place, yes: bool, sandbox: str) -> None:
     """
     with desk(out, place, Scope.MANAGE) as at:
         out.ask(f"Delete {sandbox} and all that is on its disk?", yes=yes)
-        found = at.client.delete(sandbox).raw
+        with once_only(once):
+            found = at.client.delete(sandbox, idempotency_key=once).raw
     _ended(out, found, sandbox, "Deleted; charged up to now")
 
 

@@ -15,7 +15,7 @@ import click
 from sandbox_billing.cli.output import printable
 from sandbox_billing.cli.user_client import Desk, read_if_there
 from sandbox_billing.cli.user_text import hourly, size, until
-from sandbox_billing.errors import Refused, UnknownOutcome
+from sandbox_billing.errors import Refused, Transient, UnknownOutcome
 
 
 POLL_SECONDS = 1.0
@@ -43,15 +43,30 @@ def wait_option(command: Callable[..., None]) -> Callable[..., None]:
     return click.option("--no-wait", is_flag=True, help="Do not wait until it runs.")(wrapped)
 
 
-def started(at: Desk, made: Mapping[str, Any], wait_seconds: int | None, *, title: str) -> None:
+def started(
+    at: Desk, made: Mapping[str, Any], wait_seconds: int | None, *, title: str, done: str
+) -> None:
     """
     Wait until it runs, and say what it costs and how long that can go on: the result.
 
     @param made: The sandbox as it was answered.
     @param wait_seconds: None: say it at once.
+    @param done: What became of it already, should nobody wait to the end.
     @raise Refused: It failed.
-    @raise UnknownOutcome: It does not run in time.
+    @raise UnknownOutcome: It does not run in time, or nobody could see.
     """
+    try:
+        at.out.note(printable(f"{done} {made['id']}"))
+        _told_running(at, made, wait_seconds, title)
+    except (KeyboardInterrupt, Transient) as problem:
+        why = "stopped waiting" if isinstance(problem, KeyboardInterrupt) else str(problem)
+        raise UnknownOutcome(
+            f"{why}. {made['id']} was {done}, and costs once it runs: look with "
+            "'sandbox-billing user list'"
+        ) from None
+
+
+def _told_running(at: Desk, made: Mapping[str, Any], wait_seconds: int | None, title: str) -> None:
     if wait_seconds is not None:
         made = _running(at, made, wait_seconds)
     elif made.get("state") != "started":

@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 from sandbox_billing.ledger.identity import Reference
 from sandbox_billing.ledger.metering import Session
@@ -167,24 +167,29 @@ class Told:
         return place >= 0 and charge.period_start < self.starts[place] + self.runs[place].seconds
 
 
-def derived(charges: Iterable[Charge]) -> tuple[Run, ...]:
+@define
+class Derived:
     """
-    The runs that charges tell of: those that follow one another without a gap at one rate.
+    The runs that charges tell of, which follow one another without a gap at one rate, made out
+    as the charges come: it holds no more than its runs.
 
-    @param charges: Of one sandbox and of compute, with all of their amounts.
+    @ivar runs: In the order in which they came.
     """
-    found: list[Run] = []
-    for charge in sorted(charges, key=lambda one: one.period_start):
-        last = found[-1] if found else None
+
+    runs: list[Run] = field(factory=list, init=False)
+
+    def add(self, charge: Charge) -> None:
+        """@param charge: Of one sandbox and of compute, with all of its amount."""
+        last = self.runs[-1] if self.runs else None
         if last is not None and (last.ended_at, last.rate) == (charge.period_start, charge.rate):
-            found[-1] = evolve(
+            self.runs[-1] = evolve(
                 last,
                 ended_at=charge.period_end,
                 seconds=last.seconds + charge.units,
                 cost=neuron(last.cost + charge.amount),
             )
-            continue
-        found.append(
+            return
+        self.runs.append(
             Run(
                 reference=None,
                 opened_at=charge.period_start,
@@ -197,4 +202,14 @@ def derived(charges: Iterable[Charge]) -> tuple[Run, ...]:
                 derived=True,
             )
         )
-    return tuple(found)
+
+
+def derived(charges: Iterable[Charge]) -> tuple[Run, ...]:
+    """
+    @param charges: Of one sandbox, in any order.
+    @return: See L{Derived}.
+    """
+    found = Derived()
+    for charge in sorted(charges, key=lambda one: one.period_start):
+        found.add(charge)
+    return tuple(found.runs)

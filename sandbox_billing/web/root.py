@@ -202,6 +202,7 @@ def make_table(front: FrontDesk, callers: Callers) -> Table:
             intake=front.intake,
             runtime=front.runtime,
             wall=front.wall,
+            clock=front.clock,
         ),
         receipts=Receipts(receipts=front.receipts, terms=terms),
         info=Info(

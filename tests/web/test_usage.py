@@ -17,11 +17,13 @@ from zope.interface import alsoProvides
 
 from sandbox_billing.errors import Transient
 from sandbox_billing.interfaces import IHistory, Sandbox
+from sandbox_billing.ledger.account import Account
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.metering import begin, close, resized, tick_now
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds
 from sandbox_billing.ledger.resources import Resources
 from sandbox_billing.signing.key import SigningKey
+from sandbox_billing.web import usage as usage_module
 from sandbox_billing.web.root import make_root
 from tests.ports.journal import (
     FEE,
@@ -193,9 +195,11 @@ class AccountTests(MoneyCase):
         class Meeting(StandInIntake):
             """Knows newcomers from then on."""
 
-            async def meet(self, owner: Address) -> None:
+            async def meet(self, owner: Address) -> Account:
                 await super().meet(owner)
-                await doors.add_account(head, account(owner, balance=Neuron(5)))
+                met = account(owner, balance=Neuron(5))
+                await doors.add_account(head, met)
+                return met
 
         desk = evolve(self.world.desk, intake=Meeting(self.world.calls))
         self.world.agent = RequestTraversalAgent(make_root(desk))
@@ -204,6 +208,16 @@ class AccountTests(MoneyCase):
             self.assertEqual((told["balance"], told["block"]), ("5", 77))
         met = [call for call in self.world.calls.asked if call[0] == "meet"]
         self.assertEqual(met, [("meet", STRANGER.address)])
+
+    def test_stranger(self) -> None:
+        """A wallet that never had anything here is shown as it is, and nothing is stored."""
+        before = self.now(self.journal.mirror.wallets())
+        told = self.get("/api/account", key=STRANGER).json
+        self.assertEqual(
+            (told["balance"], told["available"], told["acknowledged"], told["block"]),
+            ("0", "0", False, 77),
+        )
+        self.assertEqual(self.now(self.journal.mirror.wallets()), before)
 
     def test_before_the_first_step(self) -> None:
         """Nobody knows what anybody has."""
@@ -449,17 +463,21 @@ class SandboxUsageTests(MoneyCase):
         self.ran(SB, 60)
         self.stops(destroyed=True)
         self.world.wall.moment += 100
-        doors, moment = self.journal.doors, self.world.wall.now()
-        wanted = intent("again", owner=OWNER.address, sandbox=SandboxId(SB))
-        self.now(doors.reserve(wanted, self.now(doors.funds(OWNER.address))))
-        again = evolve(
-            self.session_of("again"), opened_at=moment, charged_until=moment, changed_at=moment
-        )
-        self.now(doors.open_session(wanted, begin(again, moment), None))
+        self.starts_again("again")
         told = self.get(f"/api/sandbox/{SB}/usage").json
         states = [one["state"] for one in told["transitions"]]
         self.assertEqual(states, ["opened", "started", "stopped", "opened", "started"])
         self.assertEqual([run["open"] for run in told["runs"]], [False, True])
+
+    def starts_again(self, reference: str) -> None:
+        """The next run of the same sandbox."""
+        doors, moment = self.journal.doors, self.world.wall.now()
+        wanted = intent(reference, owner=OWNER.address, sandbox=SandboxId(SB))
+        self.now(doors.reserve(wanted, self.now(doors.funds(OWNER.address))))
+        again = evolve(
+            self.session_of(reference), opened_at=moment, charged_until=moment, changed_at=moment
+        )
+        self.now(doors.open_session(wanted, begin(again, moment), None))
 
     def session_of(self, reference: str) -> Any:
         """One that has not begun."""
@@ -477,6 +495,50 @@ class SandboxUsageTests(MoneyCase):
         (run,) = told["runs"]
         self.assertEqual((run["derived"], run["reference"], run["cpu"]), (True, None, None))
         self.assertEqual((run["seconds"], run["cost"]), (120, told["totals"]["compute"]))
+
+    def lived_with_gaps(self) -> None:
+        """Two runs whose charges alone tell of them, and one that is written down."""
+        keys = self.journal.store.keys
+        for number in range(3):
+            if number:
+                self.starts_again(f"again-{number}")
+            self.ran(SB, 60)
+            self.stops()
+            if number == 1:
+                del self.world.keyspace._values[keys.runs(SandboxId(SB))]
+            self.world.wall.moment += 100
+
+    def test_most_runs(self) -> None:
+        """No more runs than that in one answer, those that were made out among them."""
+        self.runs()
+        self.lived_with_gaps()
+        told = self.get(f"/api/sandbox/{SB}/usage").json["runs"]
+        self.assertEqual([run.get("derived", False) for run in told], [True, True, False])
+        self.patch(usage_module, "MOST_RUNS", 3)
+        self.assertEqual(self.get(f"/api/sandbox/{SB}/usage").json["runs"], told)
+        self.patch(usage_module, "MOST_RUNS", 2)
+        self.assertEqual(
+            self.get(f"/api/sandbox/{SB}/usage").error,
+            (400, "more than 2 runs: ask for a later beginning"),
+        )
+
+    def test_others_have_their_turn(self) -> None:
+        """Many runs are told in several steps."""
+        self.runs()
+        self.lived_with_gaps()
+        told = self.get(f"/api/sandbox/{SB}/usage").json
+        self.patch(usage_module, "_RUNS_AT_ONCE", 2)
+        world: Any = self.world
+        target = f"/api/sandbox/{SB}/usage"
+        headers = Headers({name: [v] for name, v in self.headers(target).items()})
+        url = b"https://front.example" + target.encode("ascii")
+        asked = world.agent.request(b"GET", url, headers, None)
+        self.assertNoResult(asked)
+        for _ in range(9):
+            world.clock.advance(0)
+        world.agent.flush()
+        reply = self.successResultOf(treq.json_content(self.successResultOf(asked)))
+        self.assertEqual(reply, told)
 
     def test_strangers(self) -> None:
         """An id is 403 for another wallet, before and after its end; a token of another, too."""

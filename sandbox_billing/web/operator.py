@@ -141,7 +141,8 @@ def _settled(seen: Overview, hours: int, now: UnixSeconds) -> dict[str, Any]:
     week = this_hour - (KEPT_HOURS - 1) * HOUR_SECONDS
     known = [hour for hour in seen.hours if hour.begins >= week]
     first = UnixSeconds(this_hour - (hours - 1) * HOUR_SECONDS)
-    shown = [hour for hour in known if hour.begins >= first]
+    # Another process may be ahead of this one's clock.
+    shown = [hour for hour in known if first <= hour.begins <= this_hour]
     return {
         "settled": {
             "hours": forms.hours_form(shown, first, hours),

@@ -5,6 +5,8 @@ What operators are shown, over HTTP, and nobody else.
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -14,8 +16,9 @@ from twisted.internet.defer import Deferred
 from sandbox_billing.adapters.redis.commit import Commit, Write
 from sandbox_billing.adapters.redis.draft import stored_form
 from sandbox_billing.ledger.audit import FIRST, AuditEntry
+from sandbox_billing.ledger.batch import Batch
 from sandbox_billing.ledger.dead_letter import DeadLetter
-from sandbox_billing.ledger.identity import Address, Reference, SandboxId
+from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Reference, SandboxId
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds
 from sandbox_billing.ledger.overview import HOUR_SECONDS, Difference, Hour, Purse
@@ -25,7 +28,9 @@ from sandbox_billing.ledger.totals import Totals
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.key import SigningKey
 from sandbox_billing.web._denied import ADMIN_ONLY
+from sandbox_billing.web._schemas import SCHEMAS
 from sandbox_billing.web.operator import BAD_HOURS, SUMMARY_KEPT_SECONDS
+from tests.ports.journal import attempt
 from tests.web.asking import AskingTestCase, Reply
 from tests.web.world import NOW, OWNER, PROVIDER, SANDBOX, STRANGER, TERMS, World, token_for
 
@@ -63,6 +68,39 @@ def hour(begins: int, fees: int, gas: int) -> Hour:
     return Hour(begins=UnixSeconds(begins), totals=totals)
 
 
+def faults(value: Any, schema: Mapping[str, Any], at: str = "") -> list[str]:
+    """Where a document is not as our OpenAPI document says, in the words that it uses for this."""
+    if "$ref" in schema:
+        return faults(value, SCHEMAS[schema["$ref"].rpartition("/")[2]], at)
+    if "anyOf" in schema:
+        tried = [faults(value, one, at) for one in schema["anyOf"]]
+        return [] if [] in tried else tried[0]
+    kinds = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
+    wanted = schema.get("type", [])
+    names = [wanted] if isinstance(wanted, str) else wanted
+    if names and not any(
+        value is None if name == "null" else type(value) is kinds[name] for name in names
+    ):
+        return [f"{at}: {value!r} is no {wanted}"]
+    found = []
+    if "enum" in schema and value not in schema["enum"]:
+        found.append(f"{at}: {value!r} is none of {schema['enum']}")
+    if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
+        found.append(f"{at}: {value!r} is not {schema['pattern']}")
+    if isinstance(value, int) and value < schema.get("minimum", value):
+        found.append(f"{at}: {value} is too small")
+    if isinstance(value, list):
+        found += [f for one in value for f in faults(one, schema["items"], f"{at}[]")]
+    if isinstance(value, dict):
+        found += [f"{at}: no {name}" for name in schema.get("required", ()) if name not in value]
+        known = schema.get("properties", {})
+        if known:
+            found += [f"{at}: {name} is not described" for name in value if name not in known]
+        for name, one in known.items():
+            found += faults(value[name], one, f"{at}.{name}") if name in value else []
+    return found
+
+
 class OperatorCase(AskingTestCase):
     """One operator, who is not the provider."""
 
@@ -85,6 +123,7 @@ class OperatorCase(AskingTestCase):
         self.world.clock.advance(SUMMARY_KEPT_SECONDS)
         reply = self.look(f"/api/operator/summary{query}")
         self.assertEqual(reply.status, 200, reply.json)
+        self.assertEqual(faults(reply.json, SCHEMAS["OperatorSummary"]), [])
         return reply.json
 
 
@@ -141,6 +180,12 @@ class WhoTests(OperatorCase):
 class SummaryTests(OperatorCase):
     """How everything stands."""
 
+    def test_can_fail(self) -> None:
+        """What is not as it is described is found."""
+        told = self.summary()
+        for change in ({"sessions": "0"}, {"gas": {}}, {"more": 1}, {"sessions": -1}):
+            self.assertNotEqual(faults({**told, **change}, SCHEMAS["OperatorSummary"]), [], change)
+
     def test_empty(self) -> None:
         """Before anything happened, nothing is made up."""
         told = self.summary()
@@ -157,6 +202,8 @@ class SummaryTests(OperatorCase):
             hour(THIS_HOUR, 10**30, 7),
             hour(THIS_HOUR - 2 * HOUR_SECONDS, 5, 3),
             hour(THIS_HOUR - 30 * HOUR_SECONDS, 11, 10),
+            # By a worker whose clock is ahead: it counts when its hour has come.
+            hour(THIS_HOUR + HOUR_SECONDS, 10**20, 1),
         ):
             self.write(Write("ZADD", key, (one.begins, stored_form(one))))
         settled = self.summary()["settled"]
@@ -210,6 +257,25 @@ class SummaryTests(OperatorCase):
         self.assertEqual(told["stop_orders"]["orders"][0]["age"], 70)
         self.assertEqual(told["readiness"]["reasons"], {"watcher": "no node answers"})
 
+    def test_batches(self) -> None:
+        """Those under way with their attempts, and not a byte of their transactions."""
+        batch = Batch(
+            id=BatchId("batch-1"),
+            wallets=(OWNER.address,),
+            charges=(ChargeId("c"),),
+            created_at=UnixSeconds(NOW - 9),
+            attempts=(attempt(), evolve(attempt(), fee_cap=Neuron(10**30))),
+        )
+        self.write(
+            Write("SET", self.keys.batch(batch.id), (stored_form(batch),)),
+            Write("ZADD", self.keys.batches(), (NOW - 9, batch.id)),
+        )
+        told = self.summary()["batches"]
+        self.assertEqual((told["count"], told["batches"][0]["vouchers"]), (1, 1))
+        caps = [one["fee_cap"] for one in told["batches"][0]["attempts"]]
+        self.assertEqual(caps, [str(attempt().fee_cap), str(10**30)])
+        self.assertNotIn(attempt().raw, str(told))
+
     def test_kept(self) -> None:
         """Who looks again at once costs the store nothing; a moment later he sees what is new."""
         self.summary()
@@ -234,6 +300,7 @@ class SessionsTests(OperatorCase):
     def test_pages(self) -> None:
         """Each once, with owner, size and rate."""
         page = self.look("/api/sessions?limit=2").json
+        self.assertEqual(faults(page, SCHEMAS["OpenSessions"]), [])
         self.assertEqual((page["total"], page["next"]), (3, "b"))
         first = page["sessions"][0]
         self.assertEqual((first["sandbox"], first["owner"]), ("a", checksum(OWNER.address)))
@@ -280,6 +347,7 @@ class AuditTests(OperatorCase):
         found, query = [], "?limit=2"
         while True:
             page = self.look(f"/api/audit-log{query}").json
+            self.assertEqual(faults(page, SCHEMAS["AuditLog"]), [])
             found += page["entries"]
             if page["next"] is None:
                 break
@@ -317,7 +385,9 @@ class AuditTests(OperatorCase):
             reason="",
         )
         self.write(Write("RPUSH", self.keys.audit(), (stored_form(old), "{")))
-        damaged, first = self.look("/api/audit-log").json["entries"]
+        page = self.look("/api/audit-log").json
+        self.assertEqual(faults(page, SCHEMAS["AuditLog"]), [])
+        damaged, first = page["entries"]
         self.assertEqual(
             (damaged["entry"], damaged["form"], damaged["follows"]), (None, "{", False)
         )

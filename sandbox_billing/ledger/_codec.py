@@ -55,6 +55,17 @@ def decode(cls: type[T], text: str | bytes) -> T:
     return value
 
 
+def decode_once(cls: type[T], text: str | bytes) -> T:
+    """
+    What L{decode} returns, and nobody remembers: for what is large, or is read for one answer.
+
+    @raise BadInput: See L{decode}.
+    """
+    value = _decoded.__wrapped__(cls, text)
+    assert isinstance(value, cls)
+    return value
+
+
 @lru_cache(maxsize=2048)
 def _decoded(cls: Any, text: str | bytes) -> Any:
     """Values are frozen, and every turn reads much that has not changed since the last."""

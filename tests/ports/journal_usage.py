@@ -10,6 +10,7 @@ from sandbox_billing.adapters.redis import usage as usage_module
 from sandbox_billing.adapters.redis.commit import Write
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import Promise, Ruling
+from sandbox_billing.ledger import _codec
 from sandbox_billing.ledger.identity import Nonce, Reference, SandboxId, create_charge_id
 from sandbox_billing.ledger.merging import merge_plan
 from sandbox_billing.ledger.metering import begin, close, rerated, tick
@@ -307,29 +308,52 @@ class UsageCase(JournalCase):
     async def test_many_runs(self) -> None:
         """Read in parts from the newest back, in order, and no more than are wanted."""
         self.patch(runs_module, "_AT_ONCE", 2)
-        doors = self.world.journal.doors
         for number in range(7):
-            moment = UnixSeconds(T0 + 100 * number)
-            wanted = intent(f"ref-{number}", sandbox=SandboxId(SB))
-            await doors.reserve(wanted, await doors.funds(OWNER))
-            made = session(
-                SB,
-                reference=wanted.reference,
-                opened_at=moment,
-                charged_until=moment,
-                changed_at=moment,
-            )
-            await doors.open_session(wanted, begin(made, moment), None)
-            stored = await doors.session(SandboxId(SB))
-            assert stored is not None
-            await closed(self.world, stored, moment + 60, destroyed=False)
+            await self._minute(number)
+        remembered = _codec._decoded.cache_info()
         begun = [run.started_at for run in (await self.ran()).runs]
+        self.assertEqual(_codec._decoded.cache_info(), remembered)
         self.assertEqual(begun, [T0 + 100 * number for number in range(7)])
         late = [run.started_at for run in (await self.ran(since=T0 + 360)).runs]
         self.assertEqual(late, [T0 + 400, T0 + 500, T0 + 600])
         history = self.world.journal.history
         await self.refused(BadInput, history.ran(SandboxId(SB), since=0, most=6))
         self.assertIsNone(await history.ran(SandboxId("sb-none"), since=0, most=6))
+
+    async def _minute(self, number: int) -> None:
+        """A minute of the sandbox."""
+        doors, moment = self.world.journal.doors, UnixSeconds(T0 + 100 * number)
+        wanted = intent(f"ref-{number}", sandbox=SandboxId(SB))
+        await doors.reserve(wanted, await doors.funds(OWNER))
+        made = session(
+            SB,
+            reference=wanted.reference,
+            opened_at=moment,
+            charged_until=moment,
+            changed_at=moment,
+        )
+        await doors.open_session(wanted, begin(made, moment), None)
+        stored = await doors.session(SandboxId(SB))
+        assert stored is not None
+        await closed(self.world, stored, moment + 60, destroyed=False)
+
+    async def test_ended_meanwhile(self) -> None:
+        """A run that ends between two parts of the others hides none of the older ones."""
+        self.patch(runs_module, "_AT_ONCE", 2)
+        for number in range(7):
+            await self._minute(number)
+        readable, ended = runs_module._readable, []
+
+        async def slowly(*read: Any) -> Any:
+            found = await readable(*read)
+            if not ended:
+                ended.append(7)
+                await self._minute(7)
+            return found
+
+        self.patch(runs_module, "_readable", slowly)
+        begun = [run.started_at for run in (await self.ran()).runs]
+        self.assertEqual(begun, [T0 + 100 * number for number in range(7)])
 
     async def test_newest_runs(self) -> None:
         """So many are kept; of the others their charges tell."""

@@ -9,7 +9,7 @@ from sandbox_billing.adapters.redis.letters import report
 from sandbox_billing.adapters.redis.store import Store, mapping, sandbox_record, stored, texts
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import SandboxHistory
-from sandbox_billing.ledger._codec import decode
+from sandbox_billing.ledger._codec import decode_once
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.run import Run, run_of
@@ -33,17 +33,17 @@ async def read_runs(
     record = sandbox_record(sandbox, mapping(fields))
     if record is None:
         return None
-    forms = texts(newest)
+    page = forms = texts(newest)
     ended = await _readable(store, sandbox, forms)
     for read in range(_AT_ONCE, most + _AT_ONCE, _AT_ONCE):
-        if len(forms) < _AT_ONCE or (ended and (ended[0].ended_at or 0) <= since):
+        if len(page) < _AT_ONCE or (ended and (ended[0].ended_at or 0) <= since):
             break
         (reply,) = await store.read(
             Read("LRANGE", keys.runs(sandbox), (-read - _AT_ONCE, -read - 1))
         )
         # What ends meanwhile shifts them by one.
-        known = set(forms)
-        forms = [form for form in texts(reply) if form not in known]
+        known, page = set(page), texts(reply)
+        forms = [form for form in page if form not in known]
         ended = [*await _readable(store, sandbox, forms), *ended]
     found = [run for run in ended if (run.ended_at or 0) > since]
     opened = stored(Session, session)
@@ -60,7 +60,7 @@ async def _readable(store: Store, sandbox: SandboxId, forms: Sequence[str]) -> l
     found = []
     for form in forms:
         try:
-            found.append(decode(Run, form))
+            found.append(decode_once(Run, form))
         except BadInput as why:
             # Its charges tell of it.
             await report(store, "run", sandbox, why)

@@ -38,6 +38,15 @@ _LIMIT, _MOST = 50, 200
 _LOOKS, _LOOK_AT = 5, 200
 """A page looks at a thousand charges at most, whatever it is asked for."""
 
+_PIECES = 10_000
+"""
+Lines of batches and parts of merged charges on one page, unless its first receipt alone has
+more: a megabyte or two.
+"""
+
+_AT_ONCE = 25
+"""Receipts that are put together in one step."""
+
 _MADE_BEFORE_SECONDS = 2 * MERGED_SECONDS
 """A merged charge is as old as its oldest part, and its end is a day later."""
 
@@ -110,8 +119,12 @@ class Receipts:
             after = page.after
             if after is None:
                 break
+        documents = await self._page(found)
+        if len(documents) < len(found):
+            last = found[len(documents) - 1].charge
+            after = ChargeMark(last.created_at, last.id)
         told = None if after is None else f"{after.made_at}:{after.charge}"
-        return Answer(document={"receipts": await self._documents(found), "next": told})
+        return Answer(document={"receipts": documents, "next": told})
 
     async def show(self, asked: Asked) -> Answer:
         """One, by the id of its charge; another wallet's is as if there were none."""
@@ -123,18 +136,27 @@ class Receipts:
             or (only is not None and record.charge.sandbox != only)
         ):
             raise NotServed(NO_RECEIPT, status=404)
-        (document,) = await self._documents([record])
-        return Answer(document=document)
+        (made,) = await self._receipts([record])
+        return Answer(document=receipt_document(made, checksum))
 
-    async def _documents(self, records: Sequence[ChargeRecord]) -> tuple[Mapping[str, Any], ...]:
+    async def _page(self, records: Sequence[ChargeRecord]) -> Sequence[Mapping[str, Any]]:
+        """As many as one answer bears, the first one among them."""
+        documents: list[Mapping[str, Any]] = []
+        pieces = 0
+        for start in range(0, len(records), _AT_ONCE):
+            for made in await self._receipts(records[start : start + _AT_ONCE]):
+                pieces += len(made.collects) + (0 if made.batch is None else len(made.batch.lines))
+                if documents and pieces > _PIECES:
+                    return documents
+                documents.append(receipt_document(made, checksum))
+        return documents
+
+    async def _receipts(self, records: Sequence[ChargeRecord]) -> tuple[Receipt, ...]:
         collected = await self.receipts.collected([record.charge for record in records])
         made = [self._receipt(record, collected.get(record.charge.id, ())) for record in records]
         settled = {one.transaction for one in made if one.transaction is not None}
         proofs = await self.receipts.proofs(settled)
-        return tuple(
-            receipt_document(_placed(one, proofs.get(one.transaction or "")), checksum)
-            for one in made
-        )
+        return tuple(_placed(one, proofs.get(one.transaction or "")) for one in made)
 
     def _receipt(self, record: ChargeRecord, collects: Sequence[Charge]) -> Receipt:
         seal = record.seal

@@ -9,6 +9,7 @@ from zope.interface.verify import verifyObject
 
 from sandbox_billing.adapters.redis.commit import Write
 from sandbox_billing.interfaces import ChargeMark, IReceipts
+from sandbox_billing.ledger import _codec
 from sandbox_billing.ledger.identity import ChargeId, create_charge_id
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.voucher import ChargeRecord, Paid
@@ -112,8 +113,10 @@ class ReceiptsCase(JournalCase):
             ruled = await rulings(world, batch, lambda record: settled(record, made.hash))
             resolve = world.journal.queue.resolve
             await sure(lambda: resolve(batch, block(), ruled, (), (), gas=Neuron(1)))
+            remembered = _codec._decoded.cache_info()
             found = await world.other.receipts.proofs({made.hash, attempt(2).hash, "0x00"})
             self.assertEqual(set(found), {made.hash})
+            self.assertEqual(_codec._decoded.cache_info(), remembered)
             self.assertEqual((found[made.hash].batch, len(found[made.hash].lines)), ("batch-1", 2))
             key = world.journal.store.keys.batch_proof(made.hash)
             await meddle(world.keyspace, Write("SET", key, ('{"v":2}',)))

@@ -21,6 +21,7 @@ from sandbox_billing.ledger.voucher import Charge, ChargeKind, ChargeRecord, Pai
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain, VoucherFields, digest, usage_hash
 from sandbox_billing.signing.key import SigningKey
+from sandbox_billing.web import receipts as receipts_module
 from tests.web.asking import AskingTestCase, Reply
 from tests.web.world import (
     CHAIN_ID,
@@ -196,6 +197,48 @@ class ReceiptsTests(AskingTestCase):
                 break
             query = f"?limit=2&cursor={quote(page['next'])}"
         self.assertEqual(found, [record.charge.id for record in reversed(records)])
+
+    def walked(self, query: str) -> list[list[str]]:
+        """The ids of every page."""
+        pages: list[list[str]] = []
+        cursor = ""
+        for _ in range(99):
+            page = self.get(f"/api/receipts?{query}{cursor}").json
+            pages.append([one["id"] for one in page["receipts"]])
+            if page["next"] is None:
+                break
+            cursor = f"&cursor={quote(page['next'])}"
+        return pages
+
+    def test_pages_of_large_batches(self) -> None:
+        """A page ends when there are many lines on it, and the next goes on behind it."""
+        records = [paid(charge(NOW + 60 * n), n + 1) for n in range(5)]
+        self.keep(*records)
+        lines = [
+            "0x" + fields(one.charge, n + 1).struct_hash().hex() for n, one in enumerate(records)
+        ]
+        proof = BatchProof(batch=BatchId("b7"), lines=tuple(lines), signature="0x" + "02" * 65)
+        key = self.world.journal.store.keys.batch_proof(TX)
+        self._write(Write("SET", key, (stored_form(proof),)))
+        ids = [record.charge.id for record in reversed(records)]
+        self.assertEqual(self.walked("limit=200"), [ids])
+        self.patch(receipts_module, "_AT_ONCE", 3)
+        for pieces, sizes in ((14, [2, 2, 1]), (20, [4, 1]), (25, [5]), (1, [1] * 5)):
+            self.patch(receipts_module, "_PIECES", pieces)
+            pages = self.walked("limit=200")
+            self.assertEqual([len(page) for page in pages], sizes)
+            self.assertEqual([id for page in pages for id in page], ids)
+
+    def test_pages_of_many_parts(self) -> None:
+        """So it does of parts; what is left when it is cut at the end of all is not lost."""
+        self.patch(receipts_module, "_PIECES", 3)
+        wholes = []
+        for number in range(3):
+            parts = [charge(NOW + 600 * number + 60 * n) for n in range(2)]
+            whole = merged([ChargeRecord(part) for part in parts])
+            self.keep(*(merged_into(ChargeRecord(p), whole) for p in parts), paid(whole, number))
+            wholes.append(whole.id)
+        self.assertEqual(self.walked("limit=200"), [[id] for id in reversed(wholes)])
 
     def test_many_that_are_not_asked_for(self) -> None:
         """A page looks at so many at most, and says where to go on."""

@@ -157,10 +157,11 @@ def user_of(documents: Sequence[Any]) -> Address:
     """
     @raise BadInput: They are not of one wallet.
     """
-    users = {one.get("user") for one in documents if isinstance(one, dict)}
-    if len(users) != 1 or None in users:
+    users = [one.get("user") for one in documents if isinstance(one, dict)]
+    named = {user for user in users if isinstance(user, str)}
+    if len(named) != 1 or not all(isinstance(user, str) for user in users):
         raise BadInput("whose receipts are they? give --wallet")
-    return Address(str(users.pop()))
+    return Address(named.pop())
 
 
 def tell(out: Output, verdicts: Verdicts) -> None:

@@ -8,12 +8,14 @@ Tests: L{tests.client.test_chain_reads}.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from attrs import frozen
 from eth_utils.crypto import keccak
 
+from sandbox_billing.client.node_post import Bounded, Post, octets, post_to, quantity
 from sandbox_billing.client.receipt_claims import PriceRecord, Settled
 from sandbox_billing.errors import BadInput, Transient
 from sandbox_billing.ledger.identity import Address
@@ -21,14 +23,14 @@ from sandbox_billing.ledger.money import neuron
 from sandbox_billing.ledger.rating import Prices
 
 
-Post: TypeAlias = Callable[[Any], Any]
-"""Send JSON, and get JSON."""
-
 CALLS_AT_ONCE, RANGES_AT_ONCE = 50, 10
-MOST_FOR_HISTORY = 200
-"""Requests for everything that was ever settled: who needs more names a block to begin with."""
+MOST_RANGES, MOST_FOR_HISTORY = 100_000, 2_000
+"""Of blocks, that are asked for one by one; and for what a block can be named to begin with."""
 
-SECONDS = 20.0
+MOST_LOGS = 500_000
+"""More than any wallet has."""
+
+_HASH = re.compile(r"0x[0-9a-fA-F]{64}\Z")
 
 
 def _topic(signature: str) -> str:
@@ -65,22 +67,15 @@ class _Service:
     version: int
 
 
-def post_to(url: str, seconds: float = SECONDS) -> Post:
-    """Requests to one node, over one connection."""
-    # A tenth of a second, which only who asks should pay.
-    import requests
+@frozen(kw_only=True)
+class _Log:
+    """One that was asked for."""
 
-    session = requests.Session()
-
-    def post(document: Any) -> Any:
-        try:
-            answer = session.post(url, json=document, timeout=seconds, allow_redirects=False)
-            return answer.json()
-        except (requests.RequestException, ValueError) as why:
-            # Its text would hold the URL.
-            raise Transient(f"the node gave no answer: {type(why).__name__}") from None
-
-    return post
+    topic: str
+    data: bytes
+    transaction: str
+    block: int
+    index: int
 
 
 class JsonRpcChain:
@@ -92,11 +87,12 @@ class JsonRpcChain:
         self, url: str, contract: Address, *, start_block: int = 0, post: Post | None = None
     ) -> None:
         """
+        @param post: To this node; it is not asked without end, whatever it answers.
         @param start_block: There is nothing of the contract before; with it a node that takes
             few blocks at once is asked less often.
         """
         self.contract = contract
-        self._post = post_to(url) if post is None else post
+        self._post = Bounded(post_to(url) if post is None else post)
         self._start = start_block
         self._width: int | None = None
         self._batches = True
@@ -112,7 +108,7 @@ class JsonRpcChain:
     def domain_separator(self) -> bytes:
         """Empty where the contract has none."""
         (answer,) = self._ask([self._call(_SEPARATOR, "latest")])
-        return b"" if isinstance(answer, _Refused) else _octets(answer)
+        return b"" if isinstance(answer, _Refused) else octets(answer)
 
     def settled(self, user: Address, provider: Address, first: int, last: int) -> Sequence[Settled]:
         """A shortfall is told by a log of its own, before that of its voucher."""
@@ -148,8 +144,11 @@ class JsonRpcChain:
     def prices(self, user: Address, provider: Address, last: int) -> Sequence[PriceRecord] | None:
         """What was in force in the block of each acknowledgement."""
         topics = [ACKNOWLEDGED, _word(user), _word(provider)]
-        logs = self._logs(topics, self._start, last)
-        blocks = sorted({int(log["blockNumber"], 16) for log in logs if any(_octets(log["data"]))})
+        try:
+            logs = self._logs(topics, self._start, last, most=MOST_FOR_HISTORY)
+        except _TooManyQuestions:
+            return None
+        blocks = sorted({log.block for log in logs if any(log.data)})
         services = self._services_near(provider, blocks)
         headers = self._ask([("eth_getBlockByNumber", [hex(block), False]) for block in blocks])
         found: list[PriceRecord] = []
@@ -162,7 +161,7 @@ class JsonRpcChain:
             found += [
                 PriceRecord(
                     block=block,
-                    acknowledged_at=int(str(header["timestamp"]), 16),
+                    acknowledged_at=quantity(header.get("timestamp")),
                     prices=state.prices,
                 )
                 for state in states
@@ -206,29 +205,24 @@ class JsonRpcChain:
             if isinstance(answer, _Refused):
                 found.append(answer)
                 continue
-            data = _octets(answer)
+            data = octets(answer)
             if not data:
                 # Before there was a contract.
                 found.append(None)
                 continue
             _url, signer, cpu, fee, version, memory = _decode(_SERVICE, data)
-            found.append(
-                _Service(
-                    signer=Address(signer),
-                    prices=Prices(
-                        per_cpu_per_minute=neuron(cpu),
-                        per_memory_gib_per_minute=neuron(memory),
-                        create_fee=neuron(fee),
-                    ),
-                    version=version,
-                )
+            prices = Prices(
+                per_cpu_per_minute=neuron(cpu),
+                per_memory_gib_per_minute=neuron(memory),
+                create_fee=neuron(fee),
             )
+            found.append(_Service(signer=Address(signer), prices=prices, version=version))
         return found
 
     def _registrations(self, provider: Address, last: int) -> Iterator[tuple[int, Address]]:
         for log in self._logs([SERVICE_UPDATED, _word(provider)], self._start, last):
-            _url, signer, _version = _decode(("bytes", "address", "uint256"), _octets(log["data"]))
-            yield int(log["blockNumber"], 16), Address(signer)
+            _url, signer, _version = _decode(("bytes", "address", "uint256"), log.data)
+            yield log.block, Address(signer)
 
     def _call(self, data: bytes, block: str) -> tuple[str, list[Any]]:
         return "eth_call", [{"to": self.contract.hex, "data": "0x" + data.hex()}, block]
@@ -236,8 +230,8 @@ class JsonRpcChain:
     # the node
 
     def _logs(
-        self, topics: Sequence[Any], first: int, last: int, most: int | None = None
-    ) -> list[Mapping[str, Any]]:
+        self, topics: Sequence[Any], first: int, last: int, most: int = MOST_RANGES
+    ) -> list[_Log]:
         """
         In their order.  Where a node refuses so many blocks it is asked for half of them.
 
@@ -245,51 +239,65 @@ class JsonRpcChain:
         @raise Transient: It refuses one block.
         @raise _TooManyQuestions: It takes more than C{most}.
         """
-        found: list[Mapping[str, Any]] = []
+        found: dict[tuple[str, int], _Log] = {}
         start, width = first, self._width or max(1, last - first + 1)
         taken = self._width is not None
-        left = most
         while start <= last:
-            if left is not None:
-                # It may refuse so many blocks at once that this would never end.
-                if left <= 0 or (taken and (last - start) // width >= left):
-                    raise _TooManyQuestions("the node tells the logs of few blocks at once")
-                left -= 1
+            # It may refuse so many blocks at once that this would never end.
+            if most <= 0 or (taken and (last - start) // width >= most):
+                raise _TooManyQuestions("the node tells the logs of few blocks at once")
             starts = range(start, last + 1, width)[: RANGES_AT_ONCE if taken else 1]
             ranges = [(at, min(at + width - 1, last)) for at in starts]
+            most -= len(ranges)
             answers = self._ask([self._log_call(topics, a, b) for a, b in ranges])
-            for (_, end), answer in zip(ranges, answers, strict=True):
+            for (begin, end), answer in zip(ranges, answers, strict=True):
                 if isinstance(answer, list):
-                    found += [log for log in answer if self._is_asked(log, topics)]
+                    logs = [self._read(log, topics) for log in answer]
+                    found |= {
+                        (log.transaction, log.index): log
+                        for log in logs
+                        if log is not None and begin <= log.block <= end
+                    }
+                    if len(found) > MOST_LOGS:
+                        raise Transient("the node tells more logs than there can be")
                     start, taken = end + 1, True
                     continue
                 if width == 1:
-                    raise Transient(f"the node tells no logs: {answer}")
+                    why = answer.text if isinstance(answer, _Refused) else "that is no list"
+                    raise Transient(f"the node tells no logs: {why}")
                 width, taken = max(1, width // 2), False
                 self._width = width
                 break
-        found.sort(key=lambda log: (int(log["blockNumber"], 16), int(log["logIndex"], 16)))
-        return found
+        return sorted(found.values(), key=lambda log: (log.block, log.index))
 
-    def _is_asked(self, log: Any, topics: Sequence[Any]) -> bool:
+    def _read(self, log: Any, topics: Sequence[Any]) -> _Log | None:
         """
-        Whether a log is one that was asked for: not every node heeds what it is asked.
+        None where it is none that was asked for: not every node heeds what it is asked.
 
         @raise Transient: It is no log at all.
         """
         try:
-            told = [str(topic).lower() for topic in log["topics"]]
-            int(log["blockNumber"], 16), int(log["logIndex"], 16)
-            str(log["data"]), str(log["transactionHash"])
-            whose = str(log["address"]).lower()
-        except (KeyError, TypeError, ValueError):
+            told, whose, where = log["topics"], log["address"].lower(), log["transactionHash"]
+            read = _Log(
+                topic=told[0].lower() if told else "",
+                data=octets(log["data"]),
+                transaction=where.lower(),
+                block=quantity(log["blockNumber"]),
+                index=quantity(log["logIndex"]),
+            )
+            words = [str(one).lower() for one in told if type(one) is str]
+            removed = log.get("removed")
+        except (KeyError, IndexError, TypeError, AttributeError):
             raise Transient("the node told something that is no log") from None
-        if whose != self.contract.hex or len(told) < len(topics) or log.get("removed"):
-            return False
-        return all(
+        if type(told) is not list or len(words) != len(told) or not _HASH.match(where):
+            raise Transient("the node told something that is no log")
+        if whose != self.contract.hex or len(words) < len(topics) or removed:
+            return None
+        asked = all(
             one in wanted if isinstance(wanted, list) else one == wanted
-            for one, wanted in zip(told, topics, strict=False)
+            for one, wanted in zip(words, topics, strict=False)
         )
+        return read if asked else None
 
     def _log_call(self, topics: Sequence[Any], first: int, last: int) -> tuple[str, list[Any]]:
         asked = {
@@ -302,10 +310,9 @@ class JsonRpcChain:
 
     def _number(self, method: str) -> int:
         (answer,) = self._ask([(method, [])])
-        try:
-            return int(answer, 16)
-        except (TypeError, ValueError):
-            raise Transient(f"the node does not say its {method}") from None
+        if isinstance(answer, _Refused):
+            raise Transient(f"the node does not say its {method}")
+        return quantity(answer)
 
     def _ask(self, calls: Sequence[tuple[str, list[Any]]]) -> list[Any]:
         """Results in the order of the calls; L{_Refused} where there is none."""
@@ -322,7 +329,8 @@ class JsonRpcChain:
         if self._batches and len(asked) > 1:
             replies = self._post(asked)
             if isinstance(replies, list):
-                by_id = {one.get("id"): one for one in replies if isinstance(one, Mapping)}
+                named = [one for one in replies if isinstance(one, Mapping)]
+                by_id = {one["id"]: one for one in named if type(one.get("id")) is int}
                 return [_result(by_id.get(number)) for number in range(len(asked))]
             # It takes one at a time.
             self._batches = False
@@ -334,33 +342,32 @@ def _result(reply: Any) -> Any:
         return reply["result"]
     error = reply.get("error") if isinstance(reply, Mapping) else None
     text = error.get("message") if isinstance(error, Mapping) else None
-    return _Refused(str(text or "no result")[:200])
+    return _Refused(text[:200] if isinstance(text, str) and text else "no result")
 
 
 def _of_wallet(user: Address, provider: Address) -> Sequence[Any]:
     return [[SETTLED, SHORTFALL], _word(user), _word(provider)]
 
 
-def _settled(logs: Sequence[Mapping[str, Any]]) -> Sequence[Settled]:
+def _settled(logs: Sequence[_Log]) -> Sequence[Settled]:
     """The vouchers of these logs; in their order."""
     found: list[Settled] = []
     short: dict[tuple[str, int], int] = {}
     for log in logs:
-        data, where = _octets(log["data"]), str(log["transactionHash"])
-        if str(log["topics"][0]).lower() == SHORTFALL:
-            nonce, paid, _owed = _decode(("uint256", "uint256", "uint256"), data)
-            short[where, nonce] = paid
+        if log.topic == SHORTFALL:
+            nonce, paid, _owed = _decode(("uint256", "uint256", "uint256"), log.data)
+            short[log.transaction, nonce] = paid
             continue
-        fee, usage, nonce, status = _decode(("uint256", "bytes32", "uint256", "uint8"), data)
+        fee, usage, nonce, status = _decode(("uint256", "bytes32", "uint256", "uint8"), log.data)
         found.append(
             Settled(
                 fee=fee,
                 usage_hash="0x" + usage.hex(),
                 nonce=nonce,
                 status=status,
-                paid=fee if status == 0 else short.get((where, nonce)),
-                transaction=where.lower(),
-                block=int(log["blockNumber"], 16),
+                paid=fee if status == 0 else short.get((log.transaction, nonce)),
+                transaction=log.transaction,
+                block=log.block,
             )
         )
     return found
@@ -368,13 +375,6 @@ def _settled(logs: Sequence[Mapping[str, Any]]) -> Sequence[Settled]:
 
 def _word(address: Address) -> str:
     return "0x" + "0" * 24 + address.hex[2:]
-
-
-def _octets(text: Any) -> bytes:
-    try:
-        return bytes.fromhex(str(text).removeprefix("0x"))
-    except ValueError:
-        raise Transient("the node answered something that is no hex") from None
 
 
 def _decode(types: Sequence[str], data: bytes) -> tuple[Any, ...]:

@@ -49,6 +49,10 @@ __all__ = (
 )
 
 
+MOST_NAME = 200
+"""Characters of what is no receipt and calls itself something."""
+
+
 class ChainReads(Protocol):
     """
     What is asked of a chain, of one contract on it; all may raise L{Transient}.
@@ -202,7 +206,7 @@ def _read(documents: Sequence[Any]) -> Iterator[tuple[str, Receipt | Finding]]:
             one = document if isinstance(document, Receipt) else read_receipt(document)
         except BadInput as why:
             id = document.get("id") if isinstance(document, Mapping) else None
-            name = id if isinstance(id, str) else f"#{place + 1}"
+            name = id[:MOST_NAME] if isinstance(id, str) else f"#{place + 1}"
             yield name, refuted(Claim.FORM, str(why))
             continue
         if one.id not in seen:

@@ -141,6 +141,15 @@ def _place(said: _Said) -> BatchPlace:
     )
 
 
+def _shown(found: Any) -> str:
+    """For an error's text: short, whatever a stranger wrote."""
+    if found is None or type(found) in (bool, float):
+        return repr(found)
+    if type(found) is int and found.bit_length() <= 256:
+        return repr(found)
+    return repr(found[:80]) if type(found) is str else f"a {type(found).__name__}"
+
+
 class _Said:
     """A JSON object that somebody else made."""
 
@@ -163,7 +172,7 @@ class _Said:
         """A string."""
         found = self.get(name)
         if type(found) is not str or len(found) > _MOST_TEXT:
-            raise BadInput(f"{name} of a receipt is {str(found)[:80]!r}")
+            raise BadInput(f"{name} of a receipt is {_shown(found)}")
         try:
             found.encode()
         except UnicodeEncodeError:
@@ -174,7 +183,7 @@ class _Said:
         """A whole number that 64 bits hold, not below 0."""
         found = self.get(name)
         if type(found) is not int or not 0 <= found < _INT64:
-            raise BadInput(f"{name} of a receipt is {found!r}")
+            raise BadInput(f"{name} of a receipt is {_shown(found)}")
         return found
 
     def moment(self, name: str) -> UnixSeconds:

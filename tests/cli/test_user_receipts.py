@@ -43,7 +43,13 @@ class SavedTests(SynchronousTestCase):
     def test_whose(self) -> None:
         """Of one wallet, or it has to be said whose."""
         self.assertEqual(user_of([{"user": ALICE}, {"user": ALICE}]).hex, ALICE)
-        for documents in ([], [{"user": ALICE}, {"user": "0x" + "b0" * 20}], [{}], [1]):
+        for documents in (
+            [],
+            [{"user": ALICE}, {"user": "0x" + "b0" * 20}],
+            [{}],
+            [1],
+            [{"user": []}],
+        ):
             self.assertIn("--wallet", str(self.assertRaises(BadInput, user_of, documents)))
 
     def test_missing_file(self) -> None:

@@ -266,6 +266,19 @@ def registered(signer: Address, block: int) -> Any:
     return made
 
 
+def broken_logs(whole: Any) -> list[Any]:
+    """What is no log, each in its own way."""
+    words: dict[str, list[Any]] = {
+        "topics": [dict.fromkeys(whole["topics"], 1), [[]], None, [SETTLED, 5, {}]],
+        "data": [7, [], None, "0xzz"],
+        "logIndex": ["x", None, [], "0x" + "f" * 5000],
+        "blockNumber": [hex(2**63), {}],
+        "transactionHash": [5, "0x", None, [[]]],
+        "address": [5, None],
+    }
+    return [{**whole, name: value} for name, values in words.items() for value in values]
+
+
 class NodesTests(SynchronousTestCase):
     """
     What nodes refuse, and what of it can be got otherwise.
@@ -284,9 +297,10 @@ class NodesTests(SynchronousTestCase):
     def test_ever(self) -> None:
         """Everything at once where the node tells it, else nothing; and soon, however far."""
         logs = [settled(block, block) for block in range(0, 1000, 7)]
-        for most, told in ((10**6, 143), (100, 143), (1, None)):
+        for most in (10**6, 100, 1):
             found = Node(*logs, most=most).chain().settled_ever(USER, PROVIDER, 999)
-            self.assertEqual(None if found is None else len(found), told, most)
+            assert found is not None
+            self.assertEqual(len(found), 143)
         node = Node(most=1000)
         self.assertIsNone(node.chain().settled_ever(USER, PROVIDER, 10**9))
         self.assertLess(len(node.asked), 100)
@@ -298,6 +312,18 @@ class NodesTests(SynchronousTestCase):
     def test_no_logs(self) -> None:
         """One that refuses a single block is no use, and says so."""
         self.assertRaises(Transient, Node(most=0).chain().settled, USER, PROVIDER, 0, 9)
+
+    def test_ranges_unheeded(self) -> None:
+        """One that heeds no range tells everything each time: each log counts once."""
+        node = Node(settled(3, 9), settled(4, 90), settled(4, 90, index=2), settled(5, 101))
+
+        def heedless(asked: Any) -> Any:
+            width = int(asked["toBlock"], 16) - int(asked["fromBlock"], 16)
+            return list(node.logs) if width < 7 else None
+
+        node.eth_getLogs = heedless  # type: ignore[method-assign]
+        found = node.chain().settled(USER, PROVIDER, 0, 100)
+        self.assertEqual([one.nonce for one in found], [3, 4, 4])
 
     def test_shortfall(self) -> None:
         """How much moved is told by the log before; without it nobody knows."""
@@ -344,7 +370,7 @@ class NodesTests(SynchronousTestCase):
         ]
         node = Node(ours, *others)
         self.assertEqual([one.nonce for one in node.chain().settled(USER, PROVIDER, 0, 99)], [3])
-        for broken in ({}, 7, {**ours, "blockNumber": None}, {**ours, "data": 7, "logIndex": "x"}):
+        for broken in ({}, 7, {**ours, "blockNumber": None}, *broken_logs(ours)):
             chain = JsonRpcChain(
                 "", CONTRACT, post=lambda document, said=broken: {"result": [said]}
             )
@@ -380,9 +406,32 @@ class NodesTests(SynchronousTestCase):
         chain = Node().chain()
         self.assertEqual((chain.head(), chain.chain_id()), (1000, 7))
         self.assertEqual(chain.domain_separator(), b"\xab" * 32)
-        for reply in (None, [], {"error": {"message": "no"}}, {"result": 7}, "x"):
+        numbers = [{"result": said} for said in (7, "-0x5", hex(2**63), "0x" + "f" * 100, "0x_1")]
+        for reply in (None, [], {"error": {"message": "no"}}, {"error": {"message": []}}, *numbers):
             chain = JsonRpcChain("", CONTRACT, post=lambda document, said=reply: said)
             self.assertRaises(Transient, chain.head)
+
+    def test_names(self) -> None:
+        """Answers under no number are none, whatever stands there."""
+        chain = JsonRpcChain("", CONTRACT, post=lambda document: [{"id": []}, {"id": None}, 7])
+        self.assertRaises(Transient, chain.settled, USER, PROVIDER, 0, 10)
+        self.assertRaises(Transient, chain.signers, PROVIDER, {10})
+
+    def test_times(self) -> None:
+        """A block that does not say when it was is no block."""
+        node = Node(log(ACKNOWLEDGED, ["bool"], [True], 5))
+        for said in ({"a": 1}, {"timestamp": "zz"}, {"timestamp": 7}, {"timestamp": []}):
+            node.eth_getBlockByNumber = lambda *of, said=said: said  # type: ignore[method-assign]
+            self.assertRaises(Transient, node.chain().prices, USER, PROVIDER, 99)
+
+    def test_endless(self) -> None:
+        """A node that takes one block at a time, of a chain without end, is left soon."""
+        node = Node(most=1)
+        for last in (10**7, 2**62):
+            self.assertRaises(Transient, node.chain().settled, USER, PROVIDER, 0, last)
+            self.assertIsNone(node.chain().settled_ever(USER, PROVIDER, last))
+            self.assertIsNone(node.chain().prices(USER, PROVIDER, last))
+        self.assertLess(len(node.asked), 1000)
 
     def test_no_url_in_texts(self) -> None:
         """A node's address may hold a secret: no error tells it."""

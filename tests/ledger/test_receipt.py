@@ -160,3 +160,20 @@ class FormTests(SynchronousTestCase):
         self.assertRaises(BadInput, read_receipt, {**told, "version": 2})
         self.assertRaises(BadInput, read_receipt, [told])
         self.assertEqual(read_receipt({**told, "more": 1}), receipt(PARTIAL))
+
+    def test_short_words(self) -> None:
+        """Whatever a stranger wrote, what is told of it is short; deep lists end nothing."""
+        deep: Any = []
+        for _ in range(5000):
+            deep = [deep]
+        told = receipt_document(receipt(PARTIAL))
+        for name in ("version", "units", "fee", "id", "status", "signature"):
+            for nonsense in (deep, "x" * 10**6, 10**5000, [1] * 10**6, {"a": deep}):
+                why = self.assertRaises(BadInput, read_receipt, {**told, name: nonsense})
+                self.assertLess(len(str(why)), 300)
+
+    def test_sandboxes(self) -> None:
+        """What no sandbox is called is no receipt's: it would look like another one."""
+        told = receipt_document(receipt(PARTIAL))
+        for name in ("sb-1\u200b", "", "sb:1", "\u0455b-1", "sb-1 "):
+            self.assertRaises(BadInput, read_receipt, {**told, "sandbox": name})

@@ -71,6 +71,14 @@ class Outlet(MemoryChain):
         await super().broadcast(attempt)
 
 
+class NoDaytona:
+    """Nothing here runs in a sandbox."""
+
+    async def snapshots(self) -> tuple[()]:
+        """None."""
+        return ()
+
+
 class DiskRuleTests(TestCase):
     """One create fee on its way to the chain."""
 
@@ -132,7 +140,7 @@ class DiskRuleTests(TestCase):
                 signer=SIGNER,
                 journal=self.journal,
                 chain=self.chain,
-                runtime=None,  # type: ignore[arg-type]
+                runtime=NoDaytona(),  # type: ignore[arg-type]
                 domain=DOMAIN,
                 ids=self.ids,
                 clock=self.reactor,

@@ -180,7 +180,7 @@ class ProcessTests(TestCase):
         temporary = new_folder(self)
         environment = {"PYTHONPATH": str(PLUGIN_FOLDER), "TMPDIR": str(temporary)}
         child = Child.start(self, command, environment)
-        await until(reactor, f"the banner; {child.pid_text}", lambda: b"Try:" in child.err)
+        await until(reactor, f"the banner; {child.pid_text}", lambda: b"or try:" in child.err)
         await until(reactor, "all of it", lambda: child.err.rstrip().endswith(b"'{}'"))
         banner = child.err.decode()
         self.assertIn("WELL-KNOWN DEVELOPMENT KEY", banner)
@@ -188,7 +188,7 @@ class ProcessTests(TestCase):
             self.assertIn(f"key 0x{key.hex()} ", banner)
         ports = {int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", banner)}
         self.assertEqual(len(ports), 4)
-        commands = [line.strip() for line in banner.partition("Try:")[2].splitlines() if line]
+        commands = [line.strip() for line in banner.partition("or try:")[2].splitlines() if line]
         self.assertEqual(len(commands), 3)
         info, ready, created = [await self.shell(line) for line in commands]
         self.assertEqual(json.loads(info)["chain_id"], 16602)

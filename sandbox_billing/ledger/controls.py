@@ -18,7 +18,7 @@ from attrs import evolve, field, frozen
 from sandbox_billing.ledger.hold import Exposure, Intent, hold_field, session_field
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.metering import Session, day_begins, day_of
-from sandbox_billing.ledger.money import Neuron, UnixSeconds, neuron, parse_neuron
+from sandbox_billing.ledger.money import UINT256_MAX, Neuron, UnixSeconds, neuron, parse_neuron
 from sandbox_billing.ledger.spending import LIMIT, SPEND_LIMIT, Spending
 
 
@@ -27,6 +27,9 @@ MOST_LIMITED = 100
 
 FOLD_AT = 500
 """Beyond so many sandboxes that have cost something, those that do not run are added up."""
+
+MOST_LIMIT = 2**128
+"""The highest limit that is taken, neuron: far more than there is."""
 
 GONE = "#gone"
 """The field of what was added up; no sandbox has such an id."""
@@ -211,7 +214,8 @@ class Outlay:
                     at=self.at,
                     limit=told.total,
                     base=told.total_base,
-                    spending=self._all(neuron(told.total + told.total_base)),
+                    # A limit is stored that no sum is above: one never raises for its size.
+                    spending=self._all(neuron(min(UINT256_MAX, told.total + told.total_base))),
                 )
             )
         found.extend(self._of(each) for each in told.sandboxes)

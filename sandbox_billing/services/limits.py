@@ -60,7 +60,8 @@ class LimitWatch:
         """
         now = self.wall.now()
         seen: set[Address] = set()
-        while fresh := set(await self.controls.to_check(now, PAGE)) - seen:
+        # Those that cannot be read stay at its head, and hold up nobody.
+        while fresh := set(await self.controls.to_check(now, PAGE + len(seen))) - seen:
             await gather(*(self._look(wallet) for wallet in sorted(fresh)))
             seen |= fresh
         if self._broken:

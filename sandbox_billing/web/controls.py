@@ -23,7 +23,13 @@ from sandbox_billing.interfaces import (
     Stale,
     WalletState,
 )
-from sandbox_billing.ledger.controls import MOST_LIMITED, Controls, SandboxLimit, changed
+from sandbox_billing.ledger.controls import (
+    MOST_LIMIT,
+    MOST_LIMITED,
+    Controls,
+    SandboxLimit,
+    changed,
+)
 from sandbox_billing.ledger.identity import Address, SandboxId, sandbox_id
 from sandbox_billing.ledger.money import Neuron, parse_neuron
 from sandbox_billing.web._attrs_zope import provides
@@ -72,7 +78,10 @@ def _amount(told: Any, name: str) -> Neuron | None:
         return None
     if not isinstance(told, str):
         raise BadInput(f"{name} is an amount in neuron, as a decimal string, or null")
-    return parse_neuron(told)
+    amount = parse_neuron(told)
+    if amount > MOST_LIMIT:
+        raise BadInput(f"{name} is at most 2^128 neuron, or null for no limit")
+    return amount
 
 
 def _sandboxes(told: Any) -> tuple[SandboxLimit, ...]:

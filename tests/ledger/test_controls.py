@@ -148,6 +148,13 @@ class BoundTests(SynchronousTestCase):
         (bound,) = outlay(MIDNIGHT + 20, one, controls=controls).bounds()
         self.assertEqual((bound.spent(), bound.reached_at(stop_delay=0)), (20, MIDNIGHT + 105))
 
+    def test_any_size(self) -> None:
+        """A total that was stored before amounts were bounded is one that nothing reaches."""
+        controls = Controls(total=Neuron(2**256 - 1), total_base=Neuron(7))
+        one = running(60, MIDNIGHT + 10)
+        (bound,) = outlay(MIDNIGHT + 20, one, ended={OTHER: "9"}, controls=controls).bounds()
+        self.assertEqual((bound.spent(), bound.is_reached(stop_delay=10)), (12, False))
+
     def test_unreadable(self) -> None:
         """What cannot be read is nobody's to guess."""
         found = outlay(MIDNIGHT, ended={SB: "x"}, controls=Controls(total=Neuron(1)))

@@ -8,11 +8,12 @@ from attrs import evolve
 
 from sandbox_billing.interfaces import SpendLimitReached
 from sandbox_billing.ledger.controls import SandboxLimit, Which, changed
-from sandbox_billing.ledger.identity import SandboxId
+from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.metering import day_begins, day_of
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.notice import Kind
 from sandbox_billing.ledger.voucher import ChargeKind
+from sandbox_billing.services.limits import PAGE
 from tests.fixtures import ALICE, BASE, FEE, HOLD, INTERVAL, PER_SECOND, STOP_DELAY, WorldCase
 from tests.services.test_intake_create import SlowDoors
 
@@ -164,6 +165,22 @@ class RunningTests(LimitCase):
             self.assertGreater(cost, FEE + (300 - 3 * STOP_DELAY) * PER_SECOND)
         self.assertEqual(self.outlay().spent(), self.charged(*self.world.simulator.records))
         self.assertEqual(len(self.told(Kind.SPEND_LIMIT)), 2)
+
+    def test_others_cannot_be_read(self) -> None:
+        """A page full of wallets whose settings nobody can read holds up nobody's limit."""
+        world = self.world
+        sandbox = world.create()
+        world.advance(5)
+        keys = world.eyes.controls.store.keys
+        for n in range(PAGE):
+            lost = Address(f"0x{n:040x}")
+            draft = world.eyes.controls.store.draft("spoil")
+            draft.write("SET", keys.controls(lost), '{"v":2}')
+            draft.write("ZADD", keys.limited(), 0, lost.hex)
+            world.run(world.eyes.controls.store.carry_out(draft.commit()))
+        self.limit(per_day=Neuron(FEE + 100 * PER_SECOND))
+        self.stopped(sandbox, 120)
+        self.assertLessEqual(self.charged(sandbox), FEE + 100 * PER_SECOND)
 
     def test_raised_in_time(self) -> None:
         """A raised limit is in force at once: what runs goes on."""

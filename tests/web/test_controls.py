@@ -86,6 +86,10 @@ class SettingsTests(ControlCase):
         for limit in (5, "-1", "1.5", "", "1e9", True):
             reply = self.put({"limits": {"per_day": limit}})
             self.assertEqual(reply.status, 400, limit)
+        for name in ("per_day", "total"):
+            self.assertEqual(self.put({"limits": {name: str(2**128 + 1)}}).status, 400)
+        reply = self.put({"limits": {"sandboxes": {SANDBOX: str(2**256 - 1)}}})
+        self.assertEqual(reply.status, 400)
         many = {"limits": {"sandboxes": {f"sb-{n}": "1" for n in range(101)}}}
         self.assertEqual(self.put(many).error, (400, TOO_MANY))
         self.assertEqual(self.stored(), Controls())

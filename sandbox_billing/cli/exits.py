@@ -33,7 +33,7 @@ MEANINGS = {
     Exit.REFUSED: "refused by the contract, by policy or at the question; nothing but gas is lost",
     Exit.USAGE: "a wrong option, key, file or amount; nothing was sent",
     Exit.WRONG_CHAIN: "another chain, or another contract at the address; nothing was sent",
-    Exit.UNKNOWN: "something was sent: its end was not seen, or a later step failed; run it again",
+    Exit.UNKNOWN: "something was sent: its end was not seen, or a later step failed; see its text",
     Exit.UNREACHABLE: "node, provider, Redis or explorer is silent; nothing was sent on-chain",
     Exit.DIFFERENT: "differences that stand, or a refuted receipt; nothing was sent on-chain",
     Exit.INTERRUPTED: "stopped by Ctrl-C before anything was sent",

@@ -45,6 +45,7 @@ class Flight:
 
     @ivar attempts: With one nonce; at most one of them is ever mined.  The last is offered.
     @ivar depth: Blocks that must stand on its own.
+    @ivar again: What to do when its end is not seen; None: run the same command again.
     @ivar fresh: Whether nobody was ever offered any of them: only then a node that refuses
         the very first offer, and does not know it, ends the flight.
     """
@@ -57,6 +58,7 @@ class Flight:
     timeout_seconds: int
     replace: Replace
     fresh: bool
+    again: str | None = None
     _offered_at: float | None = None
     _offered_hash: str = ""
 
@@ -150,9 +152,10 @@ class Flight:
 
     def _unseen(self, why: str) -> UnknownOutcome:
         hashes = " or ".join(signed.hash for signed in self.attempts)
+        again = self.again or "run the same command again: it goes on from there"
         return UnknownOutcome(
             f"{self.label}: {why}, and {hashes} was sent but not seen confirmed; it may still "
-            "be mined. Run the same command again: it goes on from there"
+            f"be mined: {again}"
         )
 
     def _done(self, signed: Signed, receipt: Any, block: int) -> Done:

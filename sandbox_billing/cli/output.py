@@ -58,10 +58,12 @@ class Output:
     One command's voice.
 
     @ivar json: Whether a script listens.
+    @ivar again: What to do when something was mined, and something after it failed.
     """
 
     def __init__(self, *, json: bool) -> None:
         self.json = json
+        self.again = "run it again"
         self._sent: dict[str, Mapping[str, Any]] = {}
 
     def note(self, text: str) -> None:
@@ -155,7 +157,7 @@ class Output:
         if mined:
             hashes = ", ".join(f"{one['label']} {one['hash']}" for one in mined)
             count = "1 transaction is" if len(mined) == 1 else f"{len(mined)} transactions are"
-            text = f"{text}. Before that {count} mined: {hashes}; run it again"
+            text = f"{text}. Before that {count} mined: {hashes}; {self.again}"
             code = Exit.UNKNOWN
         if self.json:
             document: dict[str, Any] = {"error": text, "code": int(code)}

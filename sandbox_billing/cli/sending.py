@@ -275,6 +275,8 @@ class Sender:
             self._out.note(f"{call.label}: no block took it; raising the fee, sending {last.hash}")
             return last
 
+        if call.again is not None:
+            self._out.again = call.again
         for signed in attempts:
             self._out.sending(call.label, signed.hash)
         with self._out.progress() as progress:
@@ -287,6 +289,7 @@ class Sender:
                 timeout_seconds=self._options.timeout_seconds,
                 replace=replace,
                 fresh=fresh,
+                again=call.again,
             )
             try:
                 done = flight.follow()

@@ -25,6 +25,8 @@ class Call:
     @ivar value: neuron sent with it.
     @ivar bound: Gas that it never takes more than, for what cannot be estimated before an
         earlier call is mined; None where nobody knows one.
+    @ivar again: What to do when its end was not seen, or something after it failed, where to
+        run the same command again would do it twice; None where that goes on from there.
     """
 
     label: str
@@ -32,6 +34,7 @@ class Call:
     data: bytes
     value: int = 0
     bound: int | None = None
+    again: str | None = None
 
     def request(self, sender: Address) -> dict[str, str]:
         """As C{eth_call} and C{eth_estimateGas} want it."""

@@ -25,6 +25,11 @@ from sandbox_billing.signing.eip55 import checksum
 _EARNINGS = ("earnings", "provider's earnings")
 """What a user has no use for."""
 
+PAYS_TWICE = (
+    "do not give the same command again, it would pay twice: look with 'sandbox-billing user "
+    "balance', or name with --at-least what the balance shall have"
+)
+
 
 def standing(found: Ground, user: Address) -> tuple[dict[str, object], list[tuple[str, str]]]:
     """What a user has with the provider, for scripts and for people."""
@@ -96,7 +101,7 @@ def deposit(
         )
         return
     done = sender.transact(
-        [deposit_call(found, whose, value)],
+        [deposit_call(found, whose, value, again=None if at_least else PAYS_TWICE)],
         question=(
             f"Pay {both(value)} in for {checksum(whose)} with provider {checksum(found.provider)} "
             f"(contract {checksum(found.contract)}, chain {found.session.chain_id})?"
@@ -120,9 +125,9 @@ def deposit(
     )
 
 
-def deposit_call(found: Ground, whose: Address, value: int) -> Call:
-    """The transaction."""
+def deposit_call(found: Ground, whose: Address, value: int, *, again: str | None) -> Call:
+    """@param again: What to do when its end is not seen; None: run the same command again."""
     from sandbox_billing.adapters.chain.codec import Codec
 
     data = Codec(SERVING).calldata("deposit", whose.hex, found.provider.hex)
-    return Call(label="deposit", to=found.contract, data=data, value=value)
+    return Call(label="deposit", to=found.contract, data=data, value=value, again=again)

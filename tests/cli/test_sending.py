@@ -219,6 +219,9 @@ class SendingTests(DevnetCase):
             with self.assertRaisesRegex(UnknownOutcome, r"300 s are up, and 0x[0-9a-f]{64} was"):
                 self.sender().send(PAY)
             self.mine()
+            with self.assertRaisesRegex(UnknownOutcome, "may still be mined: Not twice$"):
+                self.sender().send(evolve(PAY, again="Not twice"))
+            self.mine()
 
             def interrupt() -> None:
                 raise KeyboardInterrupt

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from sandbox_billing.adapters.memory.contract import LOCK_SECONDS
+from sandbox_billing.cli import user_money
+from sandbox_billing.cli.user_money import PAYS_TWICE
+from sandbox_billing.errors import Transient
 from sandbox_billing.signing.eip55 import checksum
 from tests.cli.provider_stage import PROVIDER, USER, USER_KEY, Office
 from tests.cli.stage import CHAIN_ID, DevnetCase
+from tests.cli.test_user import broken
 from tests.cli.user_stage import Shell
 
 
@@ -13,6 +17,8 @@ TERMS = ("--url", "https://p.example", "--tee-signer", checksum(PROVIDER.address
 PRICES = ("--price-cpu", "600", "--price-mem", "300", "--create-fee", "50")
 RECEIVER = "0x" + "ab" * 20
 """Somebody who has nothing."""
+OTHER = "0x" + "ac" * 20
+"""Somebody else."""
 
 
 class MoneyTests(DevnetCase):
@@ -42,6 +48,7 @@ class MoneyTests(DevnetCase):
         self.assertEqual((told.status, "is not registered" in told.err), (1, True), told.err)
         office.ok("provider", "register", *TERMS, *PRICES, CONFIRMATIONS="0")
         self.pay_in(alice)
+        self.not_twice(alice)
         self.agree(alice)
         self.take_back(alice)
 
@@ -69,6 +76,17 @@ class MoneyTests(DevnetCase):
         self.assertEqual((found["balance"], "earnings" in found), ("8", False))
         told = alice.run("balance", USER_KEY="")
         self.assertEqual((told.status, "set USER_KEY" in told.err), (2, True), told.err)
+
+    def not_twice(self, alice: Shell) -> None:
+        """What fails after a payment does not say to give the same command again."""
+        with broken(user_money, "standing", Transient("the node is silent")):
+            for amount, more, said in (
+                ("7", (), PAYS_TWICE),
+                ("10", ("--at-least",), "run it again"),
+            ):
+                told = alice.run("deposit", amount, *more, "--to", OTHER)
+                self.assertEqual((told.status, said in told.err), (4, True), told.err)
+        self.assertEqual(alice.ok("balance", "--wallet", OTHER)["balance"], "10")
 
     def agree(self, alice: Shell) -> None:
         """To one version and no other; taken back, and given again."""

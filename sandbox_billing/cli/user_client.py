@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import click
-from attrs import frozen
+from attrs import evolve, frozen
 
 from sandbox_billing.cli.exits import FAMILIES
 from sandbox_billing.cli.output import Output, printable
@@ -41,6 +41,7 @@ class Desk:
     @ivar told: What the provider says of itself.
     @ivar wallet: For whom.
     @ivar now: unix seconds.
+    @ivar sandbox: The only one whose things the session shows; None for all.
     """
 
     out: Output
@@ -49,6 +50,7 @@ class Desk:
     wallet: Address
     pace: Pace
     now: Callable[[], float]
+    sandbox: str | None = None
 
 
 def tokens() -> Tokens:
@@ -124,7 +126,7 @@ def token_desk(out: Output, place: Place, kept: Kept) -> Iterator[Desk]:
     wallet = Address(kept.wallet)
     try:
         with _opened(out, place, wallet, token=kept.token) as at:
-            yield at
+            yield evolve(at, sandbox=kept.sandbox)
     except SessionEnded:
         tokens().forget(kept.url, wallet)
         raise

@@ -20,7 +20,7 @@ from sandbox_billing.cli.user_account import day
 from sandbox_billing.cli.user_client import desk
 from sandbox_billing.cli.user_place import Ground, Place, ground, place_options
 from sandbox_billing.cli.user_text import counted, short
-from sandbox_billing.errors import BadInput
+from sandbox_billing.errors import BadInput, Transient
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.token import Scope
 
@@ -111,13 +111,17 @@ def verify(out: Output, place: Place, file: Path | None, from_block: int | None)
       sandbox-billing user receipts verify --rpc https://evmrpc-testnet.0g.ai
     """
     documents: Sequence[Any]
+    whole = file is None
     if file is not None:
         documents = saved(file)
         user = place.known_address() or user_of(documents)
     else:
         with desk(out, place, Scope.READ) as at:
             documents = [one.raw for one in at.client.receipts()]
-            user = at.wallet
+            user, only = at.wallet, at.sandbox
+        if only is not None:
+            whole = False
+            out.note(f"the session shows only what is of {only}: log out to check everything")
     found = ground(place)
     if place.rpc is None:
         out.note("the node is the provider's own choice: name one that you trust with --rpc")
@@ -128,7 +132,7 @@ def verify(out: Output, place: Place, file: Path | None, from_block: int | None)
         reads_of(found),
         user=user,
         provider=found.provider,
-        whole=file is None,
+        whole=whole,
         first_block=from_block,
         fresh=file is None,
     )
@@ -212,7 +216,31 @@ def _explain(document: Mapping[str, Any], proven: str) -> None:
 
 
 def reads_of(found: Ground) -> ChainReads:
-    """The chain as the verifier asks it."""
+    """
+    The chain as the verifier asks it, by the first node that answers: one for everything, since
+    two may know different blocks.
+
+    @raise Transient: None does.
+    """
+    return chain_at(found.rpc, found.session.chain_id, found.contract)
+
+
+def chain_at(rpc: str, chain_id: int, contract: Address) -> ChainReads:
+    """
+    @param rpc: URLs, with commas between them.
+    @raise Transient: None of them serves this chain.
+    """
     from sandbox_billing.client.chain_reads import JsonRpcChain
 
-    return JsonRpcChain(found.rpc.split(",")[0].strip(), found.contract)
+    failures: list[str] = []
+    for url in filter(None, (part.strip() for part in rpc.split(","))):
+        chain = JsonRpcChain(url, contract)
+        try:
+            served = chain.chain_id()
+        except Transient as problem:
+            failures.append(str(problem))
+            continue
+        if served == chain_id:
+            return chain
+        failures.append(f"a node serves chain {served}")
+    raise Transient(f"{'; '.join(failures) or 'no RPC URL is given'}: look at --rpc")

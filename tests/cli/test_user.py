@@ -147,6 +147,11 @@ class UserTests(TestCase):
 
     def proves(self) -> None:
         """Receipts hold against the chain; one that was touched does not, and only that one."""
+        mine = {"XDG_STATE_HOME": str(self.state / "one")}
+        self.shell.ok("login", "--ttl", "600", "--sandbox", self.box, **mine)
+        told = self.shell.run("receipts", "verify", "--json", **mine)
+        self.assertEqual((told.status, told.document["history"][0]["proof"]), (0, "not proven"))
+        self.assertIn(f"only what is of {self.box}", told.err)
         file = self.state / "receipts.json"
         file.write_text(self.shell.run("receipts", "--json").out)
         found = self.shell.ok("receipts", "verify")

@@ -11,10 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.cli.main import cli
 from sandbox_billing.cli.output import Output
-from sandbox_billing.cli.user_receipts import saved, tell, user_of
+from sandbox_billing.cli.user_receipts import chain_at, saved, tell, user_of
 from sandbox_billing.client.receipts import NOT_PROVABLE, Claim, Finding, Proof
 from sandbox_billing.client.verify import Judged, Verdicts
-from sandbox_billing.errors import BadInput
+from sandbox_billing.errors import BadInput, Transient
+from sandbox_billing.ledger.identity import Address
+from tests.client.local import Handler, Local
 
 
 ALICE = "0x" + "a1" * 20
@@ -58,6 +60,34 @@ class SavedTests(SynchronousTestCase):
             cli, ["user", "receipts", "verify", "--file", str(self.file), "--rpc", "http://x"]
         )
         self.assertEqual((told.exit_code, "--file cannot be read" in told.stderr), (2, True))
+
+
+class NodesTests(SynchronousTestCase):
+    """Which of several nodes is asked."""
+
+    def node(self, chain_id: object) -> str:
+        """One that tells nothing but its chain."""
+
+        def answer(handler: Handler, asked: bytes) -> None:
+            said = json.dumps({"id": 0, "result": chain_id}).encode()
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(said)))
+            handler.end_headers()
+            handler.wfile.write(said)
+
+        return Local.start(self, answer).url
+
+    def test_in_turn(self) -> None:
+        """The first that answers for this chain; where there is none, why not of each."""
+        nobody, good = "http://127.0.0.1:1", self.node("0x7")
+        nonsense, other = self.node("seven"), self.node("0x8")
+        contract = Address(ALICE)
+        chain = chain_at(f"{nobody}, {nonsense},{other},{good}", 7, contract)
+        self.assertEqual((chain.chain_id(), chain.contract), (7, contract))
+        why = str(self.assertRaises(Transient, chain_at, f"{nobody},{other}", 7, contract))
+        self.assertIn("serves chain 8", why)
+        self.assertIn("gave no answer", why)
+        self.assertIn("--rpc", str(self.assertRaises(Transient, chain_at, " ,", 7, contract)))
 
 
 class TellTests(SynchronousTestCase):

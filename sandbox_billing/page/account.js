@@ -4,6 +4,7 @@ import { ApiError, call, now } from "./api.js";
 import { encoded } from "./abi.js";
 import { alertUser, announce, ask, byId, field, forget, h, say, setAmount, shown } from "./dom.js";
 import { costOf, duration, exactly, exactMoment, in0G, moment, neuronOf } from "./money.js";
+import { SentError } from "./wallet.js";
 
 const SETTLES_SECONDS = 40;
 
@@ -26,8 +27,12 @@ export class AccountView {
   }
 
   async refresh() {
+    const { session } = this.context;
     try {
-      this.account = await call("GET", "api/account");
+      const account = await call("GET", "api/account");
+      // Somebody else has signed in meanwhile.
+      if (session !== this.context.session) return null;
+      this.account = account;
       this.syncedAt = now();
       forget("account");
       const moved = [this.account.balance, this.account.exposure.charges, this.account.running].join();
@@ -35,7 +40,7 @@ export class AccountView {
       this.moved = moved;
       this.render();
     } catch (problem) {
-      if (problem instanceof ApiError && problem.status !== 401) {
+      if (problem instanceof ApiError && problem.status !== 401 && session === this.context.session) {
         const text = problem.isMissing
           ? "This provider does not tell balances yet; your sandboxes work all the same."
           : `Your balance cannot be read right now: ${problem.message}`;
@@ -50,6 +55,15 @@ export class AccountView {
     const burnt = costOf(BigInt(this.account.burn_rate_per_minute), now() - this.syncedAt);
     const left = BigInt(this.account.available) - burnt;
     return left > 0n ? left : 0n;
+  }
+
+  /** neuron that can be asked back: what the provider advances was never deposited. */
+  refundable() {
+    const burnt = costOf(BigInt(this.account.burn_rate_per_minute), now() - this.syncedAt);
+    const own = BigInt(this.account.balance) - BigInt(this.account.exposure.total) - burnt;
+    const available = this.available();
+    const least = own < available ? own : available;
+    return least > 0n ? least : 0n;
   }
 
   render() {
@@ -124,7 +138,10 @@ export class AccountView {
     if (account === null) return;
     const available = this.available();
     setAmount(byId("available"), in0G(available, 5, 5), exactly(available));
-    say(byId("available-note"), `of ${in0G(BigInt(account.balance), 4)} on-chain`);
+    const balance = BigInt(account.balance);
+    say(byId("available-note"), available > balance
+      ? `${in0G(balance, 4)} on-chain; the provider advances the rest`
+      : `of ${in0G(balance, 4)} on-chain`);
     const ends = account.runs_dry_at;
     const left = byId("left");
     const figure = left.closest(".figure");
@@ -159,9 +176,13 @@ export class AccountView {
     const { info } = this.context;
     const wallet = await this.context.wallet();
     await wallet.useChain(info);
-    const receipt = await wallet.transact({ to: info.contract_address, ...call_ }, progress);
+    const [hash, receipt] = await wallet.transact({ to: info.contract_address, ...call_ }, progress);
     progress("Waiting for the provider to see it…");
-    await this.seen(Number(BigInt(receipt.blockNumber)));
+    try {
+      await this.seen(Number(BigInt(receipt.blockNumber)));
+    } catch (problem) {
+      throw new SentError(`It is mined, but this page failed: ${problem.message}.`, hash);
+    }
   }
 
   /** The daemon reads the chain a few blocks late. */
@@ -221,13 +242,13 @@ export class AccountView {
 
   async refund() {
     const { info } = this.context;
-    const most = this.account === null ? 0n : this.available();
+    const most = this.account === null ? 0n : this.refundable();
     const input = h("input", { type: "text", inputmode: "decimal", autocomplete: "off", value: in0G(most, 18).replace(/\u202f/g, ""), required: true });
     const done = await ask({
       title: "Request a refund", confirm: "Request refund",
       fields: [
         h("p", { class: "muted" }, "It leaves your balance at once and can be withdrawn after the contract's lock of two hours. A new request replaces an earlier one."),
-        field("Amount in 0G", input, `Available: ${in0G(most, 6)} 0G`),
+        field("Amount in 0G", input, `At most ${in0G(most, 6)} 0G`),
       ],
       act: async (form, progress) => {
         const size = neuronOf(input.value);

@@ -1,10 +1,14 @@
 // The daemon's HTTP API, from wherever this page was served: it may stand below a path of others.
 
+import { hex } from "./keccak.js";
+
 const BASE = new URL("../", import.meta.url);
 const CLOCKS_DIFFER_SECONDS = 2;
 const STATEMENT_TRIES = 3;
 
-let kept = "sandbox-billing-session";
+// One origin may serve the pages of many providers: a token goes to the one that gave it.
+let kept = null;
+let provider = null;
 let session = null;
 let offset = 0;
 const whenEnded = [];
@@ -34,9 +38,13 @@ function readClock(response) {
   offset = Math.abs(differs) > CLOCKS_DIFFER_SECONDS ? differs : 0;
 }
 
-/** Another page has sessions of its own: what one may do, the other need not. */
-export function keepSessionsAs(name) {
-  kept = name;
+/**
+ * Under which name, and whose: before any session is kept. Another page has sessions of its own,
+ * for what one may do, the other need not; and so has a page below another path.
+ */
+export function keepSessionsAs(name, address, path = BASE.pathname) {
+  kept = `${name}@${path}`;
+  provider = address;
 }
 
 export function currentSession() {
@@ -45,16 +53,18 @@ export function currentSession() {
 
 export function keepSession(given) {
   session = given;
-  sessionStorage.setItem(kept, JSON.stringify(given));
+  sessionStorage.setItem(kept, JSON.stringify({ ...given, provider }));
 }
 
 export function restoreSession() {
   try {
     const found = JSON.parse(sessionStorage.getItem(kept));
-    session = found !== null && found.expires_at > now() + 30 ? found : null;
+    session = found !== null && found.expires_at > now() + 30 && found.provider === provider ? found : null;
   } catch {
     session = null;
   }
+  // Another provider stands here today: what its predecessor gave is not for it to see.
+  if (session === null) sessionStorage.removeItem(kept);
   return session;
 }
 
@@ -135,6 +145,16 @@ export function inTurn(ask) {
   });
   statement = made.catch(() => {});
   return made;
+}
+
+/** A header for what must not be done twice, however often it is asked for. */
+export function onceKey() {
+  return hex(crypto.getRandomValues(new Uint8Array(16))).slice(2);
+}
+
+/** Whether nobody knows what came of it: no answer, or one that does not say. */
+export function isUnknown(problem) {
+  return !(problem instanceof ApiError) || problem.status === 0 || problem.status >= 500;
 }
 
 /** A path segment that is anybody's text. */

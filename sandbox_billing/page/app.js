@@ -1,7 +1,7 @@
 // The page: a door for whoever is not signed in, and behind it what is his.
 
 import { AccountView } from "./account.js";
-import { ApiError, call, currentSession, endSession, onSessionEnd, restoreSession, send } from "./api.js";
+import { ApiError, call, currentSession, endSession, keepSessionsAs, onSessionEnd, restoreSession, send } from "./api.js";
 import { alertUser, byId, h, say, shown } from "./dom.js";
 import { signIn } from "./login.js";
 import { exactly, in0G, short } from "./money.js";
@@ -231,6 +231,7 @@ async function begin() {
   }
   document.querySelector('[data-id="begin"]')?.remove();
   showPrices(context.info);
+  keepSessionsAs("sandbox-billing-session", context.info.provider_address);
   onSessionEnd(goOutside);
   byId("leave").addEventListener("click", leave);
   discover(showWallets);

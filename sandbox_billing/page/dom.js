@@ -77,37 +77,69 @@ export function forget(id) {
 /**
  * Ask in the one dialog of the page.
  * fields: elements between title and buttons. `act` is called on confirming; while it works the
- * buttons rest, and what it throws is shown. Resolves to what it returned, or null.
+ * buttons rest and nothing closes the dialog, and what it throws is shown. An error that is `sent`
+ * cannot be tried again. Resolves to what `act` returned, or null.
  */
 export function ask({ title, fields, confirm, act, danger = false }) {
   const dialog = byId("dialog");
+  if (dialog.querySelector("form[aria-busy]") !== null) return Promise.resolve(null);
   return new Promise((resolve) => {
     let result = null;
+    let isBusy = false;
     const error = h("p", { class: "error", role: "alert", hidden: true });
     const cancel = h("button", { type: "button" }, "Cancel");
     const go = h("button", { type: "submit", class: danger ? "danger" : "primary" }, confirm);
     const form = h("form", { novalidate: true }, h("h2", { id: "dialog-title" }, title), ...fields,
       error, h("div", { class: "actions" }, go, cancel));
+    const rest = (busy) => {
+      isBusy = busy;
+      go.disabled = busy;
+      cancel.disabled = busy;
+      if (busy) form.setAttribute("aria-busy", "true");
+      else form.removeAttribute("aria-busy");
+    };
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
-      go.disabled = true;
-      form.setAttribute("aria-busy", "true");
+      if (go.disabled) return;
+      rest(true);
       shown(error, false);
       try {
         result = (await act(form, (text) => say(go, text))) ?? true;
-        dialog.close();
+        rest(false);
+        // Whoever signed out meanwhile may see another dialog by now.
+        if (dialog.contains(form)) dialog.close();
       } catch (problem) {
-        error.textContent = problem.message || String(problem);
-        shown(error, true);
+        rest(false);
+        const text = problem.message || String(problem);
         say(go, confirm);
-      } finally {
-        go.disabled = false;
-        form.removeAttribute("aria-busy");
+        if (problem.sent) {
+          go.disabled = true;
+          say(cancel, "Close");
+        }
+        error.textContent = text;
+        shown(error, true);
+        if (!dialog.contains(form)) alertUser(text, { kind: "bad" });
+        else if (problem.sent) cancel.focus();
       }
     });
+    const stay = (event) => {
+      if (isBusy && dialog.contains(form) && (event.type === "cancel" || event.key === "Escape")) event.preventDefault();
+    };
+    const leave = () => {
+      // The event comes late: by now the dialog may be open again, for another question.
+      if (dialog.open && dialog.contains(form)) return;
+      dialog.removeEventListener("close", leave);
+      dialog.removeEventListener("cancel", stay);
+      document.removeEventListener("keydown", stay, true);
+      if (dialog.contains(form)) dialog.replaceChildren();
+      resolve(result);
+    };
     cancel.addEventListener("click", () => dialog.close());
     dialog.replaceChildren(form);
-    dialog.addEventListener("close", () => { dialog.replaceChildren(); resolve(result); }, { once: true });
+    dialog.addEventListener("cancel", stay);
+    // A second Escape would close it, whatever the event above says.
+    document.addEventListener("keydown", stay, true);
+    dialog.addEventListener("close", leave);
     dialog.showModal();
     (form.querySelector("input, select") ?? (danger ? cancel : go)).focus();
   });

@@ -218,7 +218,7 @@ async function begin() {
   forget("begin");
   const { info } = state;
   say(byId("where"), `Chain ${info.chain_id} · contract ${info.contract_address} · provider ${info.provider_address}`);
-  keepSessionsAs("sandbox-billing-operator");
+  keepSessionsAs("sandbox-billing-operator", info.provider_address);
   onSessionEnd((text) => { if (!byId("inside").hidden) goOutside(text); });
   byId("leave").addEventListener("click", leave);
   byId("token-form").addEventListener("submit", enterWithToken);

@@ -46,7 +46,9 @@ class Line {
     } catch {
       // Without a wallet the hash can be proven all the same.
     }
-    const place = { chain_id: info.chain_id, contract: info.contract_address, user: session.wallet };
+    const place = {
+      chain_id: info.chain_id, contract: info.contract_address, provider: info.provider_address, user: session.wallet,
+    };
     const found = await verify(this.receipt, chain, place);
     this.element.dataset.verdict = found.verdict;
     const words = found.verdict[0].toUpperCase() + found.verdict.slice(1);
@@ -74,6 +76,12 @@ export class ReceiptsView {
   clear() {
     this.lines.clear();
     this.list.replaceChildren();
+    this.next = undefined;
+    shown(this.more, false);
+    say(this.note, "Reading your receipts…");
+    shown(this.note, true);
+    say(byId("verify-all"), "Verify all shown");
+    shown(byId("verify-all"), false);
   }
 
   refresh() {
@@ -86,16 +94,19 @@ export class ReceiptsView {
   }
 
   async load(cursor) {
+    const { session } = this.context;
     let page;
     try {
       page = await call("GET", "api/receipts", { query: { limit: PAGE, cursor } });
     } catch (problem) {
-      if (!(problem instanceof ApiError) || problem.status === 401) return;
+      if (!(problem instanceof ApiError) || problem.status === 401 || session !== this.context.session) return;
       say(this.note, problem.isMissing ? "This provider does not tell receipts yet."
         : `Receipts cannot be read right now: ${problem.message}`);
       shown(this.note, true);
       return;
     }
+    // Somebody else has signed in meanwhile.
+    if (session !== this.context.session) return;
     const fresh = [];
     for (const receipt of page.receipts) {
       const known = this.lines.get(receipt.id);
@@ -119,11 +130,14 @@ export class ReceiptsView {
   async verifyAll() {
     const button = byId("verify-all");
     button.disabled = true;
+    const { session } = this.context;
     const counts = { proven: 0, "not proven": 0, refuted: 0 };
-    for (const line of this.lines.values()) {
+    for (const line of [...this.lines.values()]) {
+      if (session !== this.context.session) break;
       counts[await line.verify()] += 1;
     }
     button.disabled = false;
+    if (session !== this.context.session) return;
     const told = Object.entries(counts).filter(([, count]) => count > 0).map(([verdict, count]) => `${count} ${verdict}`);
     announce(`Verified: ${told.join(", ")}`);
     say(button, `${told.join(", ")} · verify again`);

@@ -1,6 +1,6 @@
 // My sandboxes: what runs, and what it costs while one looks at it.
 
-import { ApiError, call, inTurn, now, segment } from "./api.js";
+import { ApiError, call, inTurn, isUnknown, now, onceKey, segment } from "./api.js";
 import { alertUser, announce, ask, byId, field, h, say, setAmount, shown } from "./dom.js";
 import { costOf, duration, exactly, exactMoment, in0G } from "./money.js";
 
@@ -8,6 +8,8 @@ const CAN_START = new Set(["stopped", "archived", "error"]);
 const CAN_STOP = new Set(["started"]);
 const BUSY = new Set(["creating", "starting", "stopping", "restoring", "destroying", "archiving",
   "resizing", "pending_build", "building_snapshot", "pulling_snapshot", "resuming"]);
+/** Refusals that ask to come again, with the same key. */
+const LATER = new Set([409, 425, 429]);
 const GONE = new Set(["destroyed"]);
 
 function sized(box) {
@@ -108,27 +110,32 @@ export class SandboxesView {
   constructor(context) {
     this.context = context;
     this.cards = new Map();
+    this.keys = new Map();
     this.tellsUsage = true;
     byId("create").addEventListener("click", () => this.create());
   }
 
   clear() {
     this.cards.clear();
+    this.keys.clear();
     byId("box-list").replaceChildren();
     this.tellsUsage = true;
   }
 
   async refresh() {
+    const { session } = this.context;
     let listed;
     try {
       listed = await call("GET", "api/sandbox");
     } catch (problem) {
-      if (problem instanceof ApiError && problem.status !== 401) {
+      if (problem instanceof ApiError && problem.status !== 401 && session === this.context.session) {
         say(byId("no-boxes"), `Your sandboxes cannot be read right now: ${problem.message}`);
         shown(byId("no-boxes"), true);
       }
       return;
     }
+    // Somebody else has signed in meanwhile.
+    if (session !== this.context.session) return;
     const boxes = (Array.isArray(listed) ? listed : listed.items ?? []).filter((box) => !GONE.has(box.state));
     const list = byId("box-list");
     const ids = new Set(boxes.map((box) => box.id));
@@ -181,11 +188,18 @@ export class SandboxesView {
 
   // -- changes ---------------------------------------------------------------------------
 
-  async change(method, path, done) {
+  /** A click after one that nobody answered is the same request again. */
+  async change(box, verb, done) {
+    const path = `api/sandbox/${segment(box.id)}/${verb}`;
+    const asked = [path, box.state, box.updatedAt].join(" ");
+    const key = this.keys.get(asked) ?? onceKey();
+    this.keys.set(asked, key);
     try {
-      await call(method, path);
+      await call("POST", path, { headers: { "Idempotency-Key": key } });
+      this.keys.delete(asked);
       announce(done);
     } catch (problem) {
+      if (!isUnknown(problem)) this.keys.delete(asked);
       alertUser(this.explained(problem), { kind: "bad" });
     }
     this.context.refreshSoon();
@@ -203,11 +217,11 @@ export class SandboxesView {
   }
 
   start(box) {
-    return this.change("POST", `api/sandbox/${segment(box.id)}/start`, `${box.name || box.id} is starting`);
+    return this.change(box, "start", `${box.name || box.id} is starting`);
   }
 
   stop(box) {
-    return this.change("POST", `api/sandbox/${segment(box.id)}/stop`, `${box.name || box.id} is stopping`);
+    return this.change(box, "stop", `${box.name || box.id} is stopping`);
   }
 
   async delete(box) {
@@ -243,6 +257,7 @@ export class SandboxesView {
     };
     select.addEventListener("change", tell);
     tell();
+    let key = onceKey();
     await ask({
       title: "New sandbox", confirm: "Create",
       fields: [field("Start from", select), field("Name", name, "Optional; yours alone."), price],
@@ -252,9 +267,16 @@ export class SandboxesView {
         if (select.value) body.snapshot = select.value;
         if (name.value.trim()) body.name = name.value.trim();
         try {
-          const made = await call("POST", "api/sandbox", { body });
+          const made = await call("POST", "api/sandbox", { body, headers: { "Idempotency-Key": key } });
           announce(`${made.name || made.id} was created`);
         } catch (problem) {
+          if (isUnknown(problem)) {
+            // It may be there: from now on this dialog asks for that very one.
+            select.disabled = true;
+            name.disabled = true;
+            throw new Error(`${this.explained(problem)}. It may have been created; “Create” asks for the same one again, and never makes two.`);
+          }
+          if (!LATER.has(problem.status)) key = onceKey();
           throw new Error(this.explained(problem));
         }
         this.context.refreshSoon();

@@ -8,21 +8,40 @@ function typed(neuron) {
   return neuron === null || neuron === undefined ? "" : in0G(BigInt(neuron), 18).replace(/\u202f/g, "");
 }
 
+/** What somebody typed, as the daemon takes it: null for no limit. */
+function limitOf(text) {
+  if (text.trim() === "") return null;
+  const size = neuronOf(text);
+  if (size === null) throw new Error(`“${text}” is no amount: write it as 0.5 or 12, or leave it empty.`);
+  return size.toString();
+}
+
 export class SettingsView {
   constructor(context) {
     this.context = context;
   }
 
+  clear() {
+    this.settings = null;
+    this.spent = null;
+    byId("settings-body").replaceChildren();
+  }
+
   async refresh() {
     const body = byId("settings-body");
+    const { session } = this.context;
+    let settings;
     try {
-      this.settings = await call("GET", "api/account/settings");
+      settings = await call("GET", "api/account/settings");
     } catch (problem) {
-      if (!(problem instanceof ApiError) || problem.status === 401) return;
+      if (!(problem instanceof ApiError) || problem.status === 401 || session !== this.context.session) return;
       body.replaceChildren(h("p", { class: "empty" }, problem.isMissing
         ? "This provider offers no limits yet." : `Limits cannot be read right now: ${problem.message}`));
       return;
     }
+    // Somebody else has signed in meanwhile.
+    if (session !== this.context.session) return;
+    this.settings = settings;
     this.render(body);
   }
 
@@ -45,7 +64,7 @@ export class SettingsView {
       shown(error, false);
       save.disabled = true;
       try {
-        await this.save(day.value, total.value, auto.checked);
+        await this.save({ per_day: day, total, auto_resume: auto });
         alertUser("Saved.", { kind: "good", seconds: 6 });
       } catch (problem) {
         error.textContent = problem.message;
@@ -67,16 +86,19 @@ export class SettingsView {
     if (this.spent) say(this.spent, spent === undefined ? "Counted by UTC days." : `Spent today: ${in0G(BigInt(spent), 6)} 0G`);
   }
 
-  async save(day, total, resumes) {
-    const read = (text) => {
-      if (text.trim() === "") return null;
-      const size = neuronOf(text);
-      if (size === null) throw new Error(`“${text}” is no amount: write it as 0.5 or 12, or leave it empty.`);
-      return size.toString();
-    };
-    const limits = { ...this.settings.limits, per_day: read(day), total: read(total) };
-    const told = await call("PUT", "api/account/settings", { body: { auto_resume: resumes, limits } });
-    this.settings = told?.limits ? told : { ...this.settings, limits, auto_resume: resumes };
+  /** Only what was changed here: the rest may have been changed elsewhere since it was read. */
+  async save({ per_day: day, total, auto_resume: auto }) {
+    const body = {};
+    const limits = {};
+    for (const [name, input] of [["per_day", day], ["total", total]]) {
+      if (input.value.trim() !== input.defaultValue) limits[name] = limitOf(input.value);
+    }
+    if (Object.keys(limits).length > 0) body.limits = limits;
+    if (auto.checked !== auto.defaultChecked) body.auto_resume = auto.checked;
+    const { session } = this.context;
+    if (Object.keys(body).length > 0) await call("PUT", "api/account/settings", { body });
+    if (session !== this.context.session) return;
+    await this.refresh();
     this.context.refreshSoon();
   }
 }

@@ -96,6 +96,11 @@ export class UsageView {
     byId("usage-csv").addEventListener("click", () => this.download());
   }
 
+  clear() {
+    this.last = null;
+    byId("usage-body").replaceChildren();
+  }
+
   query() {
     const to = Math.ceil(now());
     const days = Number(byId("usage-span").value);
@@ -106,16 +111,18 @@ export class UsageView {
   async refresh() {
     const query = this.query();
     const body = byId("usage-body");
+    const { session } = this.context;
     let document;
     try {
       document = await inTurn(() => call("GET", "api/usage", { query }));
     } catch (problem) {
-      if (!(problem instanceof ApiError) || problem.status === 401) return;
+      if (!(problem instanceof ApiError) || problem.status === 401 || session !== this.context.session) return;
       body.replaceChildren(h("p", { class: "empty" }, problem.isMissing
         ? "This provider does not tell usage yet." : `Usage cannot be read right now: ${problem.message}`));
       return;
     }
-    this.render(document, query);
+    // Somebody else has signed in meanwhile.
+    if (session === this.context.session) this.render(document, query);
   }
 
   render(document, query) {

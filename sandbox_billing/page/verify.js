@@ -10,8 +10,13 @@ const DOMAIN = "EIP712Domain(string name,string version,uint256 chainId,address 
 const SETTLED = "VoucherSettled(address,address,uint256,bytes32,uint256,uint8)";
 const SHORTFALL = "VoucherShortfall(address,address,uint256,uint256,uint256)";
 const ECRECOVER = `0x${"1".padStart(40, "0")}`;
+const SERVICE_UPDATED = "ServiceUpdated(address,string,address,uint256)";
 const SUCCESS = 0n;
 const INSUFFICIENT = 1n;
+const KINDS = new Set(["create", "compute", "debt"]);
+/** Of the sizes that a rate is tried for: those of the command line. */
+const MOST_CORES = 1024n;
+const MOST_GIB = 4096n;
 
 const hashed = (text) => keccak256(utf8(text));
 const same = (one, other) => String(one).toLowerCase() === String(other).toLowerCase();
@@ -61,40 +66,115 @@ function checkHash(receipt) {
     : refuted(what, "sandbox, period and seconds give another usage hash than the voucher's");
 }
 
+/** What so many seconds cost at most: where in its run a period lies is not told. */
+function mostFor(rate, seconds) {
+  return (BigInt(rate) * BigInt(seconds) + 59n) / 60n;
+}
+
 function checkParts(receipt) {
   const what = "What it is made of";
-  const parts = receipt.collects ?? [];
+  const parts = [...receipt.collects ?? []]
+    .sort((a, b) => a.period_start - b.period_start || a.period_end - b.period_end);
   if (parts.length === 0) return null;
+  if (parts.some((part, at) => at > 0 && part.period_start < parts[at - 1].period_end)) {
+    return refuted(what, "two of its periods overlap: a second was charged twice");
+  }
+  if (parts.some((part) => part.period_start < receipt.period_start || part.period_end > receipt.period_end)) {
+    return refuted(what, "its charges are for a time outside its own");
+  }
+  if (parts.some((part) => BigInt(part.rate_per_minute) !== BigInt(receipt.rate_per_minute)
+    || Number(part.units) !== part.period_end - part.period_start
+    || BigInt(part.amount) > mostFor(part.rate_per_minute, part.units))) {
+    return refuted(what, "one of its charges is dearer than the rate");
+  }
   const total = parts.reduce((sum, part) => sum + BigInt(part.amount), 0n);
   const units = parts.reduce((sum, part) => sum + Number(part.units), 0);
-  const ordered = [...parts].sort((a, b) => a.period_start - b.period_start || a.period_end - b.period_end);
-  const overlaps = ordered.some((part, at) => at > 0 && Number(part.units) > 0
-    && part.period_start < ordered[at - 1].period_end);
-  const fits = units === Number(receipt.units) && total === BigInt(receipt.fee)
-    && ordered[0].period_start === receipt.period_start
-    && Math.max(...parts.map((part) => part.period_end)) === receipt.period_end;
-  if (overlaps) return refuted(what, "two of its periods overlap: a second was charged twice");
-  return fits ? proven(what, `${parts.length} charges whose times and amounts add up`)
+  // Of what was collected some may have been paid before: then less is left to sign.
+  return units === Number(receipt.units) && total >= BigInt(receipt.fee)
+    ? proven(what, `${parts.length} charges whose times and amounts add up`)
     : refuted(what, "its charges do not add up to what was signed");
 }
 
-function checkRate(receipt) {
+/** Why a receipt contradicts itself; null when it does not. */
+function contradiction(receipt) {
+  const seconds = receipt.period_end - receipt.period_start;
+  const units = Number(receipt.units);
+  if (!KINDS.has(receipt.kind)) return "there is no such kind of receipt";
+  if (!(seconds >= 0 && units >= 0 && units <= seconds)) return "more seconds are charged than its period has";
+  if ((units > 0) !== (receipt.kind === "compute")) return `a ${receipt.kind} receipt does not charge for ${units} seconds`;
+  if (receipt.kind === "create" && seconds > 0) return "a create fee is not for a time";
+  if (BigInt(receipt.fee) < 0n) return "it charges less than nothing";
+  if (receipt.status !== "paid" && receipt.status !== "partial" && BigInt(receipt.paid) !== 0n) {
+    return "it says that something was paid, and that it is not settled";
+  }
+  if (seconds === 0) return null;
+  const parts = receipt.collects?.length > 0 ? receipt.collects : [{ units: units || seconds }];
+  const most = parts.reduce((sum, part) => sum + mostFor(receipt.rate_per_minute, part.units), 0n);
+  return BigInt(receipt.fee) > most ? "the fee is more than the rate times the seconds of its period" : null;
+}
+
+/** Cores and GiB of the smallest size with this rate, neuron a minute; null when there is none. */
+export function sizeOf(rate, perCpu, perMemory) {
+  for (let cores = 1n; cores <= MOST_CORES; cores += 1n) {
+    const left = rate - cores * perCpu;
+    if (left < 0n) return null;
+    if (perMemory === 0n && left === 0n) return [cores, 1n];
+    if (perMemory > 0n && left % perMemory === 0n && left >= perMemory && left / perMemory <= MOST_GIB) {
+      return [cores, left / perMemory];
+    }
+  }
+  return null;
+}
+
+/** How the contract names the provider; null where it does not, or not there. */
+async function serviceOf(receipt, chain, block = "latest") {
+  const told = words(await chain.read(receipt.contract, encoded("services(address)", receipt.provider), block));
+  if (told.length < 6) return null;
+  return { signer: addressIn(told[1]), perCpu: told[2], createFee: told[3], perMemory: told[5] };
+}
+
+/** The prices under which it was settled, or would be today; null where nobody tells. */
+async function pricesOf(receipt, chain, block) {
+  if (block === null) {
+    const [yes] = words(await chain.read(receipt.contract,
+      encoded("isTEEAcknowledged(address,address)", receipt.user, receipt.provider)));
+    return yes === 1n ? serviceOf(receipt, chain) : null;
+  }
+  try {
+    return await serviceOf(receipt, chain, block);
+  } catch {
+    // Most nodes forget what was; that nothing has changed since, they still know.
+    const changes = await chain.request("eth_getLogs", [{
+      address: receipt.contract, fromBlock: block, toBlock: "latest",
+      topics: [topic(SERVICE_UPDATED), hex(word(receipt.provider))],
+    }]);
+    return Array.isArray(changes) && changes.length === 0 ? serviceOf(receipt, chain) : null;
+  }
+}
+
+/** block: where the payment was proven, in hex; null where it was not. */
+async function checkPrice(receipt, chain, block) {
   const what = "The price";
-  if (receipt.kind !== "compute" || !receipt.rate_per_minute || !(receipt.units > 0)) return null;
-  const parts = receipt.collects?.length > 0 ? receipt.collects : [receipt];
-  // Each charge is cut to the neuron where its run stood, and so may lie one beside the product.
-  const most = parts.reduce((sum, part) => sum + 1n
-    + (BigInt(part.rate_per_minute) * BigInt(part.units)) / 60n, 0n);
-  const fits = parts.every((part) => part.units <= part.period_end - part.period_start)
-    && BigInt(receipt.fee) <= most;
-  return fits ? proven(what, "the fee is the rate times the seconds, which fit into the period")
-    : refuted(what, "the fee is more than the rate times the seconds of its period");
+  const wrong = contradiction(receipt);
+  if (wrong !== null) return refuted(what, wrong);
+  if (chain === null) return open(what, "no wallet to ask the chain with");
+  const prices = await pricesOf(receipt, chain, block);
+  if (prices === null) return open(what, "the prices that you acknowledged for it are not told");
+  if (prices.perCpu === 0n && prices.perMemory === 0n) return open(what, "the provider's prices are not on-chain");
+  const others = "by the prices of that block: the command line looks at earlier ones, too";
+  if (receipt.period_start === receipt.period_end) {
+    return BigInt(receipt.fee) <= prices.createFee ? proven(what, "it is the create fee that the contract names")
+      : open(what, `it is not the create fee ${others}`);
+  }
+  const size = sizeOf(BigInt(receipt.rate_per_minute), prices.perCpu, prices.perMemory);
+  return size === null ? open(what, `its rate is that of no size ${others}`)
+    : proven(what, `the rate of ${size[0]} CPU and ${size[1]} GiB, for one, by the contract's prices, times the seconds`);
 }
 
 /** Whether the contract names this signer today; a receipt could name anybody. */
 async function isSignerOfToday(receipt, chain) {
-  const told = words(await chain.read(receipt.contract, encoded("services(address)", receipt.provider)));
-  return told.length > 1 && same(addressIn(told[1]), receipt.signer);
+  const service = await serviceOf(receipt, chain);
+  return service !== null && same(service.signer, receipt.signer);
 }
 
 async function checkSignature(receipt, chain, wasAccepted) {
@@ -145,7 +225,7 @@ async function checkPayment(receipt, chain) {
   const paid = BigInt(receipt.paid);
   const block = `in block ${BigInt(mined.blockNumber)}`;
   if (status === SUCCESS) {
-    return receipt.status === "paid" && paid === fee ? proven(what, `${block}, in full`)
+    return receipt.status === "paid" && paid === fee ? { ...proven(what, `${block}, in full`), block: mined.blockNumber }
       : refuted(what, "the chain says that it was paid in full");
   }
   if (status !== INSUFFICIENT || receipt.status === "paid") {
@@ -153,21 +233,21 @@ async function checkPayment(receipt, chain) {
   }
   const shortfall = eventIn(receipt, logs, SHORTFALL, 0);
   if (shortfall === undefined) return open(what, `${block}, in part: this contract does not say how much`);
-  return shortfall[1] === paid ? proven(what, `${block}, in part`)
+  return shortfall[1] === paid ? { ...proven(what, `${block}, in part`), block: mined.blockNumber }
     : refuted(what, "the chain says that another part was paid");
 }
 
 function checkPlace(receipt, place) {
   const what = "Whose it is";
   const fits = Number(receipt.chain_id) === Number(place.chain_id) && same(receipt.contract, place.contract)
-    && same(receipt.user, place.user);
-  return fits ? null : refuted(what, "it speaks of another chain, contract or wallet than yours");
+    && same(receipt.user, place.user) && same(receipt.provider, place.provider);
+  return fits ? null : refuted(what, "it speaks of another chain, contract, provider or wallet than yours");
 }
 
 /**
  * Every check of one receipt, the verdict first that matters most.
  * chain: {read(to, data), request(method, params)}, or null without one.
- * place: {chain_id, contract, user}, which the user knows himself.
+ * place: {chain_id, contract, provider, user}, which the user knows himself.
  */
 export async function verify(receipt, chain, place) {
   const checks = [];
@@ -184,9 +264,10 @@ export async function verify(receipt, chain, place) {
   await attempt("Whose it is", () => checkPlace(receipt, place));
   await attempt("What was charged for", () => checkHash(receipt));
   await attempt("What it is made of", () => checkParts(receipt));
-  await attempt("The price", () => checkRate(receipt));
   await attempt("The payment", () => checkPayment(receipt, chain));
-  const wasAccepted = checks.at(-1).verdict === "proven";
+  const payment = checks.at(-1);
+  const wasAccepted = payment.verdict === "proven";
+  await attempt("The price", () => checkPrice(receipt, chain, wasAccepted ? payment.block : null));
   await attempt("The signature", () => checkSignature(receipt, chain, wasAccepted));
   const verdict = ["refuted", "not proven", "proven"].find((one) => checks.some((check) => check.verdict === one));
   return { verdict, checks };

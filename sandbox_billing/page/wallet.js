@@ -11,6 +11,14 @@ const found = new Map();
 
 export class WalletError extends Error {}
 
+/** What was sent may have moved money, or may still: whoever asks again may pay twice. */
+export class SentError extends WalletError {
+  constructor(text, hash) {
+    super(`${text} Look at transaction ${hash} before you send it again.`);
+    this.sent = true;
+  }
+}
+
 function told(problem) {
   if (problem?.code === REFUSED_BY_USER) return "You declined this in your wallet.";
   return problem?.message ? `Your wallet says: ${problem.message}` : "Your wallet did not answer.";
@@ -69,29 +77,43 @@ export class Wallet {
     return this.request("personal_sign", [hex(utf8(text)), this.account]);
   }
 
-  /** Send a call, and wait until it is mined; throws when it failed. */
-  async transact({ to, data, value = 0n }, progress = () => {}) {
+  /**
+   * Send a call, and wait until it is mined: [its hash, its receipt].
+   * Throws a SentError for whatever goes wrong once the wallet has sent it.
+   */
+  async transact({ to, data, value = 0n }, progress = () => {}, patience = PATIENCE_MILLISECONDS) {
     progress("Confirm in your wallet…");
     const hash = await this.request("eth_sendTransaction", [
       { from: this.account, to, data, value: `0x${value.toString(16)}` },
     ]);
     progress("Waiting for a block…");
-    const deadline = Date.now() + PATIENCE_MILLISECONDS;
+    const deadline = Date.now() + patience;
     for (;;) {
-      const receipt = await this.request("eth_getTransactionReceipt", [hash]);
+      const receipt = await this.receiptOf(hash);
       if (receipt) {
-        if (BigInt(receipt.status) === 1n) return receipt;
-        throw new WalletError(`The contract refused it: transaction ${hash}`);
+        if (BigInt(receipt.status) === 1n) return [hash, receipt];
+        throw new SentError("The contract refused it, and nothing moved.", hash);
       }
-      if (Date.now() > deadline) {
-        throw new WalletError(`Not mined yet; it may still be: transaction ${hash}`);
-      }
+      if (Date.now() > deadline) throw new SentError("It is not mined yet, and may still be.", hash);
       await new Promise((resume) => { setTimeout(resume, POLL_MILLISECONDS); });
     }
   }
 
-  read(to, data) {
-    return this.request("eth_call", [{ to, data }, "latest"]);
+  /** Null without one, and also when the node gives no sound answer: what was sent is sent. */
+  async receiptOf(hash) {
+    try {
+      const receipt = await this.request("eth_getTransactionReceipt", [hash]);
+      if (!receipt) return null;
+      BigInt(receipt.status);
+      BigInt(receipt.blockNumber);
+      return receipt;
+    } catch {
+      return null;
+    }
+  }
+
+  read(to, data, block = "latest") {
+    return this.request("eth_call", [{ to, data }, block]);
   }
 }
 

@@ -21,6 +21,8 @@ FORGERIES: tuple[tuple[dict[str, Any], str], ...] = (
     ({"nonce": "77"}, "The payment: refuted"),
     ({"signer": "0x" + "11" * 20}, "The signature: refuted"),
     ({"user": "0x" + "22" * 20}, "Whose it is: refuted"),
+    ({"provider": "0x" + "22" * 20}, "Whose it is: refuted"),
+    ({"kind": "create"}, "The price: refuted"),
     ({"transaction": None}, "The payment: not proven"),
 )
 """What is changed in a receipt that is true, and what its check then says."""
@@ -160,6 +162,8 @@ class StoryTests(BrowserTestCase):
         tab.intercept("/api/receipts", forged)
         tab.go(devnet().url + "/")
         tab.until(f"document.querySelectorAll('.receipt').length === {len(FORGERIES)}")
+        # What is above has its place by then, and moves nothing from under the pointer.
+        tab.sees("#usage-body .keys", "Settled on-chain")
         tab.click("#verify-all")
         tab.until(
             f"document.querySelectorAll('[data-verdict]>.verdict').length === {len(FORGERIES)}"
@@ -296,7 +300,7 @@ class HandsTests(BrowserTestCase):
         made = tab.js(
             "(async () => (await (await fetch('api/sandbox', {method: 'POST', headers:"
             " {'Content-Type': 'application/json', Authorization: 'Bearer ' +"
-            " JSON.parse(sessionStorage['sandbox-billing-session']).token},"
+            " JSON.parse(sessionStorage['sandbox-billing-session@/']).token},"
             f" body: {json.dumps(json.dumps(body))}}})).json()))()"
         )
         self.assertEqual(made.get("error"), None)

@@ -41,7 +41,24 @@ VECTOR = {
 }
 """The voucher of wire.md §2, signed with the published key 0x11...11."""
 
-PLACE = {"chain_id": 16602, "contract": CONTRACT, "user": "0x" + "11" * 20}
+PLACE = {
+    "chain_id": 16602,
+    "contract": CONTRACT,
+    "provider": "0x" + "22" * 20,
+    "user": "0x" + "11" * 20,
+}
+
+FAKE_CHAIN = """{
+  read: async (to, data, block) => {
+    if (/^0x0+1$/.test(to)) return '0x' + recovered;
+    if (data.length > 80) return '0x' + String(acknowledged).padStart(64, '0');
+    if (block !== 'latest') throw new Error('missing trie node');
+    return '0x' + [192, BigInt('0x' + named), ...prices]
+      .map(one => BigInt(one).toString(16).padStart(64, '0')).join('');
+  },
+  request: async (method) => method === 'eth_getLogs' ? Array(changes_since) : mined,
+}"""
+"""A node that recovers, knows a service and whether it was acknowledged, and forgets states."""
 
 
 def part(start: int, end: int, amount: int) -> dict[str, Any]:
@@ -108,22 +125,28 @@ class PureTests(BrowserTestCase):
 
     def verdicts(self, **changes: Any) -> dict[str, str]:
         """
-        Of the vector with changes, by what is checked; the chain is a node that recovers and
-        knows the signer, or another one where C{chain} says so.
+        Of the vector with changes, by what is checked; the chain is L{FAKE_CHAIN}, which knows
+        the signer, or another one where C{chain} says so.
         """
         chain = changes.pop("chain", "")
+        given = {
+            "prices": changes.pop("prices", [1000000, 5000, 1, 20]),
+            "acknowledged": changes.pop("acknowledged", 1),
+            "mined": changes.pop("mined", None),
+            "changes_since": changes.pop("changes_since", 0),
+        }
         signer = SIGNER[2:].lower().rjust(64, "0")
         named = "00" * 32 if chain == "other" else signer
         told = self.run_in(
             "verify",
-            "(await m.verify({...r, ...changes}, {read: async (to) => '0x' + (/^0x0+1$/.test(to)"
-            " ? recovered : '20'.padStart(64, '0') + named), request: async () => null},"
-            " place)).checks.map(one => [one.what, one.verdict])",
+            f"(await m.verify({{...r, ...changes}}, {FAKE_CHAIN}, place))"
+            ".checks.map(one => [one.what, one.verdict])",
             r=VECTOR,
             changes=changes,
             place=PLACE,
             recovered=signer,
             named=named,
+            **given,
         )
         return dict(told)
 
@@ -149,8 +172,78 @@ class PureTests(BrowserTestCase):
             ([part(start, start + 30, 500010), part(start + 20, start + 50, 500010)], "refuted"),
             ([part(start, start + 30, 500010), part(start + 30, start + 60, 500000)], "refuted"),
             ([part(start, start + 30, 500010)], "refuted"),
+            ([part(start, start + 30, 500010), part(start + 30, start + 60, 500011)], "refuted"),
+            ([part(start - 30, start, 500010), part(start, start + 30, 500010)], "refuted"),
         ):
             self.assertEqual(self.verdicts(collects=halves)["What it is made of"], verdict)
+        halves = [part(start, start + 30, 500010), part(start + 30, start + 60, 500010)]
+        rest = self.verdicts(collects=halves, fee="700000")
+        self.assertEqual(rest["What it is made of"], "proven", "some of it was paid before")
+
+    def test_place(self) -> None:
+        """A receipt of another provider is not this one's, whatever else is right."""
+        told = self.verdicts(provider="0x" + "33" * 20)
+        self.assertEqual(told["Whose it is"], "refuted")
+
+    def test_prices(self) -> None:
+        """Proven is only what the contract's prices, acknowledged, come to; shapes are checked."""
+
+        def price(**changes: Any) -> str:
+            return self.verdicts(**changes)["The price"]
+
+        twice = {"rate_per_minute": "2000041", "fee": "2000041"}
+        self.assertEqual(price(**twice), "not proven", "the daemon's rate proves nothing")
+        self.assertEqual(price(rate_per_minute="2000040", fee="2000040"), "proven")
+        self.assertEqual(price(rate_per_minute="1000000", fee="1000000"), "not proven")
+        self.assertEqual(price(prices=[0, 0, 1, 0]), "not proven")
+        self.assertEqual(price(acknowledged=0), "not proven")
+        self.assertEqual(price(rate_per_minute=None), "refuted")
+        moment = {"period_end": 1700000000, "units": 0, "rate_per_minute": "0"}
+        for kind in ("create", "debt"):
+            self.assertEqual(price(kind=kind, fee="5000", **moment), "proven")
+            self.assertEqual(price(kind=kind, fee="5001", **moment), "not proven")
+            self.assertEqual(price(kind=kind), "refuted", "units")
+        self.assertEqual(price(kind="create", units=0), "refuted", "a time")
+        self.assertEqual(price(kind="debt", units=0, fee="900000"), "proven")
+        self.assertEqual(price(kind="debt", units=0, fee="1000021"), "refuted")
+        self.assertEqual(price(kind="gift"), "refuted")
+        self.assertEqual(price(paid="1"), "refuted")
+
+    def test_prices_of_then(self) -> None:
+        """What a node has forgotten holds only where nothing has changed since."""
+        data = "".join(
+            one.removeprefix("0x").rjust(64, "0")
+            for one in (f"{1000020:x}", str(VECTOR["usage_hash"]), f"{42:x}", "0")
+        )
+        settled = keccak(b"VoucherSettled(address,address,uint256,bytes32,uint256,uint8)").hex()
+        log = {
+            "address": CONTRACT,
+            "topics": ["0x" + settled, VECTOR["user"], VECTOR["provider"]],
+            "data": "0x" + data,
+        }
+        paid = {
+            "status": "paid",
+            "paid": "1000020",
+            "transaction": "0x" + "77" * 32,
+            "mined": {"status": "0x1", "blockNumber": "0x5", "logs": [log]},
+        }
+        told = self.verdicts(**paid)
+        self.assertEqual((told["The payment"], told["The price"]), ("proven", "proven"))
+        self.assertEqual(self.verdicts(changes_since=1, **paid)["The price"], "not proven")
+        overcharged = {**paid, "rate_per_minute": "1000021"}
+        self.assertEqual(self.verdicts(**overcharged)["The price"], "not proven")
+
+    def test_sessions(self) -> None:
+        """A token goes to the provider that gave it, and to no other below the same origin."""
+        told = self.run_in(
+            "api",
+            "(() => { const at = (provider, path) => { m.keepSessionsAs('s', provider, path);"
+            " return m.restoreSession()?.token ?? null; };"
+            " at('0xA', '/proxy/A/'); m.keepSession({token: 't', expires_at: m.now() + 900});"
+            " return [at('0xB', '/proxy/B/'), at('0xA', '/proxy/A/'), at('0xC', '/proxy/A/'),"
+            " at('0xA', '/proxy/A/'), sessionStorage.length]; })()",
+        )
+        self.assertEqual(told, [None, "t", None, None, 0])
 
     def test_words(self) -> None:
         """Amounts to the neuron both ways, and events however they are cut."""

@@ -36,6 +36,7 @@ from sandbox_billing.client.values import (
     ExecResult,
     Info,
     Page,
+    Pages,
     Provider,
     Sandbox,
     Session,
@@ -94,14 +95,13 @@ class AsyncClient:
         return await drive_async(flow, self._send, self._sleep)
 
     async def _all(self, page: Callable[[str | None], Flow[Page[_T]]]) -> AsyncIterator[_T]:
-        cursor: str | None = None
+        pages = Pages()
         while True:
-            found = await self._do(page(cursor))
+            found = await self._do(page(pages.cursor))
             for one in found.items:
                 yield one
-            if found.next is None or found.next == cursor:
+            if not pages.turn(found):
                 return
-            cursor = found.next
 
     # -- what everybody may know
 

@@ -31,7 +31,7 @@ from sandbox_billing.client.errors import Garbled, Unavailable, Unclear
 from sandbox_billing.client.signer import Signer
 from sandbox_billing.client.sse import NoticeParser
 from sandbox_billing.client.transport import RequestsTransport, Transport
-from sandbox_billing.client.values import Info, Page, Provider, Session, Snapshot
+from sandbox_billing.client.values import Info, Page, Pages, Provider, Session, Snapshot
 from sandbox_billing.ledger.token import Scope
 
 
@@ -104,13 +104,12 @@ class AccountClient:
         return drive(flow, self._transport.send, self._sleep)
 
     def _all(self, page: Callable[[str | None], Flow[Page[_T]]]) -> Iterator[_T]:
-        cursor: str | None = None
+        pages = Pages()
         while True:
-            found = self._do(page(cursor))
+            found = self._do(page(pages.cursor))
             yield from found.items
-            if found.next is None or found.next == cursor:
+            if not pages.turn(found):
                 return
-            cursor = found.next
 
     # -- what everybody may know
 

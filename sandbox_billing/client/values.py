@@ -20,6 +20,9 @@ from sandbox_billing.client.errors import Garbled
 _T = TypeVar("_T")
 Raw = Mapping[str, Any]
 
+MOST_PAGES = 10_000
+"""More than there are: a provider who always has one more would never be left."""
+
 
 def raw_of(found: object) -> Raw:
     """
@@ -72,6 +75,36 @@ class Page(Generic[_T]):
 
     items: tuple[_T, ...]
     next: str | None
+
+
+class Pages:
+    """
+    Where in a list who reads all of it is.
+
+    @ivar cursor: Of the page to be read; None for the first.
+    """
+
+    def __init__(self, most: int = MOST_PAGES) -> None:
+        """@param most: Pages, after which nobody believes in an end."""
+        self._most = most
+        self._seen: set[str] = set()
+        self.cursor: str | None = None
+
+    def turn(self, found: Page[Any]) -> bool:
+        """
+        Whether there is one more.
+
+        @raise Garbled: There was always one more.
+        """
+        if found.next is None or found.next in self._seen:
+            return False
+        if len(self._seen) >= self._most:
+            raise Garbled(
+                text=f"the provider's list has no end: it was left after {self._most} pages"
+            )
+        self._seen.add(found.next)
+        self.cursor = found.next
+        return True
 
 
 @frozen

@@ -161,6 +161,22 @@ class SameTests(SynchronousTestCase):
         self.assertEqual(of(Client) - of(AsyncClient), {"close", "notices"})
         self.assertEqual(of(AsyncClient) - of(Client), {"follow_notices"})
 
+    def test_pages_that_turn_back(self) -> None:
+        """A list that leads back to a page that was read ends there."""
+        cursors = iter("ab" * 9)
+
+        async def transport(call: Call) -> Answer:
+            found = {"provider_address": "0x" + "22" * 20, "chain_id": 1}
+            if not call.url.endswith("/info"):
+                found = {"receipts": [{"id": "x"}], "next": next(cursors)}
+            return Answer(status=200, headers={}, body=json.dumps(found).encode())
+
+        async def read() -> int:
+            client = AsyncClient("http://x", token="t", transport=transport, sleep=asyncio.sleep)
+            return len([one async for one in client.receipts()])
+
+        self.assertEqual(asyncio.run(read()), 3)
+
     def test_unavailable(self) -> None:
         """An error in words reaches who awaits."""
 

@@ -35,6 +35,7 @@ from sandbox_billing.client import (
     Unclear,
 )
 from sandbox_billing.client.errors import error_of
+from sandbox_billing.client.values import Page, Pages
 from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.request import (
@@ -406,6 +407,18 @@ class ReadingTests(SynchronousTestCase):
         self.assertEqual([one.transaction for one in client.events()], ["0x1", "0x2"])
         self.assertEqual([one.name for one in client.snapshots()], ["s"])
         self.assertIn("from=5&sandbox=x&cursor=c&", world.asked[1].url)
+
+    def test_pages_that_turn_back(self) -> None:
+        """A list that leads back to a page that was read ends there; one without end is left."""
+        pages = [told({"receipts": [{"id": str(n)}], "next": "ab"[n % 2]}) for n in range(9)]
+        world = Scripted(list(pages))
+        self.assertEqual([one.id for one in world.client().receipts()], ["0", "1", "2"])
+        turned = Pages(most=3)
+        for cursor in "abc":
+            self.assertTrue(turned.turn(Page(items=(), next=cursor)))
+            self.assertEqual(turned.cursor, cursor)
+        self.assertFalse(turned.turn(Page(items=(), next="a")))
+        self.assertRaises(Garbled, turned.turn, Page(items=(), next="d"))
 
     def test_money(self) -> None:
         """Amounts are integers, whatever their size; what is not told is None."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from sandbox_billing.errors import BadInput
-from sandbox_billing.interfaces import IDoors, IWallClock, NotReady, SpendLimitReached
+from sandbox_billing.interfaces import IDoors, IWallClock, NotReady, SpendLimitReached, Stale
 from sandbox_billing.ledger.controls import Bound, Which
 from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.money import Neuron, neuron
@@ -40,7 +40,7 @@ class Allowed:
         @param intent: It is stored.
         @param hold: neuron, what was set aside with it.
         @raise SpendLimitReached: Of the first limit that does not let it be spent.
-        @raise NotReady: What was spent cannot be read.
+        @raise NotReady: What was spent cannot be read, or moves faster than that.
         """
         await self._check_token(intent, hold)
         await self._check_wallet(intent, hold)
@@ -72,6 +72,8 @@ class Allowed:
                     self._check_bound(bound, hold)
         except BadInput as why:
             raise NotReady("not ready: what this wallet has spent cannot be read") from why
+        except Stale as why:
+            raise NotReady("not ready: what this wallet spends keeps changing", 1) from why
 
     def _check_bound(self, bound: Bound, hold: Neuron) -> None:
         committed, spent = bound.committed(stop_delay=self.stop_delay), bound.spent()

@@ -21,6 +21,7 @@ from sandbox_billing.interfaces import (
     IWallClock,
     LeaseLost,
     Sandbox,
+    Stale,
     StopOrder,
 )
 from sandbox_billing.ledger.account import Behaviour
@@ -92,6 +93,9 @@ class Stopper:
             return await self._is_moot(order)
         except (BadInput, BrokenLaw) as why:
             self._log.critical("{sandbox} is stopped: {why}", sandbox=order.sandbox, why=str(why))
+            return False
+        except Stale:
+            self._log.debug("what the wallet of {sandbox} spends moves", sandbox=order.sandbox)
             return False
 
     async def _is_moot(self, order: StopOrder) -> bool:

@@ -21,6 +21,7 @@ from sandbox_billing.interfaces import (
     NotReady,
     NotYours,
     Stale,
+    WalletOutlay,
     WalletState,
 )
 from sandbox_billing.ledger.controls import (
@@ -44,7 +45,7 @@ BODY = (
 )
 BOUNDED = "a token with a spend limit changes no settings: sign this request, or use another token"
 TOO_MANY = f"at most {MOST_LIMITED} sandboxes have a limit of their own"
-MOVES = "this wallet's sandboxes begin and end faster than that could be written: ask again"
+MOVES = "this wallet's sandboxes begin and end faster than that can be counted: ask again"
 
 NOT_OWNED = "no such sandbox: {} is the id of none of this wallet's; no limit was changed"
 
@@ -133,7 +134,7 @@ class MoneyControls:
         """In force at once, for what runs, too."""
         _check_unbounded(asked.known)
         for _ in range(TRIES):
-            found = await self.controls.outlay(asked.wallet)
+            found = await self._outlay(asked.wallet)
             outlay = found.outlay
             wished = read_settings(asked.body, outlay.controls)
             await self._check_owned(asked.wallet, outlay.controls, wished)
@@ -144,6 +145,13 @@ class MoneyControls:
                 continue
             return Answer(document=_shown(after))
         raise NotReady(MOVES, 1)
+
+    async def _outlay(self, wallet: Address) -> WalletOutlay:
+        """@raise NotReady: It moved while it was read, again and again."""
+        try:
+            return await self.controls.outlay(wallet)
+        except Stale as why:
+            raise NotReady(MOVES, 1) from why
 
     async def _check_owned(self, wallet: Address, before: Controls, after: Controls) -> None:
         """
@@ -175,7 +183,7 @@ class MoneyControls:
 
     async def of_account(self, wallet: Address, state: WalletState) -> Mapping[str, Any]:
         """What an account tells of them, with what was spent."""
-        outlay = (await self.controls.outlay(wallet)).outlay
+        outlay = (await self._outlay(wallet)).outlay
         told, spent = outlay.controls, {bound.sandbox: bound.spent() for bound in outlay.bounds()}
         waiting = await self.controls.resumable(wallet)
         return {

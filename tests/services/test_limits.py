@@ -6,12 +6,14 @@ from typing import Any
 
 from attrs import evolve
 
-from sandbox_billing.interfaces import SpendLimitReached
+from sandbox_billing.adapters.redis import controls as stored_controls
+from sandbox_billing.interfaces import NotReady, SpendLimitReached
 from sandbox_billing.ledger.controls import SandboxLimit, Which, changed
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.metering import day_begins, day_of
-from sandbox_billing.ledger.money import Neuron
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.notice import Kind
+from sandbox_billing.ledger.spending import SPEND_LIMIT
 from sandbox_billing.ledger.voucher import ChargeKind
 from sandbox_billing.services.limits import PAGE
 from tests.fixtures import ALICE, BASE, FEE, HOLD, INTERVAL, PER_SECOND, STOP_DELAY, WorldCase
@@ -127,6 +129,26 @@ class AdmissionTests(LimitCase):
         self.stopped(sandbox)
         told = dict(self.told(Kind.SPEND_LIMIT)[0].facts)
         self.assertEqual(told, {"which": "total", "limit": "0", "spent": str(FEE)})
+
+    def test_moves_while_it_is_read(self) -> None:
+        """What cannot be counted just now is not let in, and nothing stays set aside for it."""
+        self.limit(per_day=Neuron(RICH))
+        self.patch(stored_controls, "TRIES", 0)
+        self.fails(NotReady, self.make())
+        self.assertEqual(dict(self.world.funds().exposure.fields), {})
+
+    def test_moves_while_it_is_stopped(self) -> None:
+        """An order stands where its reason cannot be looked at, and holds up no other's."""
+        world = self.world
+        sandbox, other = world.create(), world.create()
+        self.limit(per_day=Neuron(RICH))
+        world.advance(5)
+        self.patch(stored_controls, "TRIES", 0)
+        stops = world.process.journal.stops
+        world.now(stops.order(sandbox, SPEND_LIMIT, world.wall.now()))
+        world.now(stops.order(other, "operator", UnixSeconds(world.wall.now() + 1)))
+        self.stopped(sandbox, 60)
+        self.assertEqual(world.state(other), "stopped")
 
     def test_one_sandbox(self) -> None:
         """A sandbox's limit binds that one alone."""

@@ -8,12 +8,13 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
+from sandbox_billing.adapters.redis import controls as stored_controls
 from sandbox_billing.interfaces import CannotPay, Resumed
 from sandbox_billing.ledger.controls import Controls, SandboxLimit
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.token import Allowance, Scope
-from sandbox_billing.web.controls import BODY, BOUNDED, NOT_OWNED, TOO_MANY
+from sandbox_billing.web.controls import BODY, BOUNDED, MOVES, NOT_OWNED, TOO_MANY
 from tests.web.asking import AskingTestCase, Reply
 from tests.web.world import FOREIGN, NOW, OWNER, SANDBOX, STRANGER, sandbox, token_for
 
@@ -92,6 +93,13 @@ class SettingsTests(ControlCase):
         self.assertEqual(reply.status, 400)
         many = {"limits": {"sandboxes": {f"sb-{n}": "1" for n in range(101)}}}
         self.assertEqual(self.put(many).error, (400, TOO_MANY))
+        self.assertEqual(self.stored(), Controls())
+
+    def test_moves_while_it_is_read(self) -> None:
+        """What cannot be counted just now is asked for again, and nothing is changed."""
+        self.patch(stored_controls, "TRIES", 0)
+        self.assertEqual(self.put({"auto_resume": True}).error, (503, MOVES))
+        self.assertEqual(self.ask_by_path("GET", "/api/account").status, 503)
         self.assertEqual(self.stored(), Controls())
 
     def test_whose_sandboxes(self) -> None:

@@ -58,7 +58,10 @@ class Warner:
         """
         mirror = await self.mirror.mirror()
         now = self.wall.now()
-        if mirror is None or now - mirror.value.updated_at > self.policy.mirror_max_age:
+        if mirror is None:
+            # A first start: nobody is known yet who could be told.
+            return
+        if now - mirror.value.updated_at > self.policy.mirror_max_age:
             raise Transient("the chain mirror is too old to tell anybody how he stands")
         await self._announce(mirror.value)
         wallets = await self.warnings.to_look(now, MOST)

@@ -104,29 +104,23 @@ def changed(
     ones: Mapping[str, int | _Unsaid | None],
 ) -> dict[str, Any]:
     """
-    The settings as they shall be: those that were, but for what was named.
+    What was named, and nothing else: what somebody else changes meanwhile stays as he has it.
 
-    @param found: As they are.
+    @param found: As they are; the limits of sandboxes are written all together.
     """
-    limits = dict(found.get("limits") or {})
-    for name, value in said.items():
-        if not isinstance(value, _Unsaid):
-            limits[name] = None if value is None else str(value)
-    each = {name: _limit_of(one) for name, one in (limits.get("sandboxes") or {}).items()}
-    for name, value in ones.items():
-        if value is None:
-            each.pop(name, None)
-        else:
-            each[name] = str(value)
-    before = bool(found.get("auto_resume"))
-    return {
-        "auto_resume": before if auto_resume is None else auto_resume,
-        "limits": {
-            "per_day": limits.get("per_day"),
-            "total": limits.get("total"),
-            "sandboxes": each,
-        },
+    limits: dict[str, Any] = {
+        name: None if value is None else str(value)
+        for name, value in said.items()
+        if not isinstance(value, _Unsaid)
     }
+    if ones:
+        before = (found.get("limits") or {}).get("sandboxes") or {}
+        each = {name: _limit_of(one) for name, one in before.items()}
+        each |= {name: str(value) for name, value in ones.items() if value is not None}
+        gone = {name for name, value in ones.items() if value is None}
+        limits["sandboxes"] = {name: one for name, one in each.items() if name not in gone}
+    told: dict[str, Any] = {} if auto_resume is None else {"auto_resume": auto_resume}
+    return {**told, "limits": limits} if limits else told
 
 
 def _limit_of(one: Any) -> Any:

@@ -93,14 +93,20 @@ class SettingsTests(SynchronousTestCase):
     """What shall be."""
 
     def test_kept(self) -> None:
-        """What is not named stays, whether a limit stands alone or beside what was spent."""
+        """What is not named is not written: somebody else may have changed it since it was read."""
         said = {"per_day": UNSAID, "total": UNSAID}
-        kept = {
-            "auto_resume": False,
-            "limits": {"per_day": "5", "total": None, "sandboxes": {"a": "7"}},
-        }
-        self.assertEqual(changed(SETTINGS, None, said, {}), kept)
-        self.assertEqual(changed(kept, None, said, {}), kept)
+        self.assertEqual(changed(SETTINGS, None, said, {}), {})
+        self.assertEqual(changed(SETTINGS, False, said, {}), {"auto_resume": False})
+        one = changed(SETTINGS, None, {**said, "total": None}, {})
+        self.assertEqual(one, {"limits": {"total": None}})
+
+    def test_sandboxes_together(self) -> None:
+        """Of the others' limits each stays, whether it stands alone or beside what was spent."""
+        said = {"per_day": UNSAID, "total": UNSAID}
+        bare = {"limits": {"sandboxes": {"a": "7"}}}
+        for found in (SETTINGS, bare):
+            told = changed(found, None, said, {"b": 3})
+            self.assertEqual(told, {"limits": {"sandboxes": {"a": "7", "b": "3"}}})
 
     def test_changed(self) -> None:
         """What is named is set, and 'none' takes a limit away."""

@@ -312,7 +312,7 @@ class Looked:
             shown = ", ".join(str(event.nonce) for event in missing[:10])
             why = f"{len(missing)} vouchers were settled {where} without a receipt: {shown}"
             if any(self._is_old(event) for event in missing):
-                return refuted(claim, why)
+                return refuted(claim, why + self._before(receipts, missing))
             return unproven(claim, f"{why}; it was just now: ask for the receipts again")
         if any(event.paid is None for event in self.events):
             return unproven(claim, "this contract does not say of every voucher how much moved")
@@ -335,6 +335,13 @@ class Looked:
             # That is where the receipts begin that were shown: older ones may be kept back.
             return unproven(claim, f"{why}; nothing is said of what was settled before")
         return proven(claim, why)
+
+    def _before(self, receipts: Sequence[Receipt], missing: Sequence[Settled]) -> str:
+        """What to do where the first receipt is later than all that is missing."""
+        first = min((one.block for one in receipts if one.block is not None), default=None)
+        if self.named or first is None or any(event.block >= first for event in missing):
+            return ""
+        return f"; if none were kept before block {first}, name it to begin with"
 
     def _is_old(self, event: Settled) -> bool:
         return event.block <= self.head - RECENT_BLOCKS

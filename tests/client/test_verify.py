@@ -482,6 +482,14 @@ class NotProvenTests(SynchronousTestCase):
             change(FIRST, **changes)(books)
             self.assertEqual(self.unproven(books), {Claim.EVENT})
 
+    def test_moved_past_a_key(self) -> None:
+        """Whose key was registered is asked of where it is settled now."""
+        books = honest()
+        books.settle(books.sign(key=OTHER, sandbox="sb-7"))
+        books.chain.keys.append((books.block, OTHER.address))
+        change(-1, block=books.block - 5)(books)
+        self.assertEqual(self.unproven(books), {Claim.EVENT})
+
     def test_a_node_behind(self) -> None:
         """What was settled beyond its newest block it cannot deny."""
         books = honest()
@@ -559,6 +567,7 @@ class NotProvenTests(SynchronousTestCase):
         del books.receipts[CREATED]
         self.assertIs(judge(books).history[0].proof, Proof.REFUTED)
         self.assertIs(judge(books, first_block=0).history[0].proof, Proof.REFUTED)
+        self.assertIn("before block 12, name it to begin with", judge(books).history[0].why)
         named = judge(books, first_block=books.receipts[0].block)
         self.assertIs(named.history[0].proof, Proof.PROVEN)
         books.chain.all_at_once = False

@@ -28,6 +28,9 @@ MOST_LIMITED = 100
 FOLD_AT = 500
 """Beyond so many sandboxes that have cost something, those that do not run are added up."""
 
+LOOK_SECONDS = 300
+"""A wallet with a limit of which something runs is looked at at least so often."""
+
 MOST_LIMIT = 2**128
 """The highest limit that is taken, neuron: far more than there is."""
 

@@ -23,7 +23,7 @@ from sandbox_billing.interfaces import (
     Stale,
     WalletOutlay,
 )
-from sandbox_billing.ledger.controls import FOLD_AT, Bound
+from sandbox_billing.ledger.controls import FOLD_AT, LOOK_SECONDS, Bound
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.metering import day_begins, day_of
 from sandbox_billing.ledger.money import UnixSeconds
@@ -109,7 +109,7 @@ class LimitWatch:
                 wallet=found.wallet.hex,
                 count=len(stopped),
             )
-        return min(times) if times else None
+        return min(*times, UnixSeconds(outlay.at + LOOK_SECONDS)) if times else None
 
     async def _stop(self, found: WalletOutlay, bound: Bound) -> None:
         outlay = found.outlay

@@ -188,6 +188,10 @@ class ControlsCase(JournalCase):
         found = await port.outlay(OWNER)
         await port.check_again(found, UnixSeconds(T0 + 50))
         self.assertEqual(await port.to_check(UnixSeconds(T0 + 49), 10), ())
+        for ahead, due in ((300, ()), (301, (OWNER,))):
+            # What a clock set that was ahead of ours is no reason to wait.
+            await port.check_again(found, UnixSeconds(T0 + ahead))
+            self.assertEqual(await port.to_check(T0, 10), due)
         await world.journal.doors.release(other)
         await self.unchanged(Stale, lambda: port.check_again(found, None))
         await set_to(world, Controls())

@@ -279,6 +279,18 @@ class MidnightTests(LimitCase):
         world.run(world.process.intake.start(ALICE, sandbox))
         self.assertEqual(world.state(sandbox), "started")
 
+    def test_clock_ahead_for_a_moment(self) -> None:
+        """A clock that was past midnight for a second puts no look off until midnight."""
+        world = self.world
+        self.to_midnight(700)
+        self.limit(per_day=Neuron(FEE + 300 * PER_SECOND))
+        sandbox = world.create()
+        world.advance(60)
+        world.wall.skew = 800
+        world.advance(1)
+        world.wall.skew = 0
+        self.stopped(sandbox, 400)
+
     def test_runs_through(self) -> None:
         """What would be over today's limit tomorrow only runs on."""
         world = self.world

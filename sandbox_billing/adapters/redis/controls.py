@@ -10,7 +10,7 @@ from sandbox_billing.adapters.redis.draft import NOW, REVISION, Draft, stored_fo
 from sandbox_billing.adapters.redis.store import Store, exposure, mapping, stored, text, texts
 from sandbox_billing.interfaces import IControls, Stale, Stored, WalletOutlay
 from sandbox_billing.ledger._codec import decode
-from sandbox_billing.ledger.controls import GONE, Controls, Outlay, Resumable
+from sandbox_billing.ledger.controls import GONE, LOOK_SECONDS, Controls, Outlay, Resumable
 from sandbox_billing.ledger.hold import Intent
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.metering import Session, day_of
@@ -111,7 +111,15 @@ class RedisControls:
         await self.store.carry_out(draft.commit(witness=holds(keys.controls(wallet), form)))
 
     async def to_check(self, now: UnixSeconds, limit: int) -> tuple[Address, ...]:
-        return await self._due(self.store.keys.limited(), now, limit)
+        key, ahead = self.store.keys.limited(), now + LOOK_SECONDS + 1
+        due = await self._due(key, now, limit)
+        if len(due) == limit:
+            return due
+        # A time that is further away than any was set by a clock that was ahead.
+        (reply,) = await self.store.read(
+            Read("ZRANGEBYSCORE", key, (ahead, NEVER - 1, "LIMIT", 0, limit - len(due)))
+        )
+        return (*due, *(Address(name) for name in texts(reply)))
 
     async def check_again(self, found: WalletOutlay, at: UnixSeconds | None) -> None:
         draft = self.store.draft(f"look at the limits of {found.wallet} again")

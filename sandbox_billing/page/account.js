@@ -26,6 +26,14 @@ export class AccountView {
     byId("resume").addEventListener("click", () => this.resume());
   }
 
+  clear() {
+    Object.assign(this, { account: null, moved: null, warned: null, toldMinute: null });
+    for (const id of ["left", "available", "burn"]) setAmount(byId(id), "–", "");
+    for (const id of ["left-note", "available-note", "burn-note", "refund-note"]) say(byId(id), "");
+    for (const id of ["split", "legend"]) byId(id).replaceChildren();
+    for (const id of ["withdraw", "resume"]) shown(byId(id), false);
+  }
+
   async refresh() {
     const { session } = this.context;
     try {

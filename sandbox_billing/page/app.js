@@ -166,8 +166,6 @@ function goOutside(text = null) {
   context.connected = null;
   for (const view of Object.values(context.views)) view.clear?.();
   byId("alerts").replaceChildren();
-  context.views.account.account = null;
-  context.views.account.warned = null;
   shown(byId("door"), true);
   for (const id of ["inside", "nav", "who"]) shown(byId(id), false);
   document.body.classList.remove("inside-is-open");

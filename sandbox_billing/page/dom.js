@@ -82,7 +82,7 @@ export function forget(id) {
  */
 export function ask({ title, fields, confirm, act, danger = false }) {
   const dialog = byId("dialog");
-  if (dialog.querySelector("form[aria-busy]") !== null) return Promise.resolve(null);
+  if (dialog.open && dialog.querySelector("form[aria-busy]") !== null) return Promise.resolve(null);
   return new Promise((resolve) => {
     let result = null;
     let isBusy = false;
@@ -112,9 +112,11 @@ export function ask({ title, fields, confirm, act, danger = false }) {
         rest(false);
         const text = problem.message || String(problem);
         say(go, confirm);
-        if (problem.sent) {
+        if (problem.sent && dialog.contains(form)) {
           go.disabled = true;
           say(cancel, "Close");
+          // What is to be looked at must not be gone with the dialog.
+          dialog.addEventListener("close", () => alertUser(text, { kind: "bad" }), { once: true });
         }
         error.textContent = text;
         shown(error, true);

@@ -98,7 +98,10 @@ function checkParts(receipt) {
 /** Why a receipt contradicts itself; null when it does not. */
 function contradiction(receipt) {
   const seconds = receipt.period_end - receipt.period_start;
-  const units = Number(receipt.units);
+  const { units } = receipt;
+  if (![receipt.period_start, receipt.period_end, receipt.units].every(Number.isSafeInteger)) {
+    return "its times are no whole seconds";
+  }
   if (!KINDS.has(receipt.kind)) return "there is no such kind of receipt";
   if (!(seconds >= 0 && units >= 0 && units <= seconds)) return "more seconds are charged than its period has";
   if ((units > 0) !== (receipt.kind === "compute")) return `a ${receipt.kind} receipt does not charge for ${units} seconds`;

@@ -85,7 +85,11 @@ export class Wallet {
     progress("Confirm in your wallet…");
     const hash = await this.request("eth_sendTransaction", [
       { from: this.account, to, data, value: `0x${value.toString(16)}` },
-    ]);
+    ]).catch((problem) => {
+      // A node that did not answer the wallet may have heard it all the same.
+      if (problem.code !== REFUSED_BY_USER) problem.message += " Look at its list of transactions before you try again.";
+      throw problem;
+    });
     progress("Waiting for a block…");
     const deadline = Date.now() + patience;
     for (;;) {

@@ -77,10 +77,12 @@ class SentTests(BrowserTestCase):
             self.assertIn(HASH, text)
             self.assertTrue(sent)
 
-    def ask(self, name: str) -> None:
-        """A dialog that works until C{window.end(how)} is called."""
+    def ask(self, name: str, before: str = "") -> None:
+        """A dialog that works until C{window.end} is called; opened at once, after C{before}."""
         self.tab.js(
-            "import('./page/dom.js').then(m => { m.ask({title: NAME, confirm: 'Go', fields: [],"
+            "import('./page/dom.js').then(m => { "
+            + before
+            + "; m.ask({title: NAME, confirm: 'Go', fields: [],"
             " act: () => new Promise((yes, no) => { window.end = { yes, no };"
             " window.count = (window.count ?? 0) + 1; })})"
             ".then(one => { window.told = one; }); })".replace("NAME", json.dumps(name))
@@ -102,6 +104,7 @@ class SentTests(BrowserTestCase):
         self.assertTrue(tab.js("document.querySelector('#dialog [type=submit]').disabled"))
         tab.press("Escape")
         tab.until("!document.getElementById('dialog').open && window.told === null")
+        tab.sees("#alerts", "look at 0xab")
 
     def test_late_act(self) -> None:
         """What ends after its dialog was taken away closes no other, and is told all the same."""
@@ -109,8 +112,8 @@ class SentTests(BrowserTestCase):
         self.ask("one")
         tab.click("#dialog [type=submit]")
         tab.until("window.count === 1")
-        tab.js("window.first = window.end; document.getElementById('dialog').close()")
-        self.ask("two")
+        # The event of closing comes when the next one is open already.
+        self.ask("two", "window.first = window.end; document.getElementById('dialog').close()")
         tab.js("window.first.no(new Error('what became of it'))")
         tab.sees("#alerts", "what became of it")
         tab.sees("#dialog h2", "two")
@@ -163,7 +166,8 @@ class SignedInTests(BrowserTestCase):
         tab.until("document.querySelector('#usage-body *') !== null")
         tab.click("#leave")
         tab.until("!document.getElementById('door').hidden")
-        for left in ("settings-body", "usage-body", "box-list", "notice-list"):
+        self.assertEqual(tab.js("document.getElementById('available').textContent"), "–")
+        for left in ("settings-body", "usage-body", "box-list", "notice-list", "legend"):
             self.assertEqual(tab.js(f"document.getElementById('{left}').children.length"), 0, left)
         self.assertFalse(
             tab.js("document.querySelector('#receipts-body button').checkVisibility()")

@@ -206,6 +206,8 @@ class PureTests(BrowserTestCase):
         self.assertEqual(price(kind="create", units=0), "refuted", "a time")
         self.assertEqual(price(kind="debt", units=0, fee="900000"), "proven")
         self.assertEqual(price(kind="debt", units=0, fee="1000021"), "refuted")
+        odd = {"kind": "debt", "units": 0, "fee": "900000000", "period_start": "1700000060"}
+        self.assertEqual(price(**odd), "refuted", "neither a moment nor a time")
         self.assertEqual(price(kind="gift"), "refuted")
         self.assertEqual(price(paid="1"), "refuted")
 

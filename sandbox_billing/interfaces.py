@@ -551,6 +551,14 @@ class IDoors(Interface):
     async def not_resumable(wallet: Address, sandbox: SandboxId) -> None:
         """What was stopped for want of money stays so; repeating it is success."""
 
+    async def wish_ended(wallet: Address, sandbox: SandboxId) -> None:
+        """
+        Its owner has asked for its end, and nobody knows what came of it: as C{not_resumable},
+        and whoever ends the run that is open, until the next start it is its owner's wish.
+
+        Repeating it is success.
+        """
+
     async def undo(intent: Intent, sandbox: SandboxId) -> None:
         """
         Turn a create's intent into the order to delete what it made; its hold is given back.
@@ -2323,9 +2331,10 @@ class IIntake(Interface):
     owner check is made here, on our own record first and the label second.
     """
 
-    async def meet(owner: Address) -> None:
+    async def meet(owner: Address) -> Account:
         """
-        Read a wallet's account, unless it is mirrored already.
+        A wallet's account; one that is not mirrored yet is read from the chain, and mirrored
+        from then on when it has anything.
 
         @raise NotReady: The chain has not been read yet.
         """

@@ -8,8 +8,11 @@ no debt, is not blocked, and its funds cover everything it owes and the new hold
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import evolve, frozen
 
+from sandbox_billing.errors import Transient
 from sandbox_billing.interfaces import (
     CannotPay,
     DoorState,
@@ -148,12 +151,25 @@ class Admission:
 
     async def funds(self, owner: Address) -> WalletFunds:
         """A wallet's account and exposure; a new wallet is mirrored first."""
+        return await self._funds(owner, lambda account: True)
+
+    async def seen(self, owner: Address) -> WalletFunds:
+        """
+        The same for who only looks: a wallet without anything to collect is read and not
+        mirrored.  Keys cost nothing, and what is mirrored stays.
+        """
+        return await self._funds(owner, lambda account: account.collectable > 0)
+
+    async def _funds(self, owner: Address, kept: Callable[[Account], bool]) -> WalletFunds:
+        """@param kept: Which new wallets are mirrored."""
         for _ in range(TRIES):
             funds = await self.doors.funds(owner)
             if funds.account is not None:
                 return funds
             mirror = await self._known()
             (account,) = await self.chain.accounts([owner], mirror.value.block)
+            if not kept(account):
+                return evolve(funds, account=Stored(account, b""))
             try:
                 await self.doors.add_account(mirror, account)
             except Stale:
@@ -176,7 +192,10 @@ class Admission:
         for _ in range(TRIES):
             if not growing:
                 self._check_rows(intent, await self.check_open())
-            funds = await self.funds(intent.owner)
+            # Whoever has not acknowledged goes no further, and need not be mirrored for that.
+            funds = await self._funds(
+                intent.owner, lambda account: account.acknowledged or account.collectable > 0
+            )
             account = _account(funds)
             self._check_standing(funds, account, quote)
             try:
@@ -187,7 +206,7 @@ class Admission:
                 self._check_money(account, behaviour, exposure, quote.hold, included=True)
                 self._check_count(exposure)
                 await self.allowed.check(intent, quote.hold)
-            except (CannotPay, TooMany, SpendLimitReached, NotReady):
+            except (CannotPay, TooMany, SpendLimitReached, Transient):
                 await self.doors.release(intent)
                 raise
             return

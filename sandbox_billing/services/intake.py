@@ -28,6 +28,7 @@ from sandbox_billing.interfaces import (
     NotReady,
     Sandbox,
 )
+from sandbox_billing.ledger.account import Account
 from sandbox_billing.ledger.identity import Address, Reference
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL, RESERVED_LABELS, without_ours
 from sandbox_billing.ledger.token import Allowance
@@ -78,8 +79,10 @@ class Intake:
             snapshots=self.snapshots,
         )
 
-    async def meet(self, owner: Address) -> None:
-        await self.admission.funds(owner)
+    async def meet(self, owner: Address) -> Account:
+        funds = await self.admission.seen(owner)
+        assert funds.account is not None, owner
+        return funds.account.value
 
     async def owned(self, owner: Address, id_or_name: str) -> Sandbox:
         return await self.lifecycle.owned(owner, id_or_name)

@@ -84,20 +84,25 @@ class Account:
         state = await self.history.state(wallet)
         if state.mirror is None:
             raise NotReady(NO_MIRROR)
-        if state.funds.account is None:
-            await self.intake.meet(wallet)
+        stored = state.funds.account
+        if stored is None:
+            account = await self.intake.meet(wallet)
             state = await self.history.state(wallet)
-        document = self._document(wallet, state)
+        else:
+            account = stored.value
+        document = self._document(wallet, state, account)
         for extra in self.extras:
             document |= await extra(wallet, state)
         return Answer(document=document)
 
-    def _document(self, wallet: Address, state: WalletState) -> dict[str, Any]:
-        mirror, stored, terms = state.mirror, state.funds.account, self.terms
-        if mirror is None or stored is None:
+    def _document(
+        self, wallet: Address, state: WalletState, account: ChainAccount
+    ) -> dict[str, Any]:
+        mirror, terms = state.mirror, self.terms
+        if mirror is None:
             # It was there a moment ago: somebody repairs the store.
             raise NotReady(NO_MIRROR)
-        account, exposure, now = stored.value, state.funds.exposure, self.wall.now()
+        exposure, now = state.funds.exposure, self.wall.now()
         parts, spendable = exposure.parts(now), account.spendable(mirror.behaviour)
         dry_at = ending(
             exposure,

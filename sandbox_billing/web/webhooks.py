@@ -210,8 +210,8 @@ class Webhooks:
         Whoever has nothing here is told nothing; and keys cost nothing, so that somebody could
         fill our store.
         """
-        await self.intake.meet(wallet)
-        funds = await self.doors.funds(wallet)
-        account = funds.account
-        if not funds.exposure.fields and (account is None or not account.value.collectable):
+        account = await self.intake.meet(wallet)
+        if account.collectable > 0:
+            return
+        if not (await self.doors.funds(wallet)).exposure.fields:
             raise Refused(DEPOSIT_FIRST)

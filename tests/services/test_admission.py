@@ -8,11 +8,13 @@ from typing import Any
 from sandbox_billing.adapters.memory.chain_faults import GoodDay, ReadsFail
 from sandbox_billing.adapters.memory.contract import LOCK_SECONDS
 from sandbox_billing.interfaces import (
+    CannotPay,
     NotReady,
     Sandbox,
 )
 from tests.fixtures import (
     ALICE,
+    BOB,
     FEE,
     PROVIDER,
     RATE,
@@ -51,6 +53,23 @@ class ReadyTests(WorldCase):
         world.mining = False
         world.advance(2 * world.policy.mirror_max_age)
         world.run(self.make())
+
+    def test_strangers(self) -> None:
+        """Who asks with a key that never was on the chain is refused, and is not stored."""
+        world = self.world
+        world.fund(100_000)
+        refused = self.fails(
+            CannotPay, world.process.intake.create(BOB, {}, auto_stop_minutes=None)
+        )
+        self.assertEqual(refused.code, "not_acknowledged")
+        self.assertIsNone(world.funds(BOB).account)
+        world.acknowledge(BOB)
+        world.advance(4)
+        refused = self.fails(
+            CannotPay, world.process.intake.create(BOB, {}, auto_stop_minutes=None)
+        )
+        self.assertEqual(refused.code, "insufficient_balance")
+        self.assertIsNotNone(world.funds(BOB).account)
 
     def test_before_the_first_step(self) -> None:
         """Nothing is admitted before the chain was read."""

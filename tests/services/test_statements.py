@@ -106,9 +106,15 @@ class WholeWayTests(WorldCase):
         self.assertEqual(self.labels(sandbox), {"team": "red"})
 
     def test_meet(self) -> None:
-        """A wallet that only looks is mirrored, with what it has."""
-        self.world.fund(100)
-        self.world.run(self.world.process.intake.meet(BOB))
-        state = self.world.now(self.world.eyes.history.state(BOB))
-        assert state.funds.account is not None
-        self.assertEqual(state.funds.account.value.balance, 0)
+        """A wallet that only looks is mirrored once it has something; keys cost nothing."""
+        world, meet = self.world, self.world.process.intake.meet
+        world.fund(100)
+        self.assertEqual(world.run(meet(BOB)).collectable, 0)
+        self.assertIsNone(world.funds(BOB).account)
+        world.deposit(7, BOB)
+        world.advance(4)
+        self.assertEqual(world.run(meet(BOB)).balance, 7)
+        self.assertEqual(world.funds(BOB).account.value.balance, 7)
+        world.withdraw(7, BOB)
+        world.advance(4)
+        self.assertEqual(world.run(meet(BOB)).collectable, 0)

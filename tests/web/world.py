@@ -48,7 +48,7 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.ledger.account import Account, BlockRef, Mirror, ServiceRecord, Settlement
 from sandbox_billing.ledger.hold import Exposure
-from sandbox_billing.ledger.identity import Address, Reference, SandboxId
+from sandbox_billing.ledger.identity import Address, Nonce, Reference, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.ledger.resources import Resources
@@ -168,6 +168,19 @@ class Recorder:
             raise self.failing[name]
 
 
+def empty(wallet: Address) -> Account:
+    """Of somebody who never had anything here."""
+    return Account(
+        wallet=wallet,
+        balance=Neuron(0),
+        pending_refund=Neuron(0),
+        refund_unlock_at=UnixSeconds(0),
+        acknowledged=False,
+        last_nonce=Nonce(0),
+        block=77,
+    )
+
+
 @implementer(IIntake)
 @define
 class StandInIntake:
@@ -175,6 +188,7 @@ class StandInIntake:
 
     calls: Recorder
     sandboxes: dict[str, tuple[Address, Sandbox]] = field(factory=dict)
+    accounts: Mapping[Address, Stored[Account]] = field(factory=dict)
 
     def _resolve(self, owner: Address, id_or_name: str) -> Sandbox:
         if id_or_name in self.sandboxes:
@@ -187,8 +201,10 @@ class StandInIntake:
                 return found
         raise NoSuchSandbox("no such sandbox")
 
-    async def meet(self, owner: Address) -> None:
+    async def meet(self, owner: Address) -> Account:
         await self.calls.note("meet", owner)
+        found = self.accounts.get(owner)
+        return empty(owner) if found is None else found.value
 
     async def owned(self, owner: Address, id_or_name: str) -> Sandbox:
         await self.calls.note("owned", owner, id_or_name)
@@ -595,12 +611,12 @@ class World:
         self.calls = Recorder()
         self.guard = StandInGuard(Recorder())
         self.tokens = StandInTokens(Recorder())
-        self.intake = StandInIntake(self.calls)
+        self.doors = StandInDoors(mirror_at(SERVICE))
+        self.intake = StandInIntake(self.calls, accounts=self.doors.accounts)
         for id, key in ((SANDBOX, OWNER), (FOREIGN, STRANGER)):
             self.intake.sandboxes[id] = (key.address, sandbox(id, key.address))
         self.runtime = StandInRuntime(self.calls)
         self.resumer = StandInResumer(self.calls)
-        self.doors = StandInDoors(mirror_at(SERVICE))
         self.history = StandInHistory()
         self.readiness = StandInReadiness()
         self.wall = FixedWall()

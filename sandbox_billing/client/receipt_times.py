@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from sandbox_billing.client.receipts import (
     Claim,
     Finding,
+    most_of,
     proven,
-    rating_of,
     refuted,
     unproven,
 )
@@ -99,8 +99,9 @@ def _rating(
     if len({one.rate for one in group}) > 1:
         return refuted(claim, "receipts for this very time have different rates")
     if seconds > 0:
-        units = max(one.units for one in group) or seconds
-        most = rating_of(group[0].rate, units)
+        # A debt has no units: what it is left of has, if it is there.
+        timed = [one for one in group if one.units > 0] or list(group)
+        most = max(most_of(one) for one in timed)
     else:
         wholes = [one.fee for one in group if one.kind is ChargeKind.CREATE]
         if not wholes:

@@ -121,6 +121,15 @@ def rating_of(rate: NeuronPerMinute, seconds: int) -> int:
     return cost_of(rate, seconds)
 
 
+def most_of(receipt: Receipt) -> int:
+    """
+    What the time of a receipt costs at most: each part of a merged one was rounded by itself,
+    and all of them together by less than a neuron for each but one.
+    """
+    most = rating_of(receipt.rate, receipt.units or receipt.period_end - receipt.period_start)
+    return most + max(0, len(receipt.collects) - 1)
+
+
 def alone(receipt: Receipt) -> Iterator[Finding]:
     """What follows from a receipt itself."""
     yield _hash(receipt)
@@ -154,7 +163,7 @@ def _rating(receipt: Receipt) -> Finding:
         return refuted(claim, f"it says {receipt.paid} were paid, and that it is not settled")
     if not seconds:
         return proven(claim, "it is for a moment: its price is what counts")
-    most = rating_of(receipt.rate, receipt.units or seconds)
+    most = most_of(receipt)
     if receipt.fee > most:
         return refuted(claim, f"{receipt.fee} neuron, at this rate it is {most} at most")
     return proven(claim, f"at {receipt.rate} a minute it is {most} neuron at most")

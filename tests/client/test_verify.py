@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.client.receipt_claims import CLOCK_SECONDS, RECENT_BLOCKS
+from sandbox_billing.client.receipts import rating_of
 from sandbox_billing.client.verify import (
     MEANING,
     NOT_PROVABLE,
@@ -24,9 +25,10 @@ from sandbox_billing.client.verify import (
     Verdicts,
     verify,
 )
-from sandbox_billing.ledger.money import Neuron
-from sandbox_billing.ledger.rating import Prices
-from sandbox_billing.ledger.receipt import Receipt, Status
+from sandbox_billing.ledger.identity import ChargeId
+from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds
+from sandbox_billing.ledger.rating import Prices, period_amount
+from sandbox_billing.ledger.receipt import Part, Receipt, Status
 from sandbox_billing.ledger.receipt_form import receipt_document
 from sandbox_billing.ledger.voucher import ChargeKind
 from sandbox_billing.signing.eip712 import EIP712Domain
@@ -669,6 +671,42 @@ class RotationTests(SynchronousTestCase):
 
 
 LENGTHS = st.lists(st.integers(1, 4000), min_size=1, max_size=4)
+
+
+class RoundingTests(SynchronousTestCase):
+    """What is rounded by itself may be a neuron dearer by itself."""
+
+    def test_merged_of_short_runs(self) -> None:
+        """Each second of three runs was the second of its run, and cost a whole neuron."""
+        rate = NeuronPerMinute(40)
+        parts = tuple(
+            Part(
+                id=ChargeId(f"sb-7:{T0 + begin}"),
+                period_start=UnixSeconds(T0 + begin),
+                period_end=UnixSeconds(T0 + begin + 1),
+                units=1,
+                amount=period_amount(rate, T0 + begin - 1, T0 + begin, T0 + begin + 1),
+                rate=rate,
+            )
+            for begin in (10, 20, 30)
+        )
+        books = Books()
+        receipt = books.sign(
+            id=f"sb-7:{T0 + 10}:merged:{T0 + 31}",
+            sandbox="sb-7",
+            period_start=T0 + 10,
+            period_end=T0 + 31,
+            units=3,
+            rate=rate,
+            fee=Neuron(sum(part.amount for part in parts)),
+            collects=parts,
+        )
+        self.assertEqual(receipt.fee, 3)
+        self.assertEqual(rating_of(rate, 3), 2)
+        books.settle(receipt)
+        refuted = proofs(judge(books), Proof.REFUTED)
+        self.assertNotIn(Claim.RATING, refuted)
+        self.assertNotIn(Claim.PARTS, refuted)
 
 
 class HonestTests(SynchronousTestCase):

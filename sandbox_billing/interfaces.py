@@ -323,10 +323,12 @@ class Sent:
 
     @ivar status: Of the answer; None where there was none.
     @ivar told: In few words, for that user's eyes.
+    @ivar busy: Nothing was tried: there is no room here, which is nobody's failure.
     """
 
     status: int | None
     told: str
+    busy: bool = False
 
     @property
     def good(self) -> bool:
@@ -345,6 +347,12 @@ class IWebhookSender(Interface):
 
         @raise BadInput: It may not.
         @raise Transient: Its name servers do not answer.
+        """
+
+    async def test(wallet: Address, url: str, headers: Mapping[str, str], body: bytes) -> Sent:
+        """
+        As C{send}, because a wallet wants it now: so much of that at once that neither other
+        wallets nor C{send} have to wait for it.
         """
 
     async def send(url: str, headers: Mapping[str, str], body: bytes) -> Sent:

@@ -13,7 +13,14 @@ from twisted.python.threadpool import ThreadPool
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from sandbox_billing.adapters.redis.journal import Journal
-from sandbox_billing.adapters.webhooks.names import ASKING, SENDING, THREADS, SystemNames
+from sandbox_billing.adapters.webhooks.names import (
+    ASKING,
+    SENDING,
+    TESTING,
+    TESTING_EACH,
+    THREADS,
+    SystemNames,
+)
 from sandbox_billing.adapters.webhooks.sender import WebhookSender
 from sandbox_billing.configuration import Configuration
 from sandbox_billing.interfaces import IWallClock, IWebhookSender
@@ -34,6 +41,7 @@ def make_sender(settings: Configuration, reactor: Any, pool: ThreadPool) -> IWeb
         reactor=reactor,
         names=SystemNames(reactor, pool, SENDING).addresses,
         asked_names=SystemNames(reactor, pool, ASKING).addresses,
+        tested_names=SystemNames(reactor, pool, TESTING, TESTING_EACH).addresses,
         allowed=read_allowed(settings.webhook_private_targets),
         trust=BrowserLikePolicyForHTTPS(),
     )

@@ -171,6 +171,8 @@ class Courier:
             if not self.supervisor.running:
                 break
             sent = await self._send(kept.webhook.value, waiting[0])
+            if sent.busy:
+                break
             kept = await self._remember(kept, waiting, sent, host)
             standing = kept.standing.value
             if not sent.good:

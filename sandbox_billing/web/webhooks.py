@@ -188,9 +188,11 @@ class Webhooks:
         headers = headers_of(webhook, PING, f"{webhook.id}-{PING}-{now}", now, sent)
         self._testing += 1
         try:
-            result = await self.sender.send(webhook.url, headers, sent)
+            result = await self.sender.test(asked.wallet, webhook.url, headers, sent)
         finally:
             self._testing -= 1
+        if result.busy:
+            raise NotReady(ALL_BUSY, _RETRY_SECONDS)
         told = {"delivered": result.good, "status": result.status, "told": result.told}
         return Answer(document=told)
 

@@ -23,10 +23,11 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from twisted.web.client import BrowserLikePolicyForHTTPS
 from zope.interface.verify import verifyObject
 
-from sandbox_billing.adapters.webhooks.names import SystemNames
+from sandbox_billing.adapters.webhooks.names import BUSY, Busy, SystemNames
 from sandbox_billing.adapters.webhooks.sender import MOST_BYTES, NoWebhooks, WebhookSender
 from sandbox_billing.errors import BadInput, Refused, Transient
 from sandbox_billing.interfaces import IWebhookSender, Sent
+from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.target import (
     NOT_A_HOST,
     NOT_ENCRYPTED,
@@ -78,6 +79,7 @@ class SenderCase(TestCase):
             reactor=reactor,
             names=names,
             asked_names=names,
+            tested_names=names,
             allowed=allowed,
             trust=BrowserLikePolicyForHTTPS() if trust is None else trust,
         )
@@ -296,6 +298,7 @@ class TimeTests(SynchronousTestCase):
             reactor=clock,
             names=Names(["127.0.0.1"]),
             asked_names=Names([]),
+            tested_names=Names([]),
             allowed=HERE,
             trust=BrowserLikePolicyForHTTPS(),
         )
@@ -317,12 +320,40 @@ class TimeTests(SynchronousTestCase):
             reactor=clock,
             names=Silent(),
             asked_names=Silent(),
+            tested_names=Silent(),
             allowed=HERE,
             trust=BrowserLikePolicyForHTTPS(),
         )
         sending = Deferred.fromCoroutine(sender.send("http://hooks.example/", TOLD, BODY))
         clock.advance(10.1)
         self.assertFalse(self.successResultOf(sending).good)
+
+
+class BusyTests(SynchronousTestCase):
+    """When too much is asked here."""
+
+    def test_own_places(self) -> None:
+        """A test is looked up beside what is sent, for its wallet; busy is told from failing."""
+        asked: list[tuple[str, ...]] = []
+
+        async def tested(*what: str) -> Any:
+            asked.append(what)
+            raise Busy(BUSY)
+
+        sender = WebhookSender(
+            reactor=Clock(),
+            names=Names([]),
+            asked_names=Names([]),
+            tested_names=tested,
+            allowed=HERE,
+            trust=BrowserLikePolicyForHTTPS(),
+        )
+        who, url = Address("0x" + "1a" * 20), "http://hooks.example/"
+        testing = Deferred.fromCoroutine(sender.test(who, url, TOLD, BODY))
+        self.assertEqual(self.successResultOf(testing), Sent(None, BUSY, busy=True))
+        self.assertEqual(asked, [("hooks.example", who.hex)])
+        sending = Deferred.fromCoroutine(sender.send(url, TOLD, BODY))
+        self.assertFalse(self.successResultOf(sending).busy)
 
 
 class NamesTests(TestCase):
@@ -344,6 +375,27 @@ class NamesTests(TestCase):
     async def test_unknown(self) -> None:
         """A label that no name can have has none."""
         self.assertEqual(await self.names.addresses("a" * 64), ())
+
+    async def test_each(self) -> None:
+        """Nobody takes all of the places, also not with look-ups that were given up."""
+        held = Event()
+
+        def slow(*asked: Any, **how: Any) -> list[Any]:
+            held.wait()
+            return []
+
+        names = SystemNames(reactor, self.pool, 3, 1)
+        self.patch(socket, "getaddrinfo", slow)
+        try:
+            first = Deferred.fromCoroutine(names.addresses("a.example", "a"))
+            again = Deferred.fromCoroutine(names.addresses("b.example", "a"))
+            self.failureResultOf(again, Busy)
+            other = Deferred.fromCoroutine(names.addresses("b.example", "b"))
+            self.assertNoResult(other)
+        finally:
+            held.set()
+        self.assertEqual((await first, await other), ((), ()))
+        self.assertEqual(dict(names._under_way), {})
 
     async def test_slow(self) -> None:
         """What does not answer is left; its thread counts until it has ended, and no longer."""
@@ -367,5 +419,5 @@ class NamesTests(TestCase):
             self.failureResultOf(again, Transient)
         finally:
             held.set()
-        await until(lambda: names._under_way == 0)
+        await until(lambda: names._under_way.total() == 0)
         self.assertEqual(await names.addresses("a.example"), ())

@@ -60,6 +60,12 @@ class Scripted:
     async def check(self, url: str) -> None:
         """Everything may be sent to."""
 
+    async def test(
+        self, wallet: Address, url: str, headers: Mapping[str, str], body: bytes
+    ) -> Sent:
+        """Nobody tests here."""
+        raise NotImplementedError
+
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Sent:
         self.sent.append((url, headers, json.loads(body)))
         self.bodies.append(body)
@@ -364,6 +370,16 @@ class FailureTests(CourierCase):
         self.assertIsNotNone(self.standing().disabled)
         self.assertEqual(self.sender.balances("b.example"), ["1"])
 
+    def test_no_room_here(self) -> None:
+        """What is our own trouble is no failure of the receiver's: it is tried again at once."""
+        self.sender.answers["a.example"] = [Sent(None, "too many names", busy=True), GOOD]
+        self.register()
+        self.tell()
+        self.turn()
+        self.assertEqual((self.standing().failures, self.standing().last_at), (0, None))
+        self.turn()
+        self.assertEqual((self.standing().delivered, self.sender.balances()), (1, ["1", "1"]))
+
     def test_removed_meanwhile(self) -> None:
         """One that was removed while it was sent to does not come back, nor does anybody wait."""
         slow: Deferred[Sent] = Deferred()
@@ -620,6 +636,7 @@ class ReceiverTests(TestCase):
             reactor=reactor,
             names=names,
             asked_names=names,
+            tested_names=names,
             allowed=read_allowed(["127.0.0.1"]),
             trust=BrowserLikePolicyForHTTPS(),
         )

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from sandbox_billing.errors import BadInput, Transient
 from sandbox_billing.interfaces import IWebhookSender, NotReady, Sent, Stored
 from sandbox_billing.ledger.account import Account
-from sandbox_billing.ledger.identity import Nonce
+from sandbox_billing.ledger.identity import Address, Nonce
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.notice import Kind, Notice
 from sandbox_billing.ledger.target import NOT_A_HOST, NOT_A_URL, REFUSED
@@ -61,6 +61,11 @@ class Sender:
             raise self.refused[url]
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Sent:
+        raise AssertionError("a test takes none of the courier's places")
+
+    async def test(
+        self, wallet: Address, url: str, headers: Mapping[str, str], body: bytes
+    ) -> Sent:
         self.sent.append((url, headers, body))
         if isinstance(self.answer, list):
             self.answer.append(Deferred())
@@ -306,6 +311,12 @@ class PingTests(WebhooksCase):
             (reply.status, reply.json),
             (200, {"delivered": False, "status": None, "told": "cannot be connected to"}),
         )
+
+    def test_no_room(self) -> None:
+        """Where too many names are looked up, nothing was tried, and it is asked again."""
+        self.sender.answer = Sent(None, "too many names", busy=True)
+        one = f"{PATH}/{self.registered()['id']}/test"
+        self.assertEqual(self.asking("POST", one).error, (503, ALL_BUSY))
 
     def test_so_many_at_once(self) -> None:
         """Slow receivers take so many places and no more."""

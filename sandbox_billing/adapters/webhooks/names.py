@@ -8,6 +8,7 @@ threads look up Daytona and the chain.
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from ipaddress import ip_address
 from typing import Any
 
@@ -22,16 +23,23 @@ from sandbox_billing.ledger.target import IPAddress
 
 LOOKUP_SECONDS = 5.0
 
-SENDING, ASKING = 16, 8
+SENDING, ASKING, TESTING = 16, 8, 8
 """
-Look-ups at once: of what is sent, and of what somebody wants to register, who must not hold up
-the others.
+Look-ups at once: of what is sent, of what somebody wants to register, and of what somebody tests,
+who must not hold up the others.
 """
 
-THREADS = SENDING + ASKING
+TESTING_EACH = 2
+"""Of one wallet."""
+
+THREADS = SENDING + ASKING + TESTING
 
 NO_ANSWER = "the host's name servers do not answer"
 BUSY = "too many names are being looked up here; ask again"
+
+
+class Busy(Transient):
+    """Too much is asked here; it says nothing of the host."""
 
 
 @define(eq=False)
@@ -41,23 +49,29 @@ class SystemNames:
 
     @ivar pool: Somebody starts and stops it.
     @ivar most: At once; one that was given up counts until the system has given it up, too.
+    @ivar most_each: Likewise, for the same one; None for no less than all.
     """
 
     reactor: Any = field(repr=False)
     pool: ThreadPool = field(repr=False)
     most: int
-    _under_way: int = field(default=0, init=False)
+    most_each: int | None = None
+    _under_way: Counter[str] = field(factory=Counter, init=False)
 
-    async def addresses(self, host: str) -> tuple[IPAddress, ...]:
+    async def addresses(self, host: str, who: str = "") -> tuple[IPAddress, ...]:
         """
         Every address of a host, as the system prefers them; none where the name is not known.
 
-        @raise Transient: No answer in time, or too much is asked.
+        @param who: Wants to know it.
+        @raise Busy: Too much is asked, by all or by that one.
+        @raise Transient: No answer in time.
         """
-        if self._under_way >= self.most:
-            raise Transient(BUSY)
+        if self._under_way.total() >= self.most or (
+            self.most_each is not None and self._under_way[who] >= self.most_each
+        ):
+            raise Busy(BUSY)
         try:
-            found = await self._asked(host).addTimeout(LOOKUP_SECONDS, self.reactor)
+            found = await self._asked(host, who).addTimeout(LOOKUP_SECONDS, self.reactor)
         except TimeoutError as why:
             raise Transient(NO_ANSWER) from why
         except socket.gaierror as why:
@@ -69,13 +83,14 @@ class SystemNames:
         # In their order, and each once.
         return tuple(dict.fromkeys(map(ip_address, found)))
 
-    def _asked(self, host: str) -> Deferred[list[str]]:
+    def _asked(self, host: str, who: str) -> Deferred[list[str]]:
         """@return: May be given up; the thread then goes on."""
         answer: Deferred[list[str]] = Deferred()
-        self._under_way += 1
+        self._under_way[who] += 1
 
         def ended(result: Any) -> None:
-            self._under_way -= 1
+            # None may stay behind of those who ask no more.
+            self._under_way -= Counter([who])
             if not answer.called:
                 answer.callback(result)
 

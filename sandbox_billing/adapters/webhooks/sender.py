@@ -37,8 +37,10 @@ from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IPolicyForHTT
 from zope.interface import implementer
 
 from sandbox_billing import __version__
+from sandbox_billing.adapters.webhooks.names import Busy
 from sandbox_billing.errors import BadInput, Refused, Transient
 from sandbox_billing.interfaces import IWebhookSender, Sent
+from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.target import NOT_A_HOST, Allowed, IPAddress, Target, read_target
 
 
@@ -183,6 +185,7 @@ class WebhookSender:
     """
     @ivar names: Every address that a host has now.
     @ivar asked_names: The same, for who only wants to know.
+    @ivar tested_names: The same, for a wallet that tests, named by its second argument.
     @ivar allowed: What the operator lets be reached although it is not public.
     @ivar trust: Whose certificates are believed.
     """
@@ -190,6 +193,7 @@ class WebhookSender:
     reactor: Any = field(repr=False)
     names: Names = field(repr=False)
     asked_names: Names = field(repr=False)
+    tested_names: Callable[[str, str], Awaitable[tuple[IPAddress, ...]]] = field(repr=False)
     allowed: Allowed
     trust: IPolicyForHTTPS = field(repr=False)
 
@@ -198,10 +202,24 @@ class WebhookSender:
         self._creator(target)
         await self._addresses(target, self.asked_names)
 
+    async def test(
+        self, wallet: Address, url: str, headers: Mapping[str, str], body: bytes
+    ) -> Sent:
+        def names(host: str) -> Awaitable[tuple[IPAddress, ...]]:
+            return self.tested_names(host, wallet.hex)
+
+        return await self._sent(url, headers, body, names)
+
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Sent:
+        return await self._sent(url, headers, body, self.names)
+
+    async def _sent(self, url: str, headers: Mapping[str, str], body: bytes, names: Names) -> Sent:
         try:
-            sending = Deferred.fromCoroutine(self._send(read_target(url), headers, body))
+            work = self._send(read_target(url), headers, body, names)
+            sending = Deferred.fromCoroutine(work)
             status = await sending.addTimeout(TOTAL_SECONDS, self.reactor, _late)
+        except Busy as why:
+            return Sent(None, why.text, busy=True)
         except (BadInput, Transient) as why:
             return Sent(None, why.text)
         except TimeoutError:
@@ -229,9 +247,11 @@ class WebhookSender:
             found = await names(target.host)
         return target.check(found, self.allowed)
 
-    async def _send(self, target: Target, headers: Mapping[str, str], body: bytes) -> int:
+    async def _send(
+        self, target: Target, headers: Mapping[str, str], body: bytes, names: Names
+    ) -> int:
         creator = self._creator(target)
-        addresses = await self._addresses(target, self.names)
+        addresses = await self._addresses(target, names)
         endpoint = _CheckedEndpoint(self.reactor, target, addresses, creator)
         agent: Any = Agent.usingEndpointFactory(self.reactor, _Only(endpoint))
         told = Headers({"User-Agent": [USER_AGENT], "Accept": ["*/*"]})
@@ -278,6 +298,11 @@ class NoWebhooks:
 
     async def check(self, url: str) -> None:
         raise Refused("this provider sends no webhooks")
+
+    async def test(
+        self, wallet: Address, url: str, headers: Mapping[str, str], body: bytes
+    ) -> Sent:
+        return Sent(None, "this provider sends no webhooks")
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Sent:
         return Sent(None, "this provider sends no webhooks")

@@ -64,6 +64,10 @@ PATIENCE_SECONDS = 10
 BUSY_SECONDS = 1
 """Before a webhook is looked at again whose host, or everything, is busy."""
 
+MOST_BEHIND = 200
+"""Wallets that wait for one host and are begun with as soon as it is free; the others when they
+are looked at again."""
+
 TROUBLE_SECONDS = 60
 """Before a wallet is looked at again at which something unexpected happened."""
 
@@ -86,6 +90,8 @@ class Courier:
     supervisor: Supervisor = field(factory=Supervisor)
     _wallets: set[Address] = field(factory=set, init=False)
     _hosts: set[str] = field(factory=set, init=False)
+    _behind: dict[str, dict[Address, None]] = field(factory=dict, init=False)
+    _freeing: bool = field(default=False, init=False)
     _resting: dict[Address, UnixSeconds] = field(factory=dict, init=False)
     _lost: LeaseLost | None = field(default=None, init=False)
     _log = Logger()
@@ -151,7 +157,12 @@ class Courier:
             # Registered when the rules were others.
             await self.webhooks.move(kept, evolve(standing, disabled=why.text))
             return None
-        if host in self._hosts or len(self._hosts) >= AT_ONCE:
+        if host in self._hosts:
+            behind = self._behind.setdefault(host, {})
+            if len(behind) < MOST_BEHIND:
+                behind[kept.webhook.value.wallet] = None
+            return UnixSeconds(now + BUSY_SECONDS)
+        if len(self._hosts) >= AT_ONCE:
             return UnixSeconds(now + BUSY_SECONDS)
         self._hosts.add(host)
         try:
@@ -161,6 +172,43 @@ class Courier:
             return None
         finally:
             self._hosts.discard(host)
+            self._freed()
+
+    def _freed(self) -> None:
+        """
+        Begin with those who waited for a host; the hosts take turns.
+
+        All of them are still listed: whoever is forgotten here is looked at again.
+        """
+        if self._freeing:
+            # What ends at once is gone on with below, not in itself.
+            return
+        self._freeing = True
+        try:
+            while self._has_room() and (wallet := self._next_behind()) is not None:
+                self._begin(wallet)
+        finally:
+            self._freeing = False
+
+    def _has_room(self) -> bool:
+        return (
+            self._lost is None
+            and bool(self.supervisor.running)
+            and len(self._hosts) < AT_ONCE
+            and len(self._wallets) < WALLETS
+        )
+
+    def _next_behind(self) -> Address | None:
+        for host in [host for host in self._behind if host not in self._hosts]:
+            behind = self._behind.pop(host)
+            while behind:
+                wallet = next(iter(behind))
+                del behind[wallet]
+                if wallet not in self._wallets and wallet not in self._resting:
+                    if behind:
+                        self._behind[host] = behind
+                    return wallet
+        return None
 
     async def _send_all(self, kept: KeptWebhook, host: str) -> UnixSeconds | None:
         began = self.wall.now()

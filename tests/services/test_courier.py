@@ -429,6 +429,22 @@ class SideBySideTests(CourierCase):
         self.turn()
         self.assertEqual(len(self.sender.sent), 2)
 
+    def test_next_at_once(self) -> None:
+        """Who waits for a busy host is sent to when it is free, not a second later."""
+        waiting: list[Deferred[Sent]] = [Deferred() for _ in range(10)]
+        self.sender.answers["a.example"] = [*waiting, GOOD]
+        for number in range(10):
+            self.register("a.example", owner=wallet(number))
+            self.tell(owner=wallet(number))
+        self.turn()
+        for number, slow in enumerate(waiting):
+            self.assertEqual(len(self.sender.sent), number + 1)
+            slow.callback(GOOD)
+        self.assertEqual(sorted(self.sender.balances()), sorted(str(n + 1) for n in range(10)))
+        for _ in range(3):
+            self.turn()
+        self.assertEqual((len(self.sender.sent), self.listed()), (10, 0))
+
     def test_so_many(self) -> None:
         """Only so many hosts at once; the others have their turn when there is room."""
         waiting: list[Deferred[Sent]] = [Deferred() for _ in range(AT_ONCE + 4)]

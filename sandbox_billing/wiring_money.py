@@ -31,6 +31,7 @@ def make_resumer(journal: Journal, intake: Intake) -> Resumer:
         controls=journal.controls,
         doors=journal.doors,
         intake=intake,
+        admission=intake.admission,
         count=journal.lifecycle,
         notices=journal.notices,
         ids=intake.ids,

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+from attrs import evolve, frozen
+
 from sandbox_billing.devnet.daytona import Fault, FaultKind
-from sandbox_billing.interfaces import CannotPay, DaytonaRefused, Resumed
-from sandbox_billing.ledger.identity import SandboxId
+from sandbox_billing.interfaces import CannotPay, DaytonaRefused, NotReady, Resumed, TooSlow
+from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.notice import Kind
+from sandbox_billing.ledger.token import Allowance, TokenId
 from sandbox_billing.wiring_money import make_resumer
-from tests.fixtures import ALICE, FEE, HOLD, INTERVAL, PER_SECOND, World
+from tests.fixtures import ALICE, BOB, FEE, HOLD, INTERVAL, PER_SECOND, World
 from tests.services.test_limits import LimitCase
 
 
 LITTLE = FEE + 200 * PER_SECOND
+TOKEN = TokenId("ab" * 16)
+
+
+@frozen
+class Meanwhile:
+    """
+    Starts, and then something else happens.
+
+    @ivar then: Called after each start.
+    """
+
+    inner: Any
+    then: Any
+
+    async def start(
+        self, owner: Address, sandbox: SandboxId, *, allowance: Allowance | None = None
+    ) -> Any:
+        """As L{sandbox_billing.interfaces.IIntake.start}."""
+        shown = await self.inner.start(owner, sandbox, allowance=allowance)
+        await self.then()
+        return shown
 
 
 class ResumeCase(LimitCase):
@@ -42,6 +67,17 @@ class ResumeCase(LimitCase):
         """As the route does."""
         process = self.world.process
         return self.world.run(make_resumer(process.journal, process.intake).resume(ALICE))
+
+    def lends(self, limit: Neuron) -> SandboxId:
+        """A sandbox that was made with a token with a spend limit."""
+        intake, allowance = self.world.process.intake, Allowance(TOKEN, limit)
+        made = intake.create(ALICE, {}, auto_stop_minutes=None, allowance=allowance)
+        sandbox: SandboxId = self.world.run(made).id
+        return sandbox
+
+    def starts(self) -> int:
+        """How often Daytona was asked to start something."""
+        return [call[0] for call in self.world.process.runtime.asked].count("start")
 
     def top_up(self, amount: int) -> None:
         """A deposit, once the mirror knows it and the wallet is let run again."""
@@ -147,6 +183,51 @@ class ResumeTests(ResumeCase):
         self.assertEqual((len(done.resumed), len(done.failed)), (1, 1))
         self.assertIn("within an hour", next(iter(done.failed.values())))
 
+    def test_stopped_meanwhile(self) -> None:
+        """What its owner stops while another is being resumed is left as it is."""
+        self.dry(2)
+        self.top_up(10**7)
+        first, second = self.waiting()
+        process = self.world.process
+
+        async def stop() -> None:
+            with contextlib.suppress(DaytonaRefused):
+                await process.intake.stop(ALICE, second)
+
+        resumer = make_resumer(process.journal, process.intake)
+        done = self.world.run(evolve(resumer, intake=Meanwhile(process.intake, stop)).resume(ALICE))
+        self.assertEqual((done.resumed, dict(done.failed)), ((first,), {}))
+        self.assertFalse(self.runs(second))
+
+    def test_twice_at_once(self) -> None:
+        """A second call while one is under way is told so, and starts nothing."""
+        self.dry()
+        self.top_up(10**7)
+        process = self.world.process
+        self.world.simulator.faults.add(Fault(kind=FaultKind.HANG, route="start", count=1))
+        resumer = make_resumer(process.journal, process.intake)
+        first = self.world.begin(resumer.resume(ALICE))
+        self.assertIn("resumed already", str(self.fails(NotReady, resumer.resume(ALICE))))
+        self.world.until(lambda: first.called, 400)
+        self.assertEqual(self.starts(), 1)
+        self.world.run(resumer.resume(ALICE))
+
+    def test_asks_daytona_nothing(self) -> None:
+        """Where not even the smallest would be let run, Daytona is asked of none."""
+        self.dry(2)
+        asked = len(self.world.process.runtime.asked)
+        process = self.world.process
+        self.fails(CannotPay, make_resumer(process.journal, process.intake).resume(ALICE))
+        self.assertEqual(process.runtime.asked[asked:], [])
+
+    def test_daytona_hangs(self) -> None:
+        """A start that is not answered ends the round: the others wait for no second one."""
+        made = self.dry(3)
+        self.top_up(10**7)
+        self.world.simulator.faults.add(Fault(kind=FaultKind.HANG, route="start", count=3))
+        done = self.resume()
+        self.assertEqual((done.resumed, set(done.failed), self.starts()), ((), set(made), 1))
+
 
 class AutoTests(ResumeCase):
     """By itself."""
@@ -214,3 +295,97 @@ class AutoTests(ResumeCase):
         world.until(lambda: self.runs(sandbox), 30)
         self.stopped(sandbox, 1000)
         self.assertLessEqual(self.outlay().spent_today(), FEE + 2 * INTERVAL * PER_SECOND)
+
+    def test_token_s_limit(self) -> None:
+        """What a token's limit has stopped is not started beyond it: that is its owner's to do."""
+        self.world.fund(10**7)
+        self.limit(auto_resume=True)
+        limit = Neuron(FEE + 200 * PER_SECOND)
+        sandbox = self.lends(limit)
+        self.stopped(sandbox)
+        self.world.advance(600)
+        self.assertLessEqual(self.charged(sandbox), limit)
+        self.assertEqual(self.world.state(sandbox), "stopped")
+        (told,) = self.told(Kind.RESUME_FAILED)
+        self.assertIn("spend limit of this token", dict(told.facts)["why"])
+
+    def test_under_its_token(self) -> None:
+        """After a top-up it goes on under the limit that it was started with."""
+        self.world.fund(LITTLE)
+        self.limit(auto_resume=True)
+        limit = Neuron(FEE + 600 * PER_SECOND)
+        sandbox = self.lends(limit)
+        self.stopped(sandbox)
+        self.top_up(10**7)
+        self.world.until(lambda: self.runs(sandbox), 100)
+        self.stopped(sandbox, 900)
+        self.world.advance(100)
+        self.assertLessEqual(self.charged(sandbox), limit)
+
+    def test_no_longer_wished(self) -> None:
+        """Whoever takes the wish back while one is started has the next one left as it is."""
+        made = self.dry(2)
+        process = self.world.process
+        resumer = process.work.resumer
+        self.top_up(10**7)
+
+        async def unwish() -> None:
+            found = await self.controls.outlay(ALICE)
+            await self.controls.change(found, evolve(found.outlay.controls, auto_resume=False))
+
+        resumer.resumer = evolve(resumer.resumer, intake=Meanwhile(process.intake, unwish))
+        self.limit(auto_resume=True)
+        self.world.advance(30)
+        self.assertEqual(sum(self.runs(sandbox) for sandbox in made), 1)
+        self.assertEqual(self.told(Kind.RESUME_FAILED), [])
+
+    def test_holds_up_nobody(self) -> None:
+        """While the starts of one wallet hang, another's is resumed."""
+        world = self.world
+        made = self.dry(2, auto_resume=True)
+        world.fund(LITTLE, BOB)
+        other = world.create(BOB)
+        found = world.now(self.controls.outlay(BOB))
+        world.run(self.controls.change(found, evolve(found.outlay.controls, auto_resume=True)))
+        self.stopped(other)
+        asked = self.starts()
+        world.simulator.faults.add(Fault(kind=FaultKind.HANG, route="start", count=1))
+        self.top_up(10**7)
+        world.until(lambda: self.starts() > asked, 120)
+        world.deposit(10**7, BOB)
+        world.until(lambda: self.runs(other), 30)
+        self.assertFalse(any(self.runs(sandbox) for sandbox in made))
+
+    def test_passing_reasons(self) -> None:
+        """
+        A stop that is still under way is no failure: it is told to nobody, and what goes on goes
+        on at once.
+        """
+        self.world.fund(10**7)
+        self.limit(auto_resume=True, total=Neuron(FEE + 200 * PER_SECOND))
+        sandbox = self.world.create()
+        self.world.until(lambda: self.world.state(sandbox) == "stopped", 600)
+        self.limit(total=Neuron(10**7))
+        self.world.until(lambda: self.runs(sandbox), 60)
+        self.assertEqual(self.told(Kind.RESUME_FAILED), [])
+
+    def test_unanswered_stop(self) -> None:
+        """What its owner asked to stop, without an answer, is stopped by his wish: it stays so."""
+        world = self.world
+        world.fund(10**7)
+        self.limit(auto_resume=True)
+        sandbox = world.create()
+        world.advance(30)
+        faults = world.simulator.faults
+        # Our stop hangs, and so does the owner's, which is carried out.
+        faults.add(Fault(kind=FaultKind.HANG, route="stop", count=1))
+        self.limit(total=Neuron(1))
+        world.until(lambda: world.order(sandbox) is not None, 30)
+        world.advance(2)
+        faults.add(Fault(kind=FaultKind.HANG, route="stop", count=1, effect=True))
+        self.fails(TooSlow, world.process.intake.stop(ALICE, sandbox))
+        self.stopped(sandbox)
+        self.assertEqual(self.waiting(), [])
+        self.limit(total=Neuron(10**7))
+        world.advance(60)
+        self.assertFalse(self.runs(sandbox))

@@ -196,7 +196,8 @@ class Admission:
             funds = await self._funds(
                 intent.owner, lambda account: account.acknowledged or account.collectable > 0
             )
-            account = _account(funds)
+            assert funds.account is not None, funds.wallet
+            account = funds.account.value
             self._check_standing(funds, account, quote)
             try:
                 exposure = await self.doors.reserve(intent, funds, while_paused=growing)
@@ -215,7 +216,8 @@ class Admission:
     async def why_not(self, owner: Address, quote: Quote) -> CannotPay | None:
         """The same questions without a reservation; None when it would be admitted."""
         funds = await self.funds(owner)
-        account = _account(funds)
+        assert funds.account is not None, funds.wallet
+        account = funds.account.value
         try:
             self._check_standing(funds, account, quote)
             behaviour = (await self._known()).value.behaviour
@@ -341,11 +343,6 @@ class Admission:
 def unswept(swept_at: int | None, now: UnixSeconds, policy: Policy) -> bool:
     """Whether nobody has seen for too long what runs: what starts now would run for nothing."""
     return swept_at is None or now - swept_at > policy.sweep_max_age
-
-
-def _account(funds: WalletFunds) -> Account:
-    assert funds.account is not None, funds.wallet
-    return funds.account.value
 
 
 def opened(

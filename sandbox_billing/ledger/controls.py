@@ -26,7 +26,7 @@ MOST_LIMITED = 100
 """Sandboxes of a wallet with a limit of their own."""
 
 FOLD_AT = 500
-"""Beyond so many sandboxes that have cost something, those that do not run are added up."""
+"""Beyond so many sandboxes that have cost something, those that are gone are added up."""
 
 LOOK_SECONDS = 300
 """A wallet with a limit of which something runs is looked at at least so often."""

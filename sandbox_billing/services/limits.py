@@ -74,9 +74,8 @@ class LimitWatch:
             found = await self.controls.outlay(wallet)
             at = await self._decide(found)
             if len(found.outlay.ended) > FOLD_AT and found.outlay.foldable():
-                # Its exposure moves: it is looked at again at once.
+                # Where anything was added up its exposure has moved: it is looked at again.
                 await self.controls.fold(found)
-                return
             await self.controls.check_again(found, at)
         except BadInput as why:
             self._log.critical("{wallet}: {why}", wallet=wallet.hex, why=str(why))

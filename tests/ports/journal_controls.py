@@ -10,7 +10,7 @@ from zope.interface.verify import verifyObject
 from sandbox_billing.adapters.redis.commit import Write
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import IControls, LeaseLost, Stale
-from sandbox_billing.ledger.controls import GONE, Controls, SandboxLimit, changed
+from sandbox_billing.ledger.controls import FOLD_AT, GONE, Controls, SandboxLimit, changed
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.metering import begin, close, day_begins, day_of
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
@@ -136,6 +136,7 @@ class ControlsCase(JournalCase):
         await doors.close_session(stored, done, destroyed=False, forgive_create=True)
         found = (await world.journal.controls.outlay(OWNER)).outlay
         self.assertEqual((found.spent(), found.spent_today()), (0, 0))
+        self.assertEqual(dict(found.ended), {})
 
     async def test_fold(self) -> None:
         """What nobody asks for alone is added up, what runs or is limited stays; once."""
@@ -153,6 +154,36 @@ class ControlsCase(JournalCase):
         self.assertEqual(set(after.ended), {SB, "old-3", GONE})
         self.assertEqual((after.ended[GONE], after.spent()), ("3", before.outlay.spent()))
         await self.unchanged(Stale, lambda: port.fold(before))
+
+    async def test_fold_only_what_is_gone(self) -> None:
+        """What is stopped is started again, and may be limited then: it is not added up."""
+        world, port = self.world, self.world.journal.controls
+        stored = await begun(world)
+        done = close(stored.value, until=0, now=T0)
+        close_session = world.journal.doors.close_session
+        await close_session(stored, done, destroyed=False, forgive_create=False)
+        before = await world.dump()
+        await port.fold(await port.outlay(OWNER))
+        self.assertEqual(await world.dump(), before)
+        await world.journal.doors.destroyed(SB)
+        await port.fold(await port.outlay(OWNER))
+        self.assertEqual(set((await port.outlay(OWNER)).outlay.ended), {GONE})
+
+    async def test_asks_to_fold(self) -> None:
+        """A wallet with very many is listed as one more begins, whether it has a limit or not."""
+        world, port = self.world, self.world.journal.controls
+        key = world.journal.store.keys.costs(OWNER)
+        for n in range(FOLD_AT):
+            await meddle(world.keyspace, Write("HSET", key, (f"old-{n}", "1")))
+        stored = await begun(world)
+        self.assertEqual(await port.to_check(T0, 10), ())
+        done = close(stored.value, until=0, now=T0)
+        close_session = world.journal.doors.close_session
+        await close_session(stored, done, destroyed=False, forgive_create=False)
+        wanted = intent("ref-2", action="start", sandbox=SB, create_fee=Neuron(0))
+        await world.journal.doors.reserve(wanted, await world.journal.doors.funds(OWNER))
+        await world.journal.doors.open_session(wanted, session(reference=wanted.reference), None)
+        self.assertEqual(await port.to_check(T0, 10), (OWNER,))
 
     async def test_folded_before_it_opens(self) -> None:
         """What was added up while a session opens is not counted twice."""
@@ -247,6 +278,8 @@ class ControlsCase(JournalCase):
         """Only the worker says when to look again."""
         world, port = self.world, self.world.journal.controls
         await set_to(world, BOUNDED)
+        key = world.journal.store.keys.costs(OWNER)
+        await meddle(world.keyspace, Write("HSET", key, ("old", "1")))
         found = await port.outlay(OWNER)
         await self.usurp()
         for call in (

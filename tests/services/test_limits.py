@@ -7,14 +7,16 @@ from typing import Any
 from attrs import evolve
 
 from sandbox_billing.adapters.redis import controls as stored_controls
+from sandbox_billing.adapters.redis import costs
 from sandbox_billing.interfaces import NotReady, SpendLimitReached
-from sandbox_billing.ledger.controls import SandboxLimit, Which, changed
+from sandbox_billing.ledger.controls import GONE, SandboxLimit, Which, changed
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.metering import day_begins, day_of
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.notice import Kind
 from sandbox_billing.ledger.spending import SPEND_LIMIT
 from sandbox_billing.ledger.voucher import ChargeKind
+from sandbox_billing.services import limits
 from sandbox_billing.services.limits import PAGE
 from tests.fixtures import ALICE, BASE, FEE, HOLD, INTERVAL, PER_SECOND, STOP_DELAY, WorldCase
 from tests.services.test_intake_create import SlowDoors
@@ -203,6 +205,23 @@ class RunningTests(LimitCase):
         self.limit(per_day=Neuron(FEE + 100 * PER_SECOND))
         self.stopped(sandbox, 120)
         self.assertLessEqual(self.charged(sandbox), FEE + 100 * PER_SECOND)
+
+    def test_folds_what_is_gone(self) -> None:
+        """What deleted sandboxes cost is added up, also of a wallet that never set a limit."""
+        world = self.world
+        for module in (limits, costs):
+            self.patch(module, "FOLD_AT", 2)
+        kept = world.create()
+        gone = [world.create() for _ in range(3)]
+        for sandbox in gone:
+            world.run(world.process.intake.delete(ALICE, sandbox))
+            world.advance(5)
+        last = world.create()
+        world.advance(2)
+        found = self.outlay()
+        self.assertEqual(set(found.ended), {kept, last, GONE})
+        self.assertEqual(int(found.ended[GONE]), self.charged(*gone))
+        self.assertEqual(world.now(self.controls.to_check(UnixSeconds(2**41), 10)), ())
 
     def test_raised_in_time(self) -> None:
         """A raised limit is in force at once: what runs goes on."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import frozen
 from zope.interface import implementer
 
@@ -134,7 +136,9 @@ class RedisControls:
 
     async def fold(self, found: WalletOutlay) -> None:
         key, ended = self.store.keys.costs(found.wallet), found.outlay.ended
-        gone = found.outlay.foldable()
+        gone = await self._gone(found.outlay.foldable())
+        if not gone:
+            return
         total = sum(parse_neuron(ended.get(name, "0")) for name in (GONE, *gone))
         draft = self.store.draft(f"add up what {found.wallet} has spent")
         self._expect(draft, found)
@@ -142,6 +146,13 @@ class RedisControls:
         draft.write("HSET", key, GONE, str(total))
         draft.touch(found.wallet)
         await self.store.carry_out(draft.commit(token=self.store.token.now()))
+
+    async def _gone(self, sandboxes: Sequence[SandboxId]) -> list[SandboxId]:
+        """Those that are deleted or forgotten: what is only stopped may be limited later."""
+        keys = self.store.keys
+        found = await self.store.read_many([Read("HGETALL", keys.sandbox(s)) for s in sandboxes])
+        fields = zip(sandboxes, map(mapping, found), strict=True)
+        return [s for s, told in fields if not told or "destroyed_at" in told]
 
     def _expect(self, draft: Draft, found: WalletOutlay) -> None:
         raw = None if found.stored is None else found.stored.raw

@@ -10,10 +10,10 @@ from __future__ import annotations
 from attrs import evolve
 
 from sandbox_billing.adapters.redis.commit import field_absent, field_is
-from sandbox_billing.adapters.redis.draft import Draft, stored_form
-from sandbox_billing.adapters.redis.records import KEPT_SECONDS
+from sandbox_billing.adapters.redis.draft import NOW, Draft, stored_form
+from sandbox_billing.adapters.redis.records import KEPT_SECONDS, WISHED
 from sandbox_billing.interfaces import SandboxRecord
-from sandbox_billing.ledger.controls import RESUMABLE, Resumable
+from sandbox_billing.ledger.controls import FOLD_AT, RESUMABLE, Resumable
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.metering import Session, day_of, day_share
 from sandbox_billing.ledger.money import Neuron, UnixSeconds, neuron
@@ -29,6 +29,16 @@ def expect_cost(draft: Draft, session: Session, cost: bytes | None) -> None:
     """
     key, sandbox = draft.keys.costs(session.owner), session.sandbox
     draft.expect(field_absent(key, sandbox) if cost is None else field_is(key, sandbox, cost))
+
+
+def ask_to_fold(draft: Draft, wallet: Address, costs: int) -> None:
+    """
+    The worker looks at the wallet, and adds up what is gone, also where it has no limit.
+
+    @param costs: How many of its sandboxes have cost something.
+    """
+    if costs > FOLD_AT:
+        draft.write("ZADD", draft.keys.limited(), NOW, wallet.hex)
 
 
 def with_fee(session: Session, record: SandboxRecord | None, fee: Charge | None) -> Session:
@@ -59,7 +69,11 @@ def count_end(draft: Draft, before: Session, last: Session, forgiven: Neuron) ->
     @param forgiven: Of its creation, neuron.
     """
     life_spent = neuron(max(0, last.life_spent - forgiven))
-    draft.write("HSET", draft.keys.costs(last.owner), last.sandbox, str(life_spent))
+    key = draft.keys.costs(last.owner)
+    if life_spent:
+        draft.write("HSET", key, last.sandbox, str(life_spent))
+    else:
+        draft.write("HDEL", key, last.sandbox)
     count_days(draft, before, last)
     draft.cost(last.owner, day_of(last.charged_until), run_field(last), last.day_spent)
 
@@ -69,12 +83,15 @@ def keep_for_later(draft: Draft, last: Session, why: str | None, now: UnixSecond
     What is stopped by our order for want of money is remembered, and goes on when there is
     some again; what its owner ends is not.
 
-    @param why: The worker ends it; None where it is its owner, or where it is gone.
+    @param why: The worker ends it; None where it is its owner, or he wished so, or where it is
+        gone.
     """
     keys, sandbox = draft.keys, last.sandbox
     if why not in RESUMABLE or last.started_at is None:
         leave(draft, last.owner, sandbox)
         return
+    # Wished meanwhile: closed again as that.
+    draft.expect(field_absent(keys.sandbox(sandbox), WISHED))
     place = keys.resumable(last.owner)
     kept = Resumable(sandbox=sandbox, reason=why, since=now)
     draft.write("HSET", place, sandbox, stored_form(kept))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from sandbox_billing.adapters.redis.draft import Draft, stored_form
 from sandbox_billing.interfaces import SandboxRecord
 from sandbox_billing.ledger.hold import Intent, hold_field
 from sandbox_billing.ledger.identity import Address, SandboxId, create_charge_id
 from sandbox_billing.ledger.metering import Session
+from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.run import Run
 
 
@@ -49,6 +52,20 @@ def outlive(draft: Draft, sandbox: SandboxId, now: int) -> None:
     draft.write("EXPIRE", draft.keys.runs(sandbox), KEPT_SECONDS)
 
 
+WISHED = "end_wished"
+"""The field of a record whose sandbox's owner asked for its end, and got no answer."""
+
+
+def wish_end(draft: Draft, sandbox: SandboxId) -> None:
+    """Whoever ends what runs now: its owner wished so.  For what has a record."""
+    draft.write("HSET", draft.keys.sandbox(sandbox), WISHED, 1)
+
+
+def start_over(draft: Draft, sandbox: SandboxId) -> None:
+    """It was asked to run again."""
+    draft.write("HDEL", draft.keys.sandbox(sandbox), WISHED)
+
+
 def write_record(
     draft: Draft, session: Session, record: SandboxRecord | None, *, create_charged: bool
 ) -> None:
@@ -68,3 +85,25 @@ def write_record(
     if record is not None and record.destroyed_at is not None:
         draft.write("HDEL", key, "destroyed_at")
     draft.write("PERSIST", key)
+
+
+def raised(session: Session, record: SandboxRecord | None) -> Session:
+    """No session begins before what was charged already (L2)."""
+    if record is None:
+        return session
+    return evolve(
+        session,
+        opened_at=UnixSeconds(max(session.opened_at, record.charged_until)),
+        charged_until=UnixSeconds(max(session.charged_until, record.charged_until)),
+    )
+
+
+def told(session: Session, intent: Intent | None, record: SandboxRecord | None) -> Session:
+    """
+    The session with the token that it counts for: the intent's.
+
+    Adopted, it is what was started last and was thought to have ended: that one's.
+    """
+    if intent is not None:
+        return evolve(session, allowance=intent.allowance)
+    return evolve(session, allowance=None if record is None else record.allowance)

@@ -20,6 +20,7 @@ from sandbox_billing.adapters.redis.commit import (
     holds,
 )
 from sandbox_billing.adapters.redis.costs import (
+    ask_to_fold,
     count_days,
     count_end,
     count_fee,
@@ -31,9 +32,13 @@ from sandbox_billing.adapters.redis.costs import (
 from sandbox_billing.adapters.redis.draft import Draft, digest, stored_form
 from sandbox_billing.adapters.redis.idempotency import mark_opened
 from sandbox_billing.adapters.redis.records import (
+    WISHED,
     end_intent,
     outlive,
+    raised,
     ripen_create,
+    start_over,
+    told,
     write_record,
     write_run,
 )
@@ -51,7 +56,7 @@ from sandbox_billing.interfaces import SandboxRecord, Stale, Stored
 from sandbox_billing.ledger.hold import Intent, session_field, session_value
 from sandbox_billing.ledger.identity import SandboxId, create_charge_id
 from sandbox_billing.ledger.metering import Session, Tick, day_of, due_at
-from sandbox_billing.ledger.money import Neuron, UnixSeconds, parse_neuron
+from sandbox_billing.ledger.money import Neuron, parse_neuron
 from sandbox_billing.ledger.run import BY_OWNER, OBSERVED, changed_run, ended_run
 from sandbox_billing.ledger.spending import fee_field, run_field, spending_value, spent_by
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Open
@@ -68,6 +73,7 @@ class _Opening:
     session: Stored[Session] | None
     record: SandboxRecord | None
     cost: bytes | None
+    costs: int
     blocked: bytes | None
     intent: bytes | None
 
@@ -102,7 +108,7 @@ class Sessions:
         """
         for _ in range(_TRIES):
             found = await self._look(session, intent)
-            ours = _told(_raised(session, found.record), intent, found.record)
+            ours = told(raised(session, found.record), intent, found.record)
             ours = evolve(ours, life_spent=parse_neuron((found.cost or b"0").decode()))
             if found.session is not None:
                 if intent is None and found.session.value != ours:
@@ -124,6 +130,7 @@ class Sessions:
             if intent is not None:
                 draft.expect_stored(self.store.keys.intent(intent.reference), found.intent)
                 end_intent(draft, intent)
+                start_over(draft, ours.sandbox)
             witness = holds(self.store.keys.session(ours.sandbox), stored_form(ours))
             done = await self.store.attempt(draft.commit(token=token, witness=witness))
             if done.outcome is not Outcome.STALE:
@@ -136,15 +143,17 @@ class Sessions:
             Read("GET", keys.session(sandbox)),
             Read("HGETALL", keys.sandbox(sandbox)),
             Read("HGET", keys.costs(session.owner), (sandbox,)),
+            Read("HLEN", keys.costs(session.owner)),
             Read("GET", keys.blocked(session.owner)),
         ]
         if intent is not None:
             reads.append(Read("GET", keys.intent(intent.reference)))
-        opened, record, cost, blocked, *rest = await self.store.read(*reads)
+        opened, record, cost, costs, blocked, *rest = await self.store.read(*reads)
         return _Opening(
             session=stored(Session, opened),
             record=sandbox_record(sandbox, mapping(record)),
             cost=raw(cost),
+            costs=int(text(costs)),
             blocked=raw(blocked),
             intent=raw(rest[0]) if rest else None,
         )
@@ -188,6 +197,7 @@ class Sessions:
             )
         charged = record is not None and record.create_charged
         expect_cost(draft, session, found.cost)
+        ask_to_fold(draft, session.owner, found.costs)
         if create_charge is not None and not charged:
             running = session.started_at is not None
             ripe_at = session.opened_at + (0 if running else self.timing.ripen_seconds)
@@ -269,7 +279,10 @@ class Sessions:
         keys, last = self.store.keys, closing.session
         sandbox = last.sandbox
         ended, now = digest(session.raw), self.store.wall.now()
-        run = ended_run(last, await self._why(sandbox, token), now)
+        why, wished = await self._why(sandbox, token)
+        run = ended_run(last, why, now)
+        # What goes on by itself: what its owner wished to end does not, whoever ends it.
+        kept = None if destroyed or token is None or wished else why
         for _ in range(_TRIES):
             draft = self.store.draft(f"close the session of {sandbox}")
             self._guard(draft, session)
@@ -289,7 +302,7 @@ class Sessions:
             draft.spend(last.allowance, run_field(last), str(last.spent))
             place, forgiven = await self._forgive(draft, last) if forgive_create else NOTHING
             count_end(draft, session.value, last, forgiven)
-            keep_for_later(draft, last, None if destroyed or token is None else run.why, now)
+            keep_for_later(draft, last, kept, now)
             if destroyed:
                 outlive(draft, sandbox, now)
                 ripen_create(draft, last.owner, sandbox, now)
@@ -301,12 +314,18 @@ class Sessions:
                 _refuse(sandbox, done.failed, broken=broken)
         raise Stale(f"cannot close the session of {sandbox}: its create charge keeps changing")
 
-    async def _why(self, sandbox: SandboxId, token: bytes | None) -> str:
-        """What is known of the reason why it ended: by an order, else by who closes it."""
-        (reason,) = await self.store.read(Read("GET", self.store.keys.stop_reason(sandbox)))
+    async def _why(self, sandbox: SandboxId, token: bytes | None) -> tuple[str, bool]:
+        """
+        @return: What is known of the reason why it ended, by an order, else by who closes it;
+            and whether its owner has asked for its end.
+        """
+        keys = self.store.keys
+        reason, wished = await self.store.read(
+            Read("GET", keys.stop_reason(sandbox)), Read("HGET", keys.sandbox(sandbox), (WISHED,))
+        )
         if reason is not None:
-            return text(reason)
-        return BY_OWNER if token is None else OBSERVED
+            return text(reason), wished is not None
+        return BY_OWNER if token is None else OBSERVED, wished is not None
 
     async def _forgive(self, draft: Draft, last: Session) -> tuple[int | None, Neuron]:
         """@return: The place of its expectation and its amount; L{NOTHING} to forgive."""
@@ -365,25 +384,3 @@ def _refuse(sandbox: SandboxId, failed: int | None, *, broken: Sequence[int]) ->
             "L2", f"session, record and charges of {sandbox} disagree; nothing was charged"
         )
     raise Stale(f"the session of {sandbox} has changed, or was not seen running for so long")
-
-
-def _raised(session: Session, record: SandboxRecord | None) -> Session:
-    """No session begins before what was charged already (L2)."""
-    if record is None:
-        return session
-    return evolve(
-        session,
-        opened_at=UnixSeconds(max(session.opened_at, record.charged_until)),
-        charged_until=UnixSeconds(max(session.charged_until, record.charged_until)),
-    )
-
-
-def _told(session: Session, intent: Intent | None, record: SandboxRecord | None) -> Session:
-    """
-    The session with the token that it counts for: the intent's.
-
-    Adopted, it is what was started last and was thought to have ended: that one's.
-    """
-    if intent is not None:
-        return evolve(session, allowance=intent.allowance)
-    return evolve(session, allowance=None if record is None else record.allowance)

@@ -37,6 +37,9 @@ PAGE = 100
 AGAIN_SECONDS = 30
 """A wallet at a limit of which something still runs is looked at again after so long."""
 
+SOON_SECONDS = 2
+"""And after so long where it is to be stopped for a reason that may go before it is."""
+
 
 @define(kw_only=True, eq=False)
 class LimitWatch:
@@ -93,9 +96,9 @@ class LimitWatch:
             if not sandboxes:
                 continue
             if bound.is_reached(stop_delay=delay):
-                await self._stop(found, bound)
+                alone = await self._stop(found, bound)
                 stopped.update(sandboxes)
-                times.append(UnixSeconds(outlay.at + AGAIN_SECONDS))
+                times.append(UnixSeconds(outlay.at + (AGAIN_SECONDS if alone else SOON_SECONDS)))
                 continue
             reached_at = bound.reached_at(stop_delay=delay)
             if reached_at is not None:
@@ -110,10 +113,15 @@ class LimitWatch:
             )
         return min(*times, UnixSeconds(outlay.at + LOOK_SECONDS)) if times else None
 
-    async def _stop(self, found: WalletOutlay, bound: Bound) -> None:
-        outlay = found.outlay
+    async def _stop(self, found: WalletOutlay, bound: Bound) -> bool:
+        """@return: Whether nothing of it is to be stopped for another reason: that one stays."""
+        outlay, alone = found.outlay, True
         for sandbox in bound.spending.sandboxes():
-            await self.stops.order(sandbox, SPEND_LIMIT, outlay.at)
+            order = await self.stops.get(sandbox)
+            if order is None:
+                await self.stops.order(sandbox, SPEND_LIMIT, outlay.at)
+            elif order.reason != SPEND_LIMIT:
+                alone = False
         facts = {
             "which": bound.which.value,
             "limit": str(bound.limit),
@@ -132,6 +140,7 @@ class LimitWatch:
         round_of = day_of(outlay.at) if bound.resets_at is not None else 0
         told = (SPEND_LIMIT, bound.which.value, bound.sandbox or "", outlay.controls.revision)
         await tell(self.notices, notice, ":".join(map(str, (*told, round_of))), self._log)
+        return alone
 
 
 async def tell(notices: INotices, notice: Notice, key: str, log: Logger) -> None:

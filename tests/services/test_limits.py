@@ -8,6 +8,7 @@ from attrs import evolve
 
 from sandbox_billing.adapters.redis import controls as stored_controls
 from sandbox_billing.adapters.redis import costs
+from sandbox_billing.devnet.daytona import Fault, FaultKind
 from sandbox_billing.interfaces import NotReady, SpendLimitReached
 from sandbox_billing.ledger.controls import GONE, SandboxLimit, Which, changed
 from sandbox_billing.ledger.identity import Address, SandboxId
@@ -222,6 +223,24 @@ class RunningTests(LimitCase):
         self.assertEqual(set(found.ended), {kept, last, GONE})
         self.assertEqual(int(found.ended[GONE]), self.charged(*gone))
         self.assertEqual(world.now(self.controls.to_check(UnixSeconds(2**41), 10)), ())
+
+    def test_reason_of_another_order(self) -> None:
+        """What is to be stopped already is for the reason that it was told; then for the limit."""
+        world = self.world
+        sandbox = world.create()
+        world.advance(5)
+        hanging = Fault(kind=FaultKind.STATUS, status=409, route="stop", count=None)
+        world.simulator.faults.add(hanging)
+        stops = world.process.journal.stops
+        world.now(stops.order(sandbox, "operator", world.wall.now()))
+        self.limit(per_day=Neuron(1))
+        for _ in range(8):
+            world.advance(5)
+            self.assertEqual(world.order(sandbox), "operator")
+        order = world.now(stops.get(sandbox))
+        world.now(stops.done(order))
+        world.advance(3)
+        self.assertEqual(world.order(sandbox), SPEND_LIMIT)
 
     def test_raised_in_time(self) -> None:
         """A raised limit is in force at once: what runs goes on."""

@@ -86,6 +86,8 @@ def make_listeners(parts: Parts, most: int = MOST_LISTENERS) -> Listeners:
         wall=parts.wall,
         clock=parts.clock,
         most=min(MOST_LISTENERS, most),
+        environment=parts.policy.prices,
+        interval=parts.policy.voucher_interval,
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncGenerator
+from enum import Enum
 from typing import ClassVar
 
 from attrs import define, field
@@ -19,7 +20,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
+from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
     IDoors,
     INotices,
@@ -28,8 +29,12 @@ from sandbox_billing.interfaces import (
     NotReady,
     TooMany,
 )
+from sandbox_billing.ledger.account import Mirror
 from sandbox_billing.ledger.identity import Address, SandboxId
+from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.notice import Numbered, document
+from sandbox_billing.ledger.rating import Prices, card_in_force, cost_of, rate_of
+from sandbox_billing.ledger.resources import DAYTONA_DEFAULT
 from sandbox_billing.ledger.token import TokenId
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.web._attrs_zope import provides
@@ -52,8 +57,11 @@ RETRY_MILLISECONDS = 2_000
 MOST = 1_000
 MOST_OF_WALLET = 10
 MOST_WITHOUT_FUNDS = 100
-"""Of all those, of wallets that have nothing here: wallets cost nothing, and whoever has many of
-them could else take every place of those who pay."""
+"""Of all those, of wallets that have too little here to run anything: wallets cost nothing, and
+whoever has many of them could else take every place of those who pay."""
+
+RUNNING_PART = 4
+"""One in so many places is for wallets that run something: a balance can be had back."""
 
 RETRY_SECONDS = 5
 
@@ -66,6 +74,14 @@ LEAVING = "the server is restarting"
 _NUMBER = re.compile(r"[0-9]{1,15}\Z")
 
 
+class Means(Enum):
+    """What a wallet has here, when its stream begins."""
+
+    NOTHING = "nothing"
+    FUNDS = "funds"
+    RUNNING = "running"
+
+
 @define(eq=False, kw_only=True)
 class Listener:
     """
@@ -73,7 +89,7 @@ class Listener:
 
     @ivar only: The one sandbox that its token is for: it is told of nothing else.
     @ivar cursor: The number of the last notice that was read for it.
-    @ivar funded: Whether its wallet had anything here when it began.
+    @ivar means: What its wallet had here when it began.
     @ivar ended: Why it ends; None while it does not.
     """
 
@@ -81,7 +97,7 @@ class Listener:
     token: TokenId | None = None
     only: SandboxId | None = None
     cursor: int = 0
-    funded: bool = True
+    means: Means = Means.RUNNING
     ended: str | None = None
     _news: bool = False
     _waiting: Deferred[None] | None = None
@@ -122,6 +138,8 @@ class Listeners:
 
     @ivar most: In this process.
     @ivar most_of_wallet: Of one wallet, in this process.
+    @ivar environment: The prices used while the chain carries none.
+    @ivar interval: VOUCHER_INTERVAL_SEC.
     """
 
     _log: ClassVar[Logger] = Logger()
@@ -133,6 +151,8 @@ class Listeners:
     clock: IReactorTime = field(validator=provides(IReactorTime))
     most: int = MOST
     most_of_wallet: int = MOST_OF_WALLET
+    environment: Prices
+    interval: int
     _open: dict[Address, set[Listener]] = field(factory=dict, init=False)
     _turns: int = field(default=0, init=False)
     _closed: bool = field(default=False, init=False)
@@ -142,9 +162,9 @@ class Listeners:
         """How many there are."""
         return len(self._everybody())
 
-    def check(self, wallet: Address, *, funded: bool) -> None:
+    def check(self, wallet: Address, means: Means) -> None:
         """
-        @param funded: Whether the wallet has anything here.
+        @param means: What the wallet has here.
         @raise TooMany: There are as many as there may be.
         @raise NotReady: We are stopping.
         """
@@ -152,9 +172,20 @@ class Listeners:
             raise NotReady(LEAVING, RETRY_SECONDS)
         if len(self._open.get(wallet, ())) >= self.most_of_wallet:
             raise TooMany("too many event streams of this wallet are open", RETRY_SECONDS)
-        others = sum(not one.funded for one in self._everybody())
-        if self.count >= self.most or (not funded and others >= MOST_WITHOUT_FUNDS):
+        if not self._has_room(means):
             raise TooMany("too many event streams are open", RETRY_SECONDS)
+
+    def _has_room(self, means: Means) -> bool:
+        kept = self.most // RUNNING_PART
+        if means is Means.RUNNING:
+            return self.count < self.most
+        everybody = self._everybody()
+        if sum(one.means is not Means.RUNNING for one in everybody) >= self.most - kept:
+            return False
+        if means is Means.FUNDS:
+            return self.count < self.most
+        nothing = sum(one.means is Means.NOTHING for one in everybody)
+        return self.count < self.most and nothing < min(MOST_WITHOUT_FUNDS, kept)
 
     def enter(self, listener: Listener) -> None:
         """One more, after C{check}."""
@@ -210,8 +241,8 @@ class Listeners:
 
         @raise TooMany: There are as many streams as there may be.
         """
-        funded = await self._has_funds(asked.wallet)
-        self.check(asked.wallet, funded=funded)
+        means = await self._means(asked.wallet)
+        self.check(asked.wallet, means)
         cursor = _cursor(asked)
         if cursor is None:
             (cursor,) = await self.notices.newest([asked.wallet])
@@ -220,7 +251,7 @@ class Listeners:
             token=asked.known.token,
             only=asked.known.only,
             cursor=cursor,
-            funded=funded,
+            means=means,
         )
         headers = {
             "Content-Type": "text/event-stream; charset=utf-8",
@@ -229,19 +260,38 @@ class Listeners:
         }
         return Answer(headers=headers, chunks=self._chunks(listener))
 
-    async def _has_funds(self, wallet: Address) -> bool:
+    async def _means(self, wallet: Address) -> Means:
         try:
-            funds = await self.doors.funds(wallet)
+            funds, mirror = await self.doors.funds(wallet), await self.doors.mirror()
         except BadInput:
-            return False
-        account = funds.account
-        return bool(funds.exposure.fields) or (
-            account is not None and account.value.collectable > 0
+            return Means.NOTHING
+        if funds.exposure.sandboxes():
+            return Means.RUNNING
+        if funds.exposure.fields:
+            return Means.FUNDS
+        if funds.account is None or mirror is None:
+            return Means.NOTHING
+        spendable = funds.account.value.spendable(mirror.value.behaviour)
+        return Means.FUNDS if spendable >= self._least(mirror.value) else Means.NOTHING
+
+    def _least(self, mirror: Mirror) -> Neuron:
+        """Without so much, the smallest sandbox cannot be had for an interval."""
+        service = mirror.service
+        card = (
+            card_in_force(Prices(), self.environment, 0)
+            if service is None
+            else card_in_force(service.prices, self.environment, service.signer_version)
         )
+        try:
+            interval = cost_of(rate_of(card, DAYTONA_DEFAULT), self.interval)
+        except Refused:
+            # It has no price.
+            interval = Neuron(0)
+        return max(Neuron(1), card.prices.create_fee, interval)
 
     async def _chunks(self, listener: Listener) -> AsyncGenerator[bytes, None]:
         # Only now: what nobody reads, a HEAD, is none.
-        self.check(listener.wallet, funded=listener.funded)
+        self.check(listener.wallet, listener.means)
         self.enter(listener)
         try:
             # An id alone is remembered by the client: whoever connects again before the first

@@ -45,6 +45,9 @@ from tests.web.world import NOW, OWNER, PROVIDER, SANDBOX, STRANGER, World, toke
 
 SCOPED = SandboxId(SANDBOX)
 
+INTERVAL_COST = (600 + 330) * 60
+"""Of the smallest sandbox, by the prices of L{SERVICE<tests.web.world.SERVICE>}."""
+
 
 def notice(number: int, *, wallet: Address = OWNER.address, only: str | None = None) -> Notice:
     """Something to be told of."""
@@ -290,25 +293,45 @@ class StreamTests(SynchronousTestCase):
         self.reader()
 
     def test_wallets_cost_nothing(self) -> None:
-        """Whoever has made many of them keeps nobody out who has something here."""
+        """Whoever has made many of them keeps nobody out who could run something here."""
         self.patch(module, "MOST_WITHOUT_FUNDS", 2)
         for number in (1, 2):
             self.reader(caller=Caller(wallet=Address(f"0x{number:040x}")))
         with self.assertRaises(TooMany):
             self.refused(caller=Caller(wallet=Address(f"0x{3:040x}")))
-        funds = now(self.world.doors.funds(OWNER.address))
+        self.fund(OWNER.address, INTERVAL_COST - 1)
+        with self.assertRaises(TooMany):
+            self.refused()
+        self.fund(OWNER.address, INTERVAL_COST)
+        self.reader()
+
+    def test_who_runs_something(self) -> None:
+        """Places are kept for them: balances of many wallets, which can be had back, take none."""
+        self.world.listeners.most = 8
+        for number in range(6):
+            self.fund(Address(f"0x{number + 1:040x}"), INTERVAL_COST)
+            self.reader(caller=Caller(wallet=Address(f"0x{number + 1:040x}")))
+        self.fund(OWNER.address, 10**18)
+        with self.assertRaises(TooMany):
+            self.refused()
+        self.world.doors.exposures[OWNER.address] = {f"session:{SANDBOX}": "1:1:1"}
+        for _ in range(2):
+            self.reader()
+        with self.assertRaises(TooMany):
+            self.refused()
+
+    def fund(self, wallet: Address, balance: int) -> None:
+        """Mirror it."""
         paid = Account(
-            wallet=OWNER.address,
-            balance=Neuron(1),
+            wallet=wallet,
+            balance=Neuron(balance),
             pending_refund=Neuron(0),
             refund_unlock_at=UnixSeconds(0),
             acknowledged=False,
             last_nonce=Nonce(0),
             block=1,
         )
-        self.assertIsNone(funds.account)
-        self.world.doors.accounts[OWNER.address] = Stored(paid, b"")
-        self.reader()
+        self.world.doors.accounts[wallet] = Stored(paid, b"")
 
     def refused(self, **asked: Any) -> None:
         """@raise Exception: What it is refused with."""

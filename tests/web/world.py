@@ -404,6 +404,7 @@ class StandInDoors(Unused):
     @ivar metered: What has a session.
     @ivar recorded: What ever had one.
     @ivar spendings: What was caused, by token.
+    @ivar exposures: Exposure fields, by wallet.
     """
 
     def __init__(self, mirror: Mirror | None) -> None:
@@ -414,6 +415,7 @@ class StandInDoors(Unused):
         self.recorded: set[str] = {SANDBOX, FOREIGN}
         self.spendings: dict[str, Spending] = {}
         self.accounts: dict[Address, Stored[Account]] = {}
+        self.exposures: dict[Address, dict[str, str]] = {}
 
     async def spending(self, token: TokenId) -> Spending:
         return self.spendings.get(token, Spending({}))
@@ -422,7 +424,7 @@ class StandInDoors(Unused):
         return WalletFunds(
             wallet=wallet,
             account=self.accounts.get(wallet),
-            exposure=Exposure({}),
+            exposure=Exposure(self.exposures.get(wallet, {})),
             revision=b"",
             blocked=self.blocked.get(wallet),
         )
@@ -635,6 +637,8 @@ class World:
             tokens=self.tokens,
             wall=self.wall,
             clock=self.clock,
+            environment=terms.environment,
+            interval=terms.voucher_interval_seconds,
         )
         self.desk = FrontDesk(
             terms=terms,

@@ -5,12 +5,15 @@ from __future__ import annotations
 from attrs import frozen
 from twisted.logger import Logger
 
-from sandbox_billing.errors import NoAnswerInTime, Refused, Transient
+from sandbox_billing.errors import NoAnswerInTime, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import DaytonaRefused, Listing, NoSuchSandbox, Sandbox, TooSlow
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.metering import NEVER_STARTED, is_running
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.services.lifecycle import RUNS_AGAIN, Lifecycle, is_deleted
+
+
+SLOW = "Daytona has not answered in time; look at your sandbox"
 
 
 @frozen
@@ -36,8 +39,12 @@ class Ending:
         call = at.runtime.delete if delete else at.runtime.stop
         try:
             ended = await call(shown.id)
-        except NoAnswerInTime as why:
-            raise TooSlow("Daytona has not answered in time; look at your sandbox") from why
+        except UnknownOutcome as why:
+            # It may have ended by now, or end by our order: by its owner's wish all the same.
+            await self._wished(owner, shown.id)
+            if isinstance(why, NoAnswerInTime):
+                raise TooSlow(SLOW) from why
+            raise
         except DaytonaRefused:
             await at.look_again(shown.id)
             # Of what is stopped already, too: it is its owner's wish now, not ours.
@@ -59,6 +66,18 @@ class Ending:
             wallet=owner.hex,
         )
         return ended
+
+    async def _wished(self, owner: Address, sandbox: SandboxId) -> None:
+        """That its end was asked for, where nobody knows what came of that."""
+        try:
+            await self.at.doors.wish_ended(owner, sandbox)
+        except (Transient, UnknownOutcome) as why:
+            # Its owner is told what matters: nobody knows whether it ended.
+            self._log.warn(
+                "that the end of {sandbox} is wished is not kept: {why}",
+                sandbox=sandbox,
+                why=str(why),
+            )
 
     async def _may_run(self, sandbox: SandboxId) -> bool:
         """Whether it is metered, or is about to be under a call that is unanswered."""
@@ -107,6 +126,9 @@ class Ending:
         before = await self.at.doors.session(shown.id)
         try:
             archived = await self.at.runtime.archive(shown.id)
+        except UnknownOutcome:
+            await self._wished(owner, shown.id)
+            raise
         except DaytonaRefused:
             await self.at.look_again(shown.id)
             raise

@@ -12,7 +12,7 @@ from sandbox_billing.adapters.redis.commit import Read, absent, field_is, holds
 from sandbox_billing.adapters.redis.controls import read_controls, read_outlay
 from sandbox_billing.adapters.redis.costs import leave
 from sandbox_billing.adapters.redis.draft import stored_form
-from sandbox_billing.adapters.redis.records import end_intent, outlive, ripen_create
+from sandbox_billing.adapters.redis.records import end_intent, outlive, ripen_create, wish_end
 from sandbox_billing.adapters.redis.sessions import Sessions
 from sandbox_billing.adapters.redis.spending import read_spending
 from sandbox_billing.adapters.redis.store import (
@@ -114,6 +114,14 @@ class RedisDoors:
         draft = self.store.draft(f"leave {sandbox} as it is")
         leave(draft, wallet, sandbox)
         await self.store.carry_out(draft.commit())
+
+    async def wish_ended(self, wallet: Address, sandbox: SandboxId) -> None:
+        draft = self.store.draft(f"keep that the end of {sandbox} is wished")
+        # Without a record nothing was ever metered, and nothing can be remembered.
+        draft.expect(field_is(self.store.keys.sandbox(sandbox), "v", 1))
+        wish_end(draft, sandbox)
+        leave(draft, wallet, sandbox)
+        await self.store.attempt(draft.commit())
 
     async def undo(self, intent: Intent, sandbox: SandboxId) -> None:
         keys = self.store.keys

@@ -256,6 +256,57 @@ class ControlsCase(JournalCase):
             await world.journal.doors.not_resumable(OWNER, SB)
             self.assertEqual(await world.other.controls.resumable(OWNER), ())
 
+    async def test_wished(self) -> None:
+        """What its owner wished to end is not remembered, whichever is written first."""
+        for moment in ("before", "meanwhile", "after"):
+            await self.world.close()
+            await self._fresh()
+            world, doors = self.world, self.world.journal.doors
+            # Of what has no record there is nothing to be kept.
+            await doors.wish_ended(OWNER, SB)
+            self.assertIsNone(await doors.record(SB))
+            stored = await begun(world)
+            await world.journal.stops.order(SB, "spend_limit", T0)
+            done = close(stored.value, until=0, now=T0)
+
+            async def end(world: World = world, stored: Any = stored, done: Any = done) -> None:
+                end = world.journal.meter.close
+                await end(stored, done, destroyed=False, forgive_create=False)
+
+            async def wish(world: World = world) -> None:
+                await world.other.doors.wish_ended(OWNER, SB)
+
+            if moment == "before":
+                await wish()
+                await wish()
+            if moment == "meanwhile":
+                self.overtaken(wish)
+                await self.refused(Stale, end())
+            await end()
+            if moment == "after":
+                self.assertEqual(len(await world.journal.controls.resumable(OWNER)), 1)
+                await wish()
+            self.assertEqual(await world.journal.controls.resumable(OWNER), ())
+
+    async def test_wished_until_a_start(self) -> None:
+        """Started again by a call, it may be remembered again."""
+        world, doors = self.world, self.world.journal.doors
+        stored = await begun(world)
+        await doors.wish_ended(OWNER, SB)
+        done = close(stored.value, until=0, now=T0)
+        await doors.close_session(stored, done, destroyed=False, forgive_create=False)
+        again = evolve(intent("ref-2"), action="start", sandbox=SB)
+        await doors.reserve(again, await doors.funds(OWNER))
+        made = session(reference=again.reference)
+        await doors.open_session(again, made, None)
+        stored = await doors.session(SB)
+        await world.journal.meter.begin(stored, begin(stored.value, stored.value.opened_at))
+        stored = await doors.session(SB)
+        await world.journal.stops.order(SB, "spend_limit", T0)
+        done = close(stored.value, until=0, now=T0)
+        await world.journal.meter.close(stored, done, destroyed=False, forgive_create=False)
+        self.assertEqual(len(await world.journal.controls.resumable(OWNER)), 1)
+
     async def test_listed_until_nothing_waits(self) -> None:
         """Whoever wished it is taken off the list only when nothing waits."""
         world, port = self.world, self.world.journal.controls

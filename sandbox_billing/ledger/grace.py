@@ -65,5 +65,7 @@ def ending(
         return Ending(own_ends_at=None, stops_at=last)
     own = runs_dry_at(exposure, balance=balance, loss_cap=Neuron(0), stop_delay=stop_delay, now=now)
     assert own is not None, "something runs"
-    since = own if own > now or dry_since is None else dry_since
-    return Ending(own_ends_at=own, stops_at=min(last, UnixSeconds(max(since, 0) + grace)))
+    since = max(own, 0) if dry_since is None else dry_since
+    # A grace that has begun goes on until there is money enough to end it: a top-up that lasts
+    # for moments is used up before the stop, and begins none anew.
+    return Ending(own_ends_at=own, stops_at=min(last, max(own, UnixSeconds(since + grace))))

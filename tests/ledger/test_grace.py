@@ -72,10 +72,23 @@ class EndingTests(SynchronousTestCase):
             self.assertLessEqual(found.stops_at, last)
             self.assertEqual(found.own_ends_at, own)
             self.assertEqual(found.in_grace(NOW), own <= NOW)
-            begun = since if found.in_grace(NOW) and since is not None else max(own, 0)
-            self.assertEqual(found.stops_at, min(last, begun + grace))
-            if not found.in_grace(NOW):
-                self.assertGreaterEqual(found.stops_at, own)
+            begun = since if since is not None else max(own, 0)
+            self.assertEqual(found.stops_at, min(last, max(own, begun + grace)))
+            self.assertGreaterEqual(found.stops_at, own)
+
+    def test_small_top_ups(self) -> None:
+        """Money for moments is used up before the stop, and gives no grace of its own."""
+        for balance, stops in ((100, 30), (300, 30), (500, 40), (1000, 90)):
+            found = ending(
+                exposed([(600, 0)], 0),
+                balance=Neuron(balance),
+                loss_cap=Neuron(10**6),
+                stop_delay=10,
+                grace=60,
+                dry_since=UnixSeconds(NOW - 30),
+                now=NOW,
+            )
+            self.assertEqual(found.stops_at, NOW + stops, balance)
 
     def test_worked_example(self) -> None:
         """As C{docs/controls.rst} tells it."""

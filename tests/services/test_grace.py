@@ -21,10 +21,10 @@ class GraceCase(LimitCase):
     def setUp(self) -> None:
         self.lend(GRACE, 10**7)
 
-    def lend(self, grace: int, cap: int) -> None:
+    def lend(self, grace: int, cap: int, **policy: int) -> None:
         """So long, and so much."""
         self.world = World(
-            stop_grace=grace, loss_cap=cap, settle_max_age=LATE, settle_min=10**12
+            stop_grace=grace, loss_cap=cap, settle_max_age=LATE, settle_min=10**12, **policy
         ).start()
         self.world.fund(OWN)
 
@@ -62,6 +62,21 @@ class GraceTests(GraceCase):
         world.advance(2 * GRACE)
         self.assertEqual((world.state(sandbox), world.funds().blocked), ("started", None))
         world.create()
+
+    def test_small_top_ups(self) -> None:
+        """Paying for some seconds again and again lends nothing for longer."""
+        # Nothing is charged meanwhile, which would be a reason to look.
+        self.lend(GRACE, 10**7, voucher_interval=1800)
+        world = self.world
+        sandbox = self.dry()
+        began = world.funds().dry_since
+        while world.order(sandbox) is None:
+            funds, since = world.funds(), world.wall.now() - began
+            if since % 40 == 35:
+                owed = funds.exposure.owed(world.wall.now())
+                world.deposit(owed + 30 * PER_SECOND - funds.account.value.balance)
+            world.advance()
+            self.assertLess(since, GRACE + 40)
 
     def test_cap_comes_first(self) -> None:
         """The loss cap is never passed, however long the grace is."""

@@ -16,7 +16,7 @@ from enum import Enum
 from attrs import evolve, field, frozen
 
 from sandbox_billing.ledger.hold import Exposure, Intent, hold_field, session_field
-from sandbox_billing.ledger.identity import SandboxId
+from sandbox_billing.ledger.identity import SandboxId, create_charge_id
 from sandbox_billing.ledger.metering import Session, day_begins, day_of
 from sandbox_billing.ledger.money import UINT256_MAX, Neuron, UnixSeconds, neuron, parse_neuron
 from sandbox_billing.ledger.spending import LIMIT, SPEND_LIMIT, Spending
@@ -89,8 +89,8 @@ def changed(before: Controls, after: Controls, *, spent: Neuron, now: UnixSecond
     Settings as they are stored in place of others.
 
     @param after: As they were asked for.
-    @param spent: neuron, what the wallet has spent by now: a total counts from when there was
-        none; raised or lowered it goes on.
+    @param spent: neuron, what the wallet has spent for good by now: a total counts from when
+        there was none; raised or lowered it goes on.
     """
     base = before.total_base if before.total is not None else spent
     return evolve(
@@ -188,6 +188,12 @@ class Outlay:
     def spent(self) -> Neuron:
         """All that was ever counted of the wallet."""
         return self._all(NOTHING).spent(self.at)
+
+    def spent_for_good(self) -> Neuron:
+        """The same without create fees that are forgiven should their sandboxes never run."""
+        pending = [one.sandbox for one in self.sessions if one.started_at is None]
+        fees = (self.exposure.fields.get(f"charge:{create_charge_id(s)}") for s in pending)
+        return neuron(max(0, self.spent() - sum(parse_neuron(fee) for fee in fees if fee)))
 
     def spent_today(self) -> Neuron:
         """In the UTC day, neuron."""

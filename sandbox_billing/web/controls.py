@@ -138,7 +138,7 @@ class MoneyControls:
             outlay = found.outlay
             wished = read_settings(asked.body, outlay.controls)
             await self._check_owned(asked.wallet, outlay.controls, wished)
-            after = changed(outlay.controls, wished, spent=outlay.spent(), now=outlay.at)
+            after = changed(outlay.controls, wished, spent=outlay.spent_for_good(), now=outlay.at)
             try:
                 await self.controls.change(found, after)
             except Stale:

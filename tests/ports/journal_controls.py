@@ -104,6 +104,7 @@ class ControlsCase(JournalCase):
         found = (await port.outlay(OWNER)).outlay
         accrued = RATE * 30 // 60
         self.assertEqual((found.spent(), found.spent_today()), (FEE + accrued,) * 2)
+        self.assertEqual(found.spent_for_good(), found.spent())
         world.wall.moment = T0 + INTERVAL
         stored = await ticked(world, stored)
         cost = FEE + RATE * INTERVAL // 60
@@ -133,6 +134,8 @@ class ControlsCase(JournalCase):
         stored = await doors.session(SB)
         assert stored is not None
         done = close(stored.value, until=0, now=T0)
+        # Nobody has spent it for good before it runs.
+        self.assertEqual((await world.journal.controls.outlay(OWNER)).outlay.spent_for_good(), 0)
         await doors.close_session(stored, done, destroyed=False, forgive_create=True)
         found = (await world.journal.controls.outlay(OWNER)).outlay
         self.assertEqual((found.spent(), found.spent_today()), (0, 0))

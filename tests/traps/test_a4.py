@@ -170,9 +170,7 @@ class DaemonTests(TrapCase):
         async def unchecked(admission: Any, *about: Any) -> None:
             """It may."""
 
-        return Patch(
-            "sandbox_billing.services.admission.Admission._check_allowance", lambda _: unchecked
-        )
+        return Patch("sandbox_billing.services.allowed.Allowed._check_token", lambda _: unchecked)
 
     @noticed_by(SPENDING + "LimitTests.test_in_time")
     def test_runs_on(self) -> Patches:

@@ -55,7 +55,7 @@ class DaemonTests(TrapCase):
 
         return [
             Patch(ADMISSION + "reserve", early),
-            Patch(ADMISSION + "_check_allowance", lambda _: unchecked),
+            Patch("sandbox_billing.services.allowed.Allowed._check_token", lambda _: unchecked),
         ]
 
     @noticed_by(CREATES + "test_too_many", CREATES + "test_too_many_side_by_side")

@@ -88,6 +88,12 @@ def gas_of(vouchers: int, wallets: int) -> int:
     return round(base + wallets * wallet + vouchers * voucher)
 
 
+class _NoDaytona:
+    """Nobody asks it anything here."""
+
+    snapshots: Any = None
+
+
 class Outage:
     """A provider with wallets whose sandboxes ran on while the chain was out."""
 
@@ -113,8 +119,7 @@ class Outage:
                 chain=MemoryChain(
                     net=self.net, provider=PROVIDER, sender=SIGNER.address, wall=clock
                 ),
-                # Nobody asks Daytona here.
-                runtime=None,  # type: ignore[arg-type]
+                runtime=_NoDaytona(),  # type: ignore[arg-type]
                 domain=DOMAIN,
                 ids=RandomIds(),
                 clock=None,  # type: ignore[arg-type]

@@ -130,9 +130,7 @@ class Output:
 
         console = Console(width=_WIDE, highlight=False)
         headed = any(columns)
-        table = Table(
-            title=title, box=SIMPLE, show_header=headed, title_justify="left", title_style="bold"
-        )
+        table = Table(box=SIMPLE, show_header=headed)
         for place, column in enumerate(columns):
             table.add_column(
                 column, no_wrap=True, overflow="ignore", style="cyan" if place == 0 else ""
@@ -141,7 +139,10 @@ class Output:
             # As text: a URL on chain may contain what rich takes for markup.
             table.add_row(*(Text(printable(cell)) for cell in row))
         with console.capture() as written:
-            console.print(table)
+            # Not as the table's own: rich folds that to the width of the columns.
+            console.print(Text(printable(title), style="bold"))
+            if rows:
+                console.print(table)
         # rich fills every line with blanks.
         click.echo("\n".join(line.rstrip() for line in written.get().splitlines()))
 

@@ -144,7 +144,7 @@ def usage(
 
     \b
       sandbox-billing user usage --from 2026-11-01 --by day
-      sandbox-billing user usage --sandbox 4f8f3a24
+      sandbox-billing user usage --sandbox desk
     """
     if sandbox is not None:
         with desk(out, place, Scope.READ) as at:

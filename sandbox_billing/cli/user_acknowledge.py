@@ -157,4 +157,5 @@ class _Said:
                 *([] if terms is None else terms.rows()),
                 *(("transaction", one.hash) for one in done),
             ],
+            lines=["Next: rent a sandbox: sandbox-billing user create"] if now and done else (),
         )

@@ -105,8 +105,8 @@ def execute(
     shell inside; for pipes and variables name a shell. Examples:
 
     \b
-      sandbox-billing user exec 4f8f3a24 -- python3 -c 'print(1)'
-      sandbox-billing user exec 4f8f3a24 -- sh -c 'ls | wc -l'
+      sandbox-billing user exec desk -- python3 -c 'print(1)'
+      sandbox-billing user exec desk -- sh -c 'ls | wc -l'
     """
     with desk(out, place, Scope.TOOLBOX) as at:
         try:
@@ -144,8 +144,8 @@ def toolbox(
     Ends with 0 if the answer is of success. Examples:
 
     \b
-      sandbox-billing user toolbox 4f8f3a24 GET 'files?path=/tmp'
-      sandbox-billing user toolbox 4f8f3a24 POST process/execute --data '{"command": "ls"}'
+      sandbox-billing user toolbox desk GET 'files?path=/tmp'
+      sandbox-billing user toolbox desk POST process/execute --data '{"command": "ls"}'
     """
     with desk(out, place, Scope.TOOLBOX) as at:
         answer = at.client.toolbox(sandbox, method.upper(), path.lstrip("/"), _body(data))
@@ -185,7 +185,7 @@ def ssh_access(out: Output, place: Place, minutes: int, sandbox: str) -> None:
     Print a command that leads into SANDBOX by ssh. Whoever has it gets in. Example:
 
     \b
-      sandbox-billing user ssh-access 4f8f3a24 --minutes 30
+      sandbox-billing user ssh-access desk --minutes 30
     """
     with desk(out, place, Scope.TOOLBOX) as at:
         found = at.client.ssh_access(sandbox, minutes=minutes).raw

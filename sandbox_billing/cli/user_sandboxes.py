@@ -75,7 +75,7 @@ def start(out: Output, place: Place, sandbox: str, wait_seconds: int | None, onc
     Start SANDBOX (its id or name): from now on it costs. Example:
 
     \b
-      sandbox-billing user start 4f8f3a24
+      sandbox-billing user start desk
     """
     with desk(out, place, Scope.MANAGE) as at:
         with once_only(once):
@@ -93,7 +93,7 @@ def stop(out: Output, place: Place, sandbox: str, once: str) -> None:
     Stop SANDBOX: its disk stays, and it costs nothing from now on. Example:
 
     \b
-      sandbox-billing user stop 4f8f3a24
+      sandbox-billing user stop desk
     """
     with desk(out, place, Scope.MANAGE) as at, once_only(once):
         found = at.client.stop(sandbox, idempotency_key=once).raw
@@ -111,7 +111,7 @@ def delete(out: Output, place: Place, yes: bool, sandbox: str, once: str) -> Non
     Delete SANDBOX and what is on its disk, for good. Example:
 
     \b
-      sandbox-billing user delete 4f8f3a24
+      sandbox-billing user delete desk
     """
     with desk(out, place, Scope.MANAGE) as at:
         out.ask(f"Delete {sandbox} and all that is on its disk?", yes=yes)

@@ -37,6 +37,12 @@ BANNER = """
     bob             {bob}
                     key {bob_key}   (another one; nothing deposited)
 
+  Rent as alice, in another terminal:
+
+    export SANDBOX_BILLING_URL={proxy} USER_KEY={key}
+    {script} user create --name desk
+    {script} user account
+
   Open {proxy} in a browser, or try:
 
     curl -s {proxy}/info
@@ -131,6 +137,7 @@ class DevnetService(MultiService):
         sys.__stderr__.write(
             BANNER.format(
                 python=sys.executable,
+                script=Path(sys.executable).with_name("sandbox-billing"),
                 proxy=f"http://127.0.0.1:{self.daemon.address.port}",
                 chain=self.world.chain.url,
                 daytona=self.world.daytona.url,

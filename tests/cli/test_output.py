@@ -116,6 +116,20 @@ class FinishTests(SynchronousTestCase):
         self.assertTrue(told.stdout.endswith("below\n"))
         self.assertNotIn(" \n", told.stdout)
 
+    def test_title(self) -> None:
+        """It is one line, however narrow the columns are, and alone where there are no rows."""
+
+        @click.command()
+        @click.option("--empty", is_flag=True)
+        @output_options
+        def command(out: Output, empty: bool) -> None:
+            rows = [] if empty else [("n", "0")]
+            out.finish({}, title="Nothing to do: there is no [b]session[/b] here", rows=rows)
+
+        said = "Nothing to do: there is no [b]session[/b] here"
+        self.assertEqual(CliRunner().invoke(command).output, f"{said}\n\n  n   0\n\n")
+        self.assertEqual(CliRunner().invoke(command, ["--empty"]).output, f"{said}\n")
+
     def test_terminal(self) -> None:
         """Nor is anything folded, or cut, on a terminal of 80 columns: hashes are copied whole."""
         ours, theirs = pty.openpty()

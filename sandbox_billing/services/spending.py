@@ -27,6 +27,9 @@ PAGE = 100
 AGAIN_SECONDS = 30
 """A token at its limit of which something still runs is looked at again after so long."""
 
+SOON_SECONDS = 2
+"""And after so long where it is to be stopped for a reason that may go before it is."""
+
 
 @define(kw_only=True, eq=False)
 class SpendWatch:
@@ -69,20 +72,26 @@ class SpendWatch:
             self._broken.append(BrokenLaw("L6", f"the spending of the token {token}: {why}"))
             at = now
         if at is not None and at <= now:
-            await self._stop(found, now)
-            at = UnixSeconds(now + AGAIN_SECONDS)
+            alone = await self._stop(found, now)
+            at = UnixSeconds(now + (AGAIN_SECONDS if alone else SOON_SECONDS))
         try:
             await self.spending.check_again(found, at)
         except Stale:
             # It is still marked to be looked at.
             self._log.debug("what the token {token} spent moved meanwhile", token=token)
 
-    async def _stop(self, found: TokenSpending, now: UnixSeconds) -> None:
-        sandboxes = found.spending.sandboxes()
+    async def _stop(self, found: TokenSpending, now: UnixSeconds) -> bool:
+        """@return: Whether nothing of it is to be stopped for another reason: that one stays."""
+        sandboxes, alone = found.spending.sandboxes(), True
         for sandbox in sandboxes:
-            await self.stops.order(sandbox, SPEND_LIMIT, now)
+            order = await self.stops.get(sandbox)
+            if order is None:
+                await self.stops.order(sandbox, SPEND_LIMIT, now)
+            elif order.reason != SPEND_LIMIT:
+                alone = False
         self._log.info(
             "the token {token} is at its limit: {count} sandboxes get stop orders",
             token=found.token,
             count=len(sandboxes),
         )
+        return alone

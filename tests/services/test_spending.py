@@ -409,6 +409,21 @@ class LimitTests(SpendCase):
         world.simulator.faults.clear()
         self.stopped(sandbox)
 
+    def test_another_reason_stays(self) -> None:
+        """What is to be stopped for another reason keeps it: that may not go with a limit."""
+        world = self.world
+        sandbox = self.create(allowed(self.seconds))
+        world.simulator.faults.add(
+            Fault(kind=FaultKind.STATUS, status=409, route="stop", count=None)
+        )
+        world.acknowledge(acknowledged=False)
+        world.until(lambda: world.order(sandbox) == "not_acknowledged", 60)
+        for _ in range(2 * self.seconds):
+            world.advance(1)
+            self.assertEqual(world.order(sandbox), "not_acknowledged")
+        world.simulator.faults.clear()
+        self.stopped(sandbox)
+
     def test_unreadable(self) -> None:
         """What cannot be added up is over its limit: somebody is told, and it is stopped."""
         world = self.world

@@ -199,10 +199,22 @@ def sessions_form(page: SessionPage, now: UnixSeconds) -> dict[str, Any]:
     }
 
 
-def _entry_form(number: int, form: bytes, before: bytes | None) -> Mapping[str, Any]:
+def _is_chained(form: bytes | None) -> bool:
+    """Whether it carries the hash of another."""
+    try:
+        return form is not None and decode(AuditEntry, form).previous is not None
+    except BadInput:
+        # It is told as what it is in its own row.
+        return False
+
+
+def _entry_form(
+    number: int, form: bytes, before: bytes | None, *, begun: bool
+) -> Mapping[str, Any]:
     """
     @param number: From 1.
     @param before: The stored form of the entry before it.
+    @param begun: Whether an older one carries a hash: from there on all have to.
     """
     told: dict[str, Any] = {"number": number, "hash": entry_hash(form), "form": form.decode()}
     try:
@@ -223,18 +235,18 @@ def _entry_form(number: int, form: bytes, before: bytes | None) -> Mapping[str, 
             "previous": entry.previous,
         },
         # Those from before there was a chain follow nothing, and say so.
-        "follows": None if entry.previous is None else entry.previous == expected,
+        "follows": None if entry.previous is None and not begun else entry.previous == expected,
         "problem": None,
     }
 
 
 def audit_form(page: AuditPage) -> dict[str, Any]:
     """A page of the audit, the newest first."""
-    befores = (page.before, *page.forms)
-    entries = [
-        _entry_form(page.first + place + 1, form, befores[place])
-        for place, form in enumerate(page.forms)
-    ]
+    before, begun = page.before, _is_chained(page.before)
+    entries = []
+    for number, form in enumerate(page.forms, page.first + 1):
+        entries.append(_entry_form(number, form, before, begun=begun))
+        before, begun = form, begun or _is_chained(form)
     return {
         "total": page.total,
         "entries": entries[::-1],

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 
 from sandbox_billing.adapters.redis.commit import Commit, Write
 from sandbox_billing.adapters.redis.draft import stored_form
-from sandbox_billing.ledger.audit import FIRST, AuditEntry
+from sandbox_billing.ledger.audit import FIRST, AuditEntry, chained
 from sandbox_billing.ledger.batch import Batch
 from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Reference, SandboxId
@@ -392,6 +392,26 @@ class AuditTests(OperatorCase):
             (damaged["entry"], damaged["form"], damaged["follows"]), (None, "{", False)
         )
         self.assertIsNone(first["follows"])
+
+    def test_hash_taken_out(self) -> None:
+        """An entry without a hash among those that have one is no older one, on no page."""
+        old = AuditEntry(
+            at=UnixSeconds(NOW),
+            by="x",
+            what="drop",
+            subject="y",
+            amount=Neuron(0),
+            reason="",
+        )
+        self.write(Write("RPUSH", self.keys.audit(), (stored_form(old),)))
+        first = stored_form(chained(old, stored_form(old)))
+        put_in = stored_form(evolve(old, subject="put in"))
+        last = stored_form(chained(old, put_in))
+        self.write(Write("RPUSH", self.keys.audit(), (first, put_in, put_in, last)))
+        told = [one["follows"] for one in self.look("/api/audit-log").json["entries"]]
+        self.assertEqual(told, [True, False, False, True, None])
+        page = self.look("/api/audit-log?limit=1&cursor=3").json
+        self.assertEqual([one["follows"] for one in page["entries"]], [False])
 
     def test_bad_cursor(self) -> None:
         """A cursor is a number."""

@@ -148,13 +148,35 @@ class OverviewCase(JournalCase):
 
     async def test_hours_end(self) -> None:
         """Seven days are kept; an hour that cannot be read is counted anew, and holds up none."""
+        await self.hours_end(b"damaged")
+
+    async def test_no_text(self) -> None:
+        """Bytes that are no text are as any other damage: they stop no settlement."""
+        await self.hours_end(b"\xff\xfe\xff")
+
+    async def test_no_text_is_passed_over(self) -> None:
+        """What operators look at is shown but for what is no text."""
+        keys, at = self.world.journal.store.keys, T0 - T0 % HOUR_SECONDS
+        await meddle(
+            self.world.keyspace,
+            Write("ZADD", keys.hours(), (at, b"\xff\xfe\xff")),
+            Write("RPUSH", keys.differences(), (b"\xff\xfe\xff",)),
+            Write("HSET", keys.letters(), ("charge:x", b"\xff\xfe\xff")),
+        )
+        await self.world.journal.overview.note_differences([difference(1)])
+        seen = await self.world.other.overview.overview()
+        self.assertEqual((seen.hours, seen.letters), ((), ()))
+        self.assertEqual(seen.differences, (difference(1),))
+
+    async def hours_end(self, damaged: bytes) -> None:
+        """A settlement where this hour has a count that cannot be read."""
         journal, key = self.world.journal, self.world.journal.store.keys.hours()
         now = T0 - T0 % HOUR_SECONDS
         old = now - KEPT_HOURS * HOUR_SECONDS
         await meddle(
             self.world.keyspace,
             Write("ZADD", key, (old, "old")),
-            Write("ZADD", key, (now, "damaged")),
+            Write("ZADD", key, (now, damaged)),
         )
         await running(self.world)
         batch = await signed(self.world)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sandbox_billing.adapters.redis.commit import Read
 from sandbox_billing.adapters.redis.draft import Draft, stored_form
-from sandbox_billing.adapters.redis.store import Store, texts
+from sandbox_billing.adapters.redis.store import Store, pieces
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger._codec import decode
 from sandbox_billing.ledger.money import UnixSeconds
@@ -21,7 +21,7 @@ async def count_hour(store: Store, draft: Draft, before: Totals, after: Totals) 
     begins = UnixSeconds(now - now % HOUR_SECONDS)
     (reply,) = await store.read(Read("ZRANGEBYSCORE", key, (begins, begins)))
     earlier = Totals()
-    for form in texts(reply):
+    for form in pieces(reply):
         try:
             earlier = decode(Hour, form).totals
         except BadInput:

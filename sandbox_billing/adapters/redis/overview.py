@@ -12,7 +12,7 @@ from zope.interface import implementer
 from sandbox_billing.adapters.redis.commit import Read, Reply
 from sandbox_billing.adapters.redis.draft import stored_form
 from sandbox_billing.adapters.redis.letters import readable, report
-from sandbox_billing.adapters.redis.store import Store, mapping, raw, stored, text, texts
+from sandbox_billing.adapters.redis.store import Store, mapping, pieces, raw, stored, text, texts
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import (
     AuditPage,
@@ -59,7 +59,7 @@ def _count(reply: Reply) -> int:
     return int(text(reply))
 
 
-def _known(cls: type[T], forms: Sequence[str]) -> list[T]:
+def _known(cls: type[T], forms: Sequence[bytes]) -> list[T]:
     """Those that can be read: nothing rests on the others."""
     found = []
     for form in forms:
@@ -139,9 +139,9 @@ class RedisOverview:
             stop_count=stops,
             stops=await self._stops(),
             purse=_value(Purse, purse),
-            differences=tuple(reversed(_known(Difference, texts(newest)))),
+            differences=tuple(reversed(_known(Difference, pieces(newest)))),
             holder=(holder, token) if holder else None,
-            hours=tuple(_known(Hour, texts(hours))),
+            hours=tuple(_known(Hour, pieces(hours))),
             totals=_value(Totals, totals) or Totals(),
         )
 
@@ -195,7 +195,7 @@ class RedisOverview:
 
     async def _letters(self) -> tuple[DeadLetter, ...]:
         (fields,) = await self.store.read(Read("HGETALL", self.store.keys.letters()))
-        found = _known(DeadLetter, list(mapping(fields).values()))
+        found = _known(DeadLetter, pieces(fields)[1::2])
         found.sort(key=lambda letter: (letter.since, letter.kind, letter.name))
         return tuple(found[:SHOWN])
 

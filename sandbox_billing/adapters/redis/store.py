@@ -171,6 +171,15 @@ def texts(reply: Reply) -> list[str]:
     return [text(item) for item in reply] if isinstance(reply, list) else []
 
 
+def pieces(reply: Reply) -> list[bytes]:
+    """
+    As they are stored: for what may be damaged, and is decoded where that is caught.
+
+    Of a hash: names and values by turns.
+    """
+    return [item for item in reply if isinstance(item, bytes)] if isinstance(reply, list) else []
+
+
 def mapping(reply: Reply) -> dict[str, str]:
     """A hash, or members with their scores."""
     flat = texts(reply)

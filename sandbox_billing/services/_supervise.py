@@ -62,6 +62,8 @@ class Supervisor(Service):
         has many of them could else keep others from stopping what they pay for.
     @ivar reserve_of_one: Of that, for the same wallet.
     @ivar under_way: What is under way, with its name.
+    @ivar stopping: That it was told to stop: work of many steps makes no further one, and
+        nobody begins anything that is not waited for.
     """
 
     most: int = 1_000
@@ -69,8 +71,14 @@ class Supervisor(Service):
     reserve: int = 500
     reserve_of_one: int = 20
     under_way: dict[Deferred[Any], str] = field(factory=dict, init=False)
+    stopping: bool = field(default=False, init=False)
     _taken: Counter[tuple[bool, str]] = field(factory=Counter, init=False)
     _log = Logger()
+
+    def startService(self) -> None:
+        """Take work; it is taken before that, too."""
+        self.stopping = False
+        Service.startService(self)
 
     def has_room(self, wallet: str = "", *, reserved: bool = False) -> bool:
         """Whether L{detached} would begin."""
@@ -126,6 +134,7 @@ class Supervisor(Service):
 
     def stopService(self) -> Deferred[Any]:
         """Wait for everything under way."""
+        self.stopping = True
         Service.stopService(self)
         if not self.under_way:
             return succeed(None)

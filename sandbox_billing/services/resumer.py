@@ -154,6 +154,9 @@ class Resumer:
         for each in waiting:
             if each not in await self.controls.resumable(owner):
                 continue
+            if self.supervisor.stopping:
+                # The rest stays stored, for whoever is the worker next, or is asked.
+                closed = closed or NotReady(NOT_TRIED, SOON_SECONDS)
             why = closed or await self._start(owner, each, under)
             if why is None:
                 resumed.append(each.sandbox)
@@ -230,7 +233,8 @@ class AutoResume:
 
     async def turn(self) -> None:
         """
-        Begin with every wallet whose time has come.
+        Begin with every wallet whose time has come; with none once the supervisor is stopping,
+        for it waits only for what was under way when it was told to.
 
         @raise Exception: What one of them has met in this turn or since the last; the others
             go on.
@@ -240,6 +244,9 @@ class AutoResume:
             if wallet in self._busy:
                 # It makes place in the list for others.
                 await self.controls.resume_again(wallet, UnixSeconds(now + AGAIN_SECONDS))
+            elif self.resumer.supervisor.stopping:
+                # Still listed: the worker of the next term looks at it.
+                break
             elif len(self._busy) < MOST_AT_ONCE:
                 work = self._look(wallet)
                 begun = self.resumer.supervisor.detached("resume", work, wallet=wallet.hex)

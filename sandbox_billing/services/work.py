@@ -87,7 +87,8 @@ class Work:
     ) -> MultiService:
         """Each turn as a periodic service, its trouble told to readiness."""
         work = MultiService()
-        # Stopped after its turns, which would begin more.
+        # Told to stop at the same time as the turns, and waits for what is under way then: a turn
+        # that is not over yet sees that it is stopping, and begins nothing.
         self.resumer.resumer.supervisor.setServiceParent(work)  # type: ignore[no-untyped-call]
         readiness.noticed["gas account"] = self.purse.notice
         readiness.noticed["credits"] = self.credits.notice
@@ -120,7 +121,7 @@ class Work:
         # Nobody is less well served for it.
         readiness.noticed["warner"] = lambda: warner.trouble
         if self.courier is not None:
-            # Stopped after its turns, which would begin more.
+            # As the resumer's.
             self.courier.supervisor.setServiceParent(work)  # type: ignore[no-untyped-call]
             turns = Periodic("webhooks", self.courier.turn, TURN_SECONDS, clock, on_lease_lost)
             turns.setServiceParent(work)  # type: ignore[no-untyped-call]

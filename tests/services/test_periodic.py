@@ -161,6 +161,14 @@ class SupervisorTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.failureResultOf(waiting, Transient)
 
+    def test_told_to_stop(self) -> None:
+        """It says that it is stopping, from then on, until it is started again."""
+        told = [self.supervisor.stopping]
+        self.supervisor.stopService()
+        told.append(self.supervisor.stopping)
+        self.supervisor.startService()
+        self.assertEqual([*told, self.supervisor.stopping], [False, True, False])
+
     def test_too_much(self) -> None:
         """Beyond a bound nothing is begun, and it is told when to ask again (V1)."""
         supervisor = Supervisor(most=2)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from sandbox_billing.devnet.daytona import Fault, FaultKind
 from sandbox_billing.interfaces import CannotPay, DaytonaRefused, NotReady, Resumed, TooSlow
 from sandbox_billing.ledger.identity import Address, SandboxId
-from sandbox_billing.ledger.money import Neuron
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.notice import Kind
 from sandbox_billing.ledger.token import Allowance, TokenId
+from sandbox_billing.services._periodic import Periodic
+from sandbox_billing.services._supervise import Supervisor
+from sandbox_billing.services.resumer import NOT_TRIED, TURN_SECONDS, AutoResume
 from sandbox_billing.wiring_money import make_resumer
 from tests.fixtures import ALICE, BOB, FEE, HOLD, INTERVAL, PER_SECOND, World
 from tests.services.test_limits import LimitCase
@@ -40,6 +46,27 @@ class Meanwhile:
         shown = await self.inner.start(owner, sandbox, allowance=allowance)
         await self.then()
         return shown
+
+
+@define
+class SlowList:
+    """
+    Controls whose list of wallets takes its time.
+
+    @ivar looks: Wallets that were begun with.
+    """
+
+    found: Deferred[list[Address]] = field(factory=Deferred)
+    looks: list[Address] = field(factory=list)
+
+    async def to_resume(self, now: UnixSeconds, limit: int) -> list[Address]:
+        """As L{sandbox_billing.interfaces.IControls.to_resume}."""
+        return await self.found
+
+    async def resume_again(self, wallet: Address, at: UnixSeconds | None) -> None:
+        """As L{sandbox_billing.interfaces.IControls.resume_again}; it never answers."""
+        self.looks.append(wallet)
+        await Deferred()
 
 
 class ResumeCase(LimitCase):
@@ -212,6 +239,24 @@ class ResumeTests(ResumeCase):
         self.assertEqual(self.starts(), 1)
         self.world.run(resumer.resume(ALICE))
 
+    def test_told_to_stop(self) -> None:
+        """A daemon that is told to stop starts no more; what is left is remembered."""
+        made = self.dry(3)
+        self.top_up(10**7)
+        process = self.world.process
+        resumer = make_resumer(process.journal, process.intake)
+        stopped: list[Any] = []
+
+        async def stop() -> None:
+            stopped.append(resumer.supervisor.stopService())
+
+        done = self.world.run(evolve(resumer, intake=Meanwhile(process.intake, stop)).resume(ALICE))
+        self.assertEqual((len(stopped), self.starts(), len(done.resumed)), (1, 1, 1))
+        self.assertEqual(set(done.failed.values()), {NOT_TRIED})
+        self.assertEqual(set(self.waiting()), set(made) - set(done.resumed))
+        self.world.restart()
+        self.assertEqual(set(self.resume().resumed), set(done.failed))
+
     def test_asks_daytona_nothing(self) -> None:
         """Where not even the smallest would be let run, Daytona is asked of none."""
         self.dry(2)
@@ -338,6 +383,24 @@ class AutoTests(ResumeCase):
         self.world.advance(30)
         self.assertEqual(sum(self.runs(sandbox) for sandbox in made), 1)
         self.assertEqual(self.told(Kind.RESUME_FAILED), [])
+
+    def test_turn_of_a_worker_that_stops(self) -> None:
+        """A turn that waits for its list when the work is stopped begins nothing with it."""
+        asked = SlowList()
+        resumer = self.world.process.work.resumer.resumer
+        # One of its own: the process's is not stopped.
+        resumer = evolve(resumer, supervisor=Supervisor())
+        auto = AutoResume(
+            resumer=resumer, controls=asked, doors=resumer.doors, wall=self.world.wall
+        )
+        work, clock = MultiService(), Clock()
+        resumer.supervisor.setServiceParent(work)
+        Periodic("resumer", auto.turn, TURN_SECONDS, clock).setServiceParent(work)
+        work.startService()
+        stopped = work.stopService()
+        asked.found.callback([ALICE])
+        self.successResultOf(stopped)
+        self.assertEqual((resumer.supervisor.under_way, asked.looks), ({}, []))
 
     def test_holds_up_nobody(self) -> None:
         """While the starts of one wallet hang, another's is resumed."""

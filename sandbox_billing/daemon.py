@@ -35,6 +35,7 @@ from sandbox_billing.adapters.enclave.backoff import fetch_with_backoff
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
 from sandbox_billing.adapters.system import RandomIds, SystemClock, request_id
+from sandbox_billing.adapters.webhooks.names import NamePool
 from sandbox_billing.applied import own_url, policy_of, prices_of, spelt, terms_of, url_notice
 from sandbox_billing.configuration import Configuration
 from sandbox_billing.errors import BadInput, ConfigurationError, Transient, UnknownOutcome
@@ -62,7 +63,7 @@ from sandbox_billing.wiring import (
     make_mirror_watch,
     make_work,
 )
-from sandbox_billing.wiring_webhooks import NAME_THREADS, make_sender
+from sandbox_billing.wiring_webhooks import make_sender
 
 
 T = TypeVar("T")
@@ -78,7 +79,6 @@ DRAIN_SECONDS = 20
 
 WORK_SECONDS = 45
 """How long detached work may take after that: longer than Daytona's thirty seconds."""
-
 
 _NO_ENDPOINT = (CannotListenError, OSError, OverflowError, TypeError, ValueError)
 """What endpoints raise: a port that is taken or none, and words they do not understand."""
@@ -141,7 +141,7 @@ class Daemon(MultiService):
         self._read_pool = ThreadPool(0, 8, name="chain-read")
         self._submission_pool = ThreadPool(0, 1, name="chain-submit")
         self._wallet_pool = ThreadPool(0, THREADS, name="contract-wallets")
-        self._name_pool = ThreadPool(0, NAME_THREADS, name="webhook-names")
+        self._name_pool = NamePool()
         self._pools = (self._read_pool, self._submission_pool, self._wallet_pool, self._name_pool)
         self._http_pool: Any = daytona_pool(reactor)
         self._keyspace = RedisKeyspace(
@@ -163,7 +163,7 @@ class Daemon(MultiService):
         MultiService.startService(self)
         for pool in self._pools:
             pool.start()
-        self._supervisor.startService()  # type: ignore[no-untyped-call]
+        self._supervisor.startService()
         for part in ("key service", "redis", "chain", "daytona"):
             self.readiness.waiting[part] = "not reached yet"
         self.readiness.asked["clock"] = self._wall.trouble

@@ -18,7 +18,6 @@ from sandbox_billing.adapters.webhooks.names import (
     SENDING,
     TESTING,
     TESTING_EACH,
-    THREADS,
     SystemNames,
 )
 from sandbox_billing.adapters.webhooks.sender import WebhookSender
@@ -26,9 +25,6 @@ from sandbox_billing.configuration import Configuration
 from sandbox_billing.interfaces import IWallClock, IWebhookSender
 from sandbox_billing.ledger.target import read_allowed
 from sandbox_billing.services.courier import Courier
-
-
-NAME_THREADS = THREADS
 
 
 def make_sender(settings: Configuration, reactor: Any, pool: ThreadPool) -> IWebhookSender:

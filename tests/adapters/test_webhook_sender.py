@@ -7,7 +7,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
-from threading import Event
+from threading import Event, current_thread
 from typing import Any
 
 from twisted.internet import reactor, ssl
@@ -23,7 +23,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from twisted.web.client import BrowserLikePolicyForHTTPS
 from zope.interface.verify import verifyObject
 
-from sandbox_billing.adapters.webhooks.names import BUSY, Busy, SystemNames
+from sandbox_billing.adapters.webhooks.names import BUSY, Busy, NamePool, SystemNames
 from sandbox_billing.adapters.webhooks.sender import MOST_BYTES, NoWebhooks, WebhookSender
 from sandbox_billing.errors import BadInput, Refused, Transient
 from sandbox_billing.interfaces import IWebhookSender, Sent
@@ -375,6 +375,28 @@ class NamesTests(TestCase):
     async def test_unknown(self) -> None:
         """A label that no name can have has none."""
         self.assertEqual(await self.names.addresses("a" * 64), ())
+
+    async def test_nobody_waits(self) -> None:
+        """A name that takes its time holds up neither whoever stops the pool, nor the process."""
+        held, begun, ended = Event(), Event(), Event()
+        seen: list[bool] = []
+
+        def slow() -> None:
+            seen.append(current_thread().daemon)
+            begun.set()
+            held.wait(10)
+            ended.set()
+
+        pool = NamePool()
+        pool.start()
+        pool.callInThread(slow)
+        try:
+            self.assertTrue(begun.wait(5))
+            pool.stop()
+            self.assertEqual((seen, ended.is_set()), ([True], False))
+        finally:
+            held.set()
+        self.assertTrue(ended.wait(5))
 
     async def test_each(self) -> None:
         """Nobody takes all of the places, also not with look-ups that were given up."""

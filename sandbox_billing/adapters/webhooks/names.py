@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from ipaddress import ip_address
+from threading import Thread
 from typing import Any
 
 from attrs import define, field
@@ -40,6 +41,31 @@ BUSY = "too many names are being looked up here; ask again"
 
 class Busy(Transient):
     """Too much is asked here; it says nothing of the host."""
+
+
+class _Thread(Thread):
+    """One that the process does not wait for at its end."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, daemon=True, **named)
+
+
+class NamePool(ThreadPool):
+    """
+    Threads that nobody waits for: a look-up cannot be given up, and takes as long as name servers
+    of somebody's choice.
+    """
+
+    threadFactory = _Thread
+
+    def __init__(self) -> None:
+        super().__init__(0, THREADS, name="webhook-names")
+
+    def stop(self) -> None:
+        """Take no more, and leave those that are being looked up to themselves."""
+        # ThreadPool joins these, and has no other way.
+        self.threads.clear()
+        super().stop()
 
 
 @define(eq=False)

@@ -101,7 +101,8 @@ async function refusal(response) {
 /** Ask, and return the response of a 2xx; throws ApiError for any other. */
 export async function send(method, path, { body, query, auth = true, signal, headers = {} } = {}) {
   const sent = { ...headers };
-  if (auth && session !== null) sent.Authorization = `Bearer ${session.token}`;
+  const token = auth && session !== null ? session.token : null;
+  if (token !== null) sent.Authorization = `Bearer ${token}`;
   if (body !== undefined) sent["Content-Type"] = "application/json";
   let response;
   try {
@@ -116,7 +117,8 @@ export async function send(method, path, { body, query, auth = true, signal, hea
   readClock(response);
   if (response.ok) return response;
   const refused = await refusal(response);
-  if (response.status === 401 && auth && session !== null) {
+  // Somebody may have left, and another come in, while this was under way.
+  if (response.status === 401 && token !== null && session?.token === token) {
     endSession();
     for (const heard of whenEnded) heard("Your session has ended: sign in again.");
   }

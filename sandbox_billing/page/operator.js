@@ -18,7 +18,8 @@ const RETRY_MILLISECONDS = 5000;
 const TOKEN_SECONDS = 86400;
 const PAGE = 50;
 const TROUBLE = "trouble";
-const NOT_AN_OPERATOR = "This wallet is no operator here: its address has to stand in ADMIN_ADDRESSES.";
+const NOT_AN_OPERATOR = "This wallet is no operator here: its address has to stand in ADMIN_ADDRESSES, the provider\u2019s too;"
+  + " where that is not set, the provider is the operator.";
 const WISH = { statement: "Show me how this provider stands. Nothing can be changed.", scopes: ["read"] };
 /** Of the WELL-KNOWN DEVELOPMENT KEYS: the provider, and somebody who is no operator. */
 const DEVELOPMENT_NAMES = [null, "Provider", null, "Alice"];
@@ -113,6 +114,7 @@ function goOutside(text) {
   Object.assign(state, { told: null, pages: { sessions: 1, audit: 1 } });
   for (const id of ["figures", "health-body", "settled-body", "queue-body", "human-body", "sweep-body", "sessions-body", "audit-body"]) byId(id).replaceChildren();
   byId("alerts").replaceChildren();
+  say(byId("audit-verdict"), "");
   shown(byId("door"), true);
   for (const id of ["inside", "nav", "who"]) shown(byId(id), false);
   document.body.classList.remove("inside-is-open");
@@ -120,18 +122,18 @@ function goOutside(text) {
 }
 
 async function giveBack() {
-  const { id } = currentSession();
+  const mine = currentSession();
   try {
-    if (id !== null) await send("DELETE", `api/auth/session/${id}`);
+    if (mine.id !== null) await send("DELETE", `api/auth/session/${mine.id}`);
   } catch {
     // It ends by itself; what matters is that this page forgets it.
   }
-  endSession();
+  if (currentSession() === mine) endSession();
 }
 
 async function leave() {
-  await giveBack();
-  goOutside("You are signed out.");
+  if (currentSession() !== null) await giveBack();
+  if (currentSession() === null) goOutside("You are signed out.");
 }
 
 function showAll() {
@@ -147,14 +149,14 @@ function showAll() {
 }
 
 /** As many pages as are open, as one. */
-async function listed(path, of, name) {
+async function listed(path, of, name, isOver) {
   const found = { total: 0, next: null };
   found[name] = [];
   for (let page = 0; page < state.pages[of]; page += 1) {
     const told = await call("GET", path, { query: { limit: PAGE, cursor: found.next } });
     found[name].push(...told[name]);
     Object.assign(found, { total: told.total, next: told.next });
-    if (told.next === null) break;
+    if (told.next === null || isOver()) break;
   }
   return found;
 }
@@ -171,14 +173,23 @@ function loadMore(of) {
 
 async function refresh() {
   const at = Date.now() / 1000;
-  state.told = await call("GET", "api/operator/summary", { query: { hours: byId("settled-span").value } });
+  // An answer is for who asked: he may have left, and another come, while it was under way.
+  const mine = currentSession();
+  const isOver = () => currentSession() !== mine;
+  const told = await call("GET", "api/operator/summary", { query: { hours: byId("settled-span").value } });
+  if (isOver()) return;
+  state.told = told;
   showAll();
-  showSessions(await listed("api/sessions", "sessions", "sessions"), loadMore("sessions"));
+  const sessions = await listed("api/sessions", "sessions", "sessions", isOver);
+  if (isOver()) return;
+  showSessions(sessions, loadMore("sessions"));
   if (at >= state.auditDue) {
     state.auditDue = at + AUDIT_SECONDS;
-    await showAudit(await listed("api/audit-log", "audit", "entries"), loadMore("audit"));
+    const audit = await listed("api/audit-log", "audit", "entries", isOver);
+    if (isOver()) return;
+    await showAudit(audit, loadMore("audit"), () => !isOver());
   }
-  forget(TROUBLE);
+  if (!isOver()) forget(TROUBLE);
 }
 
 /** Every second, unless nobody looks: ask when it is due. */
@@ -187,14 +198,16 @@ async function turn() {
   if (Date.now() / 1000 < state.due) return;
   state.turning = true;
   state.due = Date.now() / 1000 + REFRESH_SECONDS;
+  const mine = currentSession();
   try {
     await refresh();
   } catch (problem) {
     if (!(problem instanceof ApiError)) console.error(problem);
+    if (currentSession() !== mine) return;
     if (problem.status === 403) {
       endSession();
       goOutside(NOT_AN_OPERATOR);
-    } else if (currentSession() !== null) {
+    } else {
       const since = state.told === null ? "" : ` What is shown is as of ${moment(state.told.as_of)}.`;
       alertUser(`Cannot be brought up to date: ${inWords(problem)}.${since}`, { kind: "bad", id: TROUBLE });
     }

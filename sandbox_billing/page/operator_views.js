@@ -240,18 +240,27 @@ async function sha256(text) {
 /** Recompute the chain of what is shown; the daemon's own word is not taken for it. */
 async function verdict(entries) {
   if (globalThis.crypto?.subtle === undefined) return "This browser computes no hashes here: open the page over https.";
+  // Once one carries a hash, all later ones do: who takes his out hides what stood before it.
+  const carried = entries.map((one) => (one.entry === null ? null : JSON.parse(one.form).previous ?? null));
+  const begun = carried.findLastIndex((one) => one !== null);
   for (const [place, one] of entries.entries()) {
     if (await sha256(one.form) !== one.hash) return `Entry ${one.number} does not have the hash that it is told with.`;
-    const stored = one.entry === null ? null : JSON.parse(one.form).previous ?? null;
+    const stored = carried[place];
     const older = entries[place + 1];
     if (one.entry === null) return `Entry ${one.number} cannot be read.`;
+    if (stored === null && place < begun) return `Entry ${one.number} carries no hash, though an older one does: the chain is broken.`;
     if (stored !== null && older !== undefined && stored !== await sha256(older.form)) return `Entry ${one.number} does not follow from entry ${older.number}.`;
     if (one.follows === false) return `Entry ${one.number} does not follow from the one before it.`;
   }
-  return entries.length === 0 ? "" : `The ${entries.length} entries shown follow from one another: computed in this page.`;
+  if (entries.length === 0) return "";
+  const old = carried.filter((one) => one === null).length;
+  if (old === entries.length) return `All ${old} shown are older than the chain: nothing proves them.`;
+  const proved = `${some(entries.length - old, "entry", "entries")} shown follow from one another: computed in this page.`;
+  return old === 0 ? proved : `${proved} ${some(old, "other is", "others are")} older than the chain.`;
 }
 
-export async function showAudit({ total, entries, next }, loadMore) {
+/** What is shown of it, and then what is found of it, if that is still wanted. */
+export async function showAudit({ total, entries, next }, loadMore, isWanted) {
   part("audit-body", [total, next, entries], () => {
     if (total === 0) return empty("No operator has decided anything yet.");
     // Shown is what is stored, and so what is hashed.
@@ -264,5 +273,5 @@ export async function showAudit({ total, entries, next }, loadMore) {
       next === null ? null : h("button", { type: "button", on: { click: loadMore } }, "Show older")];
   });
   const said = await verdict(entries);
-  say(byId("audit-verdict"), said);
+  if (isWanted()) say(byId("audit-verdict"), said);
 }

@@ -82,6 +82,38 @@ def busy(told: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+HELD = """
+  const asks = window.fetch;
+  window.asked = 0;
+  window.fetch = async (url, how) => {
+    if (!String(url).includes("operator/summary")) return asks(url, how);
+    window.asked += 1;
+    const status = window.hold;
+    const came = await asks(url, how);
+    if (status === undefined) return came;
+    await new Promise((resume) => { window.letGo = resume; });
+    return status === 200 ? came : new Response('{"error": "late"}', { status });
+  };
+"""
+"""The summary comes when it is let go, as an answer of C{window.hold}."""
+
+
+def chain(*without: int) -> dict[str, Any]:
+    """Four entries, the newest first, these of which carry no hash; the daemon sees no fault."""
+    told = audit(tampered=False)
+    one, forms = told["entries"][0]["entry"], list[str]()
+    for number in range(1, 5):
+        before = hashlib.sha256(forms[-1].encode()).hexdigest() if forms else "0" * 64
+        previous = None if number in without else before
+        forms.append(json.dumps({"v": 1, **one, "subject": str(number), "previous": previous}))
+    entries = [
+        {"number": number, "entry": one, "follows": None, "problem": None, "form": form}
+        | {"hash": hashlib.sha256(form.encode()).hexdigest()}
+        for number, form in enumerate(forms, 1)
+    ]
+    return {"total": 4, "entries": entries[::-1], "next": None}
+
+
 def audit(*, tampered: bool) -> dict[str, Any]:
     """Two entries, the newest first; somebody may have changed the older one afterwards."""
     forms: list[str] = []
@@ -206,6 +238,65 @@ class OperatorTests(BrowserTestCase):
         self.tab.intercept("/api/audit-log", lambda _: audit(tampered=True))
         self.enter()
         self.tab.sees("#audit-verdict", "Entry 2 does not follow from entry 1")
+
+    def test_without_hash(self) -> None:
+        """Entries without a hash prove nothing, and none may be newer than one that has it."""
+        told = chain(1, 2)
+        self.tab.intercept("/api/audit-log", lambda _: told)
+        for without, said in (
+            ((1, 2), "2 entries shown follow from one another: computed in this page. 2 others"),
+            ((1, 2, 3, 4), "All 4 shown are older than the chain"),
+            ((1, 3), "Entry 3 carries no hash, though an older one does"),
+            ((4,), "Entry 4 carries no hash, though an older one does"),
+        ):
+            told = chain(*without)
+            self.enter()
+            self.tab.sees("#audit-verdict", said)
+            self.tab.click("#leave")
+            self.tab.until("!document.getElementById('door').hidden")
+            self.assertEqual(
+                self.tab.js("document.getElementById('audit-verdict').textContent"), ""
+            )
+
+    def test_late_answers(self) -> None:
+        """What comes after somebody has left does not end the session of who came next."""
+        tab = self.tab
+        tab.before(HELD)
+        turn = "document.dispatchEvent(new Event('visibilitychange'))"
+        for status in (200, 401, 403):
+            self.enter()
+            tab.until("document.querySelector('#audit-body').innerText !== ''")
+            tab.js(f"window.letGo = undefined; window.hold = {status}")
+            tab.until(f"window.letGo !== undefined || ({turn}, false)")
+            tab.click("#leave")
+            tab.until("!document.getElementById('door').hidden && sessionStorage.length === 0")
+            tab.js("window.hold = undefined")
+            tab.click(PROVIDER)
+            tab.until("!document.getElementById('inside').hidden")
+            asked = tab.js("window.asked")
+            tab.js("window.letGo()")
+            tab.until(f"window.asked > {asked} || ({turn}, false)")
+            self.assertEqual(tab.js("sessionStorage.length"), 1, status)
+            self.assertTrue(tab.js("document.getElementById('door').hidden"), status)
+            tab.click("#leave")
+            tab.until("!document.getElementById('door').hidden && sessionStorage.length === 0")
+        self.assert_quiet()
+
+    def test_left_for_good(self) -> None:
+        """An answer that comes at the door is not put back into the page."""
+        tab = self.tab
+        tab.before(HELD)
+        self.enter()
+        tab.until("document.querySelector('#audit-body').innerText !== ''")
+        tab.js("window.hold = 200")
+        turn = "document.dispatchEvent(new Event('visibilitychange'))"
+        tab.until(f"window.letGo !== undefined || ({turn}, false)")
+        tab.click("#leave")
+        tab.until("!document.getElementById('door').hidden && sessionStorage.length === 0")
+        tab.js("window.letGo(), new Promise((done) => setTimeout(done, 0))")
+        self.assertEqual(tab.js("document.getElementById('figures').textContent"), "")
+        self.assertNotIn("Cannot be brought", tab.text("#alerts"))
+        self.assert_quiet()
 
     def test_keyboard(self) -> None:
         """In by keys alone; a table that is made anew under somebody's hands keeps its focus."""

@@ -19,16 +19,16 @@ from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.token import Scope
 
 
-def pairs(said: tuple[str, ...], option: str) -> dict[str, str]:
+def pairs(said: tuple[str, ...], option: str, form: str = "NAME=VALUE") -> dict[str, str]:
     """
-    @param said: C{NAME=VALUE}, each.
+    @param said: Of this form, each.
     @raise BadInput: One has no equals sign, or stands twice.
     """
     found: dict[str, str] = {}
     for one in said:
         name, equals, value = one.partition("=")
         if not name or not equals:
-            raise BadInput(f"{option} {one!r}: write NAME=VALUE")
+            raise BadInput(f"{option} {one!r}: write {form}")
         if name in found:
             raise BadInput(f"{option} {name} stands twice")
         found[name] = value

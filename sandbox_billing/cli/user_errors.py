@@ -60,6 +60,21 @@ def next_step(
     return text
 
 
+def not_resumed(text: str) -> str:
+    """
+    Why one was not started again, and what to do.
+
+    @param text: As C{POST /api/account/resume} told it.
+    """
+    if text.startswith("stop pending"):
+        return f"{text}: it is being stopped; in some seconds: {_US} resume"
+    if text.startswith("spend limit"):
+        return f"{text}: see it, and raise it: {_US} settings"
+    if text.startswith("insufficient balance"):
+        return f"{text}: see '{_US} account', pay in ({_US} deposit AMOUNT), and run this again"
+    return text
+
+
 def _unpaid(text: str, body: Mapping[str, Any], version: int | None, debt: int | None) -> str:
     code = body.get("code")
     if code is None:

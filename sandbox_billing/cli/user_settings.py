@@ -15,6 +15,7 @@ from sandbox_billing.cli.amounts import both, parse_amount
 from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.user_client import Desk, desk
 from sandbox_billing.cli.user_create import pairs
+from sandbox_billing.cli.user_errors import not_resumed
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.errors import BadInput, Refused
 from sandbox_billing.ledger.token import Scope
@@ -51,7 +52,10 @@ def settings(
       sandbox-billing user settings --per-day '2 0G' --auto-resume
     """
     said = {"per_day": limit(per_day, "--per-day"), "total": limit(total, "--total")}
-    ones = {name: limit(text, "--sandbox") for name, text in pairs(sandboxes, "--sandbox").items()}
+    ones = {
+        name: limit(text, "--sandbox")
+        for name, text in pairs(sandboxes, "--sandbox", form="ID=AMOUNT").items()
+    }
     asked = auto_resume is not None or bool(ones) or any(v is not UNSAID for v in said.values())
     with desk(out, place, Scope.MANAGE if asked else Scope.READ) as at:
         found = at.client.settings().raw
@@ -154,7 +158,8 @@ def resume(out: Output, place: Place) -> None:
     """
     with desk(out, place, Scope.MANAGE) as at:
         found = at.client.resume().raw
-    resumed, failed = list(found["resumed"]), dict(found["failed"])
+    resumed = list(found["resumed"])
+    failed = {name: not_resumed(str(text)) for name, text in found["failed"].items()}
     if failed and not resumed:
         why = "; ".join(f"{name}: {text}" for name, text in failed.items())
         raise Refused(f"nothing was started: {why}")

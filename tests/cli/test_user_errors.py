@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.cli.main import cli
 from sandbox_billing.cli.user_client import SessionEnded, told_of
-from sandbox_billing.cli.user_errors import next_step
+from sandbox_billing.cli.user_errors import next_step, not_resumed
 from sandbox_billing.cli.user_login import NAME_PROVIDER
 from sandbox_billing.client import Client
 from sandbox_billing.client.errors import error_of
@@ -20,6 +20,11 @@ from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
 
 
 SHORT = {"error": "insufficient balance", "balance": "40", "required": "100", "exposure": "10"}
+NOT_RESUMED = (
+    "stop pending",
+    "spend limit: your wallet has spent what it may in a day",
+    "insufficient balance",
+)
 ANOTHER = "this message is for another address than https://s.example"
 
 
@@ -115,6 +120,13 @@ class NextStepTests(SynchronousTestCase):
         ended = told_of(error_of(401, {}, {}), Client("http://127.0.0.1:1"), with_token=True)
         self.assertIsInstance(ended, SessionEnded)
 
+    def test_not_resumed(self) -> None:
+        """What could not be started again says what to do; a reason unknown here stays as it is."""
+        for text in NOT_RESUMED:
+            self.assertIn("sandbox-billing user ", not_resumed(text))
+            self.assertTrue(not_resumed(text).startswith(f"{text}: "))
+        self.assertEqual(not_resumed("no runner"), "no runner")
+
     def test_commands(self) -> None:
         """Every command that is named is one, and has the options that are named with it."""
         said: list[str] = []
@@ -133,6 +145,7 @@ class NextStepTests(SynchronousTestCase):
             next_step(403, {"error": text})
             for text in ("has not the scope", "for one sandbox only")
         ]
+        said += [not_resumed(text) for text in NOT_RESUMED]
         context = click.Context(cli)
         user: Any = cli.get_command(context, "user")
         found = 0

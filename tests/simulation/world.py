@@ -307,6 +307,11 @@ class World:
         self.net.reorg(depth, keep=keep)
         self.reorgs += 1
         self.version += 1
+        stands = self.net.head.state.services.get(PROVIDER)
+        if not keep and (stands is None or stands.signer != self.signer.address):
+            # Nothing settles until it does, and nobody but the provider can see to that.
+            self.note("the provider registers its key again: that is gone with its block")
+            self.register(self.prices)
 
     def rotate(self) -> None:
         """The enclave has another key from now on, and the provider registers it."""
@@ -416,6 +421,7 @@ class World:
 
     def register(self, prices: Prices) -> None:
         """The provider's terms."""
+        self.prices = prices
         first = PROVIDER not in self.net.head.state.services
         stake, signer = STAKE if first else 0, self.signer.address
         self.act(lambda c: c.register(PROVIDER, signer, prices, stake, "https://p.example"))

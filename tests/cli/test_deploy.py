@@ -193,7 +193,7 @@ class KilledTests(DeployChecks, DevnetCase):
             self.assert_ended(told, 4)
             sent = stored(self.desk)["contracts"][PARTS[0]]["transactions"][0]["hash"]
             self.assertIn(sent, told.document["error"])
-            self.assertIn("Run the same command again", told.document["error"])
+            self.assertIn("run the same command again", told.document["error"])
             self.assert_deployed(self.desk, self._finish("--resume"))
 
         await self.at_work(work)

@@ -67,6 +67,9 @@ SOON_SECONDS = 5
 MOST_AT_ONCE = 50
 """Wallets that the worker resumes at the same time: one that waits holds up no other."""
 
+MOST_LAST = 1_000
+"""Wallets of which it is remembered here what to try last."""
+
 FAILED = "a part behind this proxy failed; try again"
 BUSY = "this wallet is being resumed already; ask again when that has ended"
 NOT_TRIED = "not tried: what came before it was not answered; ask again"
@@ -81,6 +84,8 @@ class Resumer:
     @ivar supervisor: Keeps the work when its client has gone.
     @ivar most: LIFECYCLE_PER_HOUR: what is resumed counts like a start.
     @ivar _busy: Wallets whose call is under way here: asked twice at once it is done once.
+    @ivar _last: Of a wallet what ended its rounds without an answer: tried after the others, or
+        one that Daytona never answers for would keep all of them waiting.
     """
 
     controls: IControls
@@ -94,6 +99,7 @@ class Resumer:
     wall: IWallClock
     most: int
     _busy: set[Address] = field(factory=set, init=False, eq=False)
+    _last: dict[Address, frozenset[SandboxId]] = field(factory=dict, init=False, eq=False)
     _log = Logger()
 
     async def resume(self, owner: Address, allowance: Allowance | None = None) -> Resumed:
@@ -151,7 +157,8 @@ class Resumer:
         resumed: list[SandboxId] = []
         failed: dict[SandboxId, Exception] = {}
         closed: Exception | None = None
-        for each in waiting:
+        last = self._last.pop(owner, frozenset())
+        for each in sorted(waiting, key=lambda each: each.sandbox in last):
             if each not in await self.controls.resumable(owner):
                 continue
             if self.supervisor.stopping:
@@ -162,7 +169,10 @@ class Resumer:
                 resumed.append(each.sandbox)
                 continue
             failed[each.sandbox] = why
-            closed = closed or _closing(why)
+            if closed is None and (closed := _closing(why)) and isinstance(why, _UNANSWERED):
+                self._last[owner] = last | {each.sandbox}
+        while len(self._last) > MOST_LAST:
+            self._last.pop(next(iter(self._last)))
         return resumed, failed
 
     async def _start(
@@ -314,6 +324,9 @@ class _NotWished(Refused):
     """Its owner takes care of it."""
 
 
+_UNANSWERED = Transient | UnknownOutcome
+
+
 def _closing(why: Exception) -> Exception | None:
     """What is said of the next ones, too, without asking; None where they may well start."""
     if isinstance(why, CannotPay):
@@ -323,7 +336,7 @@ def _closing(why: Exception) -> Exception | None:
         return why if exhausted else None
     if isinstance(why, TooMany | NotReady | _NotWished):
         return why
-    if isinstance(why, Transient | UnknownOutcome):
+    if isinstance(why, _UNANSWERED):
         return NotReady(NOT_TRIED, SOON_SECONDS)
     return None
 

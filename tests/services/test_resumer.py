@@ -10,8 +10,17 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
 from sandbox_billing.devnet.daytona import Fault, FaultKind
-from sandbox_billing.interfaces import CannotPay, DaytonaRefused, NotReady, Resumed, TooSlow
+from sandbox_billing.errors import Transient
+from sandbox_billing.interfaces import (
+    CannotPay,
+    DaytonaRefused,
+    NotReady,
+    Resumed,
+    Sandbox,
+    TooSlow,
+)
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.notice import Kind
@@ -276,6 +285,27 @@ class ResumeTests(ResumeCase):
 
 class AutoTests(ResumeCase):
     """By itself."""
+
+    def test_one_that_is_never_answered_for(self) -> None:
+        """A sandbox that Daytona always fails for keeps none of the others waiting."""
+        sandboxes = self.dry(3, auto_resume=True)
+        first, second, *_ = self.waiting()
+        asked, real = [], DaytonaRuntime.get
+
+        async def get(runtime: DaytonaRuntime, sandbox: str) -> Sandbox | None:
+            if sandbox in (first, second):
+                asked.append(sandbox)
+                raise Transient("answered 500")
+            return await real(runtime, sandbox)
+
+        self.patch(DaytonaRuntime, "get", get)
+        self.top_up(10**7)
+        (other,) = set(sandboxes) - {first, second}
+        self.world.until(lambda: self.runs(other), 60)
+        self.assertEqual([self.runs(first), self.runs(second)], [False, False])
+        self.assertLess(len(asked), 30)
+        self.patch(DaytonaRuntime, "get", real)
+        self.world.until(lambda: self.runs(first) and self.runs(second), 60)
 
     def test_after_a_top_up(self) -> None:
         """Whoever wished so has it started again without a call; nobody else has."""

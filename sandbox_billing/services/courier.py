@@ -11,10 +11,12 @@ Tests: C{tests.services.test_courier}.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from attrs import define, evolve, field
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -139,40 +141,70 @@ class Courier:
         # In this order: what is told from now on makes the last step say nothing.
         (newest,) = await self.notices.newest([wallet])
         kept = await self.webhooks.of(wallet)
-        again = await gather(*(self._serve(one) for one in kept))
-        await self.notices.look_again(wallet, newest, min(filter(None, again), default=None))
+        hosts: dict[str, list[KeptWebhook]] = {}
+        again = [await self._sort(one, hosts) for one in kept]
+        again += await gather(*(self._serve(wallet, host, hosts[host]) for host in hosts))
+        await self.notices.look_again(wallet, newest, _earliest(again))
 
-    async def _serve(self, kept: KeptWebhook) -> UnixSeconds | None:
+    async def _sort(
+        self, kept: KeptWebhook, hosts: dict[str, list[KeptWebhook]]
+    ) -> UnixSeconds | None:
         """
-        @return: When to look at a webhook again; None: when there is news.
+        Add a webhook to those of its host if it may be sent anything now.
+
+        @return: When to look at it again if not; None: when there is news.
         """
-        standing, now = kept.standing.value, self.wall.now()
+        standing = kept.standing.value
         if standing.disabled is not None:
             return None
-        if standing.retry_at is not None and standing.retry_at > now:
+        if standing.retry_at is not None and standing.retry_at > self.wall.now():
             return standing.retry_at
         try:
             host = read_target(kept.webhook.value.url).host
         except BadInput as why:
             # Registered when the rules were others.
-            await self.webhooks.move(kept, evolve(standing, disabled=why.text))
+            with suppress(Stale):
+                await self.webhooks.move(kept, evolve(standing, disabled=why.text))
             return None
+        hosts.setdefault(host, []).append(kept)
+        return None
+
+    async def _serve(
+        self, wallet: Address, host: str, webhooks: list[KeptWebhook]
+    ) -> UnixSeconds | None:
+        """
+        All that a wallet has at a host, one after another.
+
+        The host is not given away in between: whoever comes first, with news or without, would
+        else always find it free, and the next one always busy.
+
+        @return: When to look at them again; None: when there is news.
+        """
         if host in self._hosts:
             behind = self._behind.setdefault(host, {})
             if len(behind) < MOST_BEHIND:
-                behind[kept.webhook.value.wallet] = None
-            return UnixSeconds(now + BUSY_SECONDS)
+                behind[wallet] = None
+            return UnixSeconds(self.wall.now() + BUSY_SECONDS)
         if len(self._hosts) >= AT_ONCE:
-            return UnixSeconds(now + BUSY_SECONDS)
+            return UnixSeconds(self.wall.now() + BUSY_SECONDS)
         self._hosts.add(host)
+        turns = DeferredLock()
         try:
-            return await self._send_all(kept, host)
-        except Stale:
-            # Removed meanwhile: nothing is left to be done.
-            return None
+            # What goes wrong with one is kept from the next: each is tried.
+            return _earliest(await gather(*(self._in_turn(turns, one, host) for one in webhooks)))
         finally:
             self._hosts.discard(host)
             self._freed()
+
+    async def _in_turn(
+        self, turns: DeferredLock, kept: KeptWebhook, host: str
+    ) -> UnixSeconds | None:
+        async with turns:
+            try:
+                return await self._send_all(kept, host)
+            except Stale:
+                # Removed meanwhile: nothing is left to be done.
+                return None
 
     def _freed(self) -> None:
         """
@@ -272,3 +304,7 @@ class Courier:
             text = "webhook {webhook} at {host} is disabled: {why}"
             self._log.warn(text, why=after.disabled, **words)
         return kept
+
+
+def _earliest(moments: Iterable[UnixSeconds | None]) -> UnixSeconds | None:
+    return min(filter(None, moments), default=None)

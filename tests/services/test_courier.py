@@ -445,6 +445,38 @@ class SideBySideTests(CourierCase):
             self.turn()
         self.assertEqual((len(self.sender.sent), self.listed()), (10, 0))
 
+    def test_two_at_one_host(self) -> None:
+        """A wallet's second webhook at a host has its turn, though every read takes a while."""
+        notices = self.world.journal.notices
+        gate: list[Deferred[None]] = []
+
+        class Slow:
+            """Answers as Redis does: later."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(notices, name)
+
+            async def after(self, *what: Any) -> Any:
+                """Read when the gate opens."""
+                asked: Deferred[None] = Deferred()
+                gate.append(asked)
+                await asked
+                return await notices.after(*what)
+
+        self.courier.notices = Slow()  # type: ignore[assignment]
+        # The first never wants anything, and another wallet waits for the same host.
+        self.register(kinds=(Kind.BLOCKED,))
+        self.register(url="https://a.example/second")
+        self.register(owner=STRANGER)
+        self.tell()
+        self.tell(owner=STRANGER)
+        for _ in range(4):
+            self.turn()
+            while gate:
+                gate.pop(0).callback(None)
+        self.assertEqual(sorted(self.sender.balances()), ["1", "2"])
+        self.assertEqual(self.listed(), 0)
+
     def test_so_many(self) -> None:
         """Only so many hosts at once; the others have their turn when there is room."""
         waiting: list[Deferred[Sent]] = [Deferred() for _ in range(AT_ONCE + 4)]

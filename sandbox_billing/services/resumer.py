@@ -46,6 +46,7 @@ from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.notice import Kind, Notice
 from sandbox_billing.ledger.resources import Resources
+from sandbox_billing.ledger.spending import LIMIT
 from sandbox_billing.ledger.token import Allowance
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.admission import Admission
@@ -74,6 +75,7 @@ FAILED = "a part behind this proxy failed; try again"
 BUSY = "this wallet is being resumed already; ask again when that has ended"
 NOT_TRIED = "not tried: what came before it was not answered; ask again"
 IN_PROGRESS = "in progress: a start of this sandbox has not been answered yet"
+NOT_COUNTED = "its token's limit is no longer counted: start it yourself"
 TOO_OFTEN = "too many creates, starts and recovers of this wallet within an hour"
 
 
@@ -306,7 +308,8 @@ class AutoResume:
         What was started with a token that has a spend limit goes on under that limit: what
         starts it now is not its owner, who might lift it.
 
-        @raise Refused: It is not wished any more, or a start of it is under way.
+        @raise Refused: It is not wished any more, or a start of it is under way; or what that
+            token has caused is no longer known.
         """
         # Only the worker goes on, and others wait for the list meanwhile.
         await self.controls.resume_again(wallet, UnixSeconds(self.wall.now() + AGAIN_SECONDS))
@@ -316,7 +319,13 @@ class AutoResume:
         if any(intent.action in RUNS_AGAIN for intent in intents):
             raise StopPending(IN_PROGRESS, retry_after=SOON_SECONDS)
         record = await self.doors.record(each.sandbox)
-        return None if record is None else record.allowance
+        allowance = None if record is None else record.allowance
+        if allowance is not None:
+            counted = await self.doors.spending(allowance.token)
+            if LIMIT not in counted.fields:
+                # Forgotten when every such token had ended: counted anew, it had its limit twice.
+                raise Refused(NOT_COUNTED)
+        return allowance
 
 
 @frozen(auto_exc=False)

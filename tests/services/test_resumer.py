@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
+from sandbox_billing.adapters.redis.commit import Write
 from sandbox_billing.devnet.daytona import Fault, FaultKind
 from sandbox_billing.errors import Transient
 from sandbox_billing.interfaces import (
@@ -27,9 +28,10 @@ from sandbox_billing.ledger.notice import Kind
 from sandbox_billing.ledger.token import Allowance, TokenId
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor
-from sandbox_billing.services.resumer import NOT_TRIED, TURN_SECONDS, AutoResume
+from sandbox_billing.services.resumer import NOT_COUNTED, NOT_TRIED, TURN_SECONDS, AutoResume
 from sandbox_billing.wiring_money import make_resumer
 from tests.fixtures import ALICE, BOB, FEE, HOLD, INTERVAL, PER_SECOND, World
+from tests.ports.journal import meddle
 from tests.services.test_limits import LimitCase
 
 
@@ -396,6 +398,23 @@ class AutoTests(ResumeCase):
         self.stopped(sandbox, 900)
         self.world.advance(100)
         self.assertLessEqual(self.charged(sandbox), limit)
+
+    def test_token_is_forgotten(self) -> None:
+        """What its token has caused is kept for a day: after that its limit does not come back."""
+        world = self.world
+        world.fund(10**7)
+        sandbox = self.lends(Neuron(FEE + 200 * PER_SECOND))
+        self.stopped(sandbox)
+        world.advance(60)
+        charged, key = self.charged(sandbox), world.process.journal.store.keys.spending(TOKEN)
+        world.run(meddle(world.keyspace, Write("DEL", key)))
+        self.limit(auto_resume=True)
+        world.advance(600)
+        self.assertEqual((self.starts(), self.charged(sandbox)), (0, charged))
+        (told,) = self.told(Kind.RESUME_FAILED)
+        self.assertEqual(dict(told.facts)["why"], NOT_COUNTED)
+        # Its owner may.
+        self.assertEqual(self.resume().resumed, (sandbox,))
 
     def test_no_longer_wished(self) -> None:
         """Whoever takes the wish back while one is started has the next one left as it is."""

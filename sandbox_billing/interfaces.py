@@ -567,6 +567,13 @@ class IDoors(Interface):
         Repeating it is success.
         """
 
+    async def wish_running(wallet: Address, sandbox: SandboxId) -> None:
+        """
+        Its owner has asked for a start of what runs: C{wish_ended} no longer holds.
+
+        Nothing is written where no such wish of this wallet is kept.
+        """
+
     async def undo(intent: Intent, sandbox: SandboxId) -> None:
         """
         Turn a create's intent into the order to delete what it made; its hold is given back.

@@ -127,7 +127,9 @@ class Ending:
         try:
             archived = await self.at.runtime.archive(shown.id)
         except UnknownOutcome:
-            await self._wished(owner, shown.id)
+            # Of what runs it is refused: then it is no wish that it ends.
+            if not is_running(shown.state, shown.desired_state):
+                await self._wished(owner, shown.id)
             raise
         except DaytonaRefused:
             await self.at.look_again(shown.id)

@@ -80,7 +80,7 @@ class Starting:
             if is_running(shown.state, shown.desired_state):
                 # An observation only: nothing is forwarded, and what runs unmetered is
                 # adopted by the reconciler on its own terms (B21).
-                return evolve(shown, as_found=True)
+                return await self._as_found(owner, shown)
         await self._end_last_run(owner, shown, sent_at, by_id=by_id)
         at.check_disk(shown.resources)
         record = await at.doors.record(shown.id)
@@ -111,6 +111,11 @@ class Starting:
             return started
         await self._open(intent, shown, started)
         return started
+
+    async def _as_found(self, owner: Address, shown: Sandbox) -> Sandbox:
+        """It runs, and is wished to: an earlier stop that was not answered is no wish any more."""
+        await self.at.doors.wish_running(owner, shown.id)
+        return evolve(shown, as_found=True)
 
     async def _uncached(self, shown: Sandbox) -> tuple[Sandbox, UnixSeconds]:
         """
@@ -146,7 +151,7 @@ class Starting:
             await at.doors.release(intent)
             if found is not None and runs:
                 # Somebody else's start came first: as if this one had been asked after it.
-                return evolve(found, as_found=True)
+                return await self._as_found(intent.owner, found)
             raise why
         await self._open(intent, shown, found)
         return found

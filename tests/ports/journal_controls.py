@@ -291,6 +291,24 @@ class ControlsCase(JournalCase):
                 await wish()
             self.assertEqual(await world.journal.controls.resumable(OWNER), ())
 
+    async def test_wished_to_run(self) -> None:
+        """By its owner's word alone the wish is gone, and another's leaves it."""
+        world, doors = self.world, self.world.journal.doors
+        for wallet, kept in ((STRANGER, 0), (OWNER, 1)):
+            await doors.wish_running(wallet, SB)
+            self.assertIsNone(await doors.record(SB))
+            stored = await begun(world)
+            await doors.wish_ended(OWNER, SB)
+            await world.other.doors.wish_running(wallet, SB)
+            await doors.wish_running(wallet, SB)
+            await world.journal.stops.order(SB, "spend_limit", T0)
+            done = close(stored.value, until=0, now=T0)
+            await world.journal.meter.close(stored, done, destroyed=False, forgive_create=False)
+            self.assertEqual(len(await world.journal.controls.resumable(OWNER)), kept)
+            await world.close()
+            await self._fresh()
+            world, doors = self.world, self.world.journal.doors
+
     async def test_wished_until_a_start(self) -> None:
         """Started again by a call, it may be remembered again."""
         world, doors = self.world, self.world.journal.doors

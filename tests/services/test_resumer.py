@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
 from sandbox_billing.adapters.redis.commit import Write
 from sandbox_billing.devnet.daytona import Fault, FaultKind
-from sandbox_billing.errors import Transient
+from sandbox_billing.errors import NoAnswerInTime, Transient
 from sandbox_billing.interfaces import (
     CannotPay,
     DaytonaRefused,
@@ -480,6 +480,25 @@ class AutoTests(ResumeCase):
         self.limit(total=Neuron(10**7))
         self.world.until(lambda: self.runs(sandbox), 60)
         self.assertEqual(self.told(Kind.RESUME_FAILED), [])
+
+    def test_wished_to_run_after_all(self) -> None:
+        """
+        Who asks for a stop without an answer, or for an archive of what runs, and then for a
+        start of what runs still, has it remembered when we stop it.
+        """
+        for ask, error in (("stop", TooSlow), ("archive", NoAnswerInTime)):
+            self.world = world = World().start()
+            world.fund(10**7)
+            self.limit(auto_resume=True)
+            sandbox = world.create()
+            world.advance(30)
+            world.simulator.faults.add(Fault(kind=FaultKind.HANG, route=ask, count=1))
+            self.fails(error, getattr(world.process.intake, ask)(ALICE, sandbox))
+            if ask == "stop":
+                self.assertTrue(world.run(world.process.intake.start(ALICE, sandbox)).as_found)
+            self.limit(total=Neuron(1))
+            self.stopped(sandbox)
+            self.assertEqual(self.waiting(), [sandbox])
 
     def test_unanswered_stop(self) -> None:
         """What its owner asked to stop, without an answer, is stopped by his wish: it stays so."""

@@ -12,7 +12,14 @@ from sandbox_billing.adapters.redis.commit import Read, absent, field_is, holds
 from sandbox_billing.adapters.redis.controls import read_controls, read_outlay
 from sandbox_billing.adapters.redis.costs import leave
 from sandbox_billing.adapters.redis.draft import stored_form
-from sandbox_billing.adapters.redis.records import end_intent, outlive, ripen_create, wish_end
+from sandbox_billing.adapters.redis.records import (
+    WISHED,
+    end_intent,
+    outlive,
+    ripen_create,
+    start_over,
+    wish_end,
+)
 from sandbox_billing.adapters.redis.sessions import Sessions
 from sandbox_billing.adapters.redis.spending import read_spending
 from sandbox_billing.adapters.redis.store import (
@@ -121,6 +128,13 @@ class RedisDoors:
         draft.expect(field_is(self.store.keys.sandbox(sandbox), "v", 1))
         wish_end(draft, sandbox)
         leave(draft, wallet, sandbox)
+        await self.store.attempt(draft.commit())
+
+    async def wish_running(self, wallet: Address, sandbox: SandboxId) -> None:
+        key = self.store.keys.sandbox(sandbox)
+        draft = self.store.draft(f"keep that {sandbox} is wished to run")
+        draft.expect(field_is(key, "owner", wallet.hex), field_is(key, WISHED, 1))
+        start_over(draft, sandbox)
         await self.store.attempt(draft.commit())
 
     async def undo(self, intent: Intent, sandbox: SandboxId) -> None:

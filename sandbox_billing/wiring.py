@@ -32,6 +32,7 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.identity import Address
+from sandbox_billing.services._lookup import Lookup
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.admission import Admission
@@ -100,8 +101,9 @@ class Parts:
     @property
     def admission(self) -> Admission:
         """Whether a wallet may run something."""
+        lookup = Lookup(chain=self.chain)
         return Admission(
-            doors=self.journal.doors, chain=self.chain, wall=self.wall, policy=self.policy
+            doors=self.journal.doors, lookup=lookup, wall=self.wall, policy=self.policy
         )
 
 

@@ -16,7 +16,6 @@ from sandbox_billing.errors import Transient
 from sandbox_billing.interfaces import (
     CannotPay,
     DoorState,
-    IChain,
     IDoors,
     IWallClock,
     NotReady,
@@ -35,6 +34,7 @@ from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, n
 from sandbox_billing.ledger.rating import RateCard, card_in_force, rate_of
 from sandbox_billing.ledger.resources import Resources
 from sandbox_billing.ledger.voucher import Charge, ChargeKind
+from sandbox_billing.services._lookup import Lookup
 from sandbox_billing.services.allowed import Allowed
 from sandbox_billing.services.policy import Policy
 
@@ -67,11 +67,11 @@ class Quote:
 @frozen(kw_only=True)
 class Admission:
     """
-    @ivar chain: Read for a wallet that is not mirrored yet, at the mirror's block.
+    @ivar lookup: For a wallet that is not mirrored yet, at the mirror's block.
     """
 
     doors: IDoors
-    chain: IChain
+    lookup: Lookup
     wall: IWallClock
     policy: Policy
 
@@ -167,7 +167,7 @@ class Admission:
             if funds.account is not None:
                 return funds
             mirror = await self._known()
-            (account,) = await self.chain.accounts([owner], mirror.value.block)
+            account = await self.lookup.account(owner, mirror.value.block)
             if not kept(account):
                 return evolve(funds, account=Stored(account, b""))
             try:

@@ -118,3 +118,27 @@ class WholeWayTests(WorldCase):
         world.withdraw(7, BOB)
         world.advance(4)
         self.assertEqual(world.run(meet(BOB)).collectable, 0)
+
+    def test_meet_again(self) -> None:
+        """However often a wallet without anything is looked at, the chain is read once a block."""
+        world, read = self.world, []
+        lookup = world.process.intake.admission.lookup
+        chain = lookup.chain
+
+        class Counting:
+            """Counts what it is asked for."""
+
+            async def accounts(self, wallets: Any, at: Any) -> Any:
+                """The chain's own answer."""
+                read.append((*wallets, at.number))
+                return await chain.accounts(wallets, at)
+
+        lookup.chain = Counting()  # type: ignore[assignment]
+        world.fund(100)
+        for _ in range(3):
+            world.run(world.process.intake.meet(BOB))
+        self.assertEqual(len(read), 1)
+        world.advance(4)
+        world.run(world.process.intake.meet(BOB))
+        self.assertEqual(len(read), len(set(read)))
+        self.assertEqual(len(read), 2)

@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import evolve
 
+from sandbox_billing.ledger.grace import Ending
 from sandbox_billing.ledger.hold import Exposure
 from tests.traps.trap import Patch, Patches, TrapCase, noticed_by
 
@@ -20,8 +21,10 @@ class DaemonTests(TrapCase):
     def test_too_late(self) -> Patches:
         """Nobody computes when the money ends."""
         return Patch(
-            "sandbox_billing.services.treasurer.Treasurer._dry_at",
-            lambda _: lambda treasurer, funds, behaviour, now: None,
+            "sandbox_billing.services.treasurer.Treasurer._ending",
+            lambda _: lambda treasurer, funds, behaviour, now: Ending(
+                own_ends_at=None, stops_at=None
+            ),
         )
 
     @noticed_by(

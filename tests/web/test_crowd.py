@@ -52,7 +52,7 @@ class CrowdTests(HostileTestCase):
 
     PEERS, EACH = 5, Limits().connections_of_peer
     OTHERS = 200
-    timeout = 180
+    timeout = 300
 
     @property
     def idle(self) -> int:
@@ -99,7 +99,7 @@ class CrowdTests(HostileTestCase):
 
         async def look() -> float:
             try:
-                await self.until(lambda: len(self.site.channels) >= self.idle, 90)
+                await self.until(lambda: len(self.site.channels) >= self.idle, 200)
                 grown = resident_mib() - before
                 await self.streamed()
                 return grown

@@ -22,8 +22,8 @@ class DaemonTests(TrapCase):
         """Nobody computes when the money ends."""
         return Patch(
             "sandbox_billing.services.treasurer.Treasurer._ending",
-            lambda _: lambda treasurer, funds, behaviour, now: Ending(
-                own_ends_at=None, stops_at=None
+            lambda _: (
+                lambda treasurer, funds, behaviour, now: Ending(own_ends_at=None, stops_at=None)
             ),
         )
 

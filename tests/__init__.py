@@ -2,7 +2,7 @@
 The tests; they run against the installed package, so that a missing data file is found.
 
 C{HYPOTHESIS_PROFILE} selects how hard the properties are tried: C{quick} (25
-examples), C{default} (100), C{ci} (300) or C{nightly} (10,000).
+examples), C{default} (100), C{ci} (200) or C{nightly} (10,000).
 """
 
 import os
@@ -10,7 +10,7 @@ import os
 from hypothesis import HealthCheck, settings
 
 
-for _name, _examples in (("quick", 25), ("default", 100), ("ci", 300), ("nightly", 10_000)):
+for _name, _examples in (("quick", 25), ("default", 100), ("ci", 200), ("nightly", 10_000)):
     settings.register_profile(
         _name,
         max_examples=_examples,

@@ -31,14 +31,7 @@ from sandbox_billing.ledger.notice import Kind, Notice
 from sandbox_billing.ledger.spending import SPEND_LIMIT
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.policy import Policy
-
-
-PAGE = 100
-AGAIN_SECONDS = 30
-"""A wallet at a limit of which something still runs is looked at again after so long."""
-
-SOON_SECONDS = 2
-"""And after so long where it is to be stopped for a reason that may go before it is."""
+from sandbox_billing.services.spending import AGAIN_SECONDS, PAGE, SOON_SECONDS, order_stops
 
 
 @define(kw_only=True, eq=False)
@@ -115,13 +108,8 @@ class LimitWatch:
 
     async def _stop(self, found: WalletOutlay, bound: Bound) -> bool:
         """@return: Whether nothing of it is to be stopped for another reason: that one stays."""
-        outlay, alone = found.outlay, True
-        for sandbox in bound.spending.sandboxes():
-            order = await self.stops.get(sandbox)
-            if order is None:
-                await self.stops.order(sandbox, SPEND_LIMIT, outlay.at)
-            elif order.reason != SPEND_LIMIT:
-                alone = False
+        outlay = found.outlay
+        alone = await order_stops(self.stops, bound.spending.sandboxes(), outlay.at)
         facts = {
             "which": bound.which.value,
             "limit": str(bound.limit),

@@ -11,11 +11,14 @@ Tests: C{tests.services.test_spending}.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import define, field
 from twisted.logger import Logger
 
 from sandbox_billing.errors import BadInput, BrokenLaw
 from sandbox_billing.interfaces import ISpending, IStopOrders, IWallClock, Stale, TokenSpending
+from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.spending import SPEND_LIMIT
 from sandbox_billing.ledger.token import TokenId
@@ -25,7 +28,7 @@ from sandbox_billing.services.policy import Policy
 
 PAGE = 100
 AGAIN_SECONDS = 30
-"""A token at its limit of which something still runs is looked at again after so long."""
+"""A token or wallet at its limit of which something still runs is looked at again after so long."""
 
 SOON_SECONDS = 2
 """And after so long where it is to be stopped for a reason that may go before it is."""
@@ -52,7 +55,8 @@ class SpendWatch:
         """
         now = self.wall.now()
         seen: set[TokenId] = set()
-        while fresh := set(await self.spending.to_check(now, PAGE)) - seen:
+        # Those that moved meanwhile stay at its head, and hold up nobody.
+        while fresh := set(await self.spending.to_check(now, PAGE + len(seen))) - seen:
             await gather(*(self._look(token, now) for token in sorted(fresh)))
             seen |= fresh
         if self._broken:
@@ -82,16 +86,27 @@ class SpendWatch:
 
     async def _stop(self, found: TokenSpending, now: UnixSeconds) -> bool:
         """@return: Whether nothing of it is to be stopped for another reason: that one stays."""
-        sandboxes, alone = found.spending.sandboxes(), True
-        for sandbox in sandboxes:
-            order = await self.stops.get(sandbox)
-            if order is None:
-                await self.stops.order(sandbox, SPEND_LIMIT, now)
-            elif order.reason != SPEND_LIMIT:
-                alone = False
+        sandboxes = found.spending.sandboxes()
+        alone = await order_stops(self.stops, sandboxes, now)
         self._log.info(
             "the token {token} is at its limit: {count} sandboxes get stop orders",
             token=found.token,
             count=len(sandboxes),
         )
         return alone
+
+
+async def order_stops(stops: IStopOrders, sandboxes: Iterable[SandboxId], now: UnixSeconds) -> bool:
+    """
+    Have stopped what is at a limit; what is to be stopped already keeps the reason it has.
+
+    @return: Whether no other reason stands.
+    """
+    alone = True
+    for sandbox in sandboxes:
+        order = await stops.get(sandbox)
+        if order is None:
+            await stops.order(sandbox, SPEND_LIMIT, now)
+        elif order.reason != SPEND_LIMIT:
+            alone = False
+    return alone

@@ -18,7 +18,7 @@ from sandbox_billing.ledger.notice import Kind
 from sandbox_billing.ledger.spending import SPEND_LIMIT
 from sandbox_billing.ledger.voucher import ChargeKind
 from sandbox_billing.services import limits
-from sandbox_billing.services.limits import PAGE
+from sandbox_billing.services.spending import PAGE
 from tests.fixtures import ALICE, BASE, FEE, HOLD, INTERVAL, PER_SECOND, STOP_DELAY, WorldCase
 from tests.services.test_intake_create import SlowDoors
 

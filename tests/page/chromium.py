@@ -34,6 +34,27 @@ _COMMAND = (
     *("--force-color-profile=srgb", "--lang=en-GB", "--disable-dev-shm-usage"),
 )
 
+AT_REST = """
+async (element) => {
+  const place = () => JSON.stringify(element.getBoundingClientRect());
+  if (!element || !element.checkVisibility() || element.disabled) return null;
+  element.scrollIntoView({ block: "center", behavior: "instant" });
+  const before = place();
+  await new Promise((resume) => { setTimeout(resume, 50); });
+  if (!element.isConnected || element.disabled || place() !== before) return null;
+  const { x, y, width, height } = element.getBoundingClientRect();
+  const middle = [x + width / 2, y + height / 2];
+  if (!element.contains(document.elementFromPoint(...middle))) return null;
+  window.clicked = null;
+  const tell = () => { window.clicked = true; };
+  element.addEventListener("click", tell, { capture: true, once: true });
+  return middle;
+}
+"""
+"""The middle of an element that nothing covers and nothing moves; and it tells of its click."""
+
+MOST_CLICKS = 5
+
 KEYS: Mapping[str, tuple[str, int, str]] = {
     "Tab": ("Tab", 9, ""),
     "Enter": ("Enter", 13, "\r"),
@@ -322,18 +343,22 @@ class Tab:
     # -- acting ----------------------------------------------------------------------------
 
     def click(self, selector: str) -> None:
-        """Where a finger would: in the middle of what is visible and takes clicks."""
-        # Where nothing else lies over it, and nothing is about to move it.
-        x, y = self.until(
-            "(e => { if (!e || !e.checkVisibility() || e.disabled) return null;"
-            " e.scrollIntoView({block: 'center', behavior: 'instant'});"
-            " const r = e.getBoundingClientRect();"
-            " const [x, y] = [r.x + r.width / 2, r.y + r.height / 2];"
-            " return e.contains(document.elementFromPoint(x, y)) ? [x, y] : null; })"
-            f"(document.querySelector({json.dumps(selector)}))"
-        )
-        for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        """
+        Where a finger would: in the middle of what is visible, at rest and takes clicks.
+
+        A page that has just got an answer may move while the finger is on its way: a click
+        that missed is made again, as a user would.
+        """
+        chosen = json.dumps(selector)
+        for _ in range(MOST_CLICKS):
+            x, y = self.until(f"({AT_REST})(document.querySelector({chosen}))")
+            for kind in ("mousePressed", "mouseReleased"):
+                self.call(
+                    "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1
+                )
+            if self.until("[window.clicked !== null]")[0]:
+                return
+        raise BrowserTrouble(f"{MOST_CLICKS} clicks at {selector} missed it")
 
     def press(self, key: str, *, shift: bool = False) -> None:
         """@param key: Of L{KEYS}."""

@@ -35,10 +35,32 @@ def forged(page: dict[str, Any]) -> dict[str, Any]:
     return {"receipts": made, "next": None}
 
 
+RESTLESS = """
+() => {
+  const button = document.createElement("button");
+  Object.assign(button.style, { position: "fixed", width: "40px", height: "20px", zIndex: 9 });
+  button.id = "restless";
+  button.addEventListener("click", () => { window.caught = true; });
+  button.addEventListener("pointerdown", (event) => {
+    if (event.isTrusted && !window.dodged) { window.dodged = true; button.style.top = "300px"; }
+  });
+  document.body.append(button);
+}
+"""
+"""A button that moves away under the first finger, as when an answer comes between down and up."""
+
+
 class DoorTests(BrowserTestCase):
     """
     Before anybody is signed in.
     """
+
+    def test_restless(self) -> None:
+        """A click that missed what moved away is made again, where it is by then."""
+        tab = self.open_page()
+        tab.js(f"({RESTLESS})()")
+        tab.click("#restless")
+        self.assertTrue(tab.js("window.dodged && window.caught"))
 
     def test_door(self) -> None:
         """Prices and wallets are there, legible, and nobody else is asked for anything."""

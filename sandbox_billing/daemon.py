@@ -39,14 +39,11 @@ from sandbox_billing.adapters.webhooks.names import NamePool
 from sandbox_billing.applied import own_url, policy_of, prices_of, spelt, terms_of, url_notice
 from sandbox_billing.configuration import Configuration
 from sandbox_billing.errors import BadInput, ConfigurationError, Transient, UnknownOutcome
-from sandbox_billing.interfaces import DaytonaRefused, IChain, IRuntime, ISigner
-from sandbox_billing.ledger.identity import Address
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.lease_keeper import LeaseKeeper
 from sandbox_billing.services.purse import low_create_fee
 from sandbox_billing.services.readiness import Readiness
-from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web.bounds import ENOUGH_FILES, Limits, streams_for_files
 from sandbox_billing.web.gate import Gate
@@ -299,7 +296,12 @@ class Daemon(MultiService):
         )
         self.readiness.waiting.pop("key service", None)
         provider = settings.provider or signer.address
-        await self._until("redis", lambda: self._check_redis(provider))
+        await self._until(
+            "redis",
+            lambda: startup.check_redis(
+                self._keyspace, provider, volatile_allowed=self._volatile_allowed
+            ),
+        )
         chain = make_chain(
             settings,
             self._reactor,
@@ -311,7 +313,10 @@ class Daemon(MultiService):
         )
         domain = EIP712Domain(settings.chain_id, settings.settlement_contract)
         lock_time = await self._until(
-            "chain", lambda: self._check_chain(chain, domain, provider, signer)
+            "chain",
+            lambda: startup.check_chain(
+                chain, domain=domain, provider=provider, signer=signer, configuration=settings
+            ),
         )
         if warning := await low_create_fee(chain, provider, prices_of(settings)):
             self._log.warn("{warning}", warning=warning)
@@ -322,7 +327,7 @@ class Daemon(MultiService):
             clock=self._reactor,
             wall=self._wall,
         )
-        await self._until("daytona", lambda: self._check_daytona(runtime))
+        await self._until("daytona", lambda: startup.check_daytona(runtime))
         ids = RandomIds()
         journal = Journal.over(
             self._keyspace,
@@ -363,38 +368,3 @@ class Daemon(MultiService):
         if self.readiness.waiting.get(part) != why:
             self._log.warn("waiting for {part}: {why}", part=part, why=why)
         self.readiness.waiting[part] = why
-
-    async def _check_redis(self, provider: Address) -> None:
-        await self._keyspace.connect()
-        facts = await self._keyspace.facts()
-        startup.refuse(
-            startup.redis_problems(
-                policy=facts.maxmemory_policy,
-                appendonly=facts.appendonly,
-                volatile_allowed=self._volatile_allowed,
-                # Ours is in whole seconds, rounded down.
-                clock_offset=facts.time_offset_seconds - 0.5,
-            )
-        )
-        startup.refuse(startup.go_problems(await self._keyspace.go_keys(checksum(provider))))
-
-    async def _check_chain(
-        self, chain: IChain, domain: EIP712Domain, provider: Address, signer: ISigner
-    ) -> int:
-        """@return: LOCK_TIME(), seconds."""
-        facts = await chain.facts()
-        separator = "0x" + domain.separator.hex()
-        startup.refuse(startup.contract_problems(facts, separator, self._configuration))
-        service = await chain.service(provider, await chain.head())
-        startup.refuse(startup.registration_problems(service, provider, signer.address))
-        return facts.lock_seconds
-
-    async def _check_daytona(self, runtime: IRuntime) -> None:
-        try:
-            await runtime.ping()
-        except DaytonaRefused as why:
-            if why.status in (401, 403):
-                raise ConfigurationError(
-                    f"Daytona refuses DAYTONA_ADMIN_KEY ({why.status}): correct it"
-                ) from why
-            raise Transient(f"Daytona answers {why.status}: {why.text}") from why

@@ -1,5 +1,5 @@
 """
-What must be so before money work begins: pure checks, each with what to do.
+What must be so before money work begins: pure checks, each with what to do, and who asks.
 
 A problem named here is wrong and stays wrong: the process ends with 78
 (EX_CONFIG).  What is only unreachable is not a problem of this module: wiring
@@ -8,11 +8,14 @@ waits for it and says so in readiness.
 
 from __future__ import annotations
 
+from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
 from sandbox_billing.configuration import Configuration
-from sandbox_billing.errors import ConfigurationError
-from sandbox_billing.interfaces import ContractFacts
+from sandbox_billing.errors import ConfigurationError, Transient
+from sandbox_billing.interfaces import ContractFacts, DaytonaRefused, IChain, IRuntime, ISigner
 from sandbox_billing.ledger.account import ServiceRecord
 from sandbox_billing.ledger.identity import Address
+from sandbox_billing.signing.eip55 import checksum
+from sandbox_billing.signing.eip712 import EIP712Domain
 
 
 CLOCK_SECONDS = 2
@@ -119,3 +122,49 @@ def refuse(problems: tuple[str, ...]) -> None:
     """
     if problems:
         raise ConfigurationError("\n".join(problems), problems)
+
+
+async def check_redis(
+    keyspace: RedisKeyspace, provider: Address, *, volatile_allowed: bool
+) -> None:
+    """Connect, and look how it is set up and what is in it."""
+    await keyspace.connect()
+    facts = await keyspace.facts()
+    refuse(
+        redis_problems(
+            policy=facts.maxmemory_policy,
+            appendonly=facts.appendonly,
+            volatile_allowed=volatile_allowed,
+            # Ours is in whole seconds, rounded down.
+            clock_offset=facts.time_offset_seconds - 0.5,
+        )
+    )
+    refuse(go_problems(await keyspace.go_keys(checksum(provider))))
+
+
+async def check_chain(
+    chain: IChain,
+    *,
+    domain: EIP712Domain,
+    provider: Address,
+    signer: ISigner,
+    configuration: Configuration,
+) -> int:
+    """@return: LOCK_TIME(), seconds."""
+    facts = await chain.facts()
+    refuse(contract_problems(facts, "0x" + domain.separator.hex(), configuration))
+    service = await chain.service(provider, await chain.head())
+    refuse(registration_problems(service, provider, signer.address))
+    return facts.lock_seconds
+
+
+async def check_daytona(runtime: IRuntime) -> None:
+    """Whether it answers to our key."""
+    try:
+        await runtime.ping()
+    except DaytonaRefused as why:
+        if why.status in (401, 403):
+            raise ConfigurationError(
+                f"Daytona refuses DAYTONA_ADMIN_KEY ({why.status}): correct it"
+            ) from why
+        raise Transient(f"Daytona answers {why.status}: {why.text}") from why

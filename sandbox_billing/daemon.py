@@ -265,9 +265,9 @@ class Daemon(MultiService):
             raise ConfigurationError(f"cannot listen on {self._endpoint}: {why}") from why
         self._port = port
         self.address = port.getHost()
-        self._log.info("listening on {address}", address=spelt(self.address))
+        self._log.info("listening on {endpoint}", endpoint=spelt(self.address))
         if notice := url_notice(self._configuration.public_url, self.address):
-            self._log.warn("{notice}", notice=notice)
+            self._log.warn("users may not reach us: {why}", why=notice)
             self.readiness.noticed["address"] = lambda: notice
 
     def _keep(self, parts: Parts) -> LeaseKeeper:
@@ -319,7 +319,7 @@ class Daemon(MultiService):
             ),
         )
         if warning := await low_create_fee(chain, provider, prices_of(settings)):
-            self._log.warn("{warning}", warning=warning)
+            self._log.warn("a price is low: {why}", why=warning)
         runtime = DaytonaRuntime.over(
             daytona_client(self._reactor, self._http_pool),
             url=settings.daytona_api_url,
@@ -366,5 +366,5 @@ class Daemon(MultiService):
 
     def _wait(self, part: str, why: str) -> None:
         if self.readiness.waiting.get(part) != why:
-            self._log.warn("waiting for {part}: {why}", part=part, why=why)
+            self._log.warn("waiting for {dependency}: {why}", dependency=part, why=why)
         self.readiness.waiting[part] = why

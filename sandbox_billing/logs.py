@@ -1,19 +1,22 @@
 """
 JSON lines for machines, text for people.
 
-One event is one line: C{time}, C{level}, C{from}, C{message} and the fields that
-were logged, by name.  What is not a plain value is left out rather than guessed
-at, so that an object which holds a secret cannot leak through its C{repr}.
+One event is one line: C{time}, C{level}, C{from}, C{message}, C{event} (the message before
+its values were put in: a constant) and the values by the names of
+L{sandbox_billing.log_fields}.  What is not a plain value is left out rather than guessed
+at, so that an object which holds a secret cannot leak through its C{repr}.  What is caused
+by a request has its C{request_id}, whoever logs it.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import IO, Any
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.logger import (
     FilteringLogObserver,
     ILogObserver,
@@ -21,12 +24,20 @@ from twisted.logger import (
     LogLevel,
     LogLevelFilterPredicate,
     formatEvent,
-    textFileLogObserver,
+    formatTime,
 )
 from zope.interface import implementer
 
+from sandbox_billing.log_context import REQUEST
+from sandbox_billing.log_text import Fence
 
-_PLAIN = (str, int, bool, type(None))
+
+_OURS = "sandbox_billing."
+
+_WIDEST = 512
+"""Bits of a number that is written: more than anything on a chain has."""
+
+_NO_FENCE = Fence()
 
 
 @implementer(ILogObserver)
@@ -34,41 +45,101 @@ _PLAIN = (str, int, bool, type(None))
 class JSONLines:
     """
     @ivar out: Where the lines go.
+    @ivar fence: What no line may hold.
     """
 
     out: IO[str]
+    fence: Fence = field(default=_NO_FENCE)
 
     def __call__(self, event: LogEvent) -> None:
-        self.out.write(json_line(event) + "\n")
+        self.out.write(json_line(event, self.fence) + "\n")
         self.out.flush()
 
 
-def json_line(event: LogEvent) -> str:
-    """One event as one line of JSON."""
+@implementer(ILogObserver)
+@frozen
+class TextLines:
+    """
+    For people, in the form of Twisted's own.
+
+    @ivar out: Where the lines go.
+    @ivar fence: What no line may hold.
+    """
+
+    out: IO[str]
+    fence: Fence = field(default=_NO_FENCE)
+
+    def __call__(self, event: LogEvent) -> None:
+        self.out.write(text_line(event, self.fence) + "\n")
+        self.out.flush()
+
+
+def _level(event: LogEvent) -> str:
     level: Any = event.get("log_level", LogLevel.info)
+    return str(level.name)
+
+
+def _caused_by(event: LogEvent) -> Any:
+    """The request, where there is one."""
+    return event.get("request_id", REQUEST.get())
+
+
+def json_line(event: LogEvent, fence: Fence = _NO_FENCE) -> str:
+    """One event as one line of JSON, of characters that can be seen."""
     line: dict[str, Any] = {
         "time": datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds"),
-        "level": level.name,
+        "level": _level(event),
         "from": event.get("log_namespace", "-"),
-        "message": formatEvent(event),
+        "message": fence.value(formatEvent(event)),
     }
-    for name, value in event.items():
-        if not name.startswith("log_") and name not in line and isinstance(value, _PLAIN):
+    if line["from"].startswith(_OURS) and event.get("log_format"):
+        line["event"] = event["log_format"]
+    for name, value in {"request_id": _caused_by(event), **event}.items():
+        if name.startswith("log_") or name in line:
+            continue
+        if isinstance(value, str):
+            line[name] = fence.value(value)
+        elif isinstance(value, int) and value.bit_length() <= _WIDEST:
             line[name] = value
+        elif value is None and name in event:
+            line[name] = None
     failure = event.get("log_failure")
     if failure is not None:
-        line["failure"] = failure.getTraceback()
-    return json.dumps(line, ensure_ascii=False)
+        line["failure"] = fence.traceback(failure.getTraceback())
+    text = json.dumps(line, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    # Only inside of strings can there be any others.
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
-def observer_for(out: IO[str] | None = None, *, verbose: bool = False) -> ILogObserver:
+def text_line(event: LogEvent, fence: Fence = _NO_FENCE) -> str:
+    """One event as a line of text; only a traceback has more, which are indented."""
+    message = fence.line(formatEvent(event))
+    request = _caused_by(event)
+    if request is not None and str(request) not in message:
+        message += f" (request {fence.line(str(request))})"
+    where = f"{event.get('log_namespace', '-')}#{_level(event)}"
+    line = f"{formatTime(event['log_time'])} [{where}] {message}"
+    failure = event.get("log_failure")
+    if failure is not None:
+        told = fence.traceback(failure.getTraceback()).rstrip("\n")
+        line += "\n\t" + told.replace("\n", "\n\t")
+    return line
+
+
+def observer_for(
+    out: IO[str] | None = None, *, verbose: bool = False, secrets: Iterable[str] = ()
+) -> ILogObserver:
     """
     Text on a terminal, JSON to anything else; debug events only on request.
 
     @param out: Standard output by default.
+    @param secrets: What is never written, from L{secrets_of<log_text.secrets_of>}.
     """
     out = out if out is not None else sys.stdout
-    inner = textFileLogObserver(out) if out.isatty() else JSONLines(out)
+    fence = Fence(tuple(secrets))
+    inner = TextLines(out, fence) if out.isatty() else JSONLines(out, fence)
     level = LogLevel.debug if verbose else LogLevel.info
     observer: ILogObserver = FilteringLogObserver(inner, [LogLevelFilterPredicate(level)])
     return observer

@@ -67,18 +67,18 @@ class Periodic(Service):
             self._say(str(why) or type(why).__name__)
         except BrokenLaw as why:
             self.trouble = str(why)
-            self._log.critical("{name} broke a law: {why}", name=self.name, why=str(why))
+            self._log.critical("{service} broke a law: {why}", service=self.name, why=str(why))
         except Exception as why:
             self.trouble = f"unexpected {type(why).__name__}"
-            self._log.failure("a turn of {name} failed", name=self.name)
+            self._log.failure("a turn of {service} failed", service=self.name)
         else:
             if self.trouble not in (None, "has not run yet"):
-                self._log.info("{name} works again", name=self.name)
+                self._log.info("{service} works again", service=self.name)
             self.trouble = None
             self.good_turns += 1
 
     def _say(self, trouble: str) -> None:
         """Log a trouble once, not on every turn it lasts."""
         if trouble != self.trouble:
-            self._log.warn("{name} waits: {why}", name=self.name, why=trouble)
+            self._log.warn("{service} waits: {why}", service=self.name, why=trouble)
         self.trouble = trouble

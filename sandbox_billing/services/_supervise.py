@@ -122,7 +122,7 @@ class Supervisor(Service):
             if waiting.called:
                 # Nobody waits any more: what nobody expected must still be seen.
                 if isinstance(result, Failure) and not isinstance(result.value, BadInput | Refused):
-                    self._log.failure("detached {name} failed", failure=result, name=name)
+                    self._log.failure("detached {task} failed", failure=result, task=name)
                 return
             if isinstance(result, Failure):
                 waiting.errback(result)

@@ -290,19 +290,34 @@ class Courier:
             chance = int(self.chance() * CHANCES)
             after = failed(before, waiting, now, sent.told, status=sent.status, chance=chance)
         kept = await self.webhooks.move(kept, after)
-        words = {"webhook": webhook.id, "host": host}
         if sent.good:
             if before.failures:
-                self._log.info("webhook {webhook} at {host} takes notices again", **words)
+                self._log.info(
+                    "webhook {webhook} at {host} takes notices again",
+                    webhook=webhook.id,
+                    host=host,
+                )
         elif not before.failures:
-            self._log.info("webhook {webhook} at {host} fails: {why}", why=sent.told, **words)
+            self._log.info(
+                "webhook {webhook} at {host} fails: {why}",
+                webhook=webhook.id,
+                host=host,
+                why=sent.told,
+            )
         if after.given_up > before.given_up:
-            count = after.given_up - before.given_up
-            text = "{count} notices for webhook {webhook} at {host} are given up"
-            self._log.warn(text, count=count, **words)
+            self._log.warn(
+                "{count} notices for webhook {webhook} at {host} are given up",
+                count=after.given_up - before.given_up,
+                webhook=webhook.id,
+                host=host,
+            )
         if after.disabled is not None:
-            text = "webhook {webhook} at {host} is disabled: {why}"
-            self._log.warn(text, why=after.disabled, **words)
+            self._log.warn(
+                "webhook {webhook} at {host} is disabled: {why}",
+                webhook=webhook.id,
+                host=host,
+                why=after.disabled,
+            )
         return kept
 
 

@@ -59,12 +59,10 @@ class Ending:
         if not await at.close(shown.id, sent_at, destroyed=destroyed, failed=failed, only=before):
             # We stopped it for want of money, perhaps: now it is its owner's wish.
             await at.doors.not_resumable(owner, shown.id)
-        self._log.info(
-            "{verb} {sandbox}",
-            verb="deleted" if destroyed else "stopped",
-            sandbox=shown.id,
-            wallet=owner.hex,
-        )
+        if destroyed:
+            self._log.info("deleted {sandbox}", sandbox=shown.id, wallet=owner.hex)
+        else:
+            self._log.info("stopped {sandbox}", sandbox=shown.id, wallet=owner.hex)
         return ended
 
     async def _wished(self, owner: Address, sandbox: SandboxId) -> None:

@@ -72,9 +72,9 @@ class GasAccount:
                 left.append(batch)
                 continue
             self._log.critical(
-                "account nonce {nonce} of {sender} was used by a transaction that is not of"
+                "account nonce {account_nonce} of {sender} was used by a transaction that is not of"
                 " batch {batch}: somebody else sends with this key, or a loss was repaired",
-                nonce=nonce,
+                account_nonce=nonce,
                 sender=self.sender.hex,
                 batch=batch.value.id,
             )
@@ -104,8 +104,8 @@ class GasAccount:
         if now - self._gap[1] < GAP_SECONDS:
             return None
         self._log.warn(
-            "account nonce {nonce} is missing and batches wait behind it: it is used up",
-            nonce=counts.mined,
+            "account nonce {account_nonce} is missing and batches wait behind it: it is used up",
+            account_nonce=counts.mined,
         )
         return counts.mined
 

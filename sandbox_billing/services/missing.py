@@ -90,8 +90,8 @@ class Missing:
         if self._vanished_since is None:
             self._vanished_since = world.now
             self._log.critical(
-                "all {missing} metered sandboxes are missing at once from Daytona's list",
-                missing=missing,
+                "all {count} metered sandboxes are missing at once from Daytona's list",
+                count=missing,
             )
         if world.now - self._vanished_since >= VANISHED_SECONDS:
             return None

@@ -98,7 +98,7 @@ class PurseWatch:
                 self._log.info("the gas account holds enough again")
             self._said_at = None
         elif self._said_at is None or now - self._said_at >= SAY_AGAIN_SECONDS:
-            self._log.warn("{notice}", notice=notice, sender=self.sender.hex)
+            self._log.warn("gas is low: {why}", why=notice, sender=self.sender.hex)
             self._said_at = now
         if self.overview is not None:
             await self.overview.note_purse(

@@ -189,12 +189,26 @@ class Reconciler:
                 raise
             except Stale:
                 # A request or a stop order was quicker; the next sweep compares again.
-                self._log.debug("skipped {change}: it moved meanwhile", change=change)
+                self._log.debug(
+                    "skipped {kind} of {sandbox}: it moved meanwhile",
+                    kind=type(change).__name__,
+                    sandbox=_sandbox_of(change),
+                )
             except (Refused, UnknownOutcome, Transient, BadInput) as why:
-                self._log.warn("could not do {change}: {why}", change=change, why=str(why))
+                self._log.warn(
+                    "could not do {kind} of {sandbox}: {why}",
+                    kind=type(change).__name__,
+                    sandbox=_sandbox_of(change),
+                    why=str(why),
+                )
             except BrokenLaw as why:
                 # One sandbox's; the others are nobody's to hold up.
-                self._log.critical("could not do {change}: {why}", change=change, why=str(why))
+                self._log.critical(
+                    "could not do {kind} of {sandbox}: {why}",
+                    kind=type(change).__name__,
+                    sandbox=_sandbox_of(change),
+                    why=str(why),
+                )
                 broken.append(why)
         return broken
 
@@ -265,7 +279,7 @@ class Reconciler:
                 await self._delete_leftover(sandbox, intent)
             case Report(sandbox, text):
                 if change not in self._reported:
-                    self._log.error("{sandbox} {text}", sandbox=sandbox, text=text)
+                    self._log.error("{sandbox} {why}", sandbox=sandbox, why=text)
 
     async def _adopt(self, change: Adopt) -> None:
         # A request may have stored its intent after the discovery began: it will open
@@ -326,6 +340,10 @@ class Reconciler:
             return True
         shown = (await self.runtime.look(sandbox)).sandboxes
         return any(one.state not in NEVER_STARTED for one in shown)
+
+
+def _sandbox_of(change: Change) -> SandboxId | None:
+    return change.intent.sandbox if isinstance(change, ReleaseIntent) else change.sandbox
 
 
 def _newer(row: Row, looked: Row | None) -> Row:

@@ -107,7 +107,9 @@ class Recovery:
         self.trouble = await self._look([b.value for b in await self.queue.batches()], head)
         if self.trouble is None:
             self._passed = run_id
-            self._log.info("what is stored agrees with the chain at block {n}", n=head.number)
+            self._log.info(
+                "what is stored agrees with the chain at block {block}", block=head.number
+            )
         return self.trouble
 
     async def _look(self, batches: Iterable[Batch], head: BlockRef) -> str | None:
@@ -150,10 +152,10 @@ class Recovery:
         elif not self._told:
             self._told = True
             self._log.critical(
-                "a transaction of {sender} with account nonce {nonce} is on its way and not"
-                " stored: it is waited for",
+                "a transaction of {sender} with account nonce {account_nonce} is on its way and"
+                " not stored: it is waited for",
                 sender=self.sender.hex,
-                nonce=nonce,
+                account_nonce=nonce,
             )
         if now - self._unknown[1] >= UNKNOWN_SECONDS:
             self.stuck = nonce

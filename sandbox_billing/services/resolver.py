@@ -304,14 +304,15 @@ class Resolver:
                 if try_again.reverted:
                     reason = "its transaction was mined and reverted"
                 self._log.warn(
-                    "charge {charge} is still owed: {reason}",
+                    "charge {charge} is still owed: {why}",
                     charge=record.charge.id,
-                    reason=reason,
+                    why=reason,
+                    wallet=record.charge.owner.hex,
                 )
             case SettlerFault(reason):
                 record = set_back(record, try_again.room, now, try_again.jitter, reason)
                 retry_at = _until(record, now)
-                self._log.critical("vouchers are kept: {reason}", reason=reason)
+                self._log.critical("vouchers are kept: {why}", why=reason)
             case Unproven():
                 # Neither paid nor void: a human must look, and nobody else's vouchers
                 # wait for that.

@@ -70,8 +70,8 @@ class SecondLook:
         if (await self.chain.block(was.number)).hash == was.hash:
             return {}
         self._log.critical(
-            "block {number} was replaced after batch {batch} was resolved there",
-            number=was.number,
+            "block {block} was replaced after batch {batch} was resolved there",
+            block=was.number,
             batch=resolution.batch.id,
         )
         doubts: dict[Address, str] = {}
@@ -82,9 +82,9 @@ class SecondLook:
                 continue
             doubts.setdefault(verdict.wallet, f"{verdict.charge}: {reason}")
             self._log.critical(
-                "charge {charge} has another outcome now: {reason}; its wallet is quarantined",
+                "charge {charge} has another outcome now: {why}; its wallet is quarantined",
                 charge=verdict.charge,
-                reason=reason,
+                why=reason,
                 wallet=verdict.wallet.hex,
             )
         for verdict in resolution.verdicts:

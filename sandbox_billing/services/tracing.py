@@ -103,7 +103,7 @@ class Tracer:
             del self._since[old]
         if now - self._since.setdefault(number, now) < patience:
             return NotYet(f"block {number} cannot be replayed: {why}")
-        self._log.critical("no node can replay block {number}: {why}", number=number, why=str(why))
+        self._log.critical("no node can replay block {block}: {why}", block=number, why=str(why))
         return None
 
     async def _block(self, number: int, settlements: Sequence[Settlement]) -> _Traced:

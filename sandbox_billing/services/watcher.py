@@ -103,7 +103,7 @@ class Watcher:
         now = self.wall.now()
         if now - head.timestamp <= self.policy.mirror_max_age:
             return now
-        self._log.warn("the newest block is {age} s old", age=now - head.timestamp)
+        self._log.warn("the newest block is {seconds} s old", seconds=now - head.timestamp)
         return before.value.updated_at if before is not None else UnixSeconds(0)
 
     async def _still(self, before: Stored[Mirror], block: BlockRef, head: BlockRef) -> None:
@@ -121,7 +121,7 @@ class Watcher:
         was = before.value.block
         if (await self.chain.block(was.number)).hash == was.hash:
             return False
-        self._log.critical("block {number} was replaced after it was confirmed", number=was.number)
+        self._log.critical("block {block} was replaced after it was confirmed", block=was.number)
         return True
 
     async def _first(self, before: Stored[Mirror] | None) -> int:
@@ -212,9 +212,9 @@ class Watcher:
         now = self.wall.now()
         if raised:
             self._log.warn(
-                "the signer version rose: wallets have {grace} s to acknowledge it before what"
+                "the signer version rose: wallets have {seconds} s to acknowledge it before what"
                 " they run is stopped",
-                grace=self.policy.ack_grace,
+                seconds=self.policy.ack_grace,
             )
         after = Mirror(
             block=block,

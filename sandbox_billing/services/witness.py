@@ -160,9 +160,7 @@ class Witness:
             if INVALID_SIGNATURE in refused:
                 separator = await self.chain.domain_separator(at)
         except Transient as why:
-            self._log.warn(
-                "no node can replay block {number}: {why}", number=at.number, why=str(why)
-            )
+            self._log.warn("no node can replay block {block}: {why}", block=at.number, why=str(why))
             return [None] * len(records), True, True
         ours = service is not None and service.signer == self.signer.address
         # A contract without the function does not tell.

@@ -69,7 +69,7 @@ class Kept(Generic[T]):
         waiters, self._waiters = self._waiters, []
         if isinstance(outcome, Failure):
             if not waiters:
-                self._log.warn("nobody waited for: {problem}", problem=outcome.value)
+                self._log.warn("nobody waited for: {why}", why=str(outcome.value))
         else:
             self._value = (self._clock.seconds() + self._seconds, outcome)
         for waiter in waiters:

@@ -128,8 +128,8 @@ class Lists:
         mine = [item for item in items if is_of(item, wish.wallet)]
         if len(mine) < len(items):
             self._log.error(
-                "Daytona's label filter let {foreign} foreign sandboxes through",
-                foreign=len(items) - len(mine),
+                "Daytona's label filter let {count} foreign sandboxes through",
+                count=len(items) - len(mine),
             )
         return [
             seen_by(wish.scopes, shown(item, self.terms.public_url))

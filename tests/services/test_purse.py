@@ -46,7 +46,11 @@ class PurseTests(WorldCase):
             for _ in range(turns):
                 self.world.run(watch.turn())
                 self.wall.skew += seconds
-        return sum(event["log_level"] == LogLevel.warn for event in logs if "notice" in event)
+        return sum(
+            event["log_level"] == LogLevel.warn
+            for event in logs
+            if "gas is low" in event["log_format"]
+        )
 
     def test_enough(self) -> None:
         """With enough for a hundred batches nobody is told anything."""

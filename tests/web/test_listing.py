@@ -159,7 +159,7 @@ class CursorTests(ListTestCase):
         with capturedLogs() as events:
             reply = self.list().json
         self.assertEqual((ids(reply["items"]), reply["nextCursor"]), ([SANDBOX], "c"))
-        told = [event["foreign"] for event in events if event["log_level"] is LogLevel.error]
+        told = [event["count"] for event in events if event["log_level"] is LogLevel.error]
         self.assertEqual(told, [2])
 
     def test_unknown_shapes(self) -> None:

@@ -43,6 +43,7 @@ from sandbox_billing.ledger.account import Account, Behaviour, BlockRef, Service
 from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.identity import Address, Nonce
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
+from sandbox_billing.log_context import carried
 from sandbox_billing.signing.eip712 import EIP712Domain
 
 
@@ -267,7 +268,11 @@ class Web3Chain:
     # --- in threads -----------------------------------------------------------------
 
     async def _in_reader(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await deferToThreadPool(self._reactor, self._read_pool, work, *args, **kwargs)
+        return await deferToThreadPool(
+            self._reactor, self._read_pool, carried(work), *args, **kwargs
+        )
 
     async def _in_submitter(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await deferToThreadPool(self._reactor, self._submission_pool, work, *args, **kwargs)
+        return await deferToThreadPool(
+            self._reactor, self._submission_pool, carried(work), *args, **kwargs
+        )

@@ -97,9 +97,9 @@ class BehaviourProbe:
                 known, why = self._rehearsed(node, block, implementation)
             self._known[implementation] = known
             self._log.info(
-                "the contract's code at {implementation} is {behaviour}: {why}",
+                "the contract's code at {implementation} is {how}: {why}",
                 implementation=implementation.hex,
-                behaviour=known.value,
+                how=known.value,
                 why=why,
             )
         return known

@@ -217,9 +217,9 @@ class LogReader:
                 if not self._is_anothers(entry):
                     raise
                 self._log.warn(
-                    "a registration of provider {topic} is left out: {problem}",
-                    topic=entry["topics"][1],
-                    problem=problem.text,
+                    "a registration of provider {provider} is left out: {why}",
+                    provider="0x" + entry["topics"][1][-40:],
+                    why=problem.text,
                 )
         return logs
 

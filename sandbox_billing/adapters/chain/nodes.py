@@ -148,9 +148,7 @@ class Nodes:
             return
         now, node = self._seconds(), node.patient
         if node.shunned_until <= now:
-            self._log.warn(
-                "chain node {node} failed: {problem}", node=node.label, problem=problem.text
-            )
+            self._log.warn("chain node {node} failed: {why}", node=node.label, why=problem.text)
         node.shunned_until = now + SHUN_SECONDS
 
     def check_chain(self, node: Node) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote, urlsplit
 
 from attrs import field, frozen
@@ -26,6 +26,7 @@ from twisted.internet.error import (
 )
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 # No public module exports it.
@@ -175,6 +176,7 @@ class Exchange:
     base: str
     _admin_key: str = field(repr=False)
     _clock: IReactorTime = field(repr=False)
+    _log: ClassVar[Logger] = Logger()
 
     async def ask(self, request: Request, read: Callable[[bytes], T]) -> T:
         """
@@ -185,9 +187,16 @@ class Exchange:
         @raise NoAnswerInTime: A change was sent and the time is up.
         @raise UnknownOutcome: A change was sent and no readable answer came.
         """
+        began = self._clock.seconds()
         try:
             deadline = Deferred.fromCoroutine(self._exchange(request))
             answer = await deadline.addTimeout(request.seconds, self._clock)
+            self._log.debug(
+                "Daytona answers {call} with {status} after {milliseconds} ms",
+                call=request.title,
+                status=answer.status,
+                milliseconds=round((self._clock.seconds() - began) * 1000),
+            )
             if 200 <= answer.status < 300:
                 return read(answer.body)
             self._raise_for(request, answer)

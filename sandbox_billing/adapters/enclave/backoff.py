@@ -7,6 +7,7 @@ Tests: C{tests.adapters.test_enclave_backoff}.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -71,9 +72,9 @@ async def fetch_with_backoff(
         attempt += 1
         report(reason)
         log.warn(
-            "No key yet after {attempt} attempts, again in {seconds:.1f} s: {reason}",
+            "No key yet after {attempt} attempts, again in {seconds} s: {why}",
             attempt=attempt,
-            seconds=seconds,
-            reason=reason,
+            seconds=ceil(seconds),
+            why=reason,
         )
         await deferLater(clock, seconds)

@@ -49,8 +49,8 @@ class MockEnclave:
 
     async def fetch_key(self) -> ISigner:
         self.log.warn(
-            "The signing key {address} comes from MOCK_APP_PRIVATE_KEY and not from an enclave: "
+            "The signing key {signer} comes from MOCK_APP_PRIVATE_KEY and not from an enclave: "
             "nobody should trust its vouchers",
-            address=self.key.address.hex,
+            signer=self.key.address.hex,
         )
         return self.key

@@ -84,7 +84,7 @@ class RedisWebhooks:
             except BadInput as why:
                 # Never the form itself: the secret is in it.
                 kind = type(why).__name__
-                self._log.error("webhook {webhook} cannot be read: {kind}", webhook=id, kind=kind)
+                self._log.error("webhook {webhook} cannot be read: {why}", webhook=id, why=kind)
         return tuple(sorted(found, key=_age))
 
     async def remove(self, wallet: Address, id: WebhookId) -> bool:

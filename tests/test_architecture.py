@@ -49,7 +49,7 @@ def room(name: str, *may: str, rooms: Iterable[str] = ()) -> Room:
     return Room(name=name, may=frozenset(may) | {f"{OURS}.{one}" for one in rooms})
 
 
-BELOW_ADAPTERS = ("interfaces", "ledger", "signing")
+BELOW_ADAPTERS = ("interfaces", "ledger", "signing", "log_context")
 KEYS = ("coincurve", "eth_abi", "eth_account", "eth_keys", "eth_utils")
 CHAIN = (*KEYS, "hexbytes", "requests", "rlp", "urllib3", "web3")
 """One technology with its own helpers: web3 brings requests and the Ethereum packages."""
@@ -71,7 +71,10 @@ ROOMS = (
     room("services", *FRAMEWORK, rooms=BELOW_ADAPTERS),
     room("web", *FRAMEWORK, "klein", rooms=BELOW_ADAPTERS),
     room("configuration", rooms=["ledger"]),
-    room("logs", *FRAMEWORK),
+    room("log_context"),
+    room("log_fields"),
+    room("log_text"),
+    room("logs", *FRAMEWORK, rooms=["log_context", "log_text"]),
     room("startup", *FRAMEWORK, rooms=["configuration", "adapters", *BELOW_ADAPTERS]),
     room("applied", rooms=["configuration", "ledger", "services", "web"]),
     room(

@@ -96,19 +96,25 @@ def _is_port(given: str) -> bool:
 
 
 class Root(MultiService):
-    """The top service: chooses the log's form, and ends with status 0 on SIGTERM."""
+    """
+    The top service: chooses the log's form, and ends with status 0 on SIGTERM.
+
+    @ivar secrets: What the log never has; known once the settings are read.
+    """
 
     def __init__(self, reactor: Any, *, verbose: bool) -> None:
         MultiService.__init__(self)
         self._reactor = reactor
         self._verbose = verbose
+        self.secrets: tuple[str, ...] = ()
 
     def setServiceParent(self, parent: Any) -> None:
         """Called once with the application, before its log begins."""
         from sandbox_billing.logs import observer_for
 
         if parent.getComponent(ILogObserver, None) is None and "--logfile" not in sys.argv:
-            parent.setComponent(ILogObserver, observer_for(verbose=self._verbose))
+            observer = observer_for(verbose=self._verbose, secrets=self.secrets)
+            parent.setComponent(ILogObserver, observer)
         MultiService.setServiceParent(self, parent)
 
     def startService(self) -> None:
@@ -136,7 +142,7 @@ def exit_with(reactor: Any, text: str) -> None:
 
     @param text: What is wrong and what to do; goes to the log and to standard error.
     """
-    _log.critical("{text}", text=text)
+    _log.critical("the daemon cannot run: {why}", why=text)
     # Past the log, which takes standard error over.
     if sys.__stderr__ is not None:
         sys.__stderr__.write(f"sandbox-billing: {text}\n")
@@ -171,6 +177,14 @@ def configuration_of(options: Options, environment: Mapping[str, str]) -> Config
             raise ConfigurationError.of(WRONG, [*problems, f"--env-file {path}: {said}"]) from why
     settings.update({name: value for name, value in environment.items() if value})
     return read_configuration(settings, already_wrong=problems)
+
+
+def secrets_in(configuration: Configuration) -> tuple[str, ...]:
+    """What of the settings the log must not have."""
+    from sandbox_billing.log_text import secrets_of
+
+    keys = (configuration.daytona_admin_key, configuration.redis_password, configuration.mock_key)
+    return secrets_of(keys, configuration.rpc_urls)
 
 
 def makeService(options: Options) -> MultiService:
@@ -218,6 +232,7 @@ def _add_devnet(root: Root, reactor: Any, options: Options) -> None:
 
 def _add_daemon(root: Root, reactor: Any, options: Options) -> None:
     configuration = configuration_of(options, os.environ)
+    root.secrets = secrets_in(configuration)
     from sandbox_billing.daemon import Daemon
 
     port = options["port"] if options["port"] is not None else configuration.port

@@ -129,7 +129,7 @@ ROOMS = (
             *BELOW_ADAPTERS,
         ],
     ),
-    room("tap", *FRAMEWORK, rooms=["configuration", "daemon", "devnet", "logs", "wiring"]),
+    room("tap", *FRAMEWORK, rooms=["configuration", "daemon", "devnet", "log_text", "logs", "wiring"]),
 )
 """The table of design.md §2, and below it the electrician's corner."""
 

@@ -30,6 +30,7 @@ from sandbox_billing.ledger.identity import (
     compute_charge_id,
     create_charge_id,
     debt_charge_id,
+    imported_charge_id,
     merged_charge_id,
 )
 from sandbox_billing.ledger.metering import (
@@ -261,12 +262,17 @@ def charges(
     kind = draw(st.sampled_from(ChargeKind) if kinds is None else kinds)
     sandbox = draw(sandbox_ids())
     start = draw(moments())
-    until = start if kind is ChargeKind.CREATE else UnixSeconds(start + 1 + draw(durations()))
+    moment = kind in (ChargeKind.CREATE, ChargeKind.IMPORTED)
+    until = start if moment else UnixSeconds(start + 1 + draw(durations()))
     id_ = create_charge_id(sandbox)
     if kind is not ChargeKind.CREATE:
         id_ = compute_charge_id(sandbox, start)
     if kind is ChargeKind.DEBT:
         id_ = debt_charge_id(id_, draw(st.integers(1, 20)))
+    hashed = None
+    if kind is ChargeKind.IMPORTED:
+        hashed = "0x" + draw(st.binary(min_size=32, max_size=32)).hex()
+        id_ = imported_charge_id(sandbox, hashed, draw(st.integers(0, 3)))
     return Charge(
         id=id_,
         sandbox=sandbox,
@@ -277,8 +283,9 @@ def charges(
         period_end=until,
         units=until - start if kind is ChargeKind.COMPUTE else 0,
         amount=draw(funds(least=1)),
-        rate=0 if kind is ChargeKind.CREATE else draw(rates()),
+        rate=0 if moment else draw(rates()),
         created_at=UnixSeconds(until + draw(durations())),
+        usage_hash=hashed,
     )
 
 

@@ -133,7 +133,9 @@ class ChargeTests(SynchronousTestCase):
         """wire.md §2: units carry the time, and a create fee has none."""
         compute = charge.kind is ChargeKind.COMPUTE
         self.assertEqual(charge.period_end - charge.period_start if compute else 0, charge.units)
-        self.assertEqual(charge.kind is ChargeKind.CREATE, charge.period_end == charge.period_start)
+        moment = charge.kind in (ChargeKind.CREATE, ChargeKind.IMPORTED)
+        self.assertEqual(moment, charge.period_end == charge.period_start)
+        self.assertEqual(charge.kind is ChargeKind.IMPORTED, charge.usage_hash is not None)
         self.assertGreater(charge.amount, 0)
         l2_disjoint([charge])
 

@@ -359,5 +359,7 @@ class Scales:
 
 def hashed(charge: Charge) -> str:
     """A charge's usage hash."""
+    if charge.usage_hash is not None:
+        return charge.usage_hash
     period = charge.period_start, charge.period_end
     return "0x" + usage_hash(charge.sandbox, *period, charge.units).hex()

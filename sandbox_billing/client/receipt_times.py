@@ -17,6 +17,7 @@ from sandbox_billing.client.receipts import (
     refuted,
     unproven,
 )
+from sandbox_billing.ledger.identity import is_imported_charge_id
 from sandbox_billing.ledger.receipt import CLAIMING, Receipt
 from sandbox_billing.ledger.voucher import ChargeKind
 
@@ -35,7 +36,9 @@ def times(
     found: dict[Receipt, list[Finding]] = {one: [] for one in receipts}
     groups: dict[Period, list[Receipt]] = defaultdict(list)
     for one in receipts:
-        if one.status in CLAIMING:
+        if is_imported_charge_id(one.id):
+            found[one].append(unproven(Claim.PERIOD, "imported: what time it is for is not known"))
+        elif one.status in CLAIMING:
             groups[one.sandbox.casefold(), one.period_start, one.period_end].append(one)
         else:
             found[one].append(unproven(Claim.PERIOD, "it was merged: see what collects it"))

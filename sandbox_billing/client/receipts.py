@@ -13,7 +13,7 @@ from itertools import pairwise
 from attrs import frozen
 
 from sandbox_billing.errors import BadInput
-from sandbox_billing.ledger.identity import is_merged_charge_id
+from sandbox_billing.ledger.identity import is_imported_charge_id, is_merged_charge_id
 from sandbox_billing.ledger.money import NeuronPerMinute
 from sandbox_billing.ledger.rating import cost_of
 from sandbox_billing.ledger.receipt import Part, Receipt, Status
@@ -142,6 +142,8 @@ def _hash(receipt: Receipt) -> Finding:
     claim = Claim.HASH
     if receipt.usage_hash is None:
         return unproven(claim, "nothing was signed yet")
+    if is_imported_charge_id(receipt.id):
+        return unproven(claim, "imported from another system: what it is the hash of is not known")
     try:
         made = usage_hash(receipt.sandbox, receipt.period_start, receipt.period_end, receipt.units)
     except BadInput as why:

@@ -25,7 +25,8 @@ SandboxId = NewType("SandboxId", str)
 ChargeId = NewType("ChargeId", str)
 """
 C{<sandbox>:<period start>}, C{<sandbox>:create}, C{<charge id>:merged:<period end>},
-C{<charge id>:debt:<n>} or C{<charge id>:rest:<nonce>}.
+C{<charge id>:debt:<n>} or C{<charge id>:rest:<nonce>}; of a voucher that another system made, and
+whose time is not known, C{<sandbox>:imported:<beginning of its usage hash>:<n>}.
 """
 
 Reference = NewType("Reference", str)
@@ -90,6 +91,21 @@ def create_charge_id(sandbox: SandboxId) -> ChargeId:
 def merged_charge_id(first: ChargeId, period_end: int) -> ChargeId:
     """The charge that collects C{first} and its neighbours up to a moment, as one."""
     return ChargeId(f"{first}:merged:{period_end}")
+
+
+def imported_charge_id(sandbox: SandboxId, usage_hash: str, number: int) -> ChargeId:
+    """
+    A voucher that another system made, by the hash that it gave its use.
+
+    @param usage_hash: 32 bytes, hex, with C{0x}.
+    @param number: From 0: several claims may have one hash.
+    """
+    return ChargeId(f"{sandbox}:imported:{usage_hash[2:18]}:{number}")
+
+
+def is_imported_charge_id(charge: ChargeId) -> bool:
+    """Whether what its hash is made of is not known: such a charge, or what it left owed."""
+    return ":imported:" in charge
 
 
 def is_merged_charge_id(charge: ChargeId) -> bool:

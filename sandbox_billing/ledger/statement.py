@@ -170,7 +170,8 @@ def pieces(
     @return: The beginning of each piece, and what it holds; together they are the whole.
     """
     charge, amount, become = entry.charge, entry.amount, fate(entry.records)
-    if charge.kind is ChargeKind.CREATE:
+    if charge.kind in (ChargeKind.CREATE, ChargeKind.IMPORTED):
+        # For a moment, or for a time that nobody knows any more.
         if since <= charge.period_start < until:
             yield charge.period_start, _filled(entry, become, NOTHING, amount, 0)
         return

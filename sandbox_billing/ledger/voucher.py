@@ -24,6 +24,7 @@ class ChargeKind(Enum):
     CREATE = "create"
     COMPUTE = "compute"
     DEBT = "debt"
+    IMPORTED = "imported"
 
 
 @frozen(kw_only=True)
@@ -37,6 +38,9 @@ class Charge:
     @ivar units: Seconds it charges for: 0 for create fees and debts.
     @ivar amount: neuron.
     @ivar rate: neuron per minute it was rated with; 0 for create fees.
+    @ivar usage_hash: 32 bytes, hex, where it was made elsewhere and what it is made of is not
+        known (C{IMPORTED}, and what that leaves owed): the time of such a charge is the moment
+        of its import.  None: it is the hash of sandbox, period and units.
     """
 
     id: ChargeId
@@ -50,6 +54,7 @@ class Charge:
     amount: Neuron
     rate: int
     created_at: UnixSeconds
+    usage_hash: str | None = field(default=None, metadata={"added": True, "rare": True})
 
 
 @frozen(kw_only=True)

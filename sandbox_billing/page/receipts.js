@@ -6,7 +6,7 @@ import { exactly, exactMoment, in0G, moment, short } from "./money.js";
 import { verify } from "./verify.js";
 
 const PAGE = 10;
-const KINDS = { create: "Create fee", compute: "Compute", debt: "Debt" };
+const KINDS = { create: "Create fee", compute: "Compute", debt: "Debt", imported: "Carried over" };
 const MARKS = { proven: "✓", "not proven": "○", refuted: "✕" };
 
 class Line {

@@ -41,7 +41,10 @@ def voucher_lines(records: Sequence[ChargeRecord]) -> list[Line]:
 
 def promised(domain: EIP712Domain, charge: Charge, nonce: Nonce) -> tuple[bytes, bytes]:
     """A charge's usage hash, and the digest that is signed for it under a nonce."""
-    hashed = usage_hash(charge.sandbox, charge.period_start, charge.period_end, charge.units)
+    if charge.usage_hash is not None:
+        hashed = bytes.fromhex(charge.usage_hash[2:])
+    else:
+        hashed = usage_hash(charge.sandbox, charge.period_start, charge.period_end, charge.units)
     voucher = VoucherFields(
         user=charge.owner,
         provider=charge.provider,

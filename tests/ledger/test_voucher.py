@@ -191,4 +191,6 @@ class KindTests(SynchronousTestCase):
 
     def test_words(self) -> None:
         """Renaming one would orphan what is stored."""
-        self.assertEqual(["create", "compute", "debt"], [kind.value for kind in ChargeKind])
+        self.assertEqual(
+            ["create", "compute", "debt", "imported"], [kind.value for kind in ChargeKind]
+        )

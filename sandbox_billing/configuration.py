@@ -182,6 +182,18 @@ def _host_and_port(given: str) -> tuple[str, int]:
     return found[1].strip("[]"), int(found[2])
 
 
+def listening_address(given: str) -> tuple[str, int]:
+    """
+    Host and port to listen on; port 0 is any that is free.
+
+    @raise BadInput: It is not that.
+    """
+    found = re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[^@/:\s]+):([0-9]{1,5})", given)
+    if not found or int(found[2]) > 65535:
+        raise BadInput("must be host:port, such as 127.0.0.1:9464 or [::1]:9464")
+    return found[1].strip("[]"), int(found[2])
+
+
 def _one_of(*words: str) -> Callable[[str], str]:
     def parse(given: str) -> str:
         if given not in words:
@@ -338,6 +350,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "LEASE_SEC", "lease", _whole(2, 600), "15", "how long a silent worker stays the worker"
     ),
+    Setting(
+        "METRICS_ADDR",
+        "metrics_addr",
+        listening_address,
+        "",
+        "host:port for metrics, health and readiness; never where the internet reaches it",
+    ),
 )
 
 _COMMAND_LINE_ONLY = frozenset({"USER_KEY", "PROVIDER_KEY", "OWNER_KEY"})
@@ -406,6 +425,7 @@ class Configuration:
     cors_origins: tuple[str, ...]
     webhook_private_targets: tuple[str, ...]
     lease: int
+    metrics_addr: tuple[str, int] | None
 
 
 def read_configuration(

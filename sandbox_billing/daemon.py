@@ -39,6 +39,7 @@ from sandbox_billing.adapters.webhooks.names import NamePool
 from sandbox_billing.applied import own_url, policy_of, prices_of, spelt, terms_of, url_notice
 from sandbox_billing.configuration import Configuration
 from sandbox_billing.errors import BadInput, ConfigurationError, Transient, UnknownOutcome
+from sandbox_billing.monitoring import Monitor
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.lease_keeper import LeaseKeeper
@@ -87,6 +88,7 @@ class Daemon(MultiService):
 
     @ivar readiness: What is wrong right now.
     @ivar address: Where it listens; None before it does, and for a worker.
+    @ivar monitor: What it measures, and where that is shown.
     """
 
     _log = Logger()
@@ -123,7 +125,19 @@ class Daemon(MultiService):
         self._wall = SystemClock()
         self.readiness = Readiness()
         self.address: Any = None
-        self._gate = Gate(readiness=self.readiness, wall=self._wall, new_request_id=request_id)
+        self.monitor = Monitor(
+            reactor=reactor,
+            listen_on=configuration.metrics_addr,
+            role=role,
+            readiness=self.readiness,
+        )
+        measures = self.monitor.measures
+        self._gate = Gate(
+            readiness=self.readiness,
+            wall=self._wall,
+            new_request_id=request_id,
+            measures=measures,
+        )
         self._site: Any = BillingSite(
             self._gate,
             reactor=reactor,
@@ -132,6 +146,7 @@ class Daemon(MultiService):
             limits=Limits.for_files(files),
             streams=self._gate.streams,
             peers=Peers(configuration.trusted_proxies),
+            measures=measures,
         )
         self._port: Any = None
         self._supervisor = Supervisor()
@@ -195,6 +210,7 @@ class Daemon(MultiService):
             if cut:
                 self._log.warn("{count} connections were cut", count=cut)
         await self._end_work()
+        await self.monitor.close()
         await self._keyspace.close()
         await self._http_pool.closeCachedConnections()
         for pool in self._pools:
@@ -218,6 +234,7 @@ class Daemon(MultiService):
     # -- start-up -----------------------------------------------------------------------
 
     async def _start(self) -> None:
+        self.monitor.listen()
         if self._role != "worker":
             await self._listen()
         parts = await self._find_parts()
@@ -251,6 +268,7 @@ class Daemon(MultiService):
                 contracts=wiring_web.make_contracts(
                     self._configuration, self._reactor, self._wallet_pool
                 ),
+                measures=self.monitor.measures,
             )
 
     def _take(self, turns: LeaseKeeper | Periodic) -> None:

@@ -21,7 +21,7 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from attrs import field, frozen
-from zope.interface import Attribute, Interface
+from zope.interface import Attribute, Interface, implementer
 
 from sandbox_billing.errors import Refused, Transient
 from sandbox_billing.ledger.account import (
@@ -64,6 +64,7 @@ from sandbox_billing.ledger.totals import Totals
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord, Forgiven, Seal
 from sandbox_billing.ledger.warning import Picture, Told
 from sandbox_billing.ledger.webhook import Standing, Webhook, WebhookId
+from sandbox_billing.measures import Measure
 
 
 T = TypeVar("T")
@@ -122,6 +123,45 @@ class IIds(Interface):
 
     def batch() -> BatchId:
         """A new, unique batch id, of the same letters."""
+
+
+# --- measuring ----------------------------------------------------------------------
+
+
+class IMeasures(Interface):
+    """
+    What is measured: figures for whoever watches, on which nothing here rests.
+
+    Safe in any thread.  Nothing raises: what is measured wrongly is lost, and a test finds it
+    (C{adapters.memory.measures} does raise).
+    """
+
+    def count(measure: Measure, amount: int = 1, **labels: str) -> None:
+        """@param amount: How many more; never negative."""
+
+    def observe(measure: Measure, value: float, **labels: str) -> None:
+        """One more value of a histogram."""
+
+    def set(measure: Measure, value: float, **labels: str) -> None:
+        """What a gauge shows from now on."""
+
+
+@implementer(IMeasures)
+@frozen
+class Unmeasured:
+    """Nobody watches, and nothing is kept: what services are made with unless they are told."""
+
+    def count(self, measure: Measure, amount: int = 1, **labels: str) -> None:
+        """Nothing."""
+
+    def observe(self, measure: Measure, value: float, **labels: str) -> None:
+        """Nothing."""
+
+    def set(self, measure: Measure, value: float, **labels: str) -> None:
+        """Nothing."""
+
+
+UNMEASURED = Unmeasured()
 
 
 # --- the journal: doors -------------------------------------------------------------

@@ -18,10 +18,11 @@ from twisted.python import usage
 from sandbox_billing.configuration import (
     WRONG,
     Configuration,
+    listening_address,
     read_configuration,
     read_env_file,
 )
-from sandbox_billing.errors import ConfigurationError, WrongEnvFile
+from sandbox_billing.errors import BadInput, ConfigurationError, WrongEnvFile
 
 
 EX_CONFIG = 78
@@ -52,6 +53,12 @@ class Options(usage.Options):
         ("port", "p", None, "TCP port to listen on; wins over PORT."),
         ("endpoint", None, None, "Server endpoint to listen on, such as tcp:8080:interface=::1."),
         ("role", "r", "all", "all, web (no money work) or worker (no HTTP)."),
+        (
+            "metrics-addr",
+            None,
+            None,
+            "host:port for metrics, health and readiness; wins over METRICS_ADDR.",
+        ),
         ("devnet-data", None, None, "Keep the devnet's Redis in this directory."),
     )
     optFlags = (
@@ -82,6 +89,11 @@ class Options(usage.Options):
             found.append("--port must be a whole number from 0 to 65535")
         if port is not None and self["endpoint"] is not None:
             found.append("--port and --endpoint exclude each other")
+        if self["metrics-addr"] is not None:
+            try:
+                listening_address(self["metrics-addr"])
+            except BadInput as why:
+                found.append(f"--metrics-addr {why.text}")
         if self["devnet-data"] is not None and not self["devnet"]:
             found.append("--devnet-data needs --devnet")
         if self["allow-exec"] and not self["devnet"]:
@@ -176,7 +188,14 @@ def configuration_of(options: Options, environment: Mapping[str, str]) -> Config
             # Of the settings nothing can be said without it.
             raise ConfigurationError.of(WRONG, [*problems, f"--env-file {path}: {said}"]) from why
     settings.update({name: value for name, value in environment.items() if value})
+    settings.update(told_by(options))
     return read_configuration(settings, already_wrong=problems)
+
+
+def told_by(options: Options) -> dict[str, str]:
+    """Settings that the command line says; what is wrong with them is told as the option's."""
+    given = options["metrics-addr"]
+    return {} if given is None or options.problems() else {"METRICS_ADDR": given}
 
 
 def secrets_in(configuration: Configuration) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from sandbox_billing.adapters.daytona.relay import DaytonaRelay, NoRelay, relay_
 from sandbox_billing.adapters.system import request_id
 from sandbox_billing.adapters.webhooks.sender import NoWebhooks
 from sandbox_billing.configuration import Configuration
-from sandbox_billing.interfaces import IContractWallets, IRelay
+from sandbox_billing.interfaces import UNMEASURED, IContractWallets, IMeasures, IRelay
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services.intake import Intake
 from sandbox_billing.services.readiness import Readiness
@@ -101,6 +101,7 @@ def make_front(
     streams: OpenStreams | None = None,
     listeners: Listeners | None = None,
     contracts: IContractWallets | None = None,
+    measures: IMeasures = UNMEASURED,
 ) -> IResource:
     """
     The web's half of the daemon.
@@ -146,5 +147,6 @@ def make_front(
             new_request_id=request_id,
             random_bytes=secrets.token_bytes,
             otherwise=otherwise,
+            measures=measures,
         )
     )

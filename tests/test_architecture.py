@@ -49,7 +49,7 @@ def room(name: str, *may: str, rooms: Iterable[str] = ()) -> Room:
     return Room(name=name, may=frozenset(may) | {f"{OURS}.{one}" for one in rooms})
 
 
-BELOW_ADAPTERS = ("interfaces", "ledger", "signing", "log_context")
+BELOW_ADAPTERS = ("interfaces", "ledger", "measures", "signing", "log_context")
 KEYS = ("coincurve", "eth_abi", "eth_account", "eth_keys", "eth_utils")
 CHAIN = (*KEYS, "hexbytes", "requests", "rlp", "urllib3", "web3")
 """One technology with its own helpers: web3 brings requests and the Ethereum packages."""
@@ -60,12 +60,14 @@ ROOMS = (
     room("ledger"),
     room("errors"),
     room("signing", *KEYS, rooms=["ledger.identity"]),
-    room("interfaces", *FRAMEWORK, rooms=["ledger"]),
+    room("measures"),
+    room("interfaces", *FRAMEWORK, rooms=["ledger", "measures"]),
     room("adapters", *FRAMEWORK, rooms=BELOW_ADAPTERS),
     room("adapters.redis", *FRAMEWORK, "txredisapi", rooms=BELOW_ADAPTERS),
     room("adapters.chain", *FRAMEWORK, *CHAIN, rooms=BELOW_ADAPTERS),
     room("adapters.daytona", *FRAMEWORK, *DAYTONA, rooms=BELOW_ADAPTERS),
     room("adapters.enclave", *FRAMEWORK, "grpc", "google", rooms=BELOW_ADAPTERS),
+    room("adapters.prometheus", *FRAMEWORK, "prometheus_client", rooms=BELOW_ADAPTERS),
     # The fake runs the real journal over dictionaries, so that one suite proves both.
     room("adapters.memory", *FRAMEWORK, rooms=[*BELOW_ADAPTERS, "adapters.redis"]),
     room("services", *FRAMEWORK, rooms=BELOW_ADAPTERS),
@@ -114,9 +116,13 @@ ROOMS = (
         ],
     ),
     room(
+        "monitoring", *FRAMEWORK, rooms=["adapters", "applied", "services", "web", *BELOW_ADAPTERS]
+    ),
+    room(
         "daemon",
         *FRAMEWORK,
         rooms=[
+            "monitoring",
             "adapters",
             "configuration",
             "services",

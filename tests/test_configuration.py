@@ -220,6 +220,17 @@ CASES: tuple[tuple[str, Any, tuple[tuple[str, Any], ...], tuple[str, ...], str],
         "must be origins like https://example.org: no path, lower case",
     ),
     ("LEASE_SEC", 15, (("2", 2),), ("1", "601", *NOT_WHOLE), WHOLE.format(2, 600)),
+    (
+        "METRICS_ADDR",
+        None,
+        (
+            ("127.0.0.1:9464", ("127.0.0.1", 9464)),
+            ("[::1]:9464", ("::1", 9464)),
+            ("localhost:0", ("localhost", 0)),
+        ),
+        ("9464", ":9464", "127.0.0.1", "127.0.0.1:65536", "http://a.test:80", "::1:80", "a b:1"),
+        "must be host:port, such as 127.0.0.1:9464 or [::1]:9464",
+    ),
 )
 
 BY_NAME = {setting.name: setting for setting in SETTINGS}

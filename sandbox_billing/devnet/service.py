@@ -105,8 +105,10 @@ class DevnetService(MultiService):
 
     async def _start(self) -> None:
         await self.world.up()
+        addr = self._options["metrics-addr"]
         try:
-            configuration = read_configuration(self.world.environment())
+            told = {} if addr is None else {"METRICS_ADDR": addr}
+            configuration = read_configuration({**self.world.environment(), **told})
         except ConfigurationError as why:
             self._fatal(self._reactor, str(why))
             return

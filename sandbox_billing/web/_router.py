@@ -30,7 +30,7 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from sandbox_billing.errors import BadInput, Refused
-from sandbox_billing.interfaces import DaytonaRefused, IWallClock
+from sandbox_billing.interfaces import UNMEASURED, DaytonaRefused, IMeasures, IWallClock
 from sandbox_billing.ledger.identity import Address, Reference
 from sandbox_billing.signing.request import (
     Body,
@@ -57,6 +57,7 @@ from sandbox_billing.web.answers import (
 from sandbox_billing.web.caller import Caller, Callers
 from sandbox_billing.web.cors import Cors
 from sandbox_billing.web.limits import RequestLimits
+from sandbox_billing.web.measured import NO_PATTERN, note_request
 from sandbox_billing.web.peers import Peers
 from sandbox_billing.web.policy import checked_name
 from sandbox_billing.web.pouring import pour
@@ -193,6 +194,7 @@ class Router:
     @ivar time_left: Told to every wallet that has proven itself.
     @ivar operators: Whom the rows for operators are for.
     @ivar new_request_id: Makes what C{X-Request-Id} says; a client's own is not taken over.
+    @ivar measures: Told of every request at its end.
     """
 
     app: ClassVar[Klein] = Klein()
@@ -209,8 +211,9 @@ class Router:
     wall: IWallClock = field(validator=provides(IWallClock))
     clock: IReactorTime = field(validator=provides(IReactorTime))
     new_request_id: Callable[[], str]
+    measures: IMeasures = UNMEASURED
 
-    async def _ask(self, request: Request, peer: str) -> Answer | None:
+    async def _ask(self, request: Request, peer: str, patterns: list[str]) -> Answer | None:
         method = request.method.decode("ascii")
         if request.uri not in PROBES:
             self.limits.arrived(peer)
@@ -220,6 +223,7 @@ class Router:
         path, query = canonical_target(raw_path), canonical_query(raw_query)
         found = self.table.find(method, path)
         route, headers = found.route, request.requestHeaders
+        patterns.append(route.pattern)
         if route.who is Who.NOBODY:
             raise Refused(route.denial)
         if route.stream:
@@ -279,12 +283,13 @@ class Router:
             # Here, so that streams have them too.
             request.setHeader(name.encode("ascii"), value.encode("latin-1"))
         gone: list[Failure] = []
+        patterns: list[str] = []
         request.notifyFinish().addErrback(gone.append)
         status, body = CLIENT_GONE, b""
         answer: Answer | None
         try:
             try:
-                answer = await self._ask(request, peer)
+                answer = await self._ask(request, peer, patterns)
                 if answer is not None and answer.chunks is not None:
                     sent = {**standard_headers(None, request_id), **answer.headers}
                     await pour(request, answer.status, sent, answer.chunks, self.clock)
@@ -334,12 +339,15 @@ class Router:
             }
             return Response(code=status, headers=headers, body=b"" if status == 304 else body)
         finally:
+            method, seconds = request.method.decode("ascii"), self.clock.seconds() - began
+            route = patterns[0] if patterns else NO_PATTERN
+            note_request(self.measures, route=route, method=method, status=status, seconds=seconds)
             self._log.info(
                 ACCESS,
-                method=request.method.decode("ascii"),
+                method=method,
                 path=loggable(path),
                 status=status,
-                milliseconds=round((self.clock.seconds() - began) * 1000),
+                milliseconds=round(seconds * 1000),
                 peer=self.peers.spelt(request),
                 request_id=request_id,
             )

@@ -15,7 +15,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from sandbox_billing.interfaces import IReadiness, IWallClock
+from sandbox_billing.interfaces import UNMEASURED, IMeasures, IReadiness, IWallClock
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web.answers import (
     ACCESS,
@@ -25,6 +25,7 @@ from sandbox_billing.web.answers import (
     loggable,
     standard_headers,
 )
+from sandbox_billing.web.measured import NO_PATTERN, note_request
 
 
 RETRY_SECONDS = 5
@@ -64,6 +65,7 @@ class Gate:
     @ivar wall: For the C{timestamp} of errors.
     @ivar new_request_id: Makes what C{X-Request-Id} says.
     @ivar front: The real root, once everything it needs is there.
+    @ivar measures: Told of what is answered here.
     """
 
     _log: ClassVar[Logger] = Logger()
@@ -72,6 +74,7 @@ class Gate:
     wall: IWallClock = field(validator=provides(IWallClock))
     new_request_id: Callable[[], str]
     front: IResource | None = None
+    measures: IMeasures = UNMEASURED
     isLeaf: bool = field(default=False, init=False)
 
     def streams(self, method: bytes, target: bytes) -> bool:
@@ -98,10 +101,12 @@ class Gate:
         return described(answer, path=path, now=self.wall.now())
 
     def note(self, request: Request, path: str, status: int, request_id: str) -> None:
-        """The access log has this reply too."""
+        """The access log has this reply too, and so have the figures."""
+        method = request.method.decode("ascii")
+        note_request(self.measures, route=NO_PATTERN, method=method, status=status, seconds=0)
         self._log.info(
             ACCESS,
-            method=request.method.decode("ascii"),
+            method=method,
             path=loggable(path),
             status=status,
             milliseconds=0,

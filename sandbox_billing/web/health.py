@@ -6,12 +6,28 @@ Tests: C{tests.web.test_info}.
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import field, frozen
 
 from sandbox_billing.interfaces import IReadiness
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._router import Asked
 from sandbox_billing.web.answers import Answer
+
+
+def alive() -> Answer:
+    """It answers."""
+    return Answer(document={"ok": True})
+
+
+def standing(readiness: IReadiness) -> Answer:
+    """It works, or what does not (T6)."""
+    reasons, notices = dict(readiness.reasons()), dict(readiness.notices())
+    document: dict[str, Any] = {"ready": not reasons, "reasons": reasons}
+    if notices:
+        document["notices"] = notices
+    return Answer(status=503 if reasons else 200, document=document)
 
 
 @frozen(kw_only=True)
@@ -24,12 +40,8 @@ class Health:
 
     async def alive(self, asked: Asked) -> Answer:
         """It answers."""
-        return Answer(document={"ok": True})
+        return alive()
 
     async def ready(self, asked: Asked) -> Answer:
         """It works, or what does not (T6)."""
-        reasons, notices = dict(self.readiness.reasons()), dict(self.readiness.notices())
-        document = {"ready": not reasons, "reasons": reasons}
-        if notices:
-            document["notices"] = notices
-        return Answer(status=503 if reasons else 200, document=document)
+        return standing(self.readiness)

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
 from sandbox_billing.interfaces import (
+    UNMEASURED,
     IControls,
     IDoors,
     IHistory,
@@ -20,6 +21,7 @@ from sandbox_billing.interfaces import (
     IIds,
     IIntake,
     ILifecycleCount,
+    IMeasures,
     IOverview,
     IReadiness,
     IReceipts,
@@ -81,6 +83,7 @@ class FrontDesk:
     @ivar otherwise: Asked when a signature is not by the wallet's own key.
     @ivar random_bytes: So many bytes that nobody can guess: the secrets of tokens.
     @ivar new_request_id: Makes what C{X-Request-Id} says; printable ASCII.
+    @ivar measures: Told of every request.
     """
 
     terms: Terms
@@ -110,6 +113,7 @@ class FrontDesk:
     random_bytes: Callable[[int], bytes]
     otherwise: OtherProof = keys_only
     room: BodyRoom = field(factory=BodyRoom)
+    measures: IMeasures = UNMEASURED
 
 
 def make_root(front: FrontDesk) -> IResource:
@@ -151,6 +155,7 @@ def make_root(front: FrontDesk) -> IResource:
         wall=front.wall,
         clock=front.clock,
         new_request_id=front.new_request_id,
+        measures=front.measures,
     )
     return Threshold(router.app.resource(), table)
 

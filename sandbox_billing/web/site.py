@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import IResource
 
-from sandbox_billing.interfaces import IWallClock
+from sandbox_billing.interfaces import UNMEASURED, IMeasures, IWallClock
 from sandbox_billing.web.answers import (
     ACCESS,
     Answer,
@@ -39,6 +39,7 @@ from sandbox_billing.web.answers import (
 )
 from sandbox_billing.web.bounds import Limits
 from sandbox_billing.web.collecting import BillingRequest, Bodies, reason
+from sandbox_billing.web.measured import NO_PATTERN, note_request
 from sandbox_billing.web.peers import Crowd, Peers
 from sandbox_billing.web.streaming import StreamingChannel
 
@@ -227,6 +228,7 @@ class BillingChannel(StreamingChannel):
         body = dump(answer.document)
         headers = {**standard_headers(body, request_id), "Connection": "close"}
         peer = getattr(self.getPeer(), "host", "-")
+        note_request(self.site.measures, route=NO_PATTERN, method=method, status=status, seconds=0)
         self._log.info(
             ACCESS,
             method=method,
@@ -285,6 +287,7 @@ class BillingSite(server.Site):
         limits: Limits | None = None,
         streams: Callable[[bytes, bytes], bool] = lambda method, target: False,
         peers: Peers | None = None,
+        measures: IMeasures = UNMEASURED,
     ) -> None:
         """
         @param resource: From L{make_root<sandbox_billing.web.root.make_root>}.
@@ -292,8 +295,10 @@ class BillingSite(server.Site):
         @param wall: For the C{timestamp} of errors.
         @param streams: Whether the body of a request with this method and target shall flow.
         @param peers: Knows the trusted proxies; None: there is none.
+        @param measures: Told of what is refused before the router sees it.
         """
         self.streams = streams
+        self.measures = measures
         self.limits = Limits() if limits is None else limits
         super().__init__(
             resource,

@@ -165,7 +165,7 @@ class DeadmansSwitch:
         try:
             await self.runtime.touch(sandbox)
         except (Refused, Transient, UnknownOutcome) as why:
-            self._log.info("could not touch {sandbox}: {why}", sandbox=sandbox, why=why)
+            self._log.info("could not touch {sandbox}: {why}", sandbox=sandbox, why=str(why))
             return isinstance(why, Refused)
         self._watched[sandbox] = evolve(watch, touched_at=now, shown=None)
         return True
@@ -189,7 +189,7 @@ class DeadmansSwitch:
         try:
             await self.runtime.set_auto_stop(sandbox, minutes)
         except (Refused, Transient, UnknownOutcome) as why:
-            self._log.warn("{sandbox} keeps its auto-stop: {why}", sandbox=sandbox, why=why)
+            self._log.warn("{sandbox} keeps its auto-stop: {why}", sandbox=sandbox, why=str(why))
             return isinstance(why, Refused)
         self._armed_at[sandbox] = self.wall.now()
         return True

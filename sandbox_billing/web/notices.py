@@ -318,7 +318,7 @@ class Listeners:
                 listener.cursor = max(listener.cursor, newest)
         except (Transient, UnknownOutcome) as why:
             # It is asked for again on the next turn.
-            self._log.debug("notices of {wallet}: {why}", wallet=listener.wallet, why=str(why))
+            self._log.debug("notices of {wallet}: {why}", wallet=listener.wallet.hex, why=str(why))
             return b"", False
         if not found:
             return b"", False

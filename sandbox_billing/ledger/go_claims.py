@@ -1,0 +1,233 @@
+"""
+What vouchers of the Go implementation claim: for which time, and whether somebody did before.
+
+The usage hash commits to a period (wire.md, §2) and the period is stored nowhere.  But where a
+session runs, the Go system's charges lie side by side up to where it is charged, and a fee at a
+known price is a number of seconds: so the hash can be tried, and proves the period.
+
+Tests: L{tests.ledger.test_go_plan}.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from attrs import define, field, frozen
+
+from sandbox_billing.ledger.go_forms import GoSession, GoVoucher
+from sandbox_billing.ledger.identity import (
+    Address,
+    ChargeId,
+    Nonce,
+    SandboxId,
+    compute_charge_id,
+    create_charge_id,
+    imported_charge_id,
+)
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
+from sandbox_billing.ledger.voucher import Charge, ChargeKind
+
+
+_MOST_TRIES = 100_000
+"""Hashes for one sandbox: seconds, and more than any queue needs."""
+
+_MOST_LENGTHS = 50
+_MOST_STEPS = 100
+_MOST_SECONDS = 366 * 86_400
+
+
+@frozen
+class Recovered:
+    """
+    A period that a usage hash was proven to be of.
+
+    @ivar price: neuron per second; 0 for a create fee, whose start is its end.
+    """
+
+    start: UnixSeconds
+    end: UnixSeconds
+    price: Neuron
+
+
+@define(eq=False)
+class Claims:
+    """What entries before have claimed."""
+
+    _uses: dict[tuple[Address, str], list[ChargeId]] = field(factory=dict, init=False)
+    _nonces: dict[tuple[Address, Nonce], ChargeId] = field(factory=dict, init=False)
+    _numbers: dict[tuple[SandboxId, str], int] = field(factory=dict, init=False)
+    _times: dict[SandboxId, list[tuple[Recovered, ChargeId]]] = field(factory=dict, init=False)
+
+    def first(self, voucher: GoVoucher) -> ChargeId | None:
+        """Who claimed this use before."""
+        found = self._uses.get((voucher.user, voucher.usage_hash))
+        return None if found is None else found[0]
+
+    def number(self, voucher: GoVoucher) -> int:
+        """How many of its sandbox have this hash so far."""
+        return self._numbers.get((voucher.sandbox, voucher.usage_hash), 0)
+
+    def overlapping(self, voucher: GoVoucher, time: Recovered) -> ChargeId | None:
+        """Who claimed a second of this time before (L2)."""
+        for other, charge in self._times.get(voucher.sandbox, ()):
+            if time.start < other.end and other.start < time.end:
+                return charge
+            if time.price == other.price == 0:
+                # A sandbox has one create fee.
+                return charge
+        return None
+
+    def take(self, voucher: GoVoucher, charge: ChargeId, time: Recovered | None) -> None:
+        """It is claimed by a charge."""
+        if time is not None:
+            self._times.setdefault(voucher.sandbox, []).append((time, charge))
+        self._uses.setdefault((voucher.user, voucher.usage_hash), []).append(charge)
+        name = (voucher.sandbox, voucher.usage_hash)
+        self._numbers[name] = self._numbers.get(name, 0) + 1
+
+    def sealed(self, user: Address, nonce: Nonce, charge: ChargeId) -> ChargeId | None:
+        """Who has a nonce; from now on this charge, where nobody has."""
+        other = self._nonces.setdefault((user, nonce), charge)
+        return None if other == charge else other
+
+
+def recover(
+    session: GoSession,
+    price: Neuron,
+    vouchers: Sequence[GoVoucher],
+    *,
+    interval: int,
+    hashed: Callable[[Charge], str],
+) -> Mapping[GoVoucher, Recovered]:
+    """
+    The periods of a session's vouchers, from where it is charged backwards and from where it
+    began onwards, each proven by its hash.
+
+    @param price: neuron per second.
+    @param vouchers: Of the session's sandbox.
+    @param interval: VOUCHER_INTERVAL_SEC: what the newer version calls the units of a voucher
+        for several periods.  Such a one shows where its neighbours lie and stays unknown.
+    @return: Of those that could be.
+    """
+    wanted = {voucher.usage_hash: voucher for voucher in vouchers if voucher.fee > 0}
+    lengths = _lengths((voucher.fee for voucher in wanted.values()), price)
+    moments: list[int] = [session.charged_until]
+    if session.started_at is not None:
+        moments.append(session.started_at)
+    found: dict[GoVoucher, Recovered] = {}
+    tried: set[int] = set()
+    tries = 0
+    while moments and len(found) < len(wanted) and tries < _MOST_TRIES:
+        moment = moments.pop()
+        if moment in tried:
+            continue
+        tried.add(moment)
+        spans = [(moment, moment)]
+        for length in lengths:
+            spans += [(moment - length, moment), (moment, moment + length)]
+        for start, end in spans:
+            for units in {end - start, interval}:
+                tries += 1
+                voucher = wanted.get(_hash(session, start, end, units, hashed))
+                if voucher is None:
+                    continue
+                moments += [start, end]
+                paid_for = Neuron(0) if start == end else price
+                if units == end - start and voucher.fee == (paid_for * units or voucher.fee):
+                    found[voucher] = Recovered(UnixSeconds(start), UnixSeconds(end), paid_for)
+    return found
+
+
+def charged_beyond(
+    session: GoSession,
+    price: Neuron,
+    claims: Mapping[str, Neuron],
+    *,
+    interval: int,
+    hashed: Callable[[Charge], str],
+) -> UnixSeconds:
+    """
+    Until when a session is charged, also where the Go system died between a voucher and its
+    watermark (failures.md, B3): the seconds of that voucher are not charged again.
+
+    @param claims: Usage hash to fee, of what waits and of what the chain has settled.
+    """
+    until: int = session.charged_until
+    lengths = _lengths(claims.values(), price)
+    for _ in range(_MOST_STEPS):
+        ends = [
+            until + length
+            for length in lengths
+            for units in (length, interval)
+            if _hash(session, until, until + length, units, hashed) in claims
+        ]
+        if not ends:
+            break
+        until = max(ends)
+    return UnixSeconds(until)
+
+
+def _lengths(fees: Iterable[Neuron], price: Neuron) -> list[int]:
+    """How many seconds fees are for, the most usual first, as many as are worth trying."""
+    if price <= 0:
+        return []
+    counted = Counter(fee // price for fee in fees if fee > 0 and fee % price == 0)
+    return [length for length, _ in counted.most_common(_MOST_LENGTHS) if length < _MOST_SECONDS]
+
+
+def _hash(
+    session: GoSession, start: int, end: int, units: int, hashed: Callable[[Charge], str]
+) -> str:
+    if start < 0:
+        return ""
+    charge = Charge(
+        id=compute_charge_id(session.sandbox, start),
+        sandbox=session.sandbox,
+        owner=session.owner,
+        provider=session.provider,
+        kind=ChargeKind.COMPUTE,
+        period_start=UnixSeconds(start),
+        period_end=UnixSeconds(end),
+        units=units,
+        amount=Neuron(0),
+        rate=0,
+        created_at=UnixSeconds(0),
+    )
+    return hashed(charge)
+
+
+def charge_of(
+    voucher: GoVoucher, recovered: Recovered | None, number: int, now: UnixSeconds
+) -> Charge:
+    """
+    A voucher as a charge of ours: an ordinary one where its time is known.
+
+    @param recovered: Its period; None where nobody knows it, or another one claims it.
+    @param number: How many with its hash there were before.
+    """
+    kind, period, units, rate = ChargeKind.IMPORTED, (now, now), 0, 0
+    id_ = imported_charge_id(voucher.sandbox, voucher.usage_hash, number)
+    hashed: str | None = voucher.usage_hash
+    if recovered is not None:
+        period, hashed = (recovered.start, recovered.end), None
+        if recovered.price == 0:
+            kind, id_ = ChargeKind.CREATE, create_charge_id(voucher.sandbox)
+        else:
+            kind, units = ChargeKind.COMPUTE, recovered.end - recovered.start
+            id_ = compute_charge_id(voucher.sandbox, recovered.start)
+            rate = 60 * recovered.price
+    return Charge(
+        id=id_,
+        sandbox=voucher.sandbox,
+        owner=voucher.user,
+        provider=voucher.provider,
+        kind=kind,
+        period_start=period[0],
+        period_end=period[1],
+        units=units,
+        amount=voucher.fee,
+        rate=rate,
+        created_at=now,
+        usage_hash=hashed,
+    )

@@ -19,6 +19,7 @@ from sandbox_billing.web._router import PROBES, Asked
 from sandbox_billing.web._routes import REST, Policy, Route, Who
 from sandbox_billing.web._schema_words import TEXT, Schema, array, ref
 from sandbox_billing.web._schemas import SCHEMAS
+from sandbox_billing.web._tags import TAGS, tag_of
 from sandbox_billing.web.answers import Answer
 
 
@@ -176,6 +177,7 @@ def _operation(route: Route, method: str) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": "-".join((method.lower(), *words)).replace(".", "-"),
         "summary": described.summary,
+        "tags": [tag_of(route).name],
         "security": _security(route),
         "responses": _replies(route, described),
     }
@@ -223,6 +225,7 @@ def document_of(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": public_url or "/"}],
+        "tags": [{"name": tag.name, "description": tag.about} for tag in TAGS],
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,

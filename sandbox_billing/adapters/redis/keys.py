@@ -32,10 +32,12 @@ class Keys:
         return f"billing:compute:{sandbox}"
 
     def sandbox(self, sandbox: SandboxId) -> str:
-        """hash: what outlives sessions: v, owner, reference, create_charged, charged_until,
-        ended (which session was closed last), allowance (the token with a spend limit that it
-        counted for last, JSON), labels (what its owner labelled it last, JSON), destroyed_at;
-        expires 30 days after the sandbox's end."""
+        """hash: what outlives sessions: v, owner, reference, create_charged, create_forgiven (its
+        fee was dropped, since it failed before it ran), charged_until, ended (which session was
+        closed last), allowance (the token with a spend limit that it counted for last, JSON),
+        labels (what its owner labelled it last, JSON), destroyed_at, end_wished (its owner asked
+        for its end and got no answer: not for auto-resume; until its next start); expires 30
+        days after the sandbox's end."""
         return f"billing:sandbox:{sandbox}"
 
     def runs(self, sandbox: SandboxId) -> str:
@@ -287,7 +289,7 @@ class Keys:
 
     def costs(self, wallet: Address) -> str:
         """hash: sandbox to what its ended runs and its creation cost, neuron; #gone is the sum
-        of those that were added up."""
+        of deleted ones that were added up, which is done beyond 500 sandboxes."""
         return f"billing:costs:{wallet}"
 
     def costs_of_day(self, wallet: Address, day: str) -> str:

@@ -50,6 +50,7 @@ EXPECTATIONS: SearchStrategy[Expectation] = st.one_of(
     _step(Expectation, "hash-is", "h", FIELDS, RAW),
     _step(Expectation, "hash-absent", "h", FIELDS),
     _step(Expectation, "set-size", "m", st.integers(0, 3)),
+    _step(Expectation, "list-begins", "l", RAW),
     _step(Expectation, "list-ends", "l", RAW),
 )
 

@@ -177,10 +177,11 @@ def _members(found: Value | None) -> int:
     return len(found or ())
 
 
-def _last(found: Value | None) -> bytes | None:
+def _item(found: Value | None, place: int) -> bytes | None:
+    """The first item of a list (0), or the last (-1)."""
     if found is not None and not isinstance(found, list):
         raise WrongType(f"a {kind_of(found)} is no list")
-    return found[-1] if found else None
+    return found[place] if found else None
 
 
 def _at_least(found: Value | None, arguments: Sequence[bytes]) -> bool:
@@ -195,7 +196,8 @@ _TESTS: dict[str, _Test] = {
     "hash-absent": lambda found, arguments: _field(found, arguments[0]) is None,
     "hash-at-least": _at_least,
     "set-size": lambda found, arguments: _members(found) == int(arguments[0]),
-    "list-ends": lambda found, arguments: _last(found) == arguments[0],
+    "list-begins": lambda found, arguments: _item(found, 0) == arguments[0],
+    "list-ends": lambda found, arguments: _item(found, -1) == arguments[0],
 }
 
 

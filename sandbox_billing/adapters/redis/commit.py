@@ -84,6 +84,11 @@ def set_size(key: str, count: int) -> Expectation:
     return Expectation("set-size", key, (count,))
 
 
+def list_begins(key: str, raw: Argument) -> Expectation:
+    """The list's first entry is exactly this."""
+    return Expectation("list-begins", key, (raw,))
+
+
 def list_ends(key: str, raw: Argument) -> Expectation:
     """The list's last entry is exactly this."""
     return Expectation("list-ends", key, (raw,))

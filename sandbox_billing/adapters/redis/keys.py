@@ -12,6 +12,7 @@ import inspect
 from attrs import frozen
 
 from sandbox_billing.ledger.identity import Address, BatchId, ChargeId, Reference, SandboxId
+from sandbox_billing.ledger.order import OrderId
 from sandbox_billing.ledger.token import TokenId
 
 
@@ -336,6 +337,29 @@ class Keys:
     def audit(self) -> str:
         """list: what operators decided about money, oldest first, JSON."""
         return f"billing:audit:{self.provider}"
+
+    def order(self, order: OrderId) -> str:
+        """string: what an operator has ordered and what came of it, JSON; kept."""
+        return f"billing:order:{order}"
+
+    def orders(self) -> str:
+        """list: ids of all orders of operators, oldest first."""
+        return f"billing:orders:{self.provider}"
+
+    def open_orders(self) -> str:
+        """set: ids of those that have not ended."""
+        return f"billing:orders-open:{self.provider}"
+
+    def order_pieces(self, order: OrderId) -> str:
+        """hash: sandbox to how far it is, JSON, of an order about many, until that ends."""
+        return f"billing:order-pieces:{order}"
+
+    # what was there before us
+
+    def imported(self, key: str) -> str:
+        """list: what the Go implementation kept under a key that was imported: entries, a hash's
+        names and values by turns, or one string; kept, and deleted by hand."""
+        return f"go:imported:{key}"
 
     # requests, lease, disk
 

@@ -207,26 +207,42 @@ class RedisKeyspace:
             if cursor == b"0":
                 return tuple(found)
 
-    async def names(self, pattern: str) -> tuple[str, ...]:
+    async def names(self, pattern: str, kind: str | None = None) -> tuple[str, ...]:
         """
         All keys of a pattern, for a command that looks at everything; never for the daemon.
 
         What is written meanwhile may be missing.
 
+        @param kind: Only those of this type.
         @raise Transient: No answer.
         """
+        only = () if kind is None else ("TYPE", kind)
         found: set[str] = set()
         cursor = b"0"
         while True:
             try:
                 cursor, some = await self._facts_connection.call(
-                    "SCAN", cursor, "MATCH", pattern, "COUNT", 1000
+                    "SCAN", cursor, "MATCH", pattern, "COUNT", 1000, *only
                 )
             except UnknownOutcome as why:
                 raise StoreDown(f"could not read: {why}") from why
             found.update(name.decode(errors="replace") for name in some)
             if cursor == b"0":
                 return tuple(sorted(found))
+
+    async def clients(self) -> tuple[str, ...]:
+        """
+        Who else is connected: a line for each, as the server tells it; empty where it does not.
+
+        @raise Transient: No answer.
+        """
+        try:
+            found = await self._facts_connection.call("CLIENT", "LIST")
+        except ServerError:
+            return ()
+        except UnknownOutcome as why:
+            raise StoreDown(f"could not read: {why}") from why
+        return tuple(found.decode(errors="replace").splitlines())
 
     async def facts(self) -> ServerFacts:
         await self.connect()

@@ -16,6 +16,7 @@ local TESTS = {
     ['hash-is'] = function(key, i) return redis.call('HGET', key, ARGV[i]) == ARGV[i + 1] end,
     ['hash-absent'] = function(key, i) return redis.call('HEXISTS', key, ARGV[i]) == 0 end,
     ['set-size'] = function(key, i) return redis.call('SCARD', key) == tonumber(ARGV[i]) end,
+    ['list-begins'] = function(key, i) return redis.call('LINDEX', key, 0) == ARGV[i] end,
     ['list-ends'] = function(key, i) return redis.call('LINDEX', key, -1) == ARGV[i] end,
     -- For moments in seconds only.
     ['hash-at-least'] = function(key, i)

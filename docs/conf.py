@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import nested_parse_with_titles
+
+
+# The tree, not what is installed; the modules beside this one are C{docs.*}, as to the tests.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sandbox_billing import __version__
 
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 project = "sandbox_billing"
 author = "the authors of sandbox_billing"
@@ -26,24 +30,36 @@ exclude_patterns = ["_build"]
 nitpicky = True
 templates_path: list[str] = []
 
+MADE = {
+    "settings-table": "settings_table.as_rst",
+    "log-fields": "log_events.fields_as_rst",
+    "log-events": "log_events.events_as_rst",
+    "http-reference": "http_reference.as_rst",
+    "command-reference": "cli_reference.commands_as_rst",
+    "daemon-options": "cli_reference.daemon_as_rst",
+    "keys-table": "keys_table.as_rst",
+}
+"""What stands for a directive: the function, of a module beside this one, that gives its lines."""
 
-class SettingsTable(SphinxDirective):
-    """C{.. settings-table::}: every setting, from the code itself."""
+
+class Made(SphinxDirective):
+    """Text that is made from the code each time, so that it cannot say anything else."""
+
+    source: ClassVar[str]
 
     def run(self) -> list[nodes.Node]:
-        """Write the table and have it read as if it stood there."""
-        import settings_table
-
-        from sandbox_billing import configuration
-
-        self.env.note_dependency(configuration.__file__)
-        lines = StringList(settings_table.as_rst(), source=configuration.__file__)
-        holder = nodes.container()
-        self.state.nested_parse(lines, self.content_offset, holder)
+        """Have the lines read as if they stood there; they are made anew in each build."""
+        module, _, name = self.source.partition(".")
+        lines = StringList(getattr(import_module(f"docs.{module}"), name)(), source=self.source)
+        self.env.note_reread()
+        holder = nodes.section()
+        holder.document = self.state.document
+        nested_parse_with_titles(self.state, lines, holder, self.content_offset)
         return holder.children
 
 
 def setup(app: Any) -> dict[str, Any]:
     """Called by Sphinx."""
-    app.add_directive("settings-table", SettingsTable)
+    for name, source in MADE.items():
+        app.add_directive(name, type(f"Made_{name}", (Made,), {"source": source}))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextvars import copy_context
 from typing import Any
 
 from attrs import frozen
@@ -13,7 +14,8 @@ from twisted.logger import Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from sandbox_billing.logs import JSONLines, json_line, observer_for
+from sandbox_billing.log_context import REQUEST
+from sandbox_billing.logs import JSONLines, json_line, observer_for, text_line
 
 
 @frozen
@@ -54,6 +56,7 @@ class JSONLineTests(SynchronousTestCase):
                 "level": "info",
                 "from": "sandbox_billing.tests",
                 "message": "charged 100000000000000000000 to 0x11",
+                "event": "charged {fee} to {wallet}",
                 "fee": 10**20,
                 "wallet": "0x11",
             },
@@ -86,6 +89,11 @@ class JSONLineTests(SynchronousTestCase):
     def test_nothing_internal(self) -> None:
         """What twisted adds for itself is not repeated."""
         line = json.loads(json_line(event(log_source="x", log_system="y")))
+        self.assertEqual({"time", "level", "from", "message", "event"}, set(line))
+
+    def test_others(self) -> None:
+        """What is no constant of ours is not called an event."""
+        line = json.loads(json_line(event(log_namespace="twisted.web", log_format="{log_text}")))
         self.assertEqual({"time", "level", "from", "message"}, set(line))
 
     def test_failure(self) -> None:
@@ -146,6 +154,14 @@ class ObserverTests(SynchronousTestCase):
         told = self.logged(Terminal())
         self.assertIn("[tests#info] at info\n", told)
         self.assertNotIn("{", told)
+
+    def test_request_on_a_terminal(self) -> None:
+        """The request that caused it stands at the end, unless the message has it."""
+        context = copy_context()
+        context.run(REQUEST.set, "req-1")
+        self.assertIn("at info (request req-1)\n", context.run(self.logged, Terminal()))
+        told = context.run(text_line, event(log_format="{request_id} ends", request_id="req-2"))
+        self.assertTrue(told.endswith("] req-2 ends"), told)
 
     def test_verbose(self) -> None:
         """Debug events only on request."""

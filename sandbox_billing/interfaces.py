@@ -51,6 +51,7 @@ from sandbox_billing.ledger.identity import (
 from sandbox_billing.ledger.metering import Session, Tick
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.notice import Notice, Numbered
+from sandbox_billing.ledger.order import Order, OrderId, Piece
 from sandbox_billing.ledger.overview import Difference, Hour, Purse, QueueCount
 from sandbox_billing.ledger.receipt import BatchProof
 from sandbox_billing.ledger.reconciliation import Unread
@@ -1580,6 +1581,98 @@ class IStopOrders(Interface):
 
 
 @frozen(kw_only=True)
+class OrderPage:
+    """
+    Some of what operators have ordered.
+
+    @ivar orders: The newest first.
+    @ivar before: Below which number the next page begins; None at the end.
+    """
+
+    orders: tuple[Order, ...]
+    before: int | None
+
+
+class IOrders(Interface):
+    """
+    What operators have ordered (L{sandbox_billing.ledger.order}): asked for by doors, carried
+    out and ended by the worker; kept for ever.
+    """
+
+    async def ask(order: Order) -> Order:
+        """
+        A door fact: have something done.
+
+        @return: The order as it stands under this id, which may be an earlier one: the caller
+            compares the digest.
+        @raise TooMany: So many have not ended: L{MOST_OPEN
+            <sandbox_billing.ledger.order.MOST_OPEN>}.
+        @raise Stale: Others came between, again and again.
+        """
+
+    async def order(id: OrderId) -> Order | None:
+        """One, as it stands now."""
+
+    async def page(upto: int | None, limit: int) -> OrderPage:
+        """
+        @param upto: How many, from the oldest, to look at; None for all.
+        @param limit: The newest so many of these.
+        """
+
+    async def unended() -> tuple[Stored[Order], ...]:
+        """Those that have not ended, in the order in which they were asked for."""
+
+    async def begin(
+        order: Stored[Order],
+        begun: Order,
+        *,
+        pause: Pause | None = None,
+        stop: SandboxId | None = None,
+        pieces: Mapping[SandboxId, Piece] | None = None,
+    ) -> Stored[Order]:
+        """
+        A worker fact: from now on something is done.
+
+        @param pause: Stands from this write on.
+        @param stop: Gets a stop order in this write.
+        @param pieces: What is to be done with each of many.
+        @raise Stale: It was begun or ended, or another pause stands.
+        """
+
+    async def pieces(id: OrderId) -> Mapping[SandboxId, Piece]:
+        """How far each of many is; none once the order has ended."""
+
+    async def mark(
+        order: Stored[Order],
+        pieces: Mapping[SandboxId, Piece],
+        *,
+        stop: Collection[SandboxId] = (),
+    ) -> None:
+        """
+        A worker fact: how far some of them are.
+
+        @param stop: Those that get a stop order in this write.
+        @raise Stale: The order has ended.
+        """
+
+    async def end(
+        order: Stored[Order],
+        ended: Order,
+        entry: AuditEntry,
+        *,
+        pause: Pause | None = None,
+        lift: Stored[Pause] | None = None,
+    ) -> None:
+        """
+        A worker fact: it is over, its entry is in the audit, and the pause is as it says.
+
+        @param pause: Stands from this write on.
+        @param lift: Stands no longer.
+        @raise Stale: It has ended, another entry or another pause came between.
+        """
+
+
+@frozen(kw_only=True)
 class SessionPage:
     """
     Some of the open sessions of all wallets.
@@ -2067,8 +2160,12 @@ class IRuntime(Interface):
     async def stop(sandbox: SandboxId) -> Sandbox | None:
         """The sandbox at acceptance; None on 404."""
 
-    async def delete(sandbox: SandboxId) -> Sandbox | None:
-        """The sandbox at acceptance; None on 404."""
+    async def delete(sandbox: SandboxId, *, force: bool = False) -> Sandbox | None:
+        """
+        The sandbox at acceptance; None on 404.
+
+        @param force: Older servers then ask nothing of its state; newer ones ignore it.
+        """
 
     async def archive(sandbox: SandboxId) -> Sandbox:
         """Only from C{stopped}."""
@@ -2125,6 +2222,13 @@ class IRuntime(Interface):
 
     async def create_snapshot(body: Mapping[str, Any]) -> Mapping[str, Any]:
         """For operators."""
+
+    async def set_snapshot_general(snapshot: str, general: bool) -> Mapping[str, Any]:
+        """
+        Whether users may start from it; for operators.
+
+        @param snapshot: Its id.
+        """
 
     async def delete_snapshot(snapshot: str) -> None:
         """For operators."""

@@ -7,6 +7,7 @@ Tests: C{tests.web.test_every_route}, C{tests.blackbox}.
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -20,6 +21,7 @@ from sandbox_billing.adapters.webhooks.sender import NoWebhooks
 from sandbox_billing.configuration import Configuration
 from sandbox_billing.interfaces import UNMEASURED, IContractWallets, IMeasures, IRelay
 from sandbox_billing.services._periodic import Periodic
+from sandbox_billing.services.backlog import left_before
 from sandbox_billing.services.intake import Intake
 from sandbox_billing.services.readiness import Readiness
 from sandbox_billing.web.bounds import MOST_STREAMS
@@ -142,6 +144,8 @@ def make_front(
             controls=parts.journal.controls,
             resumer=make_resumer(parts.journal, intake),
             overview=parts.journal.overview,
+            orders=parts.journal.orders,
+            left=partial(left_before, parts.journal.meter, parts.journal.backlog),
             ids=parts.ids,
             detached=intake.supervisor.detached,
             new_request_id=request_id,

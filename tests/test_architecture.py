@@ -152,6 +152,7 @@ LONG = {
     "configuration": "one table of all settings, and what is wrong with them together",
     "interfaces": "the ports in one file, by design",
     "adapters.enclave.tapp_pb2": "generated",
+    "adapters.redis.keys": "every name in one file, by design",
 }
 """Modules over 400 lines, with the reason."""
 

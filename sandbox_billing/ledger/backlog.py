@@ -116,6 +116,7 @@ class Left:
     @ivar amount: neuron, of those charges.
     @ivar excepted: Count and neuron of what waits for its wallet, or a human, alone.
     @ivar damaged: Charges whose stored form cannot be read.
+    @ivar wallets: Whose these sessions and charges are.
     """
 
     intents: int
@@ -124,6 +125,7 @@ class Left:
     amount: Neuron
     excepted: tuple[tuple[Standing, int, Neuron], ...]
     damaged: int
+    wallets: int = 0
 
     @property
     def nothing(self) -> bool:
@@ -157,16 +159,16 @@ def what_is_left(
         those = [c for c in mine if c.standing is standing]
         if those:
             excepted.append((standing, len(those), _sum(those)))
+    uncharged = [s for s in sessions if s.charged_until < before and s.owner not in quarantined]
     return Left(
         # An order to undo a create opens no session any more.
         intents=sum(1 for intent in intents if intent.action != UNDO),
-        sessions=sum(
-            1 for s in sessions if s.charged_until < before and s.owner not in quarantined
-        ),
+        sessions=len(uncharged),
         charges=len(due),
         amount=_sum(due),
         excepted=tuple(excepted),
         damaged=damaged,
+        wallets=len({s.owner for s in uncharged} | {c.record.charge.owner for c in due}),
     )
 
 

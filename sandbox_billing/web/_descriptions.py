@@ -53,6 +53,7 @@ PARTS: Mapping[str, Schema] = {
     "snapshot": {"type": "string", "minLength": 1},
     "webhook": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     "receipt": {"type": "string", "minLength": 1, "maxLength": 400},
+    "order": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     "path": {"type": "string", "description": "Whatever follows, slashes too."},
 }
 """Named segments of a path; C{path} is the table's C{**}."""
@@ -69,6 +70,8 @@ class Described:
     @ivar may_refuse: Statuses that this row has beside those of its kind.
     @ivar query: Of the query, what is otherwise than in L{QUERIES}.
     @ivar required: Names of the query that must be there, by Daytona's word.
+    @ivar waits: Whether it heeds an Idempotency-Key and waits for what it orders: 202 says the same
+        of what is not over yet.
     @ivar also: Other media types that 200 may have, as a text.
     """
 
@@ -83,6 +86,7 @@ class Described:
     example: Any = None
     media: str = "application/json"
     status: int = 200
+    waits: bool = False
 
 
 _PAID = frozenset({402, 409})
@@ -120,6 +124,23 @@ Resources:
 
 def _ours(summary: str, reply: str, **more: Any) -> Described:
     return Described(summary=summary, reply=reply, may_ask=False, **more)
+
+
+_WHY: Mapping[str, Any] = {"reason": "the node behind is changed"}
+
+
+def _ordered(
+    summary: str, body: str = "PerhapsReason", *, asks: bool = False, example: Any = _WHY
+) -> Described:
+    return Described(
+        summary=f"{summary}; for operators",
+        reply="Order",
+        body=body,
+        may_ask=asks,
+        may_refuse=frozenset({404, 409}) if asks else _MOVED,
+        waits=True,
+        example=example,
+    )
 
 
 DESCRIBED: Mapping[tuple[str, str], Described] = {
@@ -201,6 +222,32 @@ DESCRIBED: Mapping[tuple[str, str], Described] = {
         "What operators decided, newest first; for operators",
         "AuditLog",
         query={"cursor": {"type": "string", "pattern": "^[0-9]{1,9}$"}},
+    ),
+    ("POST", "/api/operator/pause"): _ordered("Let nothing new in", "Reason"),
+    ("POST", "/api/operator/resume"): _ordered("Let in again"),
+    ("POST", "/api/operator/drain"): _ordered(
+        "Let nothing new in until what ran before is settled", "Reason"
+    ),
+    ("POST", "/api/operator/sandbox/{id}/stop"): _ordered(
+        "Stop a sandbox, whoever's", "Reason", asks=True
+    ),
+    ("DELETE", f"{_ONE}/force"): _ordered("Delete a sandbox, whoever's", asks=True),
+    ("DELETE", "/api/sandbox/force/{id}"): _ordered("The same, by its other path", asks=True),
+    ("POST", "/api/archive-all"): _ordered("Stop and archive every sandbox that is metered here"),
+    ("POST", "/api/snapshots"): _ordered(
+        "Make a snapshot",
+        "CreateSnapshot",
+        example={"name": "ubuntu-small", "imageName": "ubuntu:24.04", "cpu": 1, "memory": 1},
+    ),
+    ("DELETE", "/api/snapshots/{snapshot}"): _ordered("Remove a snapshot, by id or name"),
+    ("GET", "/api/operator/drain"): _ours("What is not settled yet; for operators", "Drain"),
+    ("GET", "/api/operator/orders"): _ours(
+        "What operators have ordered, newest first; for operators",
+        "Orders",
+        query={"cursor": {"type": "string", "pattern": "^[0-9]{1,9}$"}},
+    ),
+    ("GET", "/api/operator/orders/{order}"): _ours(
+        "One order, and how far it is; for operators", "Order", may_refuse=_MISSING
     ),
     ("GET", "/api/receipts"): _ours(
         "What proves what was paid for, newest first",

@@ -246,7 +246,7 @@ class Router:
                 path=path,
                 query=query,
                 verb=route.verb,
-                resource_id=found.spelt_id,
+                resource_id=found.resource,
                 body=body,
                 body_sha256=sha256(raw).hexdigest(),
             )

@@ -170,12 +170,14 @@ class Route:
 class Found:
     """
     @ivar spelt_id: The id as the path spells it: what signatures name.
+    @ivar resource: What a signature with a verb names: that, or a snapshot's, likewise spelt.
     @ivar parts: The other named segments, decoded, by their names.
     @ivar tail: What stands for C{**}, canonical, without its first slash.
     """
 
     route: Route
     spelt_id: str = ""
+    resource: str = ""
     parts: Mapping[str, str] = field(factory=dict)
     tail: str = ""
 
@@ -242,9 +244,10 @@ class Table:
         rest = len(route.segments) - 1 if route.segments[-1] == REST else len(spelt)
         return Found(
             route,
-            spelt_id,
-            {name: unquote(text) for name, text in named.items()},
-            "/".join(spelt[rest:]),
+            spelt_id=spelt_id,
+            resource=spelt_id or named.get("snapshot", ""),
+            parts={name: unquote(text) for name, text in named.items()},
+            tail="/".join(spelt[rest:]),
         )
 
     def streams(self, method: bytes, target: bytes) -> bool:

@@ -33,6 +33,7 @@ from sandbox_billing.web._schema_words import (
 )
 from sandbox_billing.web._schemas_controls import CONTROL_SCHEMAS, LIMITS
 from sandbox_billing.web._schemas_operator import OPERATOR_SCHEMAS
+from sandbox_billing.web._schemas_orders import ORDER_SCHEMAS
 from sandbox_billing.web._schemas_webhooks import WEBHOOK_SCHEMAS
 
 
@@ -286,6 +287,7 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     **CONTROL_SCHEMAS,
     **OPERATOR_SCHEMAS,
+    **ORDER_SCHEMAS,
     "Usage": {
         **record(
             wallet=ADDRESS,

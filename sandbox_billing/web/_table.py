@@ -23,6 +23,7 @@ from sandbox_billing.web.listing import Lists
 from sandbox_billing.web.notices import Listeners
 from sandbox_billing.web.openapi import with_document
 from sandbox_billing.web.operator import OperatorDesk
+from sandbox_billing.web.operator_orders import OperatorOrders
 from sandbox_billing.web.page import Page
 from sandbox_billing.web.receipts import Receipts
 from sandbox_billing.web.sandboxes import Sandboxes
@@ -238,6 +239,47 @@ def _operator_routes(desk: OperatorDesk) -> tuple[Route, ...]:
     )
 
 
+def _order_routes(orders: OperatorOrders) -> tuple[Route, ...]:
+    theirs, own, manage, read = Policy.OPERATOR, Policy.OURS, Scope.MANAGE, Scope.READ
+    path, snapshots, force = "/api/operator", "/api/snapshots", "force-delete"
+    ordered = partial(_operator, policy=theirs, scope=manage, takes_body=True)
+    return (
+        ordered(method="POST", pattern=f"{path}/pause", handler=orders.pause),
+        ordered(method="POST", pattern=f"{path}/resume", handler=orders.resume),
+        ordered(method="POST", pattern=f"{path}/drain", handler=orders.drain),
+        ordered(method="POST", pattern=f"{path}/sandbox/{{id}}/stop", handler=orders.stop),
+        ordered(
+            method="POST",
+            pattern="/api/archive-all",
+            handler=orders.archive_all,
+            verb="archive-all",
+        ),
+        ordered(method="DELETE", pattern=f"{ONE}/force", handler=orders.force_delete, verb=force),
+        ordered(
+            method="DELETE",
+            pattern=f"{LISTS}/force/{{id}}",
+            handler=orders.force_delete,
+            verb=force,
+        ),
+        ordered(
+            method="POST",
+            pattern=snapshots,
+            handler=orders.snapshot,
+            verb="snapshot",
+            most_bytes=CREATE_BYTES,
+        ),
+        ordered(
+            method="DELETE",
+            pattern=f"{snapshots}/{{snapshot}}",
+            handler=orders.delete_snapshot,
+            verb="delete-snapshot",
+        ),
+        _operator("GET", f"{path}/drain", own, read, orders.standing),
+        _operator("GET", f"{path}/orders", own, read, orders.list, query={"cursor", "limit"}),
+        _operator("GET", f"{path}/orders/{{order}}", own, read, orders.show),
+    )
+
+
 def _owner_routes(sandboxes: Sandboxes, lifecycle: Lifecycle) -> tuple[Route, ...]:
     intercept, rewrite, own = Policy.INTERCEPT, Policy.REWRITE, Policy.OURS
     read, manage = Scope.READ, Scope.MANAGE
@@ -315,6 +357,7 @@ def build_table(
     webhooks: Webhooks,
     page: Page,
     operator: OperatorDesk,
+    orders: OperatorOrders,
     listeners: Listeners,
     public_url: str,
 ) -> Table:
@@ -330,6 +373,7 @@ def build_table(
         *_session_routes(sessions),
         *_webhook_routes(webhooks),
         *_operator_routes(operator),
+        *_order_routes(orders),
         *_owner_routes(sandboxes, lifecycle),
         *_access_routes(access),
         *_stream_routes(),

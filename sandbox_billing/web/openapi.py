@@ -134,7 +134,7 @@ def _parameters(route: Route, described: Described, verb: str | None) -> list[Sc
                 "schema": array(schema) if name in route.several else schema,
             }
         )
-    if verb in IDEMPOTENT:
+    if verb in IDEMPOTENT or described.waits:
         found.append(_IDEMPOTENCY_KEY)
     return found
 
@@ -164,6 +164,8 @@ def _replies(route: Route, described: Described) -> dict[str, Any]:
         },
     }
     found = {str(described.status): good}
+    if described.waits:
+        found["202"] = {**good, "description": "The same, and it is not over yet"}
     for status in sorted(statuses_of(route, described)):
         found[str(status)] = {"$ref": f"#/components/responses/{status}"}
     if route.pattern == "/readyz":
@@ -192,7 +194,7 @@ def _operation(route: Route, method: str) -> dict[str, Any]:
             content["example"] = described.example
         operation["requestBody"] = {
             # Without one, a create has all of its defaults, and no setting is changed.
-            "required": described.body not in ("CreateSandbox", "ChangeSettings"),
+            "required": described.body not in ("CreateSandbox", "ChangeSettings", "PerhapsReason"),
             "content": {_JSON: content},
         }
     return operation

@@ -26,6 +26,7 @@ from sandbox_billing.web.policy import is_possible_name
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\Z")
 _WHOLE = re.compile(r"[0-9]{1,12}\Z")
 _MAX_SIZE = 4096
+_MAX_SNAPSHOT_NAME = 255
 _IGNORED_INTERVALS = (
     *("autoArchiveInterval", "autoDeleteInterval"),
     # Of newer servers.
@@ -258,3 +259,70 @@ def whole(query: Mapping[str, str], name: str, default: int, *, least: int, most
     if not _WHOLE.match(text) or not least <= int(text) <= most:
         raise BadInput(f"{name} must be a whole number from {least} to {most}")
     return int(text)
+
+
+@frozen(kw_only=True)
+class SnapshotWish:
+    """
+    What an operator's snapshot is to be.
+
+    @ivar body: For Daytona: allowed fields only.
+    @ivar general: Whether users may start from it.
+    @ivar reason: As it was given; not Daytona's.
+    """
+
+    body: Mapping[str, Any] = field(converter=dict)
+    general: bool
+    reason: JSONValue
+
+
+def _list(key: str, value: JSONValue) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise BadInput(f"{key} must be a list of strings")
+    texts = [str(one) for one in value]
+    _checked(key, *texts, most=MAX_TEXT_BYTES)
+    return texts
+
+
+def _snapshot_name(key: str, value: JSONValue) -> str:
+    name = _text(key, value, most=_MAX_SNAPSHOT_NAME)
+    if not name.strip() or name != name.strip() or not name.isprintable():
+        raise BadInput(f"{key} must be one line of 1 to {_MAX_SNAPSHOT_NAME} characters")
+    return name
+
+
+_SNAPSHOT: Mapping[str, Callable[[str, JSONValue], Any]] = {
+    "name": _snapshot_name,
+    "imageName": _text,
+    "entrypoint": _list,
+    "cpu": _size,
+    "gpu": _size,
+    "gpuType": _list,
+    "memory": _size,
+    "disk": _size,
+    "buildInfo": _build,
+    "regionId": _text,
+    "sandboxClass": _text,
+}
+
+
+def read_snapshot(body: JSONValue) -> SnapshotWish:
+    """
+    Read Daytona's CreateSnapshot, with C{general} and C{reason}, which are ours.
+
+    @raise BadInput: It is no object, has a field it may not have, or one of a wrong type.
+    """
+    if not isinstance(body, dict):
+        raise BadInput("the body must be a JSON object")
+    _drop_empty(body, {*_SNAPSHOT, "general", "reason"})
+    rebuilt = {
+        key: read(key, body[key]) for key, read in _SNAPSHOT.items() if body.get(key) is not None
+    }
+    if "name" not in rebuilt:
+        raise BadInput("name must be a string")
+    general = body.get("general")
+    return SnapshotWish(
+        body=rebuilt,
+        general=True if general is None else _flag("general", general),
+        reason=body.get("reason"),
+    )

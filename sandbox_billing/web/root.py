@@ -6,7 +6,7 @@ Tests: C{tests.web}.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -22,6 +22,7 @@ from sandbox_billing.interfaces import (
     IIntake,
     ILifecycleCount,
     IMeasures,
+    IOrders,
     IOverview,
     IReadiness,
     IReceipts,
@@ -34,6 +35,8 @@ from sandbox_billing.interfaces import (
     IWebhooks,
     IWebhookSender,
 )
+from sandbox_billing.ledger.backlog import Left
+from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._kept import SNAPSHOTS_KEPT_SECONDS, Kept
 from sandbox_billing.web._router import Router, Threshold
@@ -55,6 +58,7 @@ from sandbox_billing.web.listing import Lists
 from sandbox_billing.web.notices import Listeners
 from sandbox_billing.web.open_streams import OpenStreams
 from sandbox_billing.web.operator import SUMMARY_KEPT_SECONDS, OperatorDesk
+from sandbox_billing.web.operator_orders import OperatorOrders, kept_drain
 from sandbox_billing.web.page import Page
 from sandbox_billing.web.peers import Peers
 from sandbox_billing.web.receipts import Receipts
@@ -77,6 +81,7 @@ class FrontDesk:
 
     @ivar streams: Those that are open in this process; somebody takes its turns.
     @ivar listeners: Likewise.
+    @ivar left: What must still be settled of the time before a moment.
     @ivar detached: Keeps work that its client may leave.
     @ivar clock: For durations and what is kept for a while.
     @ivar wall: For expiries and stamps.
@@ -105,9 +110,11 @@ class FrontDesk:
     controls: IControls = field(validator=provides(IControls))
     resumer: IResumer = field(validator=provides(IResumer))
     overview: IOverview = field(validator=provides(IOverview))
+    orders: IOrders = field(validator=provides(IOrders))
     ids: IIds = field(validator=provides(IIds))
     streams: OpenStreams
     listeners: Listeners
+    left: Callable[[UnixSeconds], Awaitable[Left]]
     detached: Detached
     new_request_id: Callable[[], str]
     random_bytes: Callable[[int], bytes]
@@ -239,6 +246,14 @@ def make_table(front: FrontDesk, callers: Callers) -> Table:
             wall=front.wall,
             kept=Kept(front.overview.overview, front.clock, SUMMARY_KEPT_SECONDS),
             terms=terms,
+        ),
+        orders=OperatorOrders(
+            orders=front.orders,
+            runtime=front.runtime,
+            wall=front.wall,
+            clock=front.clock,
+            random_bytes=front.random_bytes,
+            drained=kept_drain(front.doors, front.left, front.wall, front.clock),
         ),
         listeners=front.listeners,
         webhooks=Webhooks(

@@ -16,6 +16,8 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.ledger.controls import Controls
+from sandbox_billing.ledger.order import read_reason
+from sandbox_billing.ledger.token import Scope
 from sandbox_billing.signing.request import parse_strict_json
 from sandbox_billing.web._denied import denied_routes
 from sandbox_billing.web._descriptions import DESCRIBED, IDEMPOTENT, QUERIES
@@ -25,7 +27,13 @@ from sandbox_billing.web.access import read_network
 from sandbox_billing.web.answers import _STATUS
 from sandbox_billing.web.controls import read_settings
 from sandbox_billing.web.openapi import PATH, document_of
-from sandbox_billing.web.payloads import _CREATE, read_create, read_labels, read_sizes
+from sandbox_billing.web.payloads import (
+    _CREATE,
+    read_create,
+    read_labels,
+    read_sizes,
+    read_snapshot,
+)
 from sandbox_billing.web.webhooks import read_wish
 from tests.web.asking import AskingTestCase
 from tests.web.test_spellings import table_of
@@ -145,7 +153,18 @@ class DocumentTests(AskingTestCase):
 
     def test_statuses(self) -> None:
         """What belongs to a kind of row is told for it; what we never say is not told."""
-        known = {code for _kind, code in _STATUS} | {200, 201, 405, 408, 413, 415, 422, 431, 500}
+        known = {code for _kind, code in _STATUS} | {
+            200,
+            201,
+            202,
+            405,
+            408,
+            413,
+            415,
+            422,
+            431,
+            500,
+        }
         for route in served(self.world):
             told = set(self._operation(route)["responses"])
             if route.stream:
@@ -162,15 +181,19 @@ class DocumentTests(AskingTestCase):
             self.assertLessEqual(wanted, told, route.pattern)
 
     def test_idempotency(self) -> None:
-        """The key is told for create, start, stop and delete, and for nothing else."""
+        """The key is told for create, start, stop, delete and orders, and for nothing else."""
         told = {
             (method, path)
             for (method, path), operation in self.operations.items()
             if any(one["name"] == "Idempotency-Key" for one in operation.get("parameters", []))
         }
-        rows = {(r.method, spelt(r)) for r in served(self.world) if r.verb in IDEMPOTENT}
+        rows = {
+            (r.method, spelt(r))
+            for r in served(self.world)
+            if r.verb in IDEMPOTENT or (r.who is Who.OPERATOR and r.scope is Scope.MANAGE)
+        }
         self.assertEqual(told, rows)
-        self.assertEqual(len(told), 4)
+        self.assertEqual(len(told), 4 + 9)
 
     def test_names_resolve(self) -> None:
         """Whatever is referred to is there, and no named schema is there for nothing."""
@@ -204,6 +227,9 @@ class DocumentTests(AskingTestCase):
             "NetworkSettings": read_network,
             "RegisterWebhook": read_wish,
             "ChangeSettings": lambda body: read_settings(body, Controls()),
+            "Reason": lambda body: read_reason(body["reason"], required=True),
+            "PerhapsReason": lambda body: read_reason(body["reason"], required=False),
+            "CreateSnapshot": read_snapshot,
         }
         bodies = {line.body for line in DESCRIBED.values() if line.body}
         self.assertEqual(bodies - {"Login"}, set(readers))

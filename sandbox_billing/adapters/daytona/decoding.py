@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from sandbox_billing.errors import BadInput
-from sandbox_billing.interfaces import Sandbox
+from sandbox_billing.interfaces import Listing, Sandbox
 from sandbox_billing.ledger.identity import Reference, SandboxId, sandbox_id
 from sandbox_billing.ledger.reconciliation import REFERENCE_LABEL, Unread
 from sandbox_billing.ledger.resources import read_resources
@@ -251,3 +251,14 @@ def read_id(body: bytes) -> SandboxId:
         return sandbox_id(body.decode("ascii").strip().strip('"'))
     except (UnicodeDecodeError, BadInput):
         raise Unreadable("not an id") from None
+
+
+def each_once(listings: list[Listing]) -> tuple[Listing, ...]:
+    """What moved between two pages, as the later of them shows it."""
+    shown: set[SandboxId] = set()
+    kept: list[Listing] = []
+    for listing in reversed(listings):
+        rows = tuple(row for row in listing.sandboxes if row.id not in shown)
+        shown.update(row.id for row in rows)
+        kept.append(evolve(listing, sandboxes=rows))
+    return tuple(kept)

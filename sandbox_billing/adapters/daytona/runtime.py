@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from sandbox_billing.adapters.daytona.decoding import (
     Rows,
+    each_once,
     parse_json,
     read_id,
     read_listing,
@@ -86,17 +87,6 @@ def _listing(rows: Rows, sent_at: UnixSeconds, answered_at: UnixSeconds) -> List
     # What nobody reads of ten thousand rows is let go with its page.
     kept = tuple(evolve(row, document=_NO_DOCUMENT) for row in rows.sandboxes)
     return Listing(kept, sent_at, answered_at, rows.unread)
-
-
-def _each_once(listings: list[Listing]) -> tuple[Listing, ...]:
-    """What moved between two pages, as the later of them shows it."""
-    shown: set[SandboxId] = set()
-    kept: list[Listing] = []
-    for listing in reversed(listings):
-        rows = tuple(row for row in listing.sandboxes if row.id not in shown)
-        shown.update(row.id for row in rows)
-        kept.append(evolve(listing, sandboxes=rows))
-    return tuple(kept)
 
 
 def _ignored(body: bytes) -> None:
@@ -217,7 +207,7 @@ class DaytonaRuntime:
         if pages <= 1:
             return (first,)
         read = [(await self._page(number))[0] for number in range(pages, 0, -1)]
-        return _each_once(read)
+        return each_once(read)
 
     async def _page(self, number: int) -> tuple[Listing, int]:
         sent_at = self.wall.now()
@@ -279,12 +269,13 @@ class DaytonaRuntime:
     async def stop(self, sandbox: SandboxId) -> Sandbox | None:
         return await self._end("POST", "sandbox", sandbox, "stop")
 
-    async def delete(self, sandbox: SandboxId) -> Sandbox | None:
-        return await self._end("DELETE", "sandbox", sandbox)
+    async def delete(self, sandbox: SandboxId, *, force: bool = False) -> Sandbox | None:
+        query = {"force": "true"} if force else None
+        return await self._end("DELETE", "sandbox", sandbox, query=query)
 
-    async def _end(self, method: str, *segments: str) -> Sandbox | None:
+    async def _end(self, method: str, *segments: str, query: Query | None = None) -> Sandbox | None:
         try:
-            return await self._change(_SANDBOX, method, *segments)
+            return await self._change(_SANDBOX, method, *segments, query=query)
         except DaytonaRefused as reason:
             if not is_missing(reason):
                 raise
@@ -389,6 +380,16 @@ class DaytonaRuntime:
 
     async def create_snapshot(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         return await self._change(_OBJECT, "POST", "snapshots", body=body)
+
+    async def set_snapshot_general(self, snapshot: str, general: bool) -> Mapping[str, Any]:
+        body, at = {"general": general}, ("snapshots", snapshot, "general")
+        try:
+            return await self._change(_OBJECT, "PATCH", "admin", *at, body=body)
+        except DaytonaRefused as reason:
+            if reason.status != 404:
+                raise
+            # Its place before v0.190, where nothing is below /admin.
+            return await self._change(_OBJECT, "PATCH", *at, body=body)
 
     async def delete_snapshot(self, snapshot: str) -> None:
         await self._change(_ignored, "DELETE", "snapshots", snapshot)

@@ -21,6 +21,7 @@ from sandbox_billing.adapters.redis.loss import RedisLoss
 from sandbox_billing.adapters.redis.merging import RedisMerging
 from sandbox_billing.adapters.redis.meter import RedisMeter
 from sandbox_billing.adapters.redis.notices import RedisNotices
+from sandbox_billing.adapters.redis.orders import RedisOrders
 from sandbox_billing.adapters.redis.overview import RedisOverview
 from sandbox_billing.adapters.redis.pause import RedisBacklog, RedisPause
 from sandbox_billing.adapters.redis.queue import RedisVoucherQueue
@@ -75,6 +76,7 @@ class Journal:
     notices: RedisNotices
     warnings: RedisWarnings
     overview: RedisOverview
+    orders: RedisOrders
 
     @classmethod
     def over(
@@ -126,4 +128,5 @@ class Journal:
             notices=RedisNotices(store),
             warnings=RedisWarnings(store),
             overview=RedisOverview(store),
+            orders=RedisOrders(store),
         )

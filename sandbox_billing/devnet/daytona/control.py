@@ -188,7 +188,6 @@ GET admin/webhooks/status 200 object
 POST admin/webhooks/organizations/:/initialize 201 none
 POST admin/docker-registry/:/set-default 200 object
 GET admin/snapshots/can-cleanup-image 200 true
-PATCH admin/snapshots/:/general 200 object
 GET admin/audit 200 pages
 PATCH admin/organizations/:/quota/: 204 none
 POST admin/organizations/:/quota/: 201 object

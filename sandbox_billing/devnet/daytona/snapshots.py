@@ -10,7 +10,7 @@ from typing import Any
 from attrs import evolve
 
 from sandbox_billing.devnet.daytona import listing
-from sandbox_billing.devnet.daytona.dialect import ApiError
+from sandbox_billing.devnet.daytona.dialect import ApiError, Dialect
 from sandbox_billing.devnet.daytona.records import CONTAINER, Snapshot
 from sandbox_billing.devnet.daytona.routing import Call, Route, Text
 
@@ -50,6 +50,15 @@ async def _create(call: Call) -> Any:
     )
     simulator.snapshots[snapshot.id] = snapshot
     return simulator.snapshot_document(snapshot)
+
+
+async def _general(call: Call) -> Any:
+    general = call.json().get("general")
+    if not isinstance(general, bool):
+        raise ApiError(400, "general must be a boolean value")
+    turned = evolve(_named(call), general=general)
+    call.simulator.snapshots[turned.id] = turned
+    return call.simulator.snapshot_document(turned)
 
 
 async def _delete(call: Call) -> None:
@@ -98,6 +107,8 @@ SNAPSHOTS = (
     Route("POST", "snapshots", "create-snapshot", _create),
     Route("GET", "snapshots/:", "snapshot", _get),
     Route("DELETE", "snapshots/:", "delete-snapshot", _delete),
+    Route("PATCH", "snapshots/:/general", "general-snapshot", _general, until=Dialect.OLD),
+    Route("PATCH", "admin/snapshots/:/general", "general-snapshot", _general, since=Dialect.MIDDLE),
     Route("POST", "snapshots/:/activate", "activate-snapshot", _activate),
     Route("POST", "snapshots/:/deactivate", "deactivate-snapshot", _deactivate, 204),
     Route("GET", "snapshots/:/build-logs", "snapshot-logs", _build_logs),

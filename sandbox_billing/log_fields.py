@@ -76,6 +76,7 @@ FIELDS: Final = (
     Field("dependency", TEXT, "what the daemon waits for: redis, chain, daytona, key service"),
     Field("node", TEXT, "a chain node, by its host and port"),
     Field("host", TEXT, "where a webhook is"),
+    Field("measure", TEXT, "a metric, by its name"),
     Field("endpoint", TEXT, "where the daemon listens"),
     # HTTP
     Field("method", TEXT, "of an HTTP request; of a call to the devnet's chain"),

@@ -57,9 +57,8 @@ def go_problems(found: tuple[str, ...]) -> tuple[str, ...]:
     if not found:
         return ()
     return (
-        f"this Redis holds the Go system's {', '.join(found)}: use another database or import"
-        " them first with `sandbox-billing import-go` (it comes with part 6; until then drain"
-        " the Go system before the change)",
+        f"this Redis holds the Go system's {', '.join(found)}: import them first with"
+        " `sandbox-billing import-go` (docs: migration), or use another database",
     )
 
 

@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "user": Entry("user:user", "Deposit, acknowledge, rent sandboxes, see what they cost."),
     "queue": Entry("queue:queue", "What waits to be settled; dead letters, quarantines."),
     "reconcile": Entry("reconcile:reconcile", "Compare Redis, chain and Daytona; rebuild."),
+    "import-go": Entry("import_go:import_go", "Carry over what the Go implementation left."),
     "completion": Entry("completion:completion", "Print the shell's completion script."),
 }
 

@@ -217,9 +217,9 @@ class ReferencesTests(SynchronousTestCase):
         self.assertEqual([], sorted(one for one in found if not (ROOT / one[1]).exists()))
 
     def test_commands(self) -> None:
-        """Every script and module that README and quickstart tell to run is there."""
+        """Every script and module that README and tutorial tell to run is there."""
         found = set()
-        for page in (README, DOCS / "quickstart.rst"):
+        for page in (README, DOCS / "tutorial.rst"):
             found |= commands_of(page.read_text("utf-8"))
         self.assertIn(("script", "bin/demo"), found)
         self.assertIn(("module", "sandbox_billing.devnet.sign"), found)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from sandbox_billing.configuration import Configuration
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.rating import Prices
+from sandbox_billing.ledger.tariff import Tariff
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.web.limits import Rates
 from sandbox_billing.web.terms import Terms
@@ -23,15 +24,18 @@ def prices_of(settings: Configuration) -> Prices:
     return Prices(flat_per_second=settings.compute_price, create_fee=settings.create_fee)
 
 
-def policy_of(settings: Configuration, provider: Address, lock_time: int) -> Policy:
+def policy_of(
+    settings: Configuration, provider: Address, lock_time: int, tariff: Tariff | None = None
+) -> Policy:
     """
     The settings that money decisions rest on.
 
     @param lock_time: The contract's, seconds.
+    @param tariff: The environment's prices where somebody may change them.
     """
     return Policy(
         provider=provider,
-        prices=prices_of(settings),
+        prices=tariff or prices_of(settings),
         lock_time=lock_time,
         voucher_interval=settings.voucher_interval,
         stop_delay=settings.stop_delay,
@@ -62,12 +66,17 @@ def policy_of(settings: Configuration, provider: Address, lock_time: int) -> Pol
 
 
 def terms_of(
-    settings: Configuration, provider: Address, public_url: str, development_rpc_url: str = ""
+    settings: Configuration,
+    provider: Address,
+    public_url: str,
+    development_rpc_url: str = "",
+    tariff: Tariff | None = None,
 ) -> Terms:
     """
     What is public about this provider.
 
     @param development_rpc_url: Of a chain whose node signs with well-known keys.
+    @param tariff: As for L{policy_of}.
     """
     first = urlsplit(settings.rpc_urls[0])
     # A path or query may be an access token, and nobody can tell by looking.
@@ -82,7 +91,7 @@ def terms_of(
         stop_delay_seconds=settings.stop_delay,
         stop_grace_seconds=settings.stop_grace,
         loss_cap=settings.loss_cap,
-        environment=prices_of(settings),
+        environment=tariff or prices_of(settings),
         ssh_gateway_host=settings.ssh_gateway_host or "",
         proxy_domain=settings.proxy_domain or "",
         public_url=public_url,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
 
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.rating import Prices
+from sandbox_billing.ledger.tariff import Tariff, as_tariff
 
 
 NO_LOSS = Neuron(0)
@@ -25,14 +26,15 @@ class Policy:
     variable of each.
 
     @ivar provider: Ours.
-    @ivar prices: The environment's, used while the chain carries none.
+    @ivar tariff: The environment's prices, used while the chain carries none; given as
+        C{prices}.
     @ivar sweep_max_age: While the last complete sweep is older, nothing new is let in.
     @ivar warn_before: At so much running time left a wallet is told, the longest first.
     @ivar lock_time: LOCK_TIME() of the contract: how long a refund is held.
     """
 
     provider: Address
-    prices: Prices
+    tariff: Tariff = field(alias="prices", converter=as_tariff)
     lock_time: int
     voucher_interval: int
     stop_delay: int
@@ -59,6 +61,11 @@ class Policy:
 
     lifecycle_per_hour: int = 60
     stop_grace: int = 0
+
+    @property
+    def prices(self) -> Prices:
+        """The environment's, as they are now."""
+        return self.tariff.prices
 
     @property
     def max_rows(self) -> int:

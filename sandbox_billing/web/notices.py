@@ -35,6 +35,7 @@ from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.notice import Numbered, document
 from sandbox_billing.ledger.rating import Prices, card_in_force, cost_of, rate_of
 from sandbox_billing.ledger.resources import DAYTONA_DEFAULT
+from sandbox_billing.ledger.tariff import Tariff, as_tariff
 from sandbox_billing.ledger.token import TokenId
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.web._attrs_zope import provides
@@ -138,7 +139,7 @@ class Listeners:
 
     @ivar most: In this process.
     @ivar most_of_wallet: Of one wallet, in this process.
-    @ivar environment: The prices used while the chain carries none.
+    @ivar tariff: The prices used while the chain carries none; given as C{environment}.
     @ivar interval: VOUCHER_INTERVAL_SEC.
     """
 
@@ -151,7 +152,7 @@ class Listeners:
     clock: IReactorTime = field(validator=provides(IReactorTime))
     most: int = MOST
     most_of_wallet: int = MOST_OF_WALLET
-    environment: Prices
+    tariff: Tariff = field(alias="environment", converter=as_tariff)
     interval: int
     _open: dict[Address, set[Listener]] = field(factory=dict, init=False)
     _turns: int = field(default=0, init=False)
@@ -278,9 +279,9 @@ class Listeners:
         """Without so much, the smallest sandbox cannot be had for an interval."""
         service = mirror.service
         card = (
-            card_in_force(Prices(), self.environment, 0)
+            card_in_force(Prices(), self.tariff.prices, 0)
             if service is None
-            else card_in_force(service.prices, self.environment, service.signer_version)
+            else card_in_force(service.prices, self.tariff.prices, service.signer_version)
         )
         try:
             interval = cost_of(rate_of(card, DAYTONA_DEFAULT), self.interval)

@@ -9,6 +9,7 @@ from attrs import field, frozen
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.rating import Prices
+from sandbox_billing.ledger.tariff import Tariff, as_tariff
 from sandbox_billing.signing.request import BindingMode, canonical_authority
 from sandbox_billing.web.limits import Rates
 
@@ -33,7 +34,7 @@ class Terms:
     @ivar stop_delay_seconds: STOP_DELAY_SEC.
     @ivar loss_cap: LOSS_CAP_NEURON.
     @ivar stop_grace_seconds: STOP_GRACE_SEC.
-    @ivar environment: The prices used while the chain carries none.
+    @ivar tariff: The prices used while the chain carries none; given as C{environment}.
     @ivar ssh_gateway_host: Put into C{sshCommand}; empty leaves Daytona's.
     @ivar proxy_domain: PROXY_DOMAIN, of preview URLs; empty leaves Daytona's.
     @ivar public_url: Where users reach us, without a trailing slash; never taken from
@@ -61,7 +62,7 @@ class Terms:
     stop_delay_seconds: int
     loss_cap: Neuron = Neuron(0)  # noqa: RUF009 (a NewType)
     stop_grace_seconds: int = 0
-    environment: Prices
+    tariff: Tariff = field(alias="environment", converter=as_tariff)
     ssh_gateway_host: str = ""
     proxy_domain: str = ""
     public_url: str = field(converter=_spelt)
@@ -75,3 +76,8 @@ class Terms:
     rates: Rates = field(factory=Rates)
     auth_binding: BindingMode = "toolbox-compat"
     audience_required: bool = False
+
+    @property
+    def environment(self) -> Prices:
+        """The prices used while the chain carries none, as they are now."""
+        return self.tariff.prices

@@ -1,0 +1,97 @@
+"""
+Whether work under way still moves: what tells a turn that hangs from one that waits.
+
+Every call to the outside ends in its own time, with an answer or without.  So work that a
+dependency keeps waiting is resumed again and again, however long all of it takes; work that
+was not resumed for minutes waits for something that never comes, and only a new process helps.
+
+Tests: C{tests.services.test_progress}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from attrs import define, field, frozen
+
+
+T = TypeVar("T")
+
+STUCK_SECONDS = 300.0
+"""Ten times the longest time that any one call to the outside may take."""
+
+
+@define(eq=False)
+class Progress:
+    """
+    @ivar seconds: A clock.
+    @ivar moved_at: When the work under way was last resumed; None while there is none.
+    """
+
+    seconds: Callable[[], float]
+    moved_at: float | None = field(default=None, init=False)
+
+    def moved(self) -> None:
+        """Some of it goes on."""
+        self.moved_at = self.seconds()
+
+    async def follow(self, work: Awaitable[T]) -> T:
+        """The result of some work; what it gathers counts, too."""
+        _FOLLOWED.set(self)
+        self.moved()
+        try:
+            result: T = await _Steps(_plain(work), self)
+            return result
+        finally:
+            self.moved_at = None
+
+    def stuck(self) -> str | None:
+        """That it has not moved for too long."""
+        if self.moved_at is None:
+            return None
+        idle = self.seconds() - self.moved_at
+        return f"has not moved for {idle:.0f} s" if idle > STUCK_SECONDS else None
+
+
+async def along(work: Awaitable[T]) -> T:
+    """Work beside other work: whoever follows the latter sees this one move, too."""
+    progress = _FOLLOWED.get()
+    result: T = await (work if progress is None else _Steps(_plain(work), progress))
+    return result
+
+
+_FOLLOWED: ContextVar[Progress | None] = ContextVar("followed", default=None)
+
+
+async def _plain(work: Awaitable[T]) -> T:
+    return await work
+
+
+@frozen(eq=False)
+class _Steps:
+    """A coroutine, which tells of each time that it is resumed."""
+
+    work: Any
+    progress: Progress
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> _Steps:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def send(self, value: Any) -> Any:
+        self.progress.moved()
+        return self.work.send(value)
+
+    def throw(self, *why: Any) -> Any:
+        self.progress.moved()
+        return self.work.throw(*why)
+
+    def close(self) -> None:
+        self.work.close()

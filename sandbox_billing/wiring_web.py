@@ -88,7 +88,7 @@ def make_listeners(parts: Parts, most: int = MOST_LISTENERS) -> Listeners:
         wall=parts.wall,
         clock=parts.clock,
         most=min(MOST_LISTENERS, most),
-        environment=parts.policy.prices,
+        environment=parts.policy.tariff,
         interval=parts.policy.voucher_interval,
     )
 

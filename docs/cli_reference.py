@@ -18,9 +18,19 @@ from sandbox_billing.tap import Options
 Row = tuple[str, ...]
 
 
+_MARKUP = re.compile(r"[*`|\\]|(?<=\w)_(?=\W|$)|(?<=\w):(?=\w)")
+
+_LITERAL = re.compile(r"(?<![\w-])(?:--[a-z][\w-]*|[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9])(?![\w-])")
+"""Options and variables, which a reader shall be able to copy."""
+
+
 def plain(text: str) -> str:
-    """Words of a help text that reStructuredText would take for its own."""
-    return re.sub(r"([*`|\\])|(?<=\w)(_)(?=\W|$)", lambda found: "\\" + found[0], text)
+    """A help text as reStructuredText: its words are no markup, options and variables literal."""
+    parts, at = [], 0
+    for found in _LITERAL.finditer(text):
+        parts += [_MARKUP.sub(r"\\\g<0>", text[at : found.start()]), f"``{found[0]}``"]
+        at = found.end()
+    return "".join([*parts, _MARKUP.sub(r"\\\g<0>", text[at:])])
 
 
 def paragraphs(help_text: str | None) -> list[str]:
@@ -71,7 +81,8 @@ def _option(option: click.Option, context: click.Context) -> Row:
     spelt = ", ".join(f"``{one}``" for one in (*option.opts, *option.secondary_opts))
     if not option.is_flag and not option.count:
         spelt += f" ``{option.make_metavar(context)}``"
-    words = [plain(" ".join((option.help or "").split()))]
+    told = " ".join((option.help or "").split())
+    words = [plain(re.sub(r" ?\[env: [^]]*\]", "", told))]
     if option.required:
         words.append("Required.")
     if option.multiple:
@@ -84,14 +95,14 @@ def _option(option: click.Option, context: click.Context) -> Row:
 
 def _of_command(context: click.Context) -> list[str]:
     command, path = context.command, context.command_path
-    under = "~" if context.parent and context.parent.parent else "-"
+    under = '"' if context.parent and context.parent.parent else "~"
     anchor = f".. _command-{path.replace(' ', '-')}:"
     lines = [anchor, "", path, under * len(path), ""]
     pieces = " ".join(command.collect_usage_pieces(context))
     lines += [".. code-block:: text", "", f"   {path} {pieces}", ""]
     lines += paragraphs(command.help)
     options = [one for one in command.get_params(context) if isinstance(one, click.Option)]
-    rows = [_option(one, context) for one in options if not one.hidden and one.name != "help"]
+    rows = [_option(one, context) for one in options if not one.hidden and "--help" not in one.opts]
     return [*lines, *table(("option", "default", "what it does"), "40 15 45", rows)]
 
 
@@ -101,7 +112,7 @@ def commands_as_rst() -> list[str]:
     for context in commands(cli, None, "sandbox-billing"):
         lines += _of_command(context)
     title = "Exit status"
-    lines += [title, "-" * len(title), ""]
+    lines += [title, "~" * len(title), ""]
     rows = [(str(int(code)), plain(text)) for code, text in MEANINGS.items()]
     return [*lines, *table(("status", "meaning"), "15 85", rows)]
 

@@ -68,6 +68,9 @@ def form_of(schema: Mapping[str, Any]) -> str:
     return _bounded(str(kind), schema)
 
 
+_KNOWN = {r"^(0|[1-9][0-9]*)$": "neuron, as text", r"^0x[0-9a-fA-F]{40}$": "an address"}
+"""Patterns of the money and of the wallets, which need no more to be said."""
+
 _WORDS = {"null": "null", "boolean": "true or false", "string": "text", "integer": "a whole number"}
 
 
@@ -76,9 +79,14 @@ def _bounded(kind: str, schema: Mapping[str, Any]) -> str:
     if kind == "string":
         least, most = schema.get("minLength"), schema.get("maxLength")
         if most is not None:
-            words.append(f"of {least or 0} to {most:,} characters")
-        if schema.get("pattern") not in (None, r"^[^\u0000]*$"):
-            words.append(f"like ``{schema['pattern']}``")
+            words.append(
+                f"of {least} to {most:,} characters" if least else f"of {most:,} characters at most"
+            )
+        pattern = schema.get("pattern")
+        if pattern in _KNOWN:
+            words = [_KNOWN[pattern]]
+        elif pattern not in (None, r"^[^\u0000]*$"):
+            words.append(f"like ``{pattern}``")
     if kind == "integer":
         least, most = schema.get("minimum"), schema.get("maximum")
         if most is not None:
@@ -92,14 +100,12 @@ def described(schema: Mapping[str, Any]) -> str:
     """What a schema says of itself, or what the first of its parts does."""
     parts = schema.get("anyOf", ())
     told = schema.get("description") or next((described(one) for one in parts), "")
-    return plain(told)
+    # The form says it already.
+    return "" if told.startswith("An amount in neuron") else plain(told)
 
 
 def fields_of(schema: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, ...]]:
     """A row for each field, with those of objects in it, by a dotted name."""
-    for part in (*schema.get("allOf", ()), *schema.get("anyOf", ())):
-        if "$ref" not in part:
-            yield from fields_of(part, before)
     if schema.get("type") == "array":
         yield from fields_of(schema.get("items", {}), before.removesuffix(".") + "[].")
     required = set(schema.get("required", ()))
@@ -111,6 +117,17 @@ def fields_of(schema: Mapping[str, Any], before: str = "") -> Iterator[tuple[str
         values = inner.get("additionalProperties")
         if isinstance(values, Mapping):
             yield from fields_of(values, f"{spelt}.<name>.")
+
+
+def ways_of(schema: Mapping[str, Any]) -> Iterator[list[tuple[str, ...]]]:
+    """The fields, once for each of the forms that it may have."""
+    for part in schema.get("allOf", ()):
+        yield from ways_of(part)
+    for part in schema.get("anyOf", ()):
+        yield from ways_of(part)
+    rows = list(fields_of(schema))
+    if rows:
+        yield rows
 
 
 def parameters_of(operation: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -150,7 +167,8 @@ def _answers(operation: Mapping[str, Any]) -> list[str]:
             for media, content in answer.get("content", {}).items()
         ]
         told = " or ".join(forms) or plain(answer["description"])
-        lines.append(f"**Answer {status}**: {told}.")
+        number = "" if status == "default" else f" {status}"
+        lines.append(f"**Answer{number}**: {told}.")
     if others:
         lines.append("**Or**: " + ", ".join(others) + ".")
     return [one for line in lines for one in (line, "")]
@@ -203,11 +221,11 @@ def as_rst() -> list[str]:
     lines += ["", "Forms", "-----", ""]
     for name, schema in found["components"]["schemas"].items():
         lines += [f".. _{anchor('form', name)}:", "", name, "~" * len(name), ""]
-        rows = list(fields_of(schema))
-        told = described(schema)
-        form = form_of(schema)
-        if not rows or form != "an object":
+        told, form, ways = described(schema), form_of(schema), list(ways_of(schema))
+        if not ways or form != "an object":
             lines += [form[0].upper() + form[1:] + ".", ""]
         lines += [told, ""] if told else []
-        lines += table(("field", "form", "always", "what it is"), "30 32 8 30", rows)
+        for at, rows in enumerate(ways):
+            lines += ["Or:", ""] if at else []
+            lines += table(("field", "form", "always", "what it is"), "30 32 8 30", rows)
     return [re.sub(r"\s+$", "", line) for line in lines]

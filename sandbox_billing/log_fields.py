@@ -21,12 +21,12 @@ TIME = "unix seconds"
 HASH = "hash"
 
 FORMS: Final = {
-    TEXT: "text of at most 2,048 characters",
+    TEXT: "text",
     WHOLE: "a whole number",
-    ADDRESS: "an address, ``0x`` and 40 lower-case digits",
-    NEURON: "neuron, a whole number as text (it may be more than 53 bits)",
-    TIME: "seconds since 1970, a whole number",
-    HASH: "``0x`` and 64 digits",
+    ADDRESS: "text: ``0x`` and 40 digits",
+    NEURON: "text: neuron, a whole number",
+    TIME: "unix seconds",
+    HASH: "text: ``0x`` and 64 digits",
 }
 
 

@@ -14,6 +14,10 @@ from twisted.logger import Logger
 
 from sandbox_billing.errors import BrokenLaw, Transient, UnknownOutcome
 from sandbox_billing.interfaces import LeaseLost
+from sandbox_billing.services._progress import Progress
+
+
+NOT_YET = "has not run yet"
 
 
 @define(eq=False)
@@ -26,6 +30,7 @@ class Periodic(Service):
     @ivar clock: When turns are due.
     @ivar on_lease_lost: Called when a turn finds that another process is the worker.
     @ivar trouble: Why the last turn failed; None when it did not.
+    @ivar progress: Whether the turn under way still moves.
     @ivar good_turns: How many turns ended well.
     """
 
@@ -34,11 +39,16 @@ class Periodic(Service):
     seconds: float
     clock: IReactorTime
     on_lease_lost: Callable[[], None] = lambda: None
-    trouble: str | None = field(default="has not run yet", init=False)
+    trouble: str | None = field(default=NOT_YET, init=False)
     good_turns: int = field(default=0, init=False)
+    progress: Progress = field(init=False)
     _loop: LoopingCall | None = field(default=None, init=False)
     _ended: Deferred[Any] | None = field(default=None, init=False)
     _log = Logger()
+
+    @progress.default
+    def _unmoved(self) -> Progress:
+        return Progress(self.clock.seconds)
 
     def startService(self) -> None:
         """Take the first turn at once."""
@@ -59,7 +69,7 @@ class Periodic(Service):
 
     async def _survive(self) -> None:
         try:
-            await self.turn()
+            await self.progress.follow(self.turn())
         except LeaseLost:
             self.trouble = "another process is the worker"
             self.on_lease_lost()
@@ -72,7 +82,7 @@ class Periodic(Service):
             self.trouble = f"unexpected {type(why).__name__}"
             self._log.failure("a turn of {service} failed", service=self.name)
         else:
-            if self.trouble not in (None, "has not run yet"):
+            if self.trouble not in (None, NOT_YET):
                 self._log.info("{service} works again", service=self.name)
             self.trouble = None
             self.good_turns += 1

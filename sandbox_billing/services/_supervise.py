@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from sandbox_billing.errors import BadInput, Refused
 from sandbox_billing.interfaces import NotReady
+from sandbox_billing.services._progress import along
 
 
 T = TypeVar("T")
@@ -32,7 +33,7 @@ async def gather(*work: Coroutine[Any, Any, T]) -> list[T]:
 
     @raise Exception: The first failure, after all have ended; the others are logged.
     """
-    deferreds = [Deferred.fromCoroutine(one) for one in work]
+    deferreds = [Deferred.fromCoroutine(along(one)) for one in work]
     results: list[T] = []
     first: Failure | None = None
     for _good, result in await DeferredList(deferreds, consumeErrors=True):

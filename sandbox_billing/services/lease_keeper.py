@@ -19,7 +19,8 @@ from twisted.logger import Logger
 
 from sandbox_billing.errors import Transient, UnknownOutcome
 from sandbox_billing.interfaces import ILease
-from sandbox_billing.services._periodic import Periodic
+from sandbox_billing.services._periodic import NOT_YET, Periodic
+from sandbox_billing.services._progress import Progress
 
 
 @define(eq=False)
@@ -61,6 +62,16 @@ class LeaseKeeper(Service):
             await self.lease.give_up()
         except (Transient, UnknownOutcome) as why:
             self._log.info("the lease will run out by itself: {why}", why=str(why))
+
+    @property
+    def tried(self) -> bool:
+        """Whether the lease was asked for, whatever the answer."""
+        return self._loop is not None and self._loop.trouble != NOT_YET
+
+    @property
+    def progress(self) -> Progress:
+        """Whether the asking under way still moves, or what it waits for: a work that ends."""
+        return Progress(self.clock.seconds) if self._loop is None else self._loop.progress
 
     @property
     def trouble(self) -> str | None:

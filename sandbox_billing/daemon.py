@@ -29,8 +29,7 @@ from twisted.python.threadpool import ThreadPool
 
 from sandbox_billing import startup, wiring_web
 from sandbox_billing.adapters.chain.contract_wallets import THREADS
-from sandbox_billing.adapters.daytona.connection import daytona_client, daytona_pool
-from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
+from sandbox_billing.adapters.daytona.connection import daytona_pool
 from sandbox_billing.adapters.enclave.backoff import fetch_with_backoff
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
@@ -39,12 +38,15 @@ from sandbox_billing.adapters.webhooks.names import NamePool
 from sandbox_billing.applied import own_url, policy_of, prices_of, spelt, terms_of, url_notice
 from sandbox_billing.configuration import Configuration
 from sandbox_billing.errors import BadInput, ConfigurationError, Transient, UnknownOutcome
-from sandbox_billing.monitoring import Monitor
+from sandbox_billing.ledger.tariff import Tariff
+from sandbox_billing.monitoring import Monitor, make_dependency_watch
 from sandbox_billing.services._periodic import Periodic
+from sandbox_billing.services._progress import Progress
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.lease_keeper import LeaseKeeper
 from sandbox_billing.services.purse import low_create_fee
 from sandbox_billing.services.readiness import Readiness
+from sandbox_billing.services.standing import Standing
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web.bounds import ENOUGH_FILES, Limits, streams_for_files
 from sandbox_billing.web.gate import Gate
@@ -53,13 +55,16 @@ from sandbox_billing.web.peers import Peers
 from sandbox_billing.web.site import BillingSite
 from sandbox_billing.wiring import (
     Parts,
-    make_chain,
     make_door_watch,
-    make_enclave,
-    make_events,
     make_intake,
     make_mirror_watch,
     make_work,
+)
+from sandbox_billing.wiring_outside import (
+    make_chain,
+    make_enclave,
+    make_events,
+    make_runtime,
 )
 from sandbox_billing.wiring_webhooks import make_sender
 
@@ -167,6 +172,8 @@ class Daemon(MultiService):
         self._turns: list[LeaseKeeper | Periodic] = []
         self._listeners: Listeners | None = None
         self._boot: Deferred[None] | None = None
+        self.standing = Standing(self.readiness, self._turns, Progress(reactor.seconds))
+        self.tariff = Tariff(prices_of(configuration), since=self._wall.now())
 
     # -- life -------------------------------------------------------------------------
 
@@ -179,7 +186,7 @@ class Daemon(MultiService):
         for part in ("key service", "redis", "chain", "daytona"):
             self.readiness.waiting[part] = "not reached yet"
         self.readiness.asked["clock"] = self._wall.trouble
-        self._boot = Deferred.fromCoroutine(self._start())
+        self._boot = Deferred.fromCoroutine(self.standing.starting.follow(self._start()))
         self._boot.addErrback(self._boot_failed)
 
     def _boot_failed(self, failure: Any) -> None:
@@ -248,14 +255,18 @@ class Daemon(MultiService):
         else:
             self._take(make_mirror_watch(parts, self.readiness, WATCH_SECONDS))
         self._take(make_door_watch(parts, self.readiness))
+        self._take(make_dependency_watch(parts, self.readiness))
         if self._role != "worker":
             url = own_url(self._configuration.public_url, self.address)
             chain = self._development_rpc_url
-            terms = terms_of(self._configuration, parts.policy.provider, url, chain)
+            terms = terms_of(self._configuration, parts.policy.provider, url, chain, self.tariff)
             intake = make_intake(parts, self._supervisor)
             streams = wiring_web.make_streams(parts, streams_for_files(self._files))
             self._listeners = wiring_web.make_listeners(parts, streams.most)
-            for turns in wiring_web.make_turns(streams, self._listeners, self._reactor):
+            self.monitor.serves(self._site.channels, streams, self._listeners)
+            for turns in wiring_web.make_turns(
+                streams, self._listeners, self._reactor, parts.measures
+            ):
                 self._take(turns)
             self._gate.front = wiring_web.make_front(
                 parts,
@@ -271,7 +282,11 @@ class Daemon(MultiService):
                 measures=self.monitor.measures,
             )
 
+        self.standing.through = True
+
     def _take(self, turns: LeaseKeeper | Periodic) -> None:
+        if isinstance(turns, Periodic):
+            self.readiness.watch(turns)
         turns.startService()
         self._turns.append(turns)
 
@@ -296,16 +311,19 @@ class Daemon(MultiService):
                 self.readiness,
                 sweep_seconds=float(self._configuration.reconcile_interval),
                 on_lease_lost=keeper.lost,
+                measures=parts.measures,
             ),
             self._configuration.lease,
             self._reactor,
             time.monotonic,
+            measures=parts.measures,
         )
+        self.monitor.keeps_lease(keeper)
         self.readiness.asked["lease"] = lambda: keeper.trouble
         return keeper
 
     async def _find_parts(self) -> Parts:
-        settings = self._configuration
+        settings, measures = self._configuration, self.monitor.measures
         signer = await fetch_with_backoff(
             make_enclave(settings, self._reactor, self._read_pool),
             clock=self._reactor,
@@ -328,6 +346,7 @@ class Daemon(MultiService):
             read_pool=self._read_pool,
             submission_pool=self._submission_pool,
             wall=self._wall,
+            measures=measures,
         )
         domain = EIP712Domain(settings.chain_id, settings.settlement_contract)
         lock_time = await self._until(
@@ -338,13 +357,7 @@ class Daemon(MultiService):
         )
         if warning := await low_create_fee(chain, provider, prices_of(settings)):
             self._log.warn("a price is low: {why}", why=warning)
-        runtime = DaytonaRuntime.over(
-            daytona_client(self._reactor, self._http_pool),
-            url=settings.daytona_api_url,
-            admin_key=settings.daytona_admin_key,
-            clock=self._reactor,
-            wall=self._wall,
-        )
+        runtime = make_runtime(settings, self._reactor, self._http_pool, self._wall, measures)
         await self._until("daytona", lambda: startup.check_daytona(runtime))
         ids = RandomIds()
         journal = Journal.over(
@@ -355,6 +368,7 @@ class Daemon(MultiService):
             interval_seconds=settings.voucher_interval,
             lease_seconds=settings.lease,
             ripen_seconds=settings.settle_max_age,
+            measures=measures,
         )
         return Parts(
             signer=signer,
@@ -365,9 +379,10 @@ class Daemon(MultiService):
             ids=ids,
             clock=self._reactor,
             wall=self._wall,
-            policy=policy_of(settings, provider, lock_time),
+            policy=policy_of(settings, provider, lock_time, self.tariff),
             events=make_events(settings, self._reactor),
             sender=make_sender(settings, self._reactor, self._name_pool),
+            measures=measures,
         )
 
     async def _until(self, part: str, check: Callable[[], Awaitable[T]]) -> T:

@@ -146,6 +146,9 @@ class IMeasures(Interface):
     def set(measure: Measure, value: float, **labels: str) -> None:
         """What a gauge shows from now on."""
 
+    def forget(*measures: Measure) -> None:
+        """Gauges that show nothing until they are set again."""
+
 
 @implementer(IMeasures)
 @frozen
@@ -161,8 +164,11 @@ class Unmeasured:
     def set(self, measure: Measure, value: float, **labels: str) -> None:
         """Nothing."""
 
+    def forget(self, *measures: Measure) -> None:
+        """Nothing."""
 
-UNMEASURED = Unmeasured()
+
+UNMEASURED: IMeasures = Unmeasured()
 
 
 # --- the journal: doors -------------------------------------------------------------
@@ -2599,6 +2605,35 @@ class IIntake(Interface):
         """
 
 
+@frozen(kw_only=True)
+class TurnState:
+    """
+    How a service that takes turns fares.
+
+    @ivar last_good_turn: When its last good turn ended; None before one did.
+    @ivar trouble: Why the last one failed, or that it does not end; None for neither.
+    @ivar every: Seconds from the start of one turn to the next.
+    """
+
+    last_good_turn: UnixSeconds | None
+    trouble: str | None
+    every: float
+
+
+@frozen(kw_only=True)
+class PartState:
+    """
+    How a part that we depend on answered last.
+
+    @ivar reason: What it answered instead; None when it is well.
+    @ivar checked_at: When it was asked; None while it was never reached.
+    """
+
+    ok: bool
+    reason: str | None
+    checked_at: UnixSeconds | None
+
+
 class IReadiness(Interface):
     """What is wrong right now."""
 
@@ -2607,3 +2642,9 @@ class IReadiness(Interface):
 
     def notices() -> Mapping[str, str]:
         """What is worth knowing and no fault: a pause."""
+
+    def services() -> Mapping[str, TurnState]:
+        """What takes turns in this process, by its name."""
+
+    def dependencies() -> Mapping[str, PartState]:
+        """What this process depends on, by its name."""

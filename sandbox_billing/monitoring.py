@@ -9,12 +9,13 @@ Tests: C{tests.test_monitoring}.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Sized
+from typing import Any, ClassVar, Protocol
 
 from attrs import define, field
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from sandbox_billing import __version__
@@ -24,13 +25,28 @@ from sandbox_billing.adapters.prometheus.registry import PrometheusMeasures
 from sandbox_billing.applied import spelt
 from sandbox_billing.errors import ConfigurationError
 from sandbox_billing.interfaces import UNMEASURED, IMeasures
+from sandbox_billing.services._periodic import Periodic
+from sandbox_billing.services.dependencies import LOOK_SECONDS, DependencyWatch
+from sandbox_billing.services.figures import Figures
+from sandbox_billing.services.lease_keeper import LeaseKeeper
 from sandbox_billing.services.readiness import Readiness
 from sandbox_billing.web.answers import Answer, dump
 from sandbox_billing.web.health import alive, standing
+from sandbox_billing.wiring import Parts
 
+
+BEAT_SECONDS = 1.0
 
 _NO_ADDRESS = (CannotListenError, OSError, OverflowError, ValueError)
 """A port that is taken, or an address that is not this machine's."""
+
+
+class Counted(Protocol):
+    """What stays open for clients."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
 
 
 @define(eq=False, kw_only=True)
@@ -55,6 +71,8 @@ class Monitor:
     _kept: PrometheusMeasures | None = field(init=False)
     _parts: set[str] = field(factory=set, init=False)
     _port: Any = field(default=None, init=False)
+    _beats: LoopingCall | None = field(default=None, init=False)
+    _beaten_at: float | None = field(default=None, init=False)
 
     @_kept.default
     def _make(self) -> PrometheusMeasures | None:
@@ -90,10 +108,49 @@ class Monitor:
         self._log.info("metrics at {endpoint}", endpoint=spelt(self.address))
         self.measures.set(vocabulary.BUILD_INFO, 1, version=__version__, role=self.role)
 
+        self._beats = LoopingCall(self._beat)
+        self._beats.clock = self.reactor
+        self._beats.start(BEAT_SECONDS)
+
+    def _beat(self) -> None:
+        """Late by what was in the way: something that did not give way."""
+        now = self.reactor.seconds()
+        if self._beaten_at is not None:
+            late = now - self._beaten_at - BEAT_SECONDS
+            self.measures.observe(vocabulary.REACTOR_LAG_SECONDS, max(0.0, late))
+        self._beaten_at = now
+
     async def close(self) -> None:
         """Show no more."""
+        if self._beats is not None and self._beats.running:
+            self._beats.stop()
         if self._port is not None:
             await maybeDeferred(self._port.stopListening)
+
+    def keeps_lease(self, keeper: LeaseKeeper) -> None:
+        """Tell whether this process is the worker, and what only a worker knows."""
+
+        def look(measures: IMeasures) -> None:
+            measures.set(vocabulary.LEASE_HELD, keeper.work is not None)
+            for service in keeper.work or ():
+                if isinstance(service, Figures):
+                    service.show()
+
+        self.looks.append(look)
+
+    def serves(self, channels: Sized, *streams: Counted) -> None:
+        """
+        Tell how many clients there are.
+
+        @param channels: Their connections.
+        @param streams: What stays open for them.
+        """
+
+        def look(measures: IMeasures) -> None:
+            measures.set(vocabulary.CONNECTIONS, len(channels))
+            measures.set(vocabulary.STREAMS, sum(one.count for one in streams))
+
+        self.looks.append(look)
 
     def look(self) -> None:
         """Set what is only known when somebody looks."""
@@ -103,8 +160,34 @@ class Monitor:
         for part in self._parts:
             self.measures.set(vocabulary.NOT_READY, part in reasons, part=part)
         self.measures.set(vocabulary.READY, not reasons)
+        # Of what was stopped nobody waits for a turn.
+        self.measures.forget(vocabulary.LAST_GOOD_TURN)
+        for service, state in self.readiness.services().items():
+            if state.last_good_turn is not None:
+                self.measures.set(vocabulary.LAST_GOOD_TURN, state.last_good_turn, service=service)
         for look in self.looks:
             look(self.measures)
+
+
+def make_dependency_watch(parts: Parts, readiness: Readiness) -> Periodic:
+    """How Redis, the chain and Daytona answer, for every process to tell."""
+    keyspace = parts.journal.store.keyspace
+
+    async def clock_offset() -> float:
+        # Ours is in whole seconds, rounded down.
+        return (await keyspace.facts()).time_offset_seconds - 0.5
+
+    watch = DependencyWatch(
+        asks={"chain": parts.chain.head, "daytona": parts.runtime.ping},
+        clock_offset=clock_offset,
+        wall=parts.wall,
+        readiness=readiness,
+        measures=parts.measures,
+    )
+    watch.reached("key service", "redis", "chain", "daytona")
+    readiness.noticed["redis clock"] = watch.notice
+    readiness.spare.add("dependencies")
+    return Periodic("dependencies", watch.turn, LOOK_SECONDS, parts.clock, measures=parts.measures)
 
 
 def _page(answer: Answer) -> tuple[int, bytes]:

@@ -7,30 +7,21 @@ stopped, and when, is C{daemon}'s.
 
 from __future__ import annotations
 
-from typing import Any
-
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.threadpool import ThreadPool
 
-from sandbox_billing.adapters.chain.adapter import ChainSettings, Web3Chain
-from sandbox_billing.adapters.chain.transactions import GasPolicy
-from sandbox_billing.adapters.daytona.events import DaytonaEvents
-from sandbox_billing.adapters.enclave.mock import MockEnclave
-from sandbox_billing.adapters.enclave.tapp import TappKeyService
 from sandbox_billing.adapters.redis.journal import Journal
-from sandbox_billing.configuration import Configuration
 from sandbox_billing.interfaces import (
+    UNMEASURED,
     IChain,
-    IEnclave,
     IEvents,
     IIds,
+    IMeasures,
     IRuntime,
     ISigner,
     IWallClock,
     IWebhookSender,
 )
-from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.services._lookup import Lookup
 from sandbox_billing.services._periodic import Periodic
@@ -41,6 +32,7 @@ from sandbox_billing.services.closing import Closer
 from sandbox_billing.services.credits import CreditWatch
 from sandbox_billing.services.deadman import DeadmansSwitch
 from sandbox_billing.services.evidence import Archive
+from sandbox_billing.services.figures import Figures
 from sandbox_billing.services.forgiver import Forgiver
 from sandbox_billing.services.gas_account import GasAccount
 from sandbox_billing.services.generator import Generator
@@ -84,6 +76,7 @@ class Parts:
     @ivar domain: Where our vouchers are valid.
     @ivar events: Daytona's news; None where it is not listened to.
     @ivar sender: Of webhooks; None where nobody sends any.
+    @ivar measures: Silent where nobody measures.
     """
 
     signer: ISigner
@@ -97,6 +90,7 @@ class Parts:
     policy: Policy
     events: IEvents | None = None
     sender: IWebhookSender | None = None
+    measures: IMeasures = UNMEASURED
 
     @property
     def admission(self) -> Admission:
@@ -111,6 +105,7 @@ def make_work(parts: Parts) -> Work:
     """The worker's half of the daemon."""
     journal, chain, runtime = parts.journal, parts.chain, parts.runtime
     wall, policy, signer, domain = parts.wall, parts.policy, parts.signer, parts.domain
+    measures = parts.measures
     closer = Closer(meter=journal.meter, doors=journal.doors, wall=wall)
     reconciler = Reconciler(
         meter=journal.meter,
@@ -144,6 +139,7 @@ def make_work(parts: Parts) -> Work:
         wall=wall,
         policy=policy,
         overview=journal.overview,
+        measures=measures,
     )
     archive = Archive(chain=chain, policy=policy)
     recovery = Recovery(
@@ -171,6 +167,7 @@ def make_work(parts: Parts) -> Work:
         waiting=Waiting(wall=wall),
         signer=signer,
         wall=wall,
+        measures=measures,
     )
     outlook = Outlook(chain=chain, policy=policy)
     settler = Settler(
@@ -198,6 +195,7 @@ def make_work(parts: Parts) -> Work:
         ids=parts.ids,
         wall=wall,
         policy=policy,
+        measures=measures,
     )
     return Work(
         credits=CreditWatch(history=journal.history),
@@ -210,6 +208,7 @@ def make_work(parts: Parts) -> Work:
             resolver=resolver,
             wall=wall,
             policy=policy,
+            measures=measures,
         ),
         reconciler=reconciler,
         generator=Generator(
@@ -236,6 +235,7 @@ def make_work(parts: Parts) -> Work:
             policy=policy,
             sender=signer.address,
             overview=journal.overview,
+            measures=measures,
         ),
         treasurer=Treasurer(
             funds=journal.funds,
@@ -262,7 +262,9 @@ def make_work(parts: Parts) -> Work:
             doors=journal.doors,
             wall=wall,
             policy=policy,
+            measures=measures,
         ),
+        figures=make_figures(parts),
         warner=Warner(warnings=journal.warnings, mirror=journal.mirror, wall=wall, policy=policy),
         second_look=SecondLook(
             resolved=journal.resolved,
@@ -273,6 +275,20 @@ def make_work(parts: Parts) -> Work:
         ),
         letters=LetterWatch(letters=journal.letters, desk=journal.desk),
         courier=make_courier(journal, parts.sender, domain.chain_id, wall),
+    )
+
+
+def make_figures(parts: Parts) -> Figures | None:
+    """What only the worker reads for the figures; nothing is read where nobody measures."""
+    if parts.measures is UNMEASURED:
+        return None
+    journal = parts.journal
+    return Figures(
+        overview=journal.overview,
+        doors=journal.doors,
+        orders=journal.orders,
+        wall=parts.wall,
+        measures=parts.measures,
     )
 
 
@@ -287,7 +303,7 @@ def make_mirror_watch(parts: Parts, readiness: Readiness, seconds: float) -> Per
         wall=parts.wall,
         max_age_seconds=parts.policy.mirror_max_age,
     )
-    periodic = Periodic("redis", watch.turn, seconds, parts.clock)
+    periodic = Periodic("redis", watch.turn, seconds, parts.clock, measures=parts.measures)
     readiness.asked["redis"] = lambda: periodic.trouble
     readiness.asked["chain mirror"] = watch.trouble
     return periodic
@@ -296,7 +312,7 @@ def make_mirror_watch(parts: Parts, readiness: Readiness, seconds: float) -> Per
 def make_door_watch(parts: Parts, readiness: Readiness) -> Periodic:
     """Why nobody new is let in, for every process."""
     watch = DoorWatch(doors=parts.journal.doors, wall=parts.wall, policy=parts.policy)
-    periodic = Periodic("doors", watch.turn, TURN_SECONDS, parts.clock)
+    periodic = Periodic("doors", watch.turn, TURN_SECONDS, parts.clock, measures=parts.measures)
     readiness.asked["settlement"] = lambda: periodic.trouble or watch.trouble()
     readiness.noticed["admissions"] = watch.notice
     readiness.noticed["contract"] = watch.contract
@@ -315,63 +331,6 @@ def make_intake(parts: Parts, supervisor: Supervisor) -> Intake:
         wall=parts.wall,
         policy=parts.policy,
         snapshots=Kept(parts.runtime.snapshots, parts.clock, SNAPSHOTS_KEPT_SECONDS).get,
-    )
-
-
-def make_enclave(settings: Configuration, reactor: Any, pool: ThreadPool) -> IEnclave:
-    """Where the key comes from; a mock only by an explicit word (wire.md §8)."""
-    if settings.mock_tee:
-        assert settings.mock_key is not None, "checked with the configuration"
-        return MockEnclave.from_hex(settings.mock_key)
-    assert settings.tapp_app is not None, "checked with the configuration"
-    return TappKeyService(
-        host=settings.tapp_host,
-        port=settings.tapp_port,
-        app_name=settings.tapp_app,
-        trusted_hosts=frozenset(settings.tapp_trusted_hosts),
-        reactor=reactor,
-        thread_pool=pool,
-    )
-
-
-def make_events(settings: Configuration, reactor: Any) -> IEvents:
-    """Daytona's own news."""
-    return DaytonaEvents(
-        api=settings.daytona_api_url, admin_key=settings.daytona_admin_key, reactor=reactor
-    )
-
-
-def make_chain(
-    settings: Configuration,
-    reactor: Any,
-    *,
-    signer: ISigner,
-    provider: Address,
-    read_pool: ThreadPool,
-    submission_pool: ThreadPool,
-    wall: IWallClock,
-) -> Web3Chain:
-    """The settlement contract."""
-    return Web3Chain.of(
-        ChainSettings(
-            urls=settings.rpc_urls,
-            chain_id=settings.chain_id,
-            contract=settings.settlement_contract,
-            provider=provider,
-            gas=GasPolicy(fee_cap=settings.gas_fee_cap, floor=settings.gas_floor),
-            log_range=settings.log_range,
-            confirmations=settings.confirmations,
-            behaviour=(
-                None
-                if settings.contract_behaviour == "auto"
-                else Behaviour(settings.contract_behaviour)
-            ),
-        ),
-        reactor=reactor,
-        read_pool=read_pool,
-        submission_pool=submission_pool,
-        signer=signer,
-        clock=wall,
     )
 
 

@@ -65,12 +65,15 @@ def make_streams(parts: Parts, most: int = MOST_STREAMS) -> OpenStreams:
 
 
 def make_turns(
-    streams: OpenStreams, listeners: Listeners, clock: IReactorTime
+    streams: OpenStreams,
+    listeners: Listeners,
+    clock: IReactorTime,
+    measures: IMeasures = UNMEASURED,
 ) -> tuple[Periodic, ...]:
     """What looks after those who stay."""
     return (
-        Periodic("streams", streams.turn, LOOK_SECONDS, clock),
-        Periodic("notices", listeners.turn, NOTICES_SECONDS, clock),
+        Periodic("streams", streams.turn, LOOK_SECONDS, clock, measures=measures),
+        Periodic("notices", listeners.turn, NOTICES_SECONDS, clock, measures=measures),
     )
 
 

@@ -84,6 +84,7 @@ ROOMS = (
         *FRAMEWORK,
         rooms=["adapters", "configuration", "services", *BELOW_ADAPTERS],
     ),
+    room("wiring_outside", *FRAMEWORK, rooms=["adapters", "configuration", *BELOW_ADAPTERS]),
     room("wiring_money", *FRAMEWORK, rooms=["adapters", "services", *BELOW_ADAPTERS]),
     room(
         "wiring",
@@ -116,7 +117,9 @@ ROOMS = (
         ],
     ),
     room(
-        "monitoring", *FRAMEWORK, rooms=["adapters", "applied", "services", "web", *BELOW_ADAPTERS]
+        "monitoring",
+        *FRAMEWORK,
+        rooms=["adapters", "applied", "services", "web", "wiring", *BELOW_ADAPTERS],
     ),
     room(
         "daemon",
@@ -130,12 +133,15 @@ ROOMS = (
             "web",
             "wiring",
             "wiring_web",
+            "wiring_outside",
             "wiring_webhooks",
             "applied",
             *BELOW_ADAPTERS,
         ],
     ),
-    room("tap", *FRAMEWORK, rooms=["configuration", "daemon", "devnet", "log_text", "logs", "wiring"]),
+    room(
+        "tap", *FRAMEWORK, rooms=["configuration", "daemon", "devnet", "log_text", "logs", "wiring"]
+    ),
 )
 """The table of design.md §2, and below it the electrician's corner."""
 

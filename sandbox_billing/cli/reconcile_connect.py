@@ -26,7 +26,7 @@ from sandbox_billing.interfaces import IChain, ISigner
 from sandbox_billing.ledger.account import ServiceRecord
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip55 import checksum
-from sandbox_billing.wiring import make_chain
+from sandbox_billing.wiring_outside import make_chain
 
 
 T = TypeVar("T")

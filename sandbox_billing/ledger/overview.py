@@ -8,7 +8,7 @@ Tests: C{tests.ports.journal_overview}, C{tests.ledger.test_overview}.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import field, frozen
 
@@ -25,7 +25,7 @@ from sandbox_billing.ledger.effects import (
     Report,
 )
 from sandbox_billing.ledger.identity import Address
-from sandbox_billing.ledger.money import Neuron, UnixSeconds
+from sandbox_billing.ledger.money import Neuron, UnixSeconds, add
 from sandbox_billing.ledger.totals import Totals
 
 
@@ -73,6 +73,24 @@ class Purse:
         if gas <= 0 or seconds <= 0:
             return None
         return max(0, self.balance - self.floor) * seconds // gas
+
+
+def recent(hours: Iterable[Hour], now: UnixSeconds) -> tuple[Hour, ...]:
+    """Those of the last C{KEPT_HOURS}: what the gas account's time left is judged by."""
+    first = now - now % HOUR_SECONDS - (KEPT_HOURS - 1) * HOUR_SECONDS
+    return tuple(hour for hour in hours if hour.begins >= first)
+
+
+def seconds_left(purse: Purse, hours: Sequence[Hour], now: UnixSeconds) -> int | None:
+    """
+    How long the gas account lasts if it goes on like this; None when nothing was used.
+
+    @param hours: That it is judged by.
+    """
+    since = min((hour.begins for hour in hours), default=now)
+    # A few minutes say nothing of a day.
+    seconds = max(now - since, HOUR_SECONDS)
+    return purse.seconds_left(add(*(hour.totals.gas for hour in hours)), seconds)
 
 
 @frozen(kw_only=True)

@@ -13,11 +13,12 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from sandbox_billing.errors import BrokenLaw, Transient, UnknownOutcome
-from sandbox_billing.interfaces import LeaseLost
-from sandbox_billing.services._progress import Progress
+from sandbox_billing.interfaces import UNMEASURED, IMeasures, LeaseLost
+from sandbox_billing.measures import TURN_FAILURES, TURN_SECONDS
 
 
-NOT_YET = "has not run yet"
+STALE_TURNS, STALE_SECONDS = 10, 120.0
+"""After so many periods without a good turn, and so long, something hangs."""
 
 
 @define(eq=False)
@@ -29,9 +30,11 @@ class Periodic(Service):
         skipped.
     @ivar clock: When turns are due.
     @ivar on_lease_lost: Called when a turn finds that another process is the worker.
+    @ivar measures: Told how long each turn took, and which failed.
+    @ivar patience: How old the last good turn may be at least, seconds.
     @ivar trouble: Why the last turn failed; None when it did not.
-    @ivar progress: Whether the turn under way still moves.
     @ivar good_turns: How many turns ended well.
+    @ivar good_at: When the last of them ended, by the clock; None before one did.
     """
 
     name: str
@@ -39,16 +42,14 @@ class Periodic(Service):
     seconds: float
     clock: IReactorTime
     on_lease_lost: Callable[[], None] = lambda: None
-    trouble: str | None = field(default=NOT_YET, init=False)
+    measures: IMeasures = field(default=UNMEASURED, kw_only=True)
+    patience: float = field(default=STALE_SECONDS, kw_only=True)
+    trouble: str | None = field(default="has not run yet", init=False)
     good_turns: int = field(default=0, init=False)
-    progress: Progress = field(init=False)
+    good_at: float | None = field(default=None, init=False)
     _loop: LoopingCall | None = field(default=None, init=False)
     _ended: Deferred[Any] | None = field(default=None, init=False)
     _log = Logger()
-
-    @progress.default
-    def _unmoved(self) -> Progress:
-        return Progress(self.clock.seconds)
 
     def startService(self) -> None:
         """Take the first turn at once."""
@@ -67,9 +68,29 @@ class Periodic(Service):
         self.trouble = "stopped"
         return self._ended
 
+    def stale(self) -> str | None:
+        """
+        That the last good turn was long ago, whatever became of those since: a turn that does
+        not end has no trouble to tell (T6).
+
+        @return: None also before the first one, and when stopped: there is a trouble then.
+        """
+        if self.good_at is None or not self.running:
+            return None
+        age = self.clock.seconds() - self.good_at
+        if age <= max(STALE_TURNS * self.seconds, self.patience):
+            return None
+        return f"its last good turn was {age:.0f} s ago"
+
     async def _survive(self) -> None:
+        began, good = self.clock.seconds(), self.good_turns
+        await self._take()
+        self.measures.observe(TURN_SECONDS, self.clock.seconds() - began, service=self.name)
+        self.measures.count(TURN_FAILURES, int(self.good_turns == good), service=self.name)
+
+    async def _take(self) -> None:
         try:
-            await self.progress.follow(self.turn())
+            await self.turn()
         except LeaseLost:
             self.trouble = "another process is the worker"
             self.on_lease_lost()
@@ -82,10 +103,11 @@ class Periodic(Service):
             self.trouble = f"unexpected {type(why).__name__}"
             self._log.failure("a turn of {service} failed", service=self.name)
         else:
-            if self.trouble not in (None, NOT_YET):
+            if self.trouble not in (None, "has not run yet"):
                 self._log.info("{service} works again", service=self.name)
             self.trouble = None
             self.good_turns += 1
+            self.good_at = self.clock.seconds()
 
     def _say(self, trouble: str) -> None:
         """Log a trouble once, not on every turn it lasts."""

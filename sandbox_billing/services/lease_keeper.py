@@ -18,9 +18,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from sandbox_billing.errors import Transient, UnknownOutcome
-from sandbox_billing.interfaces import ILease
-from sandbox_billing.services._periodic import NOT_YET, Periodic
-from sandbox_billing.services._progress import Progress
+from sandbox_billing.interfaces import UNMEASURED, ILease, IMeasures
+from sandbox_billing.services._periodic import Periodic
 
 
 @define(eq=False)
@@ -29,6 +28,7 @@ class LeaseKeeper(Service):
     @ivar make_work: Makes the services of a worker, once for each time the lease is won.
     @ivar seconds: How long the lease lasts.
     @ivar monotonic: Seconds that no one can set back, unlike the reactor's.
+    @ivar measures: Told of the turns that keep the lease.
     @ivar work: What runs now; None while standing by.
     """
 
@@ -37,6 +37,7 @@ class LeaseKeeper(Service):
     seconds: float
     clock: IReactorTime
     monotonic: Callable[[], float]
+    measures: IMeasures = field(default=UNMEASURED, kw_only=True)
     work: MultiService | None = field(default=None, init=False)
     _renewed_at: float = field(default=0.0, init=False)
     _loop: Periodic | None = field(default=None, init=False)
@@ -46,7 +47,9 @@ class LeaseKeeper(Service):
     def startService(self) -> None:
         """Try to become the worker at once, then at every third of the lease."""
         Service.startService(self)
-        self._loop = Periodic("lease", self._turn, self.seconds / 3, self.clock)
+        self._loop = Periodic(
+            "lease", self._turn, self.seconds / 3, self.clock, measures=self.measures
+        )
         self._loop.startService()
 
     def stopService(self) -> Deferred[Any]:
@@ -62,16 +65,6 @@ class LeaseKeeper(Service):
             await self.lease.give_up()
         except (Transient, UnknownOutcome) as why:
             self._log.info("the lease will run out by itself: {why}", why=str(why))
-
-    @property
-    def tried(self) -> bool:
-        """Whether the lease was asked for, whatever the answer."""
-        return self._loop is not None and self._loop.trouble != NOT_YET
-
-    @property
-    def progress(self) -> Progress:
-        """Whether the asking under way still moves, or what it waits for: a work that ends."""
-        return Progress(self.clock.seconds) if self._loop is None else self._loop.progress
 
     @property
     def trouble(self) -> str | None:

@@ -13,11 +13,12 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from sandbox_billing.errors import Transient
-from sandbox_billing.interfaces import IChain, IOverview, IWallClock
+from sandbox_billing.interfaces import UNMEASURED, IChain, IMeasures, IOverview, IWallClock
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import Neuron, UnixSeconds, format_0g
 from sandbox_billing.ledger.overview import Purse
 from sandbox_billing.ledger.rating import Prices, card_in_force
+from sandbox_billing.measures import GAS_PRICE_NEURON
 from sandbox_billing.services.policy import Policy
 
 
@@ -71,6 +72,7 @@ class PurseWatch:
     """
     @ivar sender: Whose purse it is: our signer's address.
     @ivar overview: Where operators look; None where nobody does.
+    @ivar measures: Told the price of gas.
     @ivar balance: As last read, neuron; None before.
     """
 
@@ -79,6 +81,7 @@ class PurseWatch:
     policy: Policy
     sender: Address
     overview: IOverview | None = None
+    measures: IMeasures = UNMEASURED
     balance: Neuron | None = field(default=None, init=False)
     _needed: Neuron = field(default=Neuron(0), init=False)
     _transaction: Neuron = field(default=Neuron(1), init=False)
@@ -88,6 +91,7 @@ class PurseWatch:
     async def turn(self) -> None:
         """Look; say it when it is low, and again while it stays so."""
         balance, price = await self.chain.gas_balance(), await self.chain.gas_price()
+        self.measures.set(GAS_PRICE_NEURON, price)
         gas = GAS_OF_A_VOUCHER + GAS_OF_A_LINE * (self.policy.batch_max - 1)
         self._transaction = Neuron(max(1, price * gas))
         self._needed = Neuron(max(TRANSACTIONS * self._transaction, FLOORS * self.policy.gas_floor))

@@ -6,7 +6,7 @@ Tests: C{tests.services.test_readiness}.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from attrs import define, field
 from zope.interface import implementer
@@ -19,12 +19,15 @@ from sandbox_billing.interfaces import (
     IDoors,
     IReadiness,
     IWallClock,
+    PartState,
+    TurnState,
 )
 from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.backlog import overdue
 from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.voucher import DeadLettered
+from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services.admission import unswept
 from sandbox_billing.services.policy import Policy
 
@@ -36,11 +39,28 @@ class Readiness:
     @ivar waiting: Parts that start-up waits for, with the reason.
     @ivar asked: Parts that tell their own trouble; None when they have none.
     @ivar noticed: Parts that tell what is no trouble and worth knowing.
+    @ivar turns: What takes turns here; while it runs, not to have taken a good one for long is
+        trouble.
+    @ivar spare: Those of them without which nobody is less well served: theirs is a notice.
+    @ivar found: How each part that we depend on answered last.
     """
 
     waiting: dict[str, str] = field(factory=dict)
     asked: dict[str, Callable[[], str | None]] = field(factory=dict)
     noticed: dict[str, Callable[[], str | None]] = field(factory=dict)
+    turns: dict[str, Periodic] = field(factory=dict)
+    spare: set[str] = field(factory=set)
+    found: dict[str, PartState] = field(factory=dict)
+
+    def watch(self, periodic: Periodic, *, spare: bool = False) -> None:
+        """
+        Tell of a periodic service, under its name, from now on.
+
+        @param spare: That nobody is less well served without it.
+        """
+        self.turns[periodic.name] = periodic
+        if spare:
+            self.spare.add(periodic.name)
 
     def reasons(self) -> Mapping[str, str]:
         found = dict(self.waiting)
@@ -48,11 +68,43 @@ class Readiness:
             trouble = ask()
             if trouble is not None:
                 found[part] = trouble
+        for name, why in self._stale():
+            if name not in self.spare:
+                found.setdefault(name, why)
         return found
 
     def notices(self) -> Mapping[str, str]:
-        told = ((part, ask()) for part, ask in self.noticed.items())
-        return {part: notice for part, notice in told if notice is not None}
+        asked = ((part, ask()) for part, ask in self.noticed.items())
+        told = {part: notice for part, notice in asked if notice is not None}
+        for name, why in self._stale():
+            if name in self.spare:
+                told.setdefault(name, why)
+        return told
+
+    def _stale(self) -> Iterator[tuple[str, str]]:
+        for name, periodic in self.turns.items():
+            why = periodic.stale()
+            if why is not None:
+                yield name, why
+
+    def services(self) -> Mapping[str, TurnState]:
+        return {
+            name: TurnState(
+                # The reactor's seconds are those since 1970.
+                last_good_turn=None if one.good_at is None else UnixSeconds(int(one.good_at)),
+                trouble=one.trouble or one.stale(),
+                every=one.seconds,
+            )
+            for name, one in self.turns.items()
+            if one.running
+        }
+
+    def dependencies(self) -> Mapping[str, PartState]:
+        waiting = {
+            part: PartState(ok=False, reason=why, checked_at=None)
+            for part, why in self.waiting.items()
+        }
+        return {**self.found, **waiting}
 
 
 @define(eq=False, kw_only=True)

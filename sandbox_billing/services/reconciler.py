@@ -14,9 +14,11 @@ from twisted.logger import Logger
 
 from sandbox_billing.errors import BadInput, BrokenLaw, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
+    UNMEASURED,
     DaytonaRefused,
     IChainMirror,
     IDoors,
+    IMeasures,
     IMeter,
     IOverview,
     IRuntime,
@@ -58,6 +60,7 @@ from sandbox_billing.ledger.reconciliation import (
     unexplained,
 )
 from sandbox_billing.ledger.voucher import Charge
+from sandbox_billing.measures import RECONCILE_DIFFERENCES
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.admission import Admission, create_charge, opened
 from sandbox_billing.services.closing import Closer
@@ -75,6 +78,7 @@ AT_A_LOOK = (Begin, Close, Refit, OpenUnderIntent, Adopt)
 class Reconciler:
     """
     @ivar overview: Where operators look; None where nobody does.
+    @ivar measures: Told of what differs, too.
     @ivar sweeps: Complete sweeps of this process; metering waits for the first.
     @ivar _looked: What was looked at since the last sweep began.
     """
@@ -92,6 +96,7 @@ class Reconciler:
     wall: IWallClock
     policy: Policy
     overview: IOverview | None = None
+    measures: IMeasures = UNMEASURED
     sweeps: int = field(default=0, init=False)
     _missed: frozenset[Reference] = field(default=frozenset(), init=False)
     _looked: dict[SandboxId, Row] = field(factory=dict, init=False)
@@ -132,6 +137,8 @@ class Reconciler:
         new = [one for one in found if (one.sandbox, one.what) not in self._noted]
         if new and self.overview is not None:
             await self.overview.note_differences(new)
+        for one in new:
+            self.measures.count(RECONCILE_DIFFERENCES, kind=one.what)
         self._noted = frozenset((one.sandbox, one.what) for one in found)
 
     async def look(self, sandboxes: Collection[SandboxId]) -> tuple[SandboxId, ...]:

@@ -16,11 +16,13 @@ from twisted.logger import Logger
 
 from sandbox_billing.errors import BadInput, BrokenLaw, Transient
 from sandbox_billing.interfaces import (
+    UNMEASURED,
     BlockedWallet,
     Happenings,
     IChain,
     IFunds,
     IHistory,
+    IMeasures,
     ISigner,
     IVoucherQueue,
     IWallClock,
@@ -58,6 +60,7 @@ from sandbox_billing.ledger.voucher import (
     set_back,
 )
 from sandbox_billing.services.evidence import NotYet
+from sandbox_billing.services.settled_figures import note_settled
 from sandbox_billing.services.tracing import Tracer
 from sandbox_billing.services.waiting import Waiting
 from sandbox_billing.services.witness import Mined, Witness
@@ -109,6 +112,7 @@ class Resolver:
     @ivar witness: Gathers what is known of each voucher.
     @ivar tracer: Finds out what moved where the contract does not say (D7).
     @ivar waiting: Batches that wait for a proof.
+    @ivar measures: Told of what was decided, once it is stored.
     """
 
     queue: IVoucherQueue
@@ -120,6 +124,7 @@ class Resolver:
     signer: ISigner
     wall: IWallClock
     waiting: Waiting
+    measures: IMeasures = UNMEASURED
     _log = Logger()
 
     async def resolve_up_to(self, block: BlockRef, happened: Happenings) -> tuple[BrokenLaw, ...]:
@@ -255,6 +260,14 @@ class Resolver:
         # What a waiting wallet owes stays counted, beside the balance that it counts against.
         accounts = [account for account in heard.accounts if account.wallet not in heard.waiting]
         await self.queue.resolve(batch, block, rulings, accounts, blocked, heard.races, gas=gas)
+        note_settled(
+            self.measures,
+            rulings,
+            receipt,
+            waited=self.wall.now() - batch.value.attempts[0].recorded_at,
+            # Its gas counts with its last part.
+            ended=len(rulings) == len(batch.value.charges),
+        )
         if any(isinstance(ruling.after.state, Paid | Partial) for ruling in rulings):
             self.waiting.others_are_paid()
         totals = await self.history.totals()

@@ -18,8 +18,10 @@ from twisted.logger import Logger
 from sandbox_billing import interfaces
 from sandbox_billing.errors import BadInput, BrokenLaw, Refused, Transient
 from sandbox_billing.interfaces import (
+    UNMEASURED,
     IChain,
     IIds,
+    IMeasures,
     ISigner,
     IVoucherQueue,
     IWallClock,
@@ -35,6 +37,7 @@ from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.identity import Address, BatchId
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.settlement import Line, charge_ids, plan
+from sandbox_billing.measures import BATCH_VOUCHERS
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.company import settle_at
 from sandbox_billing.services.gas_account import GasAccount
@@ -68,6 +71,7 @@ class _Part:
 class Settler:
     """
     @ivar signer: The enclave's key: signs vouchers and pays for transactions.
+    @ivar measures: Told of what is signed.
     @ivar _broken: Wallets that are left out until a human has looked.
     @ivar _stuck: Batches that wait for a human, with their wallets.
     """
@@ -85,6 +89,7 @@ class Settler:
     ids: IIds
     wall: IWallClock
     policy: Policy
+    measures: IMeasures = UNMEASURED
     _broken: dict[Address, BrokenLaw] = field(factory=dict, init=False)
     _stuck: dict[BatchId, tuple[Address, ...]] = field(factory=dict, init=False)
     _log = Logger()
@@ -215,6 +220,7 @@ class Settler:
             created_at=now,
         )
         stored = await self.queue.sign(batch, [one for part in parts for one in part.promises])
+        self.measures.observe(BATCH_VOUCHERS, len(lines))
         self._log.info(
             "signed batch {batch}: {count} vouchers of {wallets} wallets",
             batch=batch.id,

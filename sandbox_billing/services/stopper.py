@@ -13,8 +13,10 @@ from twisted.logger import Logger
 
 from sandbox_billing.errors import BadInput, BrokenLaw, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
+    UNMEASURED,
     IDoors,
     IFunds,
+    IMeasures,
     IMeter,
     IRuntime,
     IStopOrders,
@@ -35,6 +37,7 @@ from sandbox_billing.ledger.metering import (
 )
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.spending import SPEND_LIMIT
+from sandbox_billing.measures import STOP_SECONDS
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.closing import Closer
 from sandbox_billing.services.lifecycle import is_deleted
@@ -51,6 +54,7 @@ LONGEST_RETRY_SECONDS = 60
 class Stopper:
     """
     @ivar closer: Ends the session of what was stopped.
+    @ivar measures: Told how long it took.
     """
 
     stops: IStopOrders
@@ -61,6 +65,7 @@ class Stopper:
     doors: IDoors
     wall: IWallClock
     policy: Policy
+    measures: IMeasures = UNMEASURED
     _log = Logger()
 
     async def turn(self) -> None:
@@ -142,7 +147,7 @@ class Stopper:
         shown = await self.runtime.get(order.sandbox)
         if shown is None:
             await self.closer.not_running(order.sandbox, destroyed=True)
-            await self.stops.done(order)
+            await self._done(order)
             return
         if _ended(shown):
             if await self._believable(order.sandbox, sent_at):
@@ -151,7 +156,7 @@ class Stopper:
                     destroyed=False,
                     forgive_create=await self._never_started(order.sandbox, shown),
                 )
-                await self.stops.done(order)
+                await self._done(order)
             return
         session = await self.doors.session(order.sandbox)
         only = None if session is None else session.value
@@ -164,6 +169,12 @@ class Stopper:
             )
         else:
             await self.closer.not_running(order.sandbox, destroyed=stopped is None, only=only)
+
+    async def _done(self, order: StopOrder) -> None:
+        await self.stops.done(order)
+        # One that is damaged does not say when it was ordered.
+        if order.ordered_at:
+            self.measures.observe(STOP_SECONDS, max(0, self.wall.now() - order.ordered_at))
 
     async def _believable(self, sandbox: SandboxId, sent_at: UnixSeconds) -> bool:
         """A lookup may come from a cache that is older than the session's last change."""

@@ -15,10 +15,12 @@ from twisted.logger import Logger
 
 from sandbox_billing.errors import BrokenLaw
 from sandbox_billing.interfaces import (
+    UNMEASURED,
     AccountEvent,
     Happenings,
     IChain,
     IChainMirror,
+    IMeasures,
     IMeter,
     IStopOrders,
     IWallClock,
@@ -30,6 +32,7 @@ from sandbox_billing.ledger.account import BlockRef, Mirror, ServiceRecord
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.metering import Session, tick_now
 from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.measures import CHAIN_HEAD_BLOCK
 from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.resolver import Resolver
 from sandbox_billing.services.second_look import DEPTH
@@ -53,6 +56,7 @@ class Affected:
 class Watcher:
     """
     @ivar resolver: Ends the batches whose transactions are final.
+    @ivar measures: Told how far the chain is.
     """
 
     mirror: IChainMirror
@@ -62,11 +66,13 @@ class Watcher:
     resolver: Resolver
     wall: IWallClock
     policy: Policy
+    measures: IMeasures = UNMEASURED
     _log = Logger()
 
     async def turn(self) -> None:
         """Move the mirror to the newest confirmed block, or stamp it as still newest."""
         head = await self.chain.head()
+        self.measures.set(CHAIN_HEAD_BLOCK, head.number)
         height = max(0, head.number - self.policy.confirmations)
         before = await self.mirror.mirror()
         if before is not None and height < before.value.block.number:

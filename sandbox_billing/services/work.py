@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from random import random
+from typing import TypeAlias
 
 from attrs import frozen
 from twisted.application.service import MultiService
 from twisted.internet.interfaces import IReactorTime
 
-from sandbox_billing.interfaces import IEvents
+from sandbox_billing.interfaces import UNMEASURED, IEvents, IMeasures
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services.backlog import TURN_SECONDS as BACKLOG_SECONDS
 from sandbox_billing.services.backlog import BacklogKeeper
 from sandbox_billing.services.courier import Courier
 from sandbox_billing.services.credits import CreditWatch
+from sandbox_billing.services.figures import READ_SECONDS as FIGURES_SECONDS
+from sandbox_billing.services.figures import Figures
 from sandbox_billing.services.forgiver import Forgiver
 from sandbox_billing.services.generator import Generator
 from sandbox_billing.services.limits import LimitWatch
@@ -46,6 +49,9 @@ CREDITS_SECONDS = 60.0
 """Between two looks at what a flawed contract has cost users."""
 
 
+Turn: TypeAlias = Callable[[], Awaitable[None]]
+
+
 @frozen(kw_only=True)
 class Work:
     """
@@ -53,6 +59,7 @@ class Work:
 
     @ivar events: Daytona's news; None where it is not listened to.
     @ivar courier: None where nobody sends webhooks.
+    @ivar figures: None where nobody measures.
     @ivar chance: Between 0 and 1.
     """
 
@@ -75,6 +82,7 @@ class Work:
     credits: CreditWatch
     events: IEvents | None = None
     courier: Courier | None = None
+    figures: Figures | None = None
     chance: Callable[[], float] = random
 
     def services(
@@ -84,48 +92,50 @@ class Work:
         *,
         sweep_seconds: float,
         on_lease_lost: Callable[[], None],
+        measures: IMeasures = UNMEASURED,
     ) -> MultiService:
         """Each turn as a periodic service, its trouble told to readiness."""
         work = MultiService()
+
+        def add(name: str, turn: Turn, seconds: float, *, spare: bool = False) -> None:
+            periodic = Periodic(name, turn, seconds, clock, on_lease_lost, measures=measures)
+            periodic.setServiceParent(work)  # type: ignore[no-untyped-call]
+            told = readiness.noticed if spare else readiness.asked
+            told[name] = lambda: periodic.trouble
+            readiness.watch(periodic, spare=spare)
+
         # Told to stop at the same time as the turns, and waits for what is under way then: a turn
         # that is not over yet sees that it is stopping, and begins nothing.
         self.resumer.resumer.supervisor.setServiceParent(work)  # type: ignore[no-untyped-call]
         readiness.noticed["gas account"] = self.purse.notice
         readiness.noticed["credits"] = self.credits.notice
-        for name, turn, seconds in (
-            ("watcher", self.watcher.turn, TURN_SECONDS),
-            ("reconciler", self.reconciler.turn, sweep_seconds),
-            ("generator", self.generator.turn, TURN_SECONDS),
-            ("backlog", self.backlog.turn, BACKLOG_SECONDS),
-            # Before the settler: what it takes goes out as it is.
-            ("forgiver", self.forgiver.turn, TURN_SECONDS),
-            ("merger", self.merger.turn, TURN_SECONDS),
-            ("settler", self.settler.turn, TURN_SECONDS),
-            ("gas account", self.purse.turn, PURSE_SECONDS),
-            ("treasurer", self.treasurer.turn, TURN_SECONDS),
-            ("spending", self.spending.turn, TURN_SECONDS),
-            ("limits", self.limits.turn, TURN_SECONDS),
-            ("resumer", self.resumer.turn, RESUMER_SECONDS),
-            ("stopper", self.stopper.turn, TURN_SECONDS),
-            ("second look", self.second_look.turn, TURN_SECONDS),
-            ("letters", self.letters.turn, LETTERS_SECONDS),
-            ("credits", self.credits.turn, CREDITS_SECONDS),
-        ):
-            periodic = Periodic(name, turn, seconds, clock, on_lease_lost)
-            periodic.setServiceParent(work)  # type: ignore[no-untyped-call]
-            readiness.asked[name] = lambda periodic=periodic: (  # type: ignore[misc]
-                periodic.trouble
-            )
-        warner = Periodic("warner", self.warner.turn, WARNER_SECONDS, clock, on_lease_lost)
-        warner.setServiceParent(work)  # type: ignore[no-untyped-call]
-        # Nobody is less well served for it.
-        readiness.noticed["warner"] = lambda: warner.trouble
+        add("watcher", self.watcher.turn, TURN_SECONDS)
+        add("reconciler", self.reconciler.turn, sweep_seconds)
+        # One of ten thousand rows may take minutes: the door closes after so long, too.
+        readiness.turns["reconciler"].patience = self.reconciler.policy.sweep_max_age
+        add("generator", self.generator.turn, TURN_SECONDS)
+        add("backlog", self.backlog.turn, BACKLOG_SECONDS)
+        # Before the settler: what it takes goes out as it is.
+        add("forgiver", self.forgiver.turn, TURN_SECONDS)
+        add("merger", self.merger.turn, TURN_SECONDS)
+        add("settler", self.settler.turn, TURN_SECONDS)
+        add("gas account", self.purse.turn, PURSE_SECONDS)
+        add("treasurer", self.treasurer.turn, TURN_SECONDS)
+        add("spending", self.spending.turn, TURN_SECONDS)
+        add("limits", self.limits.turn, TURN_SECONDS)
+        add("resumer", self.resumer.turn, RESUMER_SECONDS)
+        add("stopper", self.stopper.turn, TURN_SECONDS)
+        add("second look", self.second_look.turn, TURN_SECONDS)
+        add("letters", self.letters.turn, LETTERS_SECONDS)
+        add("credits", self.credits.turn, CREDITS_SECONDS)
+        add("warner", self.warner.turn, WARNER_SECONDS, spare=True)
         if self.courier is not None:
             # As the resumer's.
             self.courier.supervisor.setServiceParent(work)  # type: ignore[no-untyped-call]
-            turns = Periodic("webhooks", self.courier.turn, TURN_SECONDS, clock, on_lease_lost)
-            turns.setServiceParent(work)  # type: ignore[no-untyped-call]
-            readiness.noticed["webhooks"] = lambda: turns.trouble
+            add("webhooks", self.courier.turn, TURN_SECONDS, spare=True)
+        if self.figures is not None:
+            self.figures.setServiceParent(work)  # type: ignore[no-untyped-call]
+            add("figures", self.figures.turn, FIGURES_SECONDS, spare=True)
         if self.events is not None:
             listener = Listener(
                 events=self.events,

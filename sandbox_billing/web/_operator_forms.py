@@ -18,7 +18,7 @@ from sandbox_billing.ledger.batch import Batch
 from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.overview import HOUR_SECONDS, Difference, Hour, Purse
+from sandbox_billing.ledger.overview import HOUR_SECONDS, Difference, Hour, Purse, seconds_left
 from sandbox_billing.ledger.totals import Totals
 from sandbox_billing.ledger.voucher import DeadLettered
 from sandbox_billing.signing.eip55 import checksum
@@ -95,17 +95,13 @@ def purse_form(purse: Purse | None, hours: Iterable[Hour], now: UnixSeconds) -> 
     """
     if purse is None:
         return None
-    spent = tuple(hours)
-    since = min((hour.begins for hour in spent), default=now)
-    # A few minutes say nothing of a day.
-    seconds = max(now - since, HOUR_SECONDS)
     return {
         "address": checksum(purse.sender),
         "balance": str(purse.balance),
         "floor": str(purse.floor),
         "batch_cost": str(purse.transaction),
         "read_at": purse.read_at,
-        "seconds_left": purse.seconds_left(together(spent).gas, seconds),
+        "seconds_left": seconds_left(purse, tuple(hours), now),
     }
 
 

@@ -51,6 +51,17 @@ _SESSION: Mapping[str, Schema] = {
 }
 
 _PERHAPS_TEXT: Schema = {"type": ["string", "null"]}
+_PERHAPS_SECONDS: Schema = {"anyOf": [SECONDS, {"type": "null"}]}
+_TURNS: Schema = {
+    "type": "object",
+    "additionalProperties": record(
+        last_good_turn=_PERHAPS_SECONDS, trouble=_PERHAPS_TEXT, every={"type": "number"}
+    ),
+}
+_PARTS: Schema = {
+    "type": "object",
+    "additionalProperties": record(ok=FLAG, reason=_PERHAPS_TEXT, checked_at=_PERHAPS_SECONDS),
+}
 _PERIOD: Mapping[str, Schema] = {"period_start": SECONDS, "period_end": SECONDS, "units": COUNT}
 _RECEIPT: Schema = {
     **record(
@@ -196,8 +207,14 @@ SCHEMAS: Mapping[str, Schema] = {
     },
     "Alive": record(ok={"const": True}),
     "Ready": {
-        **record(ready=FLAG, reasons=TEXTS),
-        "properties": {"ready": FLAG, "reasons": TEXTS, "notices": TEXTS},
+        **record(ready=FLAG, reasons=TEXTS, services=_TURNS, dependencies=_PARTS),
+        "properties": {
+            "ready": FLAG,
+            "reasons": TEXTS,
+            "notices": TEXTS,
+            "services": _TURNS,
+            "dependencies": _PARTS,
+        },
     },
     "Info": record(
         contract_address=ADDRESS,

@@ -25,6 +25,7 @@ from sandbox_billing.web.answers import (
     loggable,
     standard_headers,
 )
+from sandbox_billing.web.health import standing
 from sandbox_billing.web.measured import NO_PATTERN, note_request
 
 
@@ -93,9 +94,8 @@ class Gate:
         reasons = dict(self.readiness.reasons())
         headers = {"Retry-After": str(RETRY_SECONDS)}
         if path == "/readyz":
-            return Answer(
-                status=503, document={"ready": False, "reasons": reasons}, headers=headers
-            )
+            document = {**standing(self.readiness).document, "ready": False}
+            return Answer(status=503, document=document, headers=headers)
         text = "not ready: " + "; ".join(f"{part}: {why}" for part, why in reasons.items())
         answer = Answer(status=503, document={"error": text}, headers=headers)
         return described(answer, path=path, now=self.wall.now())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 
 from sandbox_billing.interfaces import IReadiness
 from sandbox_billing.web._attrs_zope import provides
@@ -27,6 +27,8 @@ def standing(readiness: IReadiness) -> Answer:
     document: dict[str, Any] = {"ready": not reasons, "reasons": reasons}
     if notices:
         document["notices"] = notices
+    document["services"] = {name: asdict(one) for name, one in readiness.services().items()}
+    document["dependencies"] = {name: asdict(one) for name, one in readiness.dependencies().items()}
     return Answer(status=503 if reasons else 200, document=document)
 
 

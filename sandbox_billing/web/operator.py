@@ -18,7 +18,7 @@ from sandbox_billing.interfaces import IDoors, IOverview, IReadiness, IWallClock
 from sandbox_billing.ledger.account import Mirror
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.overview import HOUR_SECONDS, KEPT_HOURS
+from sandbox_billing.ledger.overview import HOUR_SECONDS, KEPT_HOURS, recent
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.web import _operator_forms as forms
 from sandbox_billing.web._attrs_zope import provides
@@ -138,8 +138,7 @@ class OperatorDesk:
 
 def _settled(seen: Overview, hours: int, now: UnixSeconds) -> dict[str, Any]:
     this_hour = now - now % HOUR_SECONDS
-    week = this_hour - (KEPT_HOURS - 1) * HOUR_SECONDS
-    known = [hour for hour in seen.hours if hour.begins >= week]
+    known = recent(seen.hours, now)
     first = UnixSeconds(this_hour - (hours - 1) * HOUR_SECONDS)
     # Another process may be ahead of this one's clock.
     shown = [hour for hour in known if first <= hour.begins <= this_hour]

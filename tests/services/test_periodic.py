@@ -8,9 +8,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from sandbox_billing.adapters.memory.measures import MemoryMeasures
 from sandbox_billing.errors import BadInput, BrokenLaw, Transient, UnknownOutcome
 from sandbox_billing.interfaces import LeaseLost, NotReady
-from sandbox_billing.services._periodic import Periodic
+from sandbox_billing.services._periodic import STALE_SECONDS, Periodic
 from sandbox_billing.services._supervise import Supervisor, gather
 from sandbox_billing.services.readiness import Readiness
 
@@ -44,6 +45,68 @@ class PeriodicTests(SynchronousTestCase):
         self.assertEqual((self.turns, self.periodic.trouble), (1, None))
         self.clock.pump([5, 5])
         self.assertEqual((self.turns, self.periodic.good_turns), (3, 3))
+
+    def test_measured(self) -> None:
+        """Each turn's length is told by the service's name, and whether it failed."""
+        measures = MemoryMeasures()
+        self.periodic.measures = measures
+        self.waits = Deferred()
+        self.clock.advance(5)
+        self.clock.advance(2)
+        self.waits.callback(None)
+        self.waits, self.raises = None, Transient("away")
+        self.clock.advance(3)
+        self.assertEqual({("turn_seconds", "part"): [2.0, 0.0]}, dict(measures.seen))
+        self.assertEqual({("turn_failures_total", "part"): 1}, dict(measures.counts))
+
+    def test_stale(self) -> None:
+        """A turn that does not end has no trouble to tell, and is found out by its age."""
+        self.assertIsNone(self.periodic.stale())
+        self.waits = Deferred()
+        self.clock.advance(5)
+        self.clock.advance(STALE_SECONDS - 5)
+        self.assertEqual((None, None), (self.periodic.trouble, self.periodic.stale()))
+        self.clock.advance(1)
+        self.assertEqual("its last good turn was 121 s ago", self.periodic.stale())
+        self.waits.callback(None)
+        self.assertIsNone(self.periodic.stale())
+
+    def test_stale_slow(self) -> None:
+        """What takes a turn a minute may be ten minutes old; what was stopped is not stale."""
+        slow = Periodic("slow", self.turn, 60.0, self.clock)
+        slow.startService()
+        self.waits = Deferred()
+        self.clock.advance(600)
+        self.assertIsNone(slow.stale())
+        self.clock.advance(1)
+        self.assertEqual("its last good turn was 601 s ago", slow.stale())
+        stopping = slow.stopService()
+        self.assertIsNone(slow.stale())
+        self.waits.callback(None)
+        self.successResultOf(stopping)
+
+    def test_readiness(self) -> None:
+        """What is stale makes a process unready, or is only noticed where nobody misses it."""
+        readiness = Readiness()
+        readiness.watch(self.periodic)
+        spare = Periodic("spare", self.turn, 5.0, self.clock)
+        spare.startService()
+        readiness.watch(spare, spare=True)
+        self.assertEqual(({}, {}), (readiness.reasons(), readiness.notices()))
+        state = readiness.services()["part"]
+        self.assertEqual((0, None, 5.0), (state.last_good_turn, state.trouble, state.every))
+        self.waits = Deferred()
+        self.clock.advance(121)
+        why = "its last good turn was 121 s ago"
+        self.assertEqual(
+            ({"part": why}, {"spare": why}), (readiness.reasons(), readiness.notices())
+        )
+        self.assertEqual(why, readiness.services()["part"].trouble)
+        stopping = spare.stopService()
+        self.assertEqual(({"part": why}, {}), (readiness.reasons(), readiness.notices()))
+        self.assertEqual({"part"}, set(readiness.services()))
+        self.waits.callback(None)
+        self.successResultOf(stopping)
 
     def test_survives_what_passes(self) -> None:
         """Passing trouble is told while it lasts, and forgotten after a good turn."""

@@ -69,7 +69,15 @@ class GateTests(AskingTestCase):
         reply = self.ask("GET", "/readyz?verbose")
         self.assertEqual(
             (reply.status, reply.json),
-            (503, {"ready": False, "reasons": {"redis": "not reached yet"}}),
+            (
+                503,
+                {
+                    "ready": False,
+                    "reasons": {"redis": "not reached yet"},
+                    "services": {},
+                    "dependencies": {},
+                },
+            ),
         )
 
     def test_head(self) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 from attrs import evolve
 
 from sandbox_billing.errors import StoreDown
-from sandbox_billing.ledger.money import Neuron
+from sandbox_billing.interfaces import PartState, TurnState
+from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.rating import Prices
 from tests.web.asking import AskingTestCase
 from tests.web.world import SERVICE, mirror_at
@@ -122,18 +123,35 @@ class HealthTests(AskingTestCase):
     def test_ready(self) -> None:
         """Ready, or what is not."""
         reply = self.ask("GET", "/readyz")
-        self.assertEqual((reply.status, reply.json), (200, {"ready": True, "reasons": {}}))
+        empty = {"services": {}, "dependencies": {}}
+        self.assertEqual((reply.status, reply.json), (200, {"ready": True, "reasons": {}, **empty}))
         self.world.readiness.now["redis"] = "away"
         reply = self.ask("GET", "/readyz")
         self.assertEqual(
-            (reply.status, reply.json), (503, {"ready": False, "reasons": {"redis": "away"}})
+            (reply.status, reply.json),
+            (503, {"ready": False, "reasons": {"redis": "away"}, **empty}),
         )
 
     def test_notices(self) -> None:
         """What is worth knowing and no fault makes nobody unready."""
         self.world.readiness.told["admissions"] = "paused"
         reply = self.ask("GET", "/readyz")
+        self.assertEqual((200, True), (reply.status, reply.json["ready"]))
+        self.assertEqual({"admissions": "paused"}, reply.json["notices"])
+
+    def test_parts(self) -> None:
+        """Each service with its last good turn, and each part outside with its last answer."""
+        readiness = self.world.readiness
+        readiness.turns["settler"] = TurnState(
+            last_good_turn=UnixSeconds(1_700_000_000), trouble=None, every=1.0
+        )
+        readiness.parts["chain"] = PartState(ok=False, reason="no node answers", checked_at=None)
+        reply = self.ask("GET", "/readyz")
         self.assertEqual(
-            (reply.status, reply.json),
-            (200, {"ready": True, "reasons": {}, "notices": {"admissions": "paused"}}),
+            {"settler": {"last_good_turn": 1_700_000_000, "trouble": None, "every": 1.0}},
+            reply.json["services"],
+        )
+        self.assertEqual(
+            {"chain": {"ok": False, "reason": "no node answers", "checked_at": None}},
+            reply.json["dependencies"],
         )

@@ -38,12 +38,14 @@ from sandbox_billing.interfaces import (
     IWallClock,
     NoSuchSandbox,
     NotYours,
+    PartState,
     RelayCall,
     Resumed,
     Sandbox,
     SandboxRecord,
     Stored,
     TooMany,
+    TurnState,
     WalletFunds,
     WalletState,
 )
@@ -577,12 +579,20 @@ class StandInReadiness:
 
     now: dict[str, str] = field(factory=dict)
     told: dict[str, str] = field(factory=dict)
+    turns: dict[str, TurnState] = field(factory=dict)
+    parts: dict[str, PartState] = field(factory=dict)
 
     def reasons(self) -> Mapping[str, str]:
         return self.now
 
     def notices(self) -> Mapping[str, str]:
         return self.told
+
+    def services(self) -> Mapping[str, TurnState]:
+        return self.turns
+
+    def dependencies(self) -> Mapping[str, PartState]:
+        return self.parts
 
 
 @implementer(IWallClock)

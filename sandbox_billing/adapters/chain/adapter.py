@@ -28,11 +28,14 @@ from sandbox_billing.adapters.chain.node import Node
 from sandbox_billing.adapters.chain.nodes import Headers, Nodes
 from sandbox_billing.adapters.chain.reads import ChainReads
 from sandbox_billing.adapters.chain.transactions import GasPolicy, Transactions
+from sandbox_billing.errors import Refused, UnknownOutcome
 from sandbox_billing.interfaces import (
+    UNMEASURED,
     AccountNonces,
     ContractFacts,
     Happenings,
     IChain,
+    IMeasures,
     ISigner,
     IWallClock,
     Line,
@@ -44,6 +47,7 @@ from sandbox_billing.ledger.batch import Attempt
 from sandbox_billing.ledger.identity import Address, Nonce
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.log_context import carried
+from sandbox_billing.measures import CHAIN_SECONDS
 from sandbox_billing.signing.eip712 import EIP712Domain
 
 
@@ -97,6 +101,7 @@ class Web3Chain:
         logs: LogReader,
         transactions: Transactions,
         probe: BehaviourProbe,
+        measures: IMeasures = UNMEASURED,
     ) -> None:
         """
         @param read_pool: Several threads; started and stopped by the caller.
@@ -109,6 +114,7 @@ class Web3Chain:
         self._logs = logs
         self._transactions = transactions
         self._probe = probe
+        self._measures = measures
 
     @classmethod
     def of(
@@ -120,10 +126,12 @@ class Web3Chain:
         submission_pool: ThreadPool,
         signer: ISigner,
         clock: IWallClock,
+        measures: IMeasures = UNMEASURED,
     ) -> Self:
         """
         Put the parts together; nothing is called yet.
 
+        @param measures: Told of every call.
         @raise ConfigurationError: A URL is none.
         """
         codec = Codec(CONTRACT)
@@ -183,6 +191,7 @@ class Web3Chain:
                 sender=signer.address,
                 told=settings.behaviour,
             ),
+            measures=measures,
         )
 
     # --- blocks ---------------------------------------------------------------------
@@ -268,11 +277,26 @@ class Web3Chain:
     # --- in threads -----------------------------------------------------------------
 
     async def _in_reader(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await deferToThreadPool(
-            self._reactor, self._read_pool, carried(work), *args, **kwargs
-        )
+        return await self._measured(self._read_pool, work, *args, **kwargs)
 
     async def _in_submitter(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await deferToThreadPool(
-            self._reactor, self._submission_pool, carried(work), *args, **kwargs
-        )
+        return await self._measured(self._submission_pool, work, *args, **kwargs)
+
+    async def _measured(
+        self, pool: ThreadPool, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        # With the wait for a thread: whoever asks waits for that, too.
+        began, outcome = self._reactor.seconds(), "failed"
+        try:
+            answer = await deferToThreadPool(self._reactor, pool, carried(work), *args, **kwargs)
+            outcome = "ok"
+            return answer
+        except Refused:
+            outcome = "refused"
+            raise
+        except UnknownOutcome:
+            outcome = "unknown"
+            raise
+        finally:
+            seconds = self._reactor.seconds() - began
+            self._measures.observe(CHAIN_SECONDS, seconds, call=work.__name__, outcome=outcome)

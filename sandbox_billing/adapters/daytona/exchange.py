@@ -42,7 +42,8 @@ from twisted.web.iweb import IResponse
 
 from sandbox_billing.adapters.daytona.decoding import Unreadable, parse_json
 from sandbox_billing.errors import BadInput, NoAnswerInTime, Transient, UnknownOutcome
-from sandbox_billing.interfaces import DaytonaRefused, TooSlow
+from sandbox_billing.interfaces import UNMEASURED, DaytonaRefused, IMeasures, TooSlow
+from sandbox_billing.measures import DAYTONA_SECONDS
 
 
 T = TypeVar("T")
@@ -67,6 +68,17 @@ _LOST = (
     TimeoutError,
     Unreadable,
 )
+
+
+_WORDS = frozenset(
+    (
+        *("sandbox", "paginated", "start", "stop", "archive", "recover", "resize", "labels"),
+        *("autostop", "last-activity", "ssh-access", "ports", "signed-preview-url", "preview"),
+        *("sandbox-id", "expire", "public", "network-settings", "telemetry", "logs", "traces"),
+        *("metrics", "config", "shared-regions", "snapshots"),
+    )
+)
+"""Of Daytona's paths; what is no such word stands for something of somebody's."""
 
 
 def api_base(url: str) -> str:
@@ -158,6 +170,12 @@ class Request:
         return self.method != "GET"
 
     @property
+    def call(self) -> str:
+        """For figures: what it asks for, and nothing of whom."""
+        path = "/".join(part if part in _WORDS else "{}" for part in self.segments)
+        return f"{self.method} /{path}"
+
+    @property
     def title(self) -> str:
         """For messages."""
         return f"{self.method} /{'/'.join(self.segments)}"
@@ -170,12 +188,14 @@ class Exchange:
 
     @ivar base: From L{api_base}; the key goes to URLs below it only, and redirects are
         not followed.
+    @ivar measures: Told how each call ended, and how long it took.
     """
 
     _http: HTTPClient = field(repr=False)
     base: str
     _admin_key: str = field(repr=False)
     _clock: IReactorTime = field(repr=False)
+    measures: IMeasures = UNMEASURED
     _log: ClassVar[Logger] = Logger()
 
     async def ask(self, request: Request, read: Callable[[bytes], T]) -> T:
@@ -187,6 +207,25 @@ class Exchange:
         @raise NoAnswerInTime: A change was sent and the time is up.
         @raise UnknownOutcome: A change was sent and no readable answer came.
         """
+        began, outcome = self._clock.seconds(), "failed"
+        try:
+            answer = await self._ask(request, read)
+            outcome = "ok"
+            return answer
+        except DaytonaRefused:
+            outcome = "refused"
+            raise
+        except (TooSlow, NoAnswerInTime):
+            outcome = "late"
+            raise
+        except UnknownOutcome:
+            outcome = "unknown"
+            raise
+        finally:
+            seconds = self._clock.seconds() - began
+            self.measures.observe(DAYTONA_SECONDS, seconds, call=request.call, outcome=outcome)
+
+    async def _ask(self, request: Request, read: Callable[[bytes], T]) -> T:
         began = self._clock.seconds()
         try:
             deadline = Deferred.fromCoroutine(self._exchange(request))

@@ -41,6 +41,13 @@ class MemoryMeasures:
     def set(self, measure: Measure, value: float, **labels: str) -> None:
         self.shown[_key(Kind.GAUGE, measure, labels)] = value
 
+    def forget(self, *measures: Measure) -> None:
+        for measure in measures:
+            if measure.kind is not Kind.GAUGE:
+                raise ValueError(f"{measure.name} is no gauge")
+        gone = {measure.name for measure in measures}
+        self.shown = {key: value for key, value in self.shown.items() if key[0] not in gone}
+
 
 def _key(kind: Kind, measure: Measure, labels: dict[str, str]) -> Key:
     if not any(measure is one for one in VOCABULARY):

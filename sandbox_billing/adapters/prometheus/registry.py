@@ -74,6 +74,16 @@ class PrometheusMeasures:
     def set(self, measure: Measure, value: float, **labels: str) -> None:
         self._do(Kind.GAUGE, measure, labels, lambda child: child.set(value))
 
+    def forget(self, *measures: Measure) -> None:
+        with self._lock:
+            for measure in measures:
+                metric = self._metrics.pop(measure.name, None)
+                if metric is not None:
+                    self.registry.unregister(metric)
+                for key in [key for key in self._series if key[0] == measure.name]:
+                    del self._series[key]
+                self._numbers.pop(measure.name, None)
+
     def _do(
         self, kind: Kind, measure: Measure, labels: dict[str, str], act: Callable[[Any], None]
     ) -> None:
@@ -83,7 +93,9 @@ class PrometheusMeasures:
         except _WRONG as why:
             if measure.name not in self._refused:
                 self._refused.add(measure.name)
-                self._log.error("{measure} is not measured: {why}", measure=measure.name, why=why)
+                self._log.error(
+                    "{measure} is not measured: {why}", measure=measure.name, why=str(why)
+                )
 
     def _child(self, measure: Measure, labels: dict[str, str]) -> Any:
         key = (measure.name, *(labels[name] for name in measure.labels))

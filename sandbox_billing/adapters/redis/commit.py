@@ -14,7 +14,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 Argument: TypeAlias = "str | bytes | int"
@@ -105,6 +105,7 @@ class Commit:
     @ivar witness: Holds only if this very fact was stored before.  It is asked when an
         expectation fails, and is how a repeat after a lost reply is recognised.  A
         commit without one has the same effect when carried out twice.
+    @ivar charges: That it adds, for the figures: kind and amount of each.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Commit:
     witness: Expectation | None = None
     writes: tuple[Write, ...] = ()
     reads: tuple[Read, ...] = ()
+    charges: tuple[tuple[str, int], ...] = field(default=(), eq=False)
 
     def command(self) -> tuple[list[bytes], list[bytes]]:
         """Keys and arguments for C{commit.lua}."""

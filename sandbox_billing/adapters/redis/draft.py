@@ -75,6 +75,7 @@ class Draft:
         self._fields: dict[Address, dict[str, str | None]] = {}
         self._spending: dict[Allowance, dict[str, str | None]] = {}
         self._begun: dict[Address, None] = {}
+        self._charges: list[tuple[str, int]] = []
 
     def expect(self, *expectations: Expectation) -> int:
         """@return: The place of the first of them, to recognise a refusal by."""
@@ -125,6 +126,7 @@ class Draft:
             witness=witness,
             writes=tuple(writes),
             reads=tuple(reads),
+            charges=tuple(self._charges),
         )
 
     # exposure
@@ -226,6 +228,7 @@ class Draft:
         @return: The place of the expectation that it is new.
         """
         keys, wallet = self.keys, charge.owner
+        self._charges.append((charge.kind.value, charge.amount))
         place = self.expect(absent(keys.charge(charge.id)))
         self.write("SET", keys.charge(charge.id), stored_form(ChargeRecord(charge)))
         self.write("RPUSH", keys.pending(), charge.id)

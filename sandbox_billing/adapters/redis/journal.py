@@ -35,7 +35,7 @@ from sandbox_billing.adapters.redis.store import Store, Timing
 from sandbox_billing.adapters.redis.tokens import RedisTokens
 from sandbox_billing.adapters.redis.warnings import RedisWarnings
 from sandbox_billing.adapters.redis.webhooks import RedisWebhooks
-from sandbox_billing.interfaces import IWallClock
+from sandbox_billing.interfaces import UNMEASURED, IMeasures, IWallClock
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip55 import checksum
 
@@ -89,13 +89,16 @@ class Journal:
         interval_seconds: int,
         lease_seconds: int = 15,
         ripen_seconds: int = 1800,
+        measures: IMeasures = UNMEASURED,
     ) -> Journal:
         """
         @param owner: Names this process's life: never used twice; None: made up here.
         @param interval_seconds: VOUCHER_INTERVAL_SEC.
         @param ripen_seconds: SETTLE_MAX_AGE_SEC.
+        @param measures: Told of charges once they are stored.
         """
-        store = Store(keyspace=keyspace, keys=Keys(provider, checksum(provider)), wall=wall)
+        keys = Keys(provider, checksum(provider))
+        store = Store(keyspace=keyspace, keys=keys, wall=wall, measures=measures)
         timing = Timing(interval_seconds=interval_seconds, ripen_seconds=ripen_seconds)
         sessions = Sessions(store, timing)
         owner = owner or secrets.token_hex(16)

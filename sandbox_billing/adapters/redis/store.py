@@ -19,6 +19,8 @@ from sandbox_billing.adapters.redis.keys import Keys
 from sandbox_billing.adapters.redis.seam import IKeyspace
 from sandbox_billing.errors import BadInput
 from sandbox_billing.interfaces import (
+    UNMEASURED,
+    IMeasures,
     IWallClock,
     LeaseLost,
     SandboxRecord,
@@ -32,6 +34,8 @@ from sandbox_billing.ledger.hold import Exposure
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.token import Allowance
+from sandbox_billing.ledger.voucher import ChargeKind
+from sandbox_billing.measures import CHARGED_NEURON, CHARGES
 
 
 T = TypeVar("T")
@@ -75,6 +79,7 @@ class Store:
     One keyspace with its names.
 
     @ivar wall: Stamps orders and moments to look again.
+    @ivar measures: Told of charges once they are stored.
     @ivar reported: Kind and name of what this process found damaged and told of.
     """
 
@@ -82,6 +87,7 @@ class Store:
     keys: Keys
     wall: IWallClock
     token: Token = field(factory=Token)
+    measures: IMeasures = UNMEASURED
     reported: set[tuple[str, str]] = field(factory=set, init=False)
 
     def draft(self, name: str) -> Draft:
@@ -98,6 +104,12 @@ class Store:
         committed = await self.keyspace.commit(commit)
         if committed.outcome is Outcome.FENCED:
             raise LeaseLost(f"cannot {commit.name}: another process is the worker now")
+        if committed.outcome is Outcome.DONE:
+            for kind, amount in commit.charges:
+                self.measures.count(CHARGES, kind=kind)
+                # What a debt is for was counted before.
+                if kind != ChargeKind.DEBT.value:
+                    self.measures.count(CHARGED_NEURON, amount)
         return committed
 
     async def carry_out(self, commit: Commit) -> Committed:

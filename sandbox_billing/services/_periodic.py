@@ -15,10 +15,14 @@ from twisted.logger import Logger
 from sandbox_billing.errors import BrokenLaw, Transient, UnknownOutcome
 from sandbox_billing.interfaces import UNMEASURED, IMeasures, LeaseLost
 from sandbox_billing.measures import TURN_FAILURES, TURN_SECONDS
+from sandbox_billing.services._progress import Progress
 
 
 STALE_TURNS, STALE_SECONDS = 10, 120.0
 """After so many periods without a good turn, and so long, something hangs."""
+
+
+NOT_YET = "has not run yet"
 
 
 @define(eq=False)
@@ -33,6 +37,7 @@ class Periodic(Service):
     @ivar measures: Told how long each turn took, and which failed.
     @ivar patience: How old the last good turn may be at least, seconds.
     @ivar trouble: Why the last turn failed; None when it did not.
+    @ivar progress: Whether the turn under way still moves.
     @ivar good_turns: How many turns ended well.
     @ivar good_at: When the last of them ended, by the clock; None before one did.
     """
@@ -44,12 +49,17 @@ class Periodic(Service):
     on_lease_lost: Callable[[], None] = lambda: None
     measures: IMeasures = field(default=UNMEASURED, kw_only=True)
     patience: float = field(default=STALE_SECONDS, kw_only=True)
-    trouble: str | None = field(default="has not run yet", init=False)
+    trouble: str | None = field(default=NOT_YET, init=False)
     good_turns: int = field(default=0, init=False)
     good_at: float | None = field(default=None, init=False)
+    progress: Progress = field(init=False)
     _loop: LoopingCall | None = field(default=None, init=False)
     _ended: Deferred[Any] | None = field(default=None, init=False)
     _log = Logger()
+
+    @progress.default
+    def _unmoved(self) -> Progress:
+        return Progress(self.clock.seconds)
 
     def startService(self) -> None:
         """Take the first turn at once."""
@@ -90,7 +100,7 @@ class Periodic(Service):
 
     async def _take(self) -> None:
         try:
-            await self.turn()
+            await self.progress.follow(self.turn())
         except LeaseLost:
             self.trouble = "another process is the worker"
             self.on_lease_lost()
@@ -103,7 +113,7 @@ class Periodic(Service):
             self.trouble = f"unexpected {type(why).__name__}"
             self._log.failure("a turn of {service} failed", service=self.name)
         else:
-            if self.trouble not in (None, "has not run yet"):
+            if self.trouble not in (None, NOT_YET):
                 self._log.info("{service} works again", service=self.name)
             self.trouble = None
             self.good_turns += 1

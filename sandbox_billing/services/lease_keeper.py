@@ -8,7 +8,7 @@ process can take over (design.md §6).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from attrs import define, field
@@ -19,7 +19,8 @@ from twisted.logger import Logger
 
 from sandbox_billing.errors import Transient, UnknownOutcome
 from sandbox_billing.interfaces import UNMEASURED, ILease, IMeasures
-from sandbox_billing.services._periodic import Periodic
+from sandbox_billing.services._periodic import NOT_YET, Periodic
+from sandbox_billing.services._progress import Progress
 
 
 @define(eq=False)
@@ -65,6 +66,17 @@ class LeaseKeeper(Service):
             await self.lease.give_up()
         except (Transient, UnknownOutcome) as why:
             self._log.info("the lease will run out by itself: {why}", why=str(why))
+
+    @property
+    def tried(self) -> bool:
+        """Whether the lease was asked for, whatever the answer."""
+        return self._loop is not None and self._loop.trouble != NOT_YET
+
+    def moving(self) -> Iterator[tuple[str, Progress]]:
+        """All that is ever under way here, by name; the lease waits for work that ends."""
+        for one in ([] if self._loop is None else [self._loop]) + list(self.work or ()):
+            if isinstance(one, Periodic):
+                yield str(one.name), one.progress
 
     @property
     def trouble(self) -> str | None:

@@ -348,6 +348,13 @@ SETTINGS: tuple[Setting, ...] = (
         "hosts and networks, by comma, that webhooks may lead to although they are not public",
     ),
     Setting(
+        "LOG_FORMAT",
+        "log_format",
+        _one_of("auto", "json", "text", "journal"),
+        "auto",
+        "auto is text on a terminal, journal under systemd, json otherwise",
+    ),
+    Setting(
         "LEASE_SEC", "lease", _whole(2, 600), "15", "how long a silent worker stays the worker"
     ),
     Setting(
@@ -424,6 +431,7 @@ class Configuration:
     trusted_proxies: tuple[str, ...]
     cors_origins: tuple[str, ...]
     webhook_private_targets: tuple[str, ...]
+    log_format: str
     lease: int
     metrics_addr: tuple[str, int] | None
 

@@ -21,8 +21,6 @@ from twisted.internet.defer import (
     TimeoutError,
     maybeDeferred,
 )
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
@@ -37,7 +35,7 @@ from sandbox_billing.adapters.system import RandomIds, SystemClock, request_id
 from sandbox_billing.adapters.webhooks.names import NamePool
 from sandbox_billing.applied import own_url, policy_of, prices_of, spelt, terms_of, url_notice
 from sandbox_billing.configuration import Configuration
-from sandbox_billing.errors import BadInput, ConfigurationError, Transient, UnknownOutcome
+from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
 from sandbox_billing.ledger.tariff import Tariff
 from sandbox_billing.monitoring import Monitor, make_dependency_watch
 from sandbox_billing.services._periodic import Periodic
@@ -82,9 +80,6 @@ DRAIN_SECONDS = 20
 
 WORK_SECONDS = 45
 """How long detached work may take after that: longer than Daytona's thirty seconds."""
-
-_NO_ENDPOINT = (CannotListenError, OSError, OverflowError, TypeError, ValueError)
-"""What endpoints raise: a port that is taken or none, and words they do not understand."""
 
 
 class Daemon(MultiService):
@@ -291,13 +286,8 @@ class Daemon(MultiService):
         self._turns.append(turns)
 
     async def _listen(self) -> None:
-        try:
-            server = serverFromString(self._reactor, self._endpoint)
-            port = await server.listen(self._site)
-        except _NO_ENDPOINT as why:
-            raise ConfigurationError(f"cannot listen on {self._endpoint}: {why}") from why
-        self._port = port
-        self.address = port.getHost()
+        self._port = await startup.listen(self._reactor, self._endpoint, self._site)
+        self.address = self._port.getHost()
         self._log.info("listening on {endpoint}", endpoint=spelt(self.address))
         if notice := url_notice(self._configuration.public_url, self.address):
             self._log.warn("users may not reach us: {why}", why=notice)

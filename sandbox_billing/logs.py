@@ -11,8 +11,9 @@ by a request has its C{request_id}, whoever logs it.
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -39,6 +40,9 @@ _WIDEST = 512
 
 _NO_FENCE = Fence()
 
+_PRIORITIES = {"critical": 2, "error": 3, "warn": 4, "info": 6, "debug": 7}
+"""As syslog(3) counts them."""
+
 
 @implementer(ILogObserver)
 @frozen
@@ -46,13 +50,16 @@ class JSONLines:
     """
     @ivar out: Where the lines go.
     @ivar fence: What no line may hold.
+    @ivar journal: That each begins with its priority, as journald takes it off: C{<4>}.
     """
 
     out: IO[str]
     fence: Fence = field(default=_NO_FENCE)
+    journal: bool = False
 
     def __call__(self, event: LogEvent) -> None:
-        self.out.write(json_line(event, self.fence) + "\n")
+        priority = f"<{_PRIORITIES.get(_level(event), 6)}>" if self.journal else ""
+        self.out.write(priority + json_line(event, self.fence) + "\n")
         self.out.flush()
 
 
@@ -128,18 +135,37 @@ def text_line(event: LogEvent, fence: Fence = _NO_FENCE) -> str:
     return line
 
 
+def _form_for(out: IO[str], environment: Mapping[str, str]) -> str:
+    if out.isatty():
+        return "text"
+    try:
+        found = os.fstat(out.fileno())
+    except (OSError, ValueError):
+        return "json"
+    # Inherited by whoever redirects us elsewhere, too (systemd.exec(5)).
+    ours = environment.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+    return "journal" if ours else "json"
+
+
 def observer_for(
-    out: IO[str] | None = None, *, verbose: bool = False, secrets: Iterable[str] = ()
+    out: IO[str] | None = None,
+    *,
+    verbose: bool = False,
+    secrets: Iterable[str] = (),
+    form: str = "auto",
 ) -> ILogObserver:
     """
-    Text on a terminal, JSON to anything else; debug events only on request.
+    The form that was asked for; debug events only on request.
 
     @param out: Standard output by default.
+    @param form: LOG_FORMAT: C{text}, C{json}, C{journal}, or C{auto}: text on a terminal, for the
+        journal where it listens, JSON to anything else.
     @param secrets: What is never written, from L{secrets_of<log_text.secrets_of>}.
     """
     out = out if out is not None else sys.stdout
     fence = Fence(tuple(secrets))
-    inner = TextLines(out, fence) if out.isatty() else JSONLines(out, fence)
+    form = _form_for(out, os.environ) if form == "auto" else form
+    inner = TextLines(out, fence) if form == "text" else JSONLines(out, fence, form == "journal")
     level = LogLevel.debug if verbose else LogLevel.info
     observer: ILogObserver = FilteringLogObserver(inner, [LogLevelFilterPredicate(level)])
     return observer

@@ -8,6 +8,11 @@ waits for it and says so in readiness.
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+
 from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
 from sandbox_billing.configuration import Configuration
 from sandbox_billing.errors import ConfigurationError, Transient
@@ -17,6 +22,9 @@ from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain
 
+
+_NO_ENDPOINT = (CannotListenError, OSError, OverflowError, TypeError, ValueError)
+"""What endpoints raise: a port that is taken or none, and words they do not understand."""
 
 CLOCK_SECONDS = 2
 """Further apart, what one process saw running is another's future."""
@@ -121,6 +129,17 @@ def refuse(problems: tuple[str, ...]) -> None:
     """
     if problems:
         raise ConfigurationError("\n".join(problems), problems)
+
+
+async def listen(reactor: Any, endpoint: str, factory: Any) -> Any:
+    """
+    @return: The port.
+    @raise ConfigurationError: It cannot be listened on, or nobody understands it.
+    """
+    try:
+        return await serverFromString(reactor, endpoint).listen(factory)
+    except _NO_ENDPOINT as why:
+        raise ConfigurationError(f"cannot listen on {endpoint}: {why}") from why
 
 
 async def check_redis(

@@ -7,9 +7,10 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import MultiService
 from twisted.logger import ILogObserver, Logger
@@ -23,6 +24,12 @@ from sandbox_billing.configuration import (
     read_env_file,
 )
 from sandbox_billing.errors import BadInput, ConfigurationError, WrongEnvFile
+from sandbox_billing.secret_files import read_secrets
+
+
+if TYPE_CHECKING:
+    from sandbox_billing.notify import Pulse
+    from sandbox_billing.services.standing import Standing
 
 
 EX_CONFIG = 78
@@ -50,6 +57,7 @@ class Options(usage.Options):
     )
     optParameters = (
         ("env-file", "e", None, "Read settings from this file; the environment wins."),
+        ("secrets", None, None, "Folder of files, each named as the setting it holds."),
         ("port", "p", None, "TCP port to listen on; wins over PORT."),
         ("endpoint", None, None, "Server endpoint to listen on, such as tcp:8080:interface=::1."),
         ("role", "r", "all", "all, web (no money work) or worker (no HTTP)."),
@@ -100,6 +108,8 @@ class Options(usage.Options):
             found.append("--allow-exec needs --devnet")
         if self["env-file"] is not None and self["devnet"]:
             found.append("--devnet has settings of its own: leave --env-file out")
+        if self["secrets"] is not None and self["devnet"]:
+            found.append("--devnet has settings of its own: leave --secrets out")
         return found
 
 
@@ -109,9 +119,11 @@ def _is_port(given: str) -> bool:
 
 class Root(MultiService):
     """
-    The top service: chooses the log's form, and ends with status 0 on SIGTERM.
+    The top service: chooses the log's form, takes the signals, and ends with status 0 on SIGTERM.
 
     @ivar secrets: What the log never has; known once the settings are read.
+    @ivar log_format: LOG_FORMAT; likewise.
+    @ivar reload: Called at SIGHUP; None leaves that signal as it is.
     """
 
     def __init__(self, reactor: Any, *, verbose: bool) -> None:
@@ -119,13 +131,17 @@ class Root(MultiService):
         self._reactor = reactor
         self._verbose = verbose
         self.secrets: tuple[str, ...] = ()
+        self.log_format = "auto"
+        self.reload: Callable[[], None] | None = None
 
     def setServiceParent(self, parent: Any) -> None:
         """Called once with the application, before its log begins."""
         from sandbox_billing.logs import observer_for
 
         if parent.getComponent(ILogObserver, None) is None and "--logfile" not in sys.argv:
-            observer = observer_for(verbose=self._verbose, secrets=self.secrets)
+            observer = observer_for(
+                verbose=self._verbose, secrets=self.secrets, form=self.log_format
+            )
             parent.setComponent(ILogObserver, observer)
         MultiService.setServiceParent(self, parent)
 
@@ -139,6 +155,11 @@ class Root(MultiService):
         # to whoever reads the status; a stopped reactor ends with 0.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
+        if self.reload is not None:
+            signal.signal(signal.SIGHUP, self._read_again)
+
+    def _read_again(self, number: int, frame: Any) -> None:
+        self._reactor.callFromThread(self.reload)
 
     def _end(self, number: int, frame: Any) -> None:
         self._reactor.callFromThread(self._stop_once)
@@ -171,7 +192,7 @@ def exit_with(reactor: Any, text: str) -> None:
 
 def configuration_of(options: Options, environment: Mapping[str, str]) -> Configuration:
     """
-    The environment file's settings under those of the environment.
+    The environment file's settings, under those of secret files, under the environment's.
 
     @raise ConfigurationError: Naming all that is wrong with command line, file and settings.
     """
@@ -187,6 +208,10 @@ def configuration_of(options: Options, environment: Mapping[str, str]) -> Config
             said = why.strerror if isinstance(why, OSError) else "is no text in UTF-8"
             # Of the settings nothing can be said without it.
             raise ConfigurationError.of(WRONG, [*problems, f"--env-file {path}: {said}"]) from why
+    if options["secrets"] is not None:
+        held, wrong = read_secrets(Path(options["secrets"]))
+        settings.update(held)
+        problems.extend(wrong)
     settings.update({name: value for name, value in environment.items() if value})
     settings.update(told_by(options))
     return read_configuration(settings, already_wrong=problems)
@@ -251,15 +276,42 @@ def _add_devnet(root: Root, reactor: Any, options: Options) -> None:
 
 def _add_daemon(root: Root, reactor: Any, options: Options) -> None:
     configuration = configuration_of(options, os.environ)
-    root.secrets = secrets_in(configuration)
+    root.secrets, root.log_format = secrets_in(configuration), configuration.log_format
     from sandbox_billing.daemon import Daemon
+    from sandbox_billing.reloading import make_reload
 
     port = options["port"] if options["port"] is not None else configuration.port
-    Daemon(
+    daemon = Daemon(
         configuration,
         reactor,
         endpoint=options["endpoint"] or f"tcp:{port}:backlog={BACKLOG}",
         role=options["role"],
         files=raised_file_limit(),
         fatal=lambda text: exit_with(reactor, text),
-    ).setServiceParent(root)  # type: ignore[no-untyped-call]
+    )
+    pulse = pulse_of(daemon.standing, reactor, os.environ)
+    daemon.setServiceParent(pulse or root)  # type: ignore[no-untyped-call]
+    if pulse is not None:
+        pulse.setServiceParent(root)  # type: ignore[no-untyped-call]
+    root.reload = make_reload(
+        read=lambda: configuration_of(options, os.environ),
+        applied=configuration,
+        tariff=daemon.tariff,
+        pulse=pulse,
+    )
+
+
+def pulse_of(standing: Standing, reactor: Any, environment: Mapping[str, str]) -> Pulse | None:
+    """What tells systemd, where it listens."""
+    from sandbox_billing.notify import Pulse, notifier_of, watchdog_of
+
+    notifier = notifier_of(environment)
+    if notifier is None:
+        return None
+    return Pulse(
+        daemon=standing,
+        notifier=notifier,
+        clock=reactor,
+        monotonic=lambda: time.monotonic_ns() // 1000,
+        watchdog=watchdog_of(environment, os.getpid()),
+    )

@@ -77,6 +77,13 @@ ROOMS = (
     room("log_fields"),
     room("log_text"),
     room("logs", *FRAMEWORK, rooms=["log_context", "log_text"]),
+    room("secret_files", rooms=["configuration"]),
+    room("notify", *FRAMEWORK, rooms=["services"]),
+    room(
+        "reloading",
+        *FRAMEWORK,
+        rooms=["adapters", "applied", "configuration", "notify", *BELOW_ADAPTERS],
+    ),
     room("startup", *FRAMEWORK, rooms=["configuration", "adapters", *BELOW_ADAPTERS]),
     room("applied", rooms=["configuration", "ledger", "services", "web"]),
     room(
@@ -140,7 +147,20 @@ ROOMS = (
         ],
     ),
     room(
-        "tap", *FRAMEWORK, rooms=["configuration", "daemon", "devnet", "log_text", "logs", "wiring"]
+        "tap",
+        *FRAMEWORK,
+        rooms=[
+            "configuration",
+            "daemon",
+            "devnet",
+            "log_text",
+            "logs",
+            "notify",
+            "reloading",
+            "secret_files",
+            "services",
+            "wiring",
+        ],
     ),
 )
 """The table of design.md §2, and below it the electrician's corner."""

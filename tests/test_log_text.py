@@ -8,10 +8,14 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from requests import RequestException
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from web3.types import RPCEndpoint
 
+from sandbox_billing.adapters.chain.transport import make_provider
+from sandbox_billing.devnet.redis import free_port
 from sandbox_billing.log_text import (
     HIDDEN,
     MOST_CHARACTERS,
@@ -80,6 +84,23 @@ class FenceTests(SynchronousTestCase):
                 self.assertNotIn(secret, line)
                 self.assertIn("Max retries exceeded", line)
                 self.assertIn("Traceback", line)
+
+    def test_real_client(self) -> None:
+        """What requests says of a node that is not there has the key; the line has not."""
+        url = f"http://user:pass-word@127.0.0.1:{free_port()}/v3/{'0123456789abcdef' * 2}"
+        provider = make_provider(
+            url + "?key=abcdefgh1234", connect_seconds=1, read_seconds=1, seconds=time.monotonic
+        )
+        try:
+            provider.make_request(RPCEndpoint("eth_chainId"), [])
+        except RequestException:
+            failure = Failure()
+        told = failure.getTraceback()
+        self.assertIn("/v3/0123456789abcdef0123456789abcdef?key=abcdefgh1234", told)
+        for line in self.both(log_format="{why}", why=str(failure.value), log_failure=failure):
+            self.assertIn("Max retries exceeded", line)
+            for secret in ("0123456789abcdef", "abcdefgh1234", "pass-word"):
+                self.assertNotIn(secret, line)
 
     def test_cut_after(self) -> None:
         """What is hidden is hidden before a text is cut: no half of a secret stays."""

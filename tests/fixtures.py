@@ -27,7 +27,14 @@ from sandbox_billing.adapters.memory.contract import LOCK_SECONDS, Contract, Slo
 from sandbox_billing.adapters.memory.keyspace import MemoryKeyspace
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.devnet.daytona import DaytonaSimulator, Timings, simulator_resource
-from sandbox_billing.interfaces import IEvents, IIds, IWallClock, Sandbox
+from sandbox_billing.interfaces import (
+    UNMEASURED,
+    IEvents,
+    IIds,
+    IMeasures,
+    IWallClock,
+    Sandbox,
+)
 from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.identity import Address, BatchId, Reference, SandboxId
 from sandbox_billing.ledger.laws import Books, l2_disjoint, l6_books, standing
@@ -175,6 +182,7 @@ class World:
             wall=Wall(self.clock),
         )
         self.keyspace = MemoryKeyspace(self.clock)
+        self.measures: IMeasures = UNMEASURED
         self.processes: list[Process] = []
         self.process = self.birth()
 

@@ -29,6 +29,7 @@ from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
 from sandbox_billing.adapters.system import RandomIds, SystemClock
 from sandbox_billing.configuration import read_configuration
 from sandbox_billing.daemon import Daemon
+from sandbox_billing.devnet.scraping import disagreements, in_words, scrape
 from sandbox_billing.devnet.story import NotTrue, Story, Tale
 from sandbox_billing.devnet.wallet import connect
 from sandbox_billing.devnet.world import World
@@ -46,6 +47,9 @@ from sandbox_billing.logs import JSONLines
 
 
 READY_SECONDS = 30
+
+SCRAPE_SECONDS = 10
+"""How old what the worker counts may be at the end."""
 
 _log = Logger(__name__)
 
@@ -91,7 +95,7 @@ async def play(reactor: Any, screen: Screen, log: Path, *, allow_exec: bool = Fa
     try:
         await world.up()
         screen.say(f"the contract stands at {world.deployment and world.deployment.proxy}")
-        settings = read_configuration(world.environment())
+        settings = read_configuration(world.environment(METRICS_ADDR="127.0.0.1:0"))
         wrong: list[str] = []
         daemon = Daemon(
             settings,
@@ -130,7 +134,8 @@ async def play(reactor: Any, screen: Screen, log: Path, *, allow_exec: bool = Fa
             say=screen.say,
         )
         await story.play()
-        return await report(screen, world, story.tales)
+        came_true = await report(screen, world, story.tales)
+        return await _scraped(reactor, screen, http, daemon, story.tales) and came_true
     finally:
         if keyspace is not None:
             await keyspace.close()
@@ -149,6 +154,25 @@ async def _ready(reactor: Any, daemon: Daemon, wrong: list[str]) -> None:
         if reactor.seconds() > deadline:
             raise NotTrue(f"the daemon is not ready: {dict(daemon.readiness.reasons())}")
         await deferLater(reactor, 0.1)
+
+
+async def _scraped(
+    reactor: Any, screen: Screen, http: Any, daemon: Daemon, tales: Sequence[Tale]
+) -> bool:
+    """What the daemon measured says what the table says, as soon as it was read again."""
+    url = f"http://127.0.0.1:{daemon.monitor.address.port}/metrics"
+    records = [record for tale in tales for record in tale.records]
+    deadline = reactor.seconds() + SCRAPE_SECONDS
+    while True:
+        found = await scrape(http, url)
+        wrong = disagreements(found, records)
+        if not wrong:
+            screen.say(f"scraped {in_words(found)}")
+            return True
+        if reactor.seconds() > deadline:
+            screen.say(f"what is measured is not true: {'; '.join(wrong)}")
+            return False
+        await deferLater(reactor, 0.2)
 
 
 async def report(screen: Screen, world: World, tales: Sequence[Tale]) -> bool:

@@ -135,7 +135,8 @@ class Work:
             add("webhooks", self.courier.turn, TURN_SECONDS, spare=True)
         if self.figures is not None:
             self.figures.setServiceParent(work)  # type: ignore[no-untyped-call]
-            add("figures", self.figures.turn, FIGURES_SECONDS, spare=True)
+            seconds = min(FIGURES_SECONDS, sweep_seconds)
+            add("figures", self.figures.turn, seconds, spare=True)
         if self.events is not None:
             listener = Listener(
                 events=self.events,

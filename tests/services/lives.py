@@ -171,6 +171,7 @@ class Process:
             owner=f"process-{next(world.births)}",
             interval_seconds=policy.voucher_interval,
             ripen_seconds=policy.settle_max_age,
+            measures=world.measures,
         )
         self.node = MemoryChain(
             net=world.net, provider=PROVIDER, sender=signer.address, wall=wall, floor=10**9
@@ -190,6 +191,7 @@ class Process:
             wall=wall,
             policy=policy,
             events=world.events,
+            measures=world.measures,
         )
         self.intake = make_intake(self.parts, self.supervisor)
         self.turns: dict[str, Periodic] = {}
@@ -217,6 +219,7 @@ class Process:
             self.readiness,
             sweep_seconds=self.world.sweep,
             on_lease_lost=self.keeper.lost,
+            measures=self.world.measures,
         )
         self.turns = {periodic.name: periodic for periodic in services}
         return services

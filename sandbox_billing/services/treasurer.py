@@ -65,6 +65,7 @@ class Treasurer:
         now = self.wall.now()
         if mirror is None or now - mirror.value.updated_at > self.policy.mirror_max_age:
             raise Transient("the chain mirror is too old to stop anybody for lack of money")
+        await self.repricer.catch_up(mirror.value)
         seen: set[Address] = set()
         while fresh := set(await self.funds.to_check(now, PAGE)) - seen:
             # All of them: those whose time has come must not wait behind those that moved.

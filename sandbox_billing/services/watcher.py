@@ -82,6 +82,7 @@ class Watcher:
         if before is not None and height == before.value.block.number:
             await self._still(before, block, head)
             return
+        asked = self.policy.tariff.read_again
         replaced = await self._replaced(before)
         first = await self._first(before)
         if replaced:
@@ -93,7 +94,10 @@ class Watcher:
         running = await self._affected(block, happened.events)
         broken += await self._charge(running)
         await self._stop(running)
-        await self._step(before, block, happened, self._stamp(before, head), everybody=replaced)
+        stamp, everybody = self._stamp(before, head), replaced or asked
+        await self._step(before, block, happened, stamp, everybody=everybody)
+        if asked:
+            self.policy.tariff.read_again = False
         # Again: until the mirror knew of the revoke, an order for it seemed to have no reason.
         await self._stop(running)
         if broken:

@@ -77,7 +77,7 @@ FIELDS: Final = (
     Field("settings", TEXT, "settings, by their names"),
     Field("dependency", TEXT, "what the daemon waits for: redis, chain, daytona, key service"),
     Field("node", TEXT, "a chain node, by its host and port"),
-    Field("host", TEXT, "where a webhook is"),
+    Field("host", TEXT, "another machine: where a webhook is, or a stream goes"),
     Field("measure", TEXT, "a metric, by its name"),
     Field("endpoint", TEXT, "where the daemon listens"),
     # HTTP

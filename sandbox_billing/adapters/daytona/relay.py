@@ -11,12 +11,13 @@ Tests: C{tests.adapters.test_daytona_relay}, C{tests.web.test_streams}.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, unquote, urlsplit
 
 from attrs import field, frozen
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.logger import Logger
 from twisted.web.client import BrowserLikePolicyForHTTPS
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IPolicyForHTTPS
@@ -153,6 +154,7 @@ class DaytonaRelay:
     _reactor: Any = field(repr=False)
     trust: IPolicyForHTTPS = field(factory=BrowserLikePolicyForHTTPS, repr=False)
     connect_seconds: float = CONNECT_SECONDS
+    _log: ClassVar[Logger] = Logger()
 
     def _endpoint(self, target: Target) -> IStreamClientEndpoint:
         return endpoint_of(
@@ -189,7 +191,14 @@ class DaytonaRelay:
         except NOT_REACHED as reason:
             raise Transient(f"the toolbox at Daytona cannot be reached: {reason}") from reason
         answer = await connection.ask(request, upgrading=upgrading)
-        if not ITunnel.providedBy(answer):
+        is_tunnel = ITunnel.providedBy(answer)
+        self._log.debug(
+            "{host} answers a stream to {sandbox} with {status}",
+            host=urlsplit(target.origin).netloc,
+            sandbox=call.sandbox.id,
+            status=101 if is_tunnel else answer.code,
+        )
+        if not is_tunnel:
             _lead_through(answer.headers, target, call.door)
         return answer
 

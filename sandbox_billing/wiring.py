@@ -64,6 +64,7 @@ from sandbox_billing.services.work import TURN_SECONDS, Work
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web._kept import SNAPSHOTS_KEPT_SECONDS, Kept
 from sandbox_billing.wiring_money import make_auto_resume, make_limit_watch
+from sandbox_billing.wiring_orders import make_clerk, make_errands
 from sandbox_billing.wiring_webhooks import make_courier
 
 
@@ -199,6 +200,10 @@ def make_work(parts: Parts) -> Work:
     )
     return Work(
         credits=CreditWatch(history=journal.history),
+        clerk=make_clerk(journal, wall),
+        errands=make_errands(
+            journal, runtime, make_intake(parts, Supervisor()).lifecycle, closer, wall
+        ),
         events=parts.events,
         watcher=Watcher(
             mirror=journal.mirror,

@@ -20,7 +20,7 @@ from attrs import evolve, frozen
 
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.audit import AuditEntry
-from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 
 
@@ -203,7 +203,7 @@ class Piece:
         return self.mark in (Mark.WAITS, Mark.STOPPING)
 
 
-def archived(pieces: Mapping[str, Piece]) -> dict[str, Any]:
+def archived(pieces: Mapping[SandboxId, Piece]) -> dict[str, Any]:
     """
     What came of an C{archive-all}.
 

@@ -14,10 +14,12 @@ from sandbox_billing.interfaces import UNMEASURED, IEvents, IMeasures
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services.backlog import TURN_SECONDS as BACKLOG_SECONDS
 from sandbox_billing.services.backlog import BacklogKeeper
+from sandbox_billing.services.clerk import Clerk
 from sandbox_billing.services.courier import Courier
 from sandbox_billing.services.credits import CreditWatch
 from sandbox_billing.services.figures import READ_SECONDS as FIGURES_SECONDS
 from sandbox_billing.services.figures import Figures
+from sandbox_billing.services.errands import Errands
 from sandbox_billing.services.forgiver import Forgiver
 from sandbox_billing.services.generator import Generator
 from sandbox_billing.services.limits import LimitWatch
@@ -80,6 +82,8 @@ class Work:
     second_look: SecondLook
     letters: LetterWatch
     credits: CreditWatch
+    clerk: Clerk
+    errands: Errands
     events: IEvents | None = None
     courier: Courier | None = None
     figures: Figures | None = None
@@ -128,6 +132,8 @@ class Work:
         add("second look", self.second_look.turn, TURN_SECONDS)
         add("letters", self.letters.turn, LETTERS_SECONDS)
         add("credits", self.credits.turn, CREDITS_SECONDS)
+        add("orders", self.clerk.turn, TURN_SECONDS, spare=True)
+        add("errands", self.errands.turn, TURN_SECONDS, spare=True)
         add("warner", self.warner.turn, WARNER_SECONDS, spare=True)
         if self.courier is not None:
             # As the resumer's.

@@ -147,6 +147,7 @@ CHAIN_CHANGES = ("prepare", "broadcast")
 RUNTIME_CHANGES = (
     *("create", "start", "recover", "stop", "delete", "archive"),
     *("resize", "set_auto_stop", "touch"),
+    *("create_snapshot", "set_snapshot_general", "delete_snapshot"),
 )
 
 

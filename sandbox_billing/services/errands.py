@@ -1,0 +1,263 @@
+"""
+Carrying out what operators ordered of Daytona: stops, deletions, snapshots.
+
+What is done outside is done under an order that is stored as under way, and after a look at what
+is there: a worker that comes after a crash finds what the one before it has done, and repeats
+nothing that shows.
+
+Tests: C{tests.services.test_errands}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
+from sandbox_billing.interfaces import (
+    DaytonaRefused,
+    IDoors,
+    IMeter,
+    IRuntime,
+    IStopOrders,
+    IWallClock,
+    LeaseLost,
+    Listing,
+    Sandbox,
+    Stored,
+)
+from sandbox_billing.ledger.identity import Address, SandboxId
+from sandbox_billing.ledger.metering import has_ended, is_running, seen_as
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.ledger.order import ADMISSIONS, OPERATOR, Kind, Order, OrderId, State
+from sandbox_billing.ledger.reconciliation import OWNER_LABEL
+from sandbox_billing.services._supervise import gather
+from sandbox_billing.services.archiving import Archiving, run_of
+from sandbox_billing.services.clerk import Registry
+from sandbox_billing.services.closing import Closer
+from sandbox_billing.services.lifecycle import Lifecycle, is_deleted
+
+
+AT_ONCE = 10
+FIRST_RETRY_SECONDS = 2
+LONGEST_RETRY_SECONDS = 60
+
+PATIENCE = 8
+"""Refusals of a deletion, over some minutes: "in progress" has no code of its own before v0.160."""
+
+NO_SANDBOX = "Daytona shows no such sandbox"
+NO_SNAPSHOT = "Daytona shows no such snapshot"
+TAKEN = "there is a snapshot of this name already"
+
+
+@define(kw_only=True, eq=False)
+class Errands:
+    """
+    @ivar lifecycle: How users' calls meet what Daytona shows.
+    @ivar closer: Ends the session of what was deleted.
+    @ivar _waits: When an order that met trouble is tried again, and how often that was so.
+    """
+
+    registry: Registry
+    runtime: IRuntime
+    stops: IStopOrders
+    doors: IDoors
+    meter: IMeter
+    lifecycle: Lifecycle
+    closer: Closer
+    archiving: Archiving
+    wall: IWallClock
+    _waits: dict[OrderId, tuple[UnixSeconds, int]] = field(factory=dict, init=False)
+    _log = Logger()
+
+    async def turn(self) -> None:
+        """A step of every order whose time has come, some at a time."""
+        stand = await self.registry.orders.unended()
+        mine = [one for one in stand if one.value.kind not in ADMISSIONS]
+        known = {one.value.id for one in mine}
+        self._waits = {id: wait for id, wait in self._waits.items() if id in known}
+        for start in range(0, len(mine), AT_ONCE):
+            await gather(*(self._try(one) for one in mine[start : start + AT_ONCE]))
+
+    async def _try(self, order: Stored[Order]) -> None:
+        id, now = order.value.id, self.wall.now()
+        at, tries = self._waits.get(id, (now, 0))
+        if now < at:
+            return
+        try:
+            await self._step(order)
+        except LeaseLost:
+            raise
+        except (BadInput, Refused, Transient, UnknownOutcome) as why:
+            wait = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(tries, 10))
+            self._waits[id] = (UnixSeconds(now + wait), tries + 1)
+            self._log.warn("the order {order} is not over: {why}", order=id, why=str(why))
+
+    async def _step(self, order: Stored[Order]) -> None:
+        match order.value.kind:
+            case Kind.STOP:
+                await self._stop(order)
+            case Kind.FORCE_DELETE:
+                await self._force_delete(order)
+            case Kind.SNAPSHOT:
+                await self._snapshot(order)
+            case Kind.DELETE_SNAPSHOT:
+                await self._delete_snapshot(order)
+            case Kind.ARCHIVE_ALL:
+                await self.archiving.step(order)
+
+    # one sandbox
+
+    async def _stop(self, order: Stored[Order]) -> None:
+        """The stopper carries it out; here is seen to it that its order stands until then."""
+        sandbox = _sandbox(order.value)
+        if order.value.state is State.ASKED:
+            found = _only(await self.runtime.look(sandbox))
+            if found is None or is_deleted(found):
+                await self.registry.failed(order, NO_SANDBOX)
+            elif _rests(found):
+                await self.registry.done(order, {"state": found.state})
+            else:
+                await self.registry.begun(order, await self._run_of(sandbox), stop=sandbox)
+            return
+        stop = await self.stops.get(sandbox)
+        run = await self._run_of(sandbox)
+        if stop is not None:
+            if stop.reason != OPERATOR:
+                # What another reason allows to run on, this one does not.
+                await self.registry.orders.mark(order, {}, stop=[sandbox])
+        elif run is not None and run == order.value.note:
+            # It was ordered for another reason since, and that has gone.
+            await self.registry.orders.mark(order, {}, stop=[sandbox])
+        else:
+            found = _only(await self.runtime.look(sandbox))
+            state = "destroyed" if found is None else found.state
+            await self.registry.done(order, {"state": state})
+
+    async def _run_of(self, sandbox: SandboxId) -> str | None:
+        return run_of(await self.doors.session(sandbox))
+
+    async def _force_delete(self, order: Stored[Order]) -> None:
+        sandbox = _sandbox(order.value)
+        page = await self.runtime.look(sandbox)
+        found = _only(page)
+        if order.value.state is State.ASKED:
+            if found is None:
+                await self.registry.failed(order, NO_SANDBOX)
+                return
+            order = await self.registry.begun(order, None)
+        if found is not None and not is_deleted(found):
+            await self._delete(order, found, page.sent_at)
+            return
+        # By us, or by somebody else meanwhile: until when it ran nobody knows but sweeps.
+        await self.closer.not_running(sandbox, destroyed=True)
+        if found is None or found.state == "destroyed":
+            await self.registry.done(order, {"state": "destroyed"})
+
+    async def _delete(self, order: Stored[Order], found: Sandbox, sent_at: UnixSeconds) -> None:
+        owner = await self._owner(found)
+        if owner is not None:
+            await self.lifecycle.open_unanswered(owner, found)
+            await self.lifecycle.open_started(owner, found)
+        session = await self.doors.session(found.id)
+        only = None if session is None else session.value
+        try:
+            deleted = await self.runtime.delete(found.id, force=True)
+        except DaytonaRefused as why:
+            _, tries = self._waits.get(order.value.id, (0, 0))
+            if tries + 1 < PATIENCE:
+                raise
+            await self.registry.failed(order, f"Daytona refuses: {why.text}")
+            return
+        if deleted is not None and is_running(found.state, found.desired_state):
+            # A delete is accepted in any state: it ran until we looked, for certain.
+            await self.closer.accepted(found.id, sent_at, destroyed=True, only=only)
+        else:
+            await self.closer.not_running(found.id, destroyed=True, only=only)
+        if owner is not None:
+            # Nothing starts it again when there is money.
+            await self.doors.not_resumable(owner, found.id)
+        self._log.info("deleted {sandbox}", sandbox=found.id, order=order.value.id)
+
+    async def _owner(self, found: Sandbox) -> Address | None:
+        record = (await self.meter.records([found.id])).get(found.id)
+        if record is not None:
+            return record.owner
+        try:
+            return Address(found.labels.get(OWNER_LABEL, ""))
+        except BadInput:
+            return None
+
+    # snapshots
+
+    async def _snapshot(self, order: Stored[Order]) -> None:
+        wish = order.value
+        found = await self._named(wish.subject or "")
+        if wish.state is State.ASKED:
+            if found is not None:
+                await self.registry.failed(order, TAKEN)
+                return
+            order = await self.registry.begun(order, None)
+        try:
+            if found is None:
+                found = await self.runtime.create_snapshot(json.loads(wish.body or "{}"))
+            if found.get("general") is not wish.general:
+                found = await self.runtime.set_snapshot_general(str(found["id"]), wish.general)
+        except DaytonaRefused as why:
+            if why.status in _LATER:
+                raise
+            made = "" if found is None else f"made as {found['id']}, but "
+            await self.registry.failed(order, f"{made}Daytona refuses: {why.text}")
+            return
+        told = {name: found.get(name) for name in ("id", "name", "state", "general")}
+        await self.registry.done(order, told)
+
+    async def _delete_snapshot(self, order: Stored[Order]) -> None:
+        wanted = order.value.note or order.value.subject or ""
+        found = await self._named(wanted)
+        if order.value.state is State.ASKED:
+            if found is None:
+                await self.registry.failed(order, NO_SNAPSHOT)
+                return
+            order = await self.registry.begun(order, str(found["id"]))
+        if found is None:
+            await self.registry.done(order, {"id": wanted})
+        elif found.get("state") != "removing":
+            try:
+                await self.runtime.delete_snapshot(str(found["id"]))
+            except DaytonaRefused as why:
+                if why.status in _LATER:
+                    raise
+                await self.registry.failed(order, f"Daytona refuses: {why.text}")
+
+    async def _named(self, id_or_name: str) -> Mapping[str, Any] | None:
+        """An id before a name, as Daytona itself looks."""
+        listed = await self.runtime.snapshots()
+        for part in ("id", "name"):
+            for one in listed:
+                if one.get(part) == id_or_name:
+                    return one
+        return None
+
+
+_LATER = frozenset({404, 409, 425, 429})
+"""Of Daytona: somebody else changes it right now, or has; the next look tells."""
+
+
+def _sandbox(order: Order) -> SandboxId:
+    assert order.subject is not None, order.id
+    return SandboxId(order.subject)
+
+
+def _only(page: Listing) -> Sandbox | None:
+    return next(iter(page.sandboxes), None)
+
+
+def _rests(shown: Sandbox) -> bool:
+    """Whether nothing of it runs, nor will without somebody's start."""
+    ended = has_ended(shown.state, shown.desired_state)
+    return ended and seen_as(shown.state, shown.desired_state) not in ("stopping", "pausing")

@@ -17,9 +17,9 @@ from sandbox_billing.services.backlog import BacklogKeeper
 from sandbox_billing.services.clerk import Clerk
 from sandbox_billing.services.courier import Courier
 from sandbox_billing.services.credits import CreditWatch
+from sandbox_billing.services.errands import Errands
 from sandbox_billing.services.figures import READ_SECONDS as FIGURES_SECONDS
 from sandbox_billing.services.figures import Figures
-from sandbox_billing.services.errands import Errands
 from sandbox_billing.services.forgiver import Forgiver
 from sandbox_billing.services.generator import Generator
 from sandbox_billing.services.limits import LimitWatch

@@ -10,10 +10,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, LogPublisher, globalLogPublisher
+from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.http_headers import Headers
 
+from sandbox_billing.adapters.chain.contract_wallets import Web3ContractWallets
+from sandbox_billing.devnet.redis import free_port
+from sandbox_billing.errors import Transient
 from sandbox_billing.interfaces import DaytonaRefused
+from sandbox_billing.ledger.identity import Address
 from sandbox_billing.log_context import REQUEST, carried
 from sandbox_billing.logs import json_line
 from sandbox_billing.services._supervise import Supervisor, gather
@@ -107,6 +112,35 @@ class ThreadTests(TestCase):
         seen = await deferToThread(carried(lambda: (get_ident() == here, REQUEST.get())))
         self.assertEqual((False, "A"), seen)
         self.assertIsNone(await deferToThread(REQUEST.get))
+
+    async def test_nodes(self) -> None:
+        """A node that fails in a thread is told of with the request that asked."""
+        from twisted.internet import reactor
+
+        pool = ThreadPool(0, 2)
+        pool.start()
+        self.addCleanup(pool.stop)
+        threaded: Any = reactor
+        wallets = Web3ContractWallets.of(
+            [f"http://127.0.0.1:{free_port()}"], chain_id=1, reactor=threaded, pool=pool
+        )
+        lines: list[dict[str, Any]] = []
+
+        def note(event: dict[str, Any]) -> None:
+            lines.append(json.loads(json_line(event)))
+
+        globalLogPublisher.addObserver(note)
+        self.addCleanup(globalLogPublisher.removeObserver, note)
+
+        async def asked() -> None:
+            REQUEST.set("A")
+            with self.assertRaises(Transient):
+                await wallets.has_signed(Address("0x" + "11" * 20), b"d" * 32, b"s" * 65)
+
+        await Deferred.fromCoroutine(asked())
+        (line,) = [one for one in lines if one.get("event", "").startswith("chain node {node}")]
+        self.assertEqual("A", line["request_id"])
+        self.assertIsNone(REQUEST.get())
 
 
 class RequestTests(AskingTestCase):

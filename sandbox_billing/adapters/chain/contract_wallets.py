@@ -34,6 +34,7 @@ from sandbox_billing.adapters.chain.nodes import Nodes
 from sandbox_billing.errors import BadInput, Transient
 from sandbox_billing.interfaces import IContractWallets, NotReady
 from sandbox_billing.ledger.identity import Address
+from sandbox_billing.log_context import carried
 from sandbox_billing.signing.contract_wallet import (
     YES,
     Counterfactual,
@@ -124,9 +125,8 @@ class Web3ContractWallets:
         deadline = self._reactor.seconds() + self._patience
         waiting: Deferred[bool] = Deferred()
         # A thread cannot be cancelled: until it ends its place is taken.
-        deferToThreadPool(self._reactor, self._pool, self._ask, code, deadline).addBoth(
-            self._ended, waiting
-        )
+        asking = deferToThreadPool(self._reactor, self._pool, carried(self._ask), code, deadline)
+        asking.addBoth(carried(self._ended), waiting)
         waiting.addTimeout(self._patience, self._reactor)
         try:
             return await waiting

@@ -50,6 +50,19 @@ class Recovered:
     price: Neuron
 
 
+@frozen
+class Recovery:
+    """
+    What hashes prove of a sandbox's vouchers.
+
+    @ivar times: The period of each, where it is one of our own kind.
+    @ivar until: The latest end of all of them; 0 where nothing is proven.
+    """
+
+    times: Mapping[GoVoucher, Recovered]
+    until: UnixSeconds
+
+
 @define(eq=False)
 class Claims:
     """What entries before have claimed."""
@@ -99,7 +112,7 @@ def recover(
     *,
     interval: int,
     hashed: Callable[[Charge], str],
-) -> Mapping[GoVoucher, Recovered]:
+) -> Recovery:
     """
     The periods of a session's vouchers, from where it is charged backwards and from where it
     began onwards, each proven by its hash.
@@ -108,7 +121,6 @@ def recover(
     @param vouchers: Of the session's sandbox.
     @param interval: VOUCHER_INTERVAL_SEC: what the newer version calls the units of a voucher
         for several periods.  Such a one shows where its neighbours lie and stays unknown.
-    @return: Of those that could be.
     """
     wanted = {voucher.usage_hash: voucher for voucher in vouchers if voucher.fee > 0}
     lengths = _lengths((voucher.fee for voucher in wanted.values()), price)
@@ -117,7 +129,7 @@ def recover(
         moments.append(session.started_at)
     found: dict[GoVoucher, Recovered] = {}
     tried: set[int] = set()
-    tries = 0
+    tries, until = 0, 0
     while moments and len(found) < len(wanted) and tries < _MOST_TRIES:
         moment = moments.pop()
         if moment in tried:
@@ -133,10 +145,11 @@ def recover(
                 if voucher is None:
                     continue
                 moments += [start, end]
+                until = max(until, end)
                 paid_for = Neuron(0) if start == end else price
                 if units == end - start and voucher.fee == (paid_for * units or voucher.fee):
                     found[voucher] = Recovered(UnixSeconds(start), UnixSeconds(end), paid_for)
-    return found
+    return Recovery(found, UnixSeconds(until))
 
 
 def charged_beyond(

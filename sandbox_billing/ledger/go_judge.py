@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from attrs import field, frozen
 
 from sandbox_billing.ledger.account import Settlement
-from sandbox_billing.ledger.go_claims import Claims, Recovered, charge_of, recover
-from sandbox_billing.ledger.go_facts import GoEntry, GoFacts, GoWorld, Source, price_of
+from sandbox_billing.ledger.go_claims import Claims, Recovered, Recovery, charge_of
+from sandbox_billing.ledger.go_facts import GoEntry, GoFacts, GoWorld, Source
 from sandbox_billing.ledger.go_forms import NOBODY, GoVoucher
-from sandbox_billing.ledger.identity import Address, ChargeId, Nonce, SandboxId
+from sandbox_billing.ledger.identity import Address, ChargeId, Nonce
 from sandbox_billing.ledger.proofs import settled_as
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord, DeadLettered, Seal, Signed
 
@@ -34,10 +34,14 @@ class VoucherStep:
     known: bool = False
 
 
-def judged(facts: GoFacts, world: GoWorld) -> Iterable[VoucherStep]:
-    """Those that are left, in the order of their lists."""
-    known = _recovered(facts, world)
-    judge = _Judge(world=world, known=known)
+def judged(facts: GoFacts, world: GoWorld, known: Iterable[Recovery]) -> Iterable[VoucherStep]:
+    """
+    Those that are left, in the order of their lists.
+
+    @param known: What can be told of the time that they are for.
+    """
+    times = {voucher: time for one in known for voucher, time in one.times.items()}
+    judge = _Judge(world=world, known=times)
     steps = {}
     for entry in sorted(facts.entries, key=_priority):
         steps[entry] = judge.step(entry)
@@ -53,25 +57,6 @@ def _priority(entry: GoEntry) -> tuple[int, int, int]:
     if entry.source is Source.DEAD:
         return (2, 0, entry.place)
     return (1, 0, entry.place) if nonce is None else (0, nonce, entry.place)
-
-
-def _recovered(facts: GoFacts, world: GoWorld) -> Mapping[GoVoucher, Recovered]:
-    """What can be told of the time that entries are for: see L{recover}."""
-    found: dict[GoVoucher, Recovered] = {}
-    mine: dict[SandboxId, list[GoVoucher]] = {}
-    for entry in facts.entries:
-        mine.setdefault(entry.voucher.sandbox, []).append(entry.voucher)
-    for session in (*facts.sessions, *facts.finished):
-        found.update(
-            recover(
-                session,
-                price_of(session, world),
-                mine.get(session.sandbox, ()),
-                interval=world.interval,
-                hashed=world.hashed,
-            )
-        )
-    return found
 
 
 @frozen(kw_only=True)

@@ -19,9 +19,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import frozen
 
 from sandbox_billing.errors import BrokenLaw, Refused
-from sandbox_billing.ledger.go_claims import charged_beyond
+from sandbox_billing.ledger.go_claims import Recovery, charged_beyond, recover
 from sandbox_billing.ledger.go_facts import GoFacts, GoWorld, price_of, wallets_of
-from sandbox_billing.ledger.go_forms import Ghost, GoSession
+from sandbox_billing.ledger.go_forms import Ghost, GoSession, GoVoucher
 from sandbox_billing.ledger.go_judge import VoucherStep, judged
 from sandbox_billing.ledger.hold import hold_for
 from sandbox_billing.ledger.identity import Address, Nonce, Reference, SandboxId
@@ -118,9 +118,13 @@ def plan_import(facts: GoFacts, world: GoWorld) -> GoPlan:
     @raise BrokenLaw: What comes out is not worth what went in (L6).
     """
     notes: list[str] = []
+    known = _recovered(facts, world)
     claims = _claims(facts, world)
-    sessions = tuple(_session(one, facts, world, claims, notes) for one in facts.sessions)
-    vouchers = tuple(judged(facts, world))
+    sessions = tuple(
+        _session(one, world, _charged_until(one, facts, world, claims, known, notes), notes)
+        for one in facts.sessions
+    )
+    vouchers = tuple(judged(facts, world, known.values()))
     stops, idle = _stops(facts, world)
     notes.extend(_told(facts, vouchers))
     plan = GoPlan(
@@ -140,13 +144,53 @@ def plan_import(facts: GoFacts, world: GoWorld) -> GoPlan:
 # --- sessions ---------------------------------------------------------------------------
 
 
-def _session(
+def _recovered(facts: GoFacts, world: GoWorld) -> Mapping[SandboxId, Recovery]:
+    """What can be told of the time that entries are for: see L{recover}."""
+    mine: dict[SandboxId, list[GoVoucher]] = {}
+    for entry in facts.entries:
+        mine.setdefault(entry.voucher.sandbox, []).append(entry.voucher)
+    return {
+        one.sandbox: recover(
+            one,
+            price_of(one, world),
+            mine.get(one.sandbox, ()),
+            interval=world.interval,
+            hashed=world.hashed,
+        )
+        for one in (*facts.sessions, *facts.finished)
+    }
+
+
+def _charged_until(
     go: GoSession,
     facts: GoFacts,
     world: GoWorld,
     claims: Mapping[Address, Mapping[str, Neuron]],
+    known: Mapping[SandboxId, Recovery],
     notes: list[str],
-) -> SessionStep:
+) -> UnixSeconds:
+    """
+    After all that was charged for it: by its own mark, by a voucher that waits or was settled
+    (B3), and by our own books.  Rather is a second not charged than charged twice.
+    """
+    beyond = charged_beyond(
+        go,
+        price_of(go, world),
+        claims.get(go.owner, {}),
+        interval=world.interval,
+        hashed=world.hashed,
+    )
+    by_voucher = max(beyond, known[go.sandbox].until)
+    if by_voucher > go.charged_until:
+        notes.append(
+            f"{go.sandbox}: charged until {by_voucher} by a voucher, until {go.charged_until} by"
+            " its session: it is charged on after the voucher"
+        )
+    by_us = facts.charged_until.get(go.sandbox, UnixSeconds(0))
+    return max(go.charged_until, by_voucher, by_us)
+
+
+def _session(go: GoSession, world: GoWorld, until: UnixSeconds, notes: list[str]) -> SessionStep:
     row = world.rows.get(go.sandbox)
     resources = DAYTONA_DEFAULT if row is None else row.resources
     card = card_in_force(world.service.prices, world.prices, world.service.signer_version)
@@ -158,7 +202,7 @@ def _session(
         # What has no price here must not run on (B21); what ran is owed at the price it had.
         rate, stop = NeuronPerMinute(was), UNPRICED
     if was:
-        if was != rate:
+        if was > rate:
             notes.append(
                 f"{go.sandbox}: {was} neuron a minute by the Go system, {rate} by the registered"
                 " prices: it goes on at the lower one"
@@ -173,20 +217,6 @@ def _session(
         notes.append(
             f"{go.sandbox}: its label names {row.owner}, its session {go.owner}, who is charged"
         )
-    # What our own books have charged already is not charged again, either.
-    charged_until = charged_beyond(
-        go,
-        price_of(go, world),
-        claims.get(go.owner, {}),
-        interval=world.interval,
-        hashed=world.hashed,
-    )
-    if charged_until > go.charged_until:
-        notes.append(
-            f"{go.sandbox}: charged until {charged_until} by a voucher, until {go.charged_until} by"
-            " its session: it is charged on after the voucher"
-        )
-    until = UnixSeconds(max(charged_until, facts.charged_until.get(go.sandbox, 0)))
     reference = None if row is None else row.labels.get(REFERENCE_LABEL)
     session = Session(
         sandbox=go.sandbox,

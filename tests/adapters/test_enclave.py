@@ -378,7 +378,7 @@ class MockTests(SynchronousTestCase):
             signer = self.successResultOf(Deferred.fromCoroutine(enclave.fetch_key()))
         self.assertEqual(signer.address, KEY.address)
         self.assertEqual([event["log_level"] for event in events], [LogLevel.warn])
-        self.assertEqual(events[0]["address"], KEY.address.hex)
+        self.assertEqual(events[0]["signer"], KEY.address.hex)
 
     def test_no_key(self) -> None:
         """A malformed key is refused by the setting's name, without repeating it."""

@@ -69,7 +69,7 @@ class BackoffTests(SynchronousTestCase):
                 self.clock.advance(0.02)
         self.assertIs(self.successResultOf(fetching), KEY)
         self.assertEqual(self.reasons, [f"failure {n}" for n in range(len(waits))])
-        self.assertEqual([event["reason"] for event in events], self.reasons)
+        self.assertEqual([event["why"] for event in events], self.reasons)
 
     def test_chance_shortens(self) -> None:
         """At the other end of chance it waits half as long."""

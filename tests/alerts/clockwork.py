@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 SCRAPE_SECONDS = 60
 
-TURN_SECONDS = 5
+TURN_SECONDS = 10
 """At least, between two turns of a service: hours of turns each second take too long to compute."""
 
 

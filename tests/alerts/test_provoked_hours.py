@@ -7,6 +7,8 @@ The rules' own waiting times are kept.  How long each takes is in docs/alerts/pr
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -30,13 +32,15 @@ from tests.simulation.stories import Story
 
 PLENTY = 10**9
 
+POLICY = evolve(SIM_POLICY, mirror_max_age=60, voucher_interval=60)
+
 
 class HoursTests(SynchronousTestCase):
     """Each of these begins with a daemon that is well, and a sandbox that runs."""
 
-    def begin(self, **settings: object) -> None:
+    def begin(self, **policy: Any) -> None:
         """A world, a worker, a wallet with money, a sandbox; and nothing fires."""
-        self.world = WatchedWorld(**settings)
+        self.world = WatchedWorld(policy=evolve(POLICY, **policy))
         self.addCleanup(self.world.close)
         self.daemon = self.world.birth()
         self.story = Story(self.world)
@@ -66,6 +70,11 @@ class HoursTests(SynchronousTestCase):
         prometheus = self.world.prometheus
         self.world.watched(within, lambda: not prometheus.firing)
         self.firing()
+
+    def fill(self, balance: int) -> None:
+        """What the gas account holds from now on."""
+        net = self.world.net
+        net.purses[SIGNER.address] = balance + net.head.spent.get(SIGNER.address, 0)
 
     def test_chain_away(self) -> None:
         """No node answers for over an hour, and admissions are paused all the time."""
@@ -114,11 +123,11 @@ class HoursTests(SynchronousTestCase):
 
     def test_gas(self) -> None:
         """The purse empties while gas becomes dear and no block comes; then all of it ends."""
-        self.begin(policy=evolve(SIM_POLICY, gas_floor=Neuron(10**16)))
+        self.begin(gas_floor=Neuron(10**16))
         world = self.world
         self.daemon.monitor.measures.set(GAS_FEE_CAP_NEURON, 200 * 10**9)
         self.patch(memory_chain, "GAS_PRICE", 300 * 10**9)
-        world.net.purses[SIGNER.address] = 5 * 10**16
+        self.fill(5 * 10**16)
         for _ in range(4):
             # Blocks come for some seconds only, each seven minutes.
             world.mining = False
@@ -127,10 +136,10 @@ class HoursTests(SynchronousTestCase):
             world.clock.run_until(world.clock.rightNow + 8)
         for name in ("GasWalletLow", "GasPriceAtCap", "ConfirmationsSlow"):
             self.assertIn(name, world.prometheus.firing)
-        world.net.purses[SIGNER.address] = 10**15
+        self.fill(10**15)
         self.fires("GasWalletEmpty", 4)
         self.patch(memory_chain, "GAS_PRICE", 10**9)
-        world.net.purses[SIGNER.address] = 10**24
+        self.fill(10**24)
         self.is_over(45)
 
     def test_no_worker(self) -> None:
@@ -158,7 +167,7 @@ class HoursTests(SynchronousTestCase):
         """A second worker has another Redis, and the first's name in the scrape."""
         self.begin()
         world = self.world
-        other = WatchedWorld()
+        other = WatchedWorld(policy=POLICY)
         self.addCleanup(other.close)
         second = other.birth()
         for _ in range(4):

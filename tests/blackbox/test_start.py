@@ -279,7 +279,7 @@ class StartTests(TestCase):
         await scene.ready()
         self.assertEqual(await child.terminate(), 0)
         self.assertEqual(child.err, b"")
-        waited = [line["part"] for line in child.lines() if "waiting for" in line["message"]]
+        waited = [line["dependency"] for line in child.lines() if "waiting for" in line["message"]]
         self.assertEqual(list(dict.fromkeys(waited)), ["key service", "redis", "chain", "daytona"])
 
     async def lease_unknown(self, scene: Scene, base: str) -> None:

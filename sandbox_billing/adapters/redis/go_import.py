@@ -31,7 +31,7 @@ from sandbox_billing.adapters.redis.idempotency import mark_opened
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.rebuilding import ACCEPTED, DEBT_SECONDS
 from sandbox_billing.adapters.redis.records import write_record
-from sandbox_billing.adapters.redis.store import mapping, raw, sandbox_record, stored
+from sandbox_billing.adapters.redis.store import mapping, raw, sandbox_record, stored, text
 from sandbox_billing.errors import BrokenLaw
 from sandbox_billing.ledger.account import Account
 from sandbox_billing.ledger.audit import AuditEntry
@@ -96,9 +96,8 @@ class GoImporter:
         for voucher in self.plan.vouchers:
             await self._voucher(voucher)
             yield f"{voucher.entry.key} {voucher.entry.place}: {_became(voucher)}"
-        owners = {one.session.sandbox: one.session.owner for one in self.plan.sessions}
         for sandbox, reason in self.plan.stops:
-            await self._stop(sandbox, reason, owners.get(sandbox))
+            await self._stop(sandbox, reason)
             yield f"stop of {sandbox}: ordered ({reason})"
         for sandbox in self.plan.idle_stops:
             await self._idle_stop(sandbox)
@@ -113,11 +112,10 @@ class GoImporter:
         """@return: Whether there was anything to do."""
         store, wallet = self.journal.store, step.wallet
         keys = store.keys
-        head, account, nonce = await store.read(
-            Read("GET", keys.mirror()),
-            Read("GET", keys.account(wallet)),
-            Read("GET", keys.nonce(wallet)),
+        head, account = await store.read(
+            Read("GET", keys.mirror()), Read("GET", keys.account(wallet))
         )
+        given = None if step.given is None else b"%d" % step.given
         draft = store.draft(f"import {wallet}")
         raised = step.given is None or step.nonce > step.given
         if head is None and account is None:
@@ -128,9 +126,11 @@ class GoImporter:
             mirror = await self.journal.doors.mirror()
             assert mirror is not None, "it was read"
             await self.journal.doors.add_account(mirror, self.accounts[wallet])
+            # Known to the mirror, it has a nonce: the chain's.
+            given = given or await self._nonce(wallet)
         elif not raised and step.accept is None:
             return False
-        draft.expect_stored(keys.nonce(wallet), await self._nonce_now(wallet, raw(nonce)))
+        draft.expect_stored(keys.nonce(wallet), given)
         if raised:
             draft.write("SET", keys.nonce(wallet), step.nonce)
         what, subject = "import-go", f"wallet {wallet}"
@@ -140,10 +140,7 @@ class GoImporter:
         await self._carry_out(draft, what, subject, _NOTHING, reason)
         return True
 
-    async def _nonce_now(self, wallet: Address, before: bytes | None) -> bytes | None:
-        """As it was read; known to the mirror a moment ago, it may have been written then."""
-        if before is not None:
-            return before
+    async def _nonce(self, wallet: Address) -> bytes | None:
         store = self.journal.store
         (nonce,) = await store.read(Read("GET", store.keys.nonce(wallet)))
         return raw(nonce)
@@ -257,13 +254,15 @@ class GoImporter:
 
     # -- the rest --------------------------------------------------------------------------
 
-    async def _stop(self, sandbox: SandboxId, reason: str, owner: Address | None) -> None:
-        draft = self.journal.store.draft(f"import the stop of {sandbox}")
+    async def _stop(self, sandbox: SandboxId, reason: str) -> None:
+        store = self.journal.store
+        draft = store.draft(f"import the stop of {sandbox}")
+        (owner,) = await store.read(Read("HGET", store.keys.sandbox(sandbox), ("owner",)))
         draft.expect(holds(STOPS + sandbox, self.found.orders[sandbox]))
         draft.expect(absent(draft.keys.stop(sandbox)))
         draft.order_stop(sandbox, reason, self.now)
         if owner is not None:
-            draft.warn_of_stop(owner, reason, [sandbox])
+            draft.warn_of_stop(Address(text(owner)), reason, [sandbox])
         await self._carry_out(draft, BY, f"stop {sandbox}", _NOTHING, reason)
 
     async def _idle_stop(self, sandbox: SandboxId) -> None:

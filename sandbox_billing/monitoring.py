@@ -101,8 +101,8 @@ class Monitor:
             self._port = self.reactor.listenTCP(port, site, interface=host)
         except _NO_ADDRESS as why:
             raise ConfigurationError(
-                f"cannot listen on METRICS_ADDR {host}:{port}: {why}: name an address of this"
-                " machine and a port that nobody has, or leave it out"
+                f"cannot listen on METRICS_ADDR {host}:{port}: {str(why).rstrip('.')}. Name an"
+                " address of this machine and a port that nobody has, or leave it out"
             ) from why
         self.address = self._port.getHost()
         self._log.info("metrics at {endpoint}", endpoint=spelt(self.address))

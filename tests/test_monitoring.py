@@ -96,4 +96,4 @@ class MonitorTests(TestCase):
         second = self.monitor(port=first.address.port)
         problem = self.assertRaises(ConfigurationError, second.listen)
         self.assertIn("cannot listen on METRICS_ADDR 127.0.0.1:", str(problem))
-        self.assertIn("or leave it out", str(problem))
+        self.assertIn("in use. Name an address of this machine", str(problem))

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from attrs import evolve
+from attrs import define, evolve
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing import startup
+from sandbox_billing.adapters.redis.seam import ServerFacts
 from sandbox_billing.applied import own_url, spelt, url_notice
 from sandbox_billing.configuration import read_configuration
+from sandbox_billing.errors import ConfigurationError
 from sandbox_billing.interfaces import ContractFacts
 from sandbox_billing.ledger.account import ServiceRecord
 from sandbox_billing.ledger.identity import Address
@@ -66,6 +69,43 @@ class RedisTests(SynchronousTestCase):
         self.assertEqual(self.problems(clock_offset=-1.9), ())
         (text,) = self.problems(clock_offset=-86400.0)
         self.assertIn("differ by -86400 s", text)
+
+    def test_clock_at_the_door(self) -> None:
+        """A Redis three seconds away is refused with 78; half a second is a clock's usual."""
+
+        @define
+        class Away:
+            """A server with another clock."""
+
+            offset: float
+
+            async def connect(self) -> None:
+                """There."""
+
+            async def facts(self) -> ServerFacts:
+                """As it is asked at the start."""
+                return ServerFacts(
+                    version="8",
+                    run_id="1",
+                    maxmemory_policy="noeviction",
+                    appendonly=True,
+                    time_offset_seconds=self.offset,
+                )
+
+            async def go_keys(self, provider: str) -> tuple[str, ...]:
+                """None."""
+                return ()
+
+        def check(offset: float) -> Deferred[None]:
+            keyspace: Any = Away(offset)
+            return Deferred.fromCoroutine(
+                startup.check_redis(keyspace, PROVIDER, volatile_allowed=False)
+            )
+
+        self.successResultOf(check(0.9))
+        for offset in (3.0, -2.0):
+            why = self.failureResultOf(check(offset), ConfigurationError).value
+            self.assertIn("set the wrong one right (NTP)", str(why))
 
     def test_go_system(self) -> None:
         """Sessions of the Go system are named, never taken for ours."""

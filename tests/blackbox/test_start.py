@@ -42,6 +42,7 @@ WRONG_SETTINGS = {
     "BACKEND_TAPP_IP": "10.0.0.1",
     "AUTH_BINDING": "loose",
     "PUBLIC_RPC_URL": "https://user:hunter2@rpc.test",
+    "METRICS_ADDR": ":9464",
 }
 
 PROBLEMS = """\
@@ -59,6 +60,7 @@ sandbox-billing: the settings are wrong:
   - MOCK_APP_PRIVATE_KEY must be a private key: 0x and 64 hex digits
   - AUTH_BINDING must be one of compat, toolbox-compat, strict
   - PUBLIC_RPC_URL must have no user name or password in it
+  - METRICS_ADDR must be host:port, such as 127.0.0.1:9464 or [::1]:9464
 """
 
 
@@ -186,6 +188,13 @@ class StartTests(TestCase):
                 f" 127.0.0.1:{taken}: [Errno 98] Address already in use.",
                 "--endpoint",
                 f"tcp:{taken}:interface=127.0.0.1",
+            ),
+            "metrics": told(
+                f"cannot listen on METRICS_ADDR 127.0.0.1:{taken}: Couldn't listen on"
+                f" 127.0.0.1:{taken}: [Errno 98] Address already in use. Name an address of this"
+                " machine and a port that nobody has, or leave it out",
+                "--metrics-addr",
+                f"127.0.0.1:{taken}",
             ),
             "beacon": told(
                 "the contract's domain separator is 0x, ours"

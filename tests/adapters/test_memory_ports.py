@@ -9,6 +9,7 @@ from tests.ports.journal_doors import doors_suite
 from tests.ports.journal_merging import merging_suites
 from tests.ports.journal_meter import meter_suite
 from tests.ports.journal_notices import notices_suite
+from tests.ports.journal_orders import orders_suite
 from tests.ports.journal_overview import overview_suite
 from tests.ports.journal_pause import pause_suites
 from tests.ports.journal_queue import queue_suite
@@ -40,6 +41,7 @@ MemorySpendingTests = spending_suite("Memory", memory_world)
 MemoryControlsTests = controls_suite("Memory", memory_world)
 MemoryNoticesTests = notices_suite("Memory", memory_world)
 MemoryWarningsTests = warnings_suite("Memory", memory_world)
+MemoryOrdersTests = orders_suite("Memory", memory_world)
 MemoryOverviewTests = overview_suite("Memory", memory_world)
 MemoryDeskTests = desk_suite("Memory", memory_world)
 

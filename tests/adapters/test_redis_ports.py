@@ -9,6 +9,7 @@ from tests.ports.journal_doors import doors_suite
 from tests.ports.journal_merging import merging_suites
 from tests.ports.journal_meter import meter_suite
 from tests.ports.journal_notices import notices_suite
+from tests.ports.journal_orders import orders_suite
 from tests.ports.journal_overview import overview_suite
 from tests.ports.journal_pause import pause_suites
 from tests.ports.journal_queue import queue_suite
@@ -40,6 +41,7 @@ RedisSpendingTests = spending_suite("Redis", redis_world)
 RedisControlsTests = controls_suite("Redis", redis_world)
 RedisNoticesTests = notices_suite("Redis", redis_world)
 RedisWarningsTests = warnings_suite("Redis", redis_world)
+RedisOrdersTests = orders_suite("Redis", redis_world)
 RedisOverviewTests = overview_suite("Redis", redis_world)
 RedisDeskTests = desk_suite("Redis", redis_world)
 

@@ -46,6 +46,8 @@ class Measure:
     @ivar help: What it is, in one line.
     @ivar labels: Every value has exactly these.
     @ivar buckets: Upper bounds of a histogram's, without infinity.
+    @ivar known: Of a counter with one label, values that it is sure to have: they stand at 0
+        from the start, so that the first step is seen as one.
     """
 
     name: str = field(validator=_is_name)
@@ -54,6 +56,7 @@ class Measure:
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    known: tuple[str, ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -70,8 +73,8 @@ class Measure:
             raise ValueError(f"{self.name} is measured by {self.labels}, not {tuple(labels)}")
 
 
-def _counter(name: str, unit: str, text: str, *labels: str) -> Measure:
-    return Measure(name=name, kind=Kind.COUNTER, unit=unit, help=text, labels=labels)
+def _counter(name: str, unit: str, text: str, *labels: str, known: tuple[str, ...] = ()) -> Measure:
+    return Measure(name=name, kind=Kind.COUNTER, unit=unit, help=text, labels=labels, known=known)
 
 
 def _gauge(name: str, unit: str, text: str, *labels: str) -> Measure:
@@ -128,14 +131,24 @@ CLOCK_OFFSET_SECONDS = _gauge(
 
 SESSIONS = _gauge("sessions", "sandboxes", "Sandboxes that are being metered.")
 CHARGES = _counter(
-    "charges_total", "charges", "Charges of periods and leftovers that were stored.", "kind"
+    "charges_total",
+    "charges",
+    "Charges that were stored; debt: what a voucher left owed.",
+    "kind",
+    known=("create", "compute", "debt"),
 )
-CHARGED_NEURON = _counter("charged_neuron_total", "neuron", "What those charges come to.")
+CHARGED_NEURON = _counter(
+    "charged_neuron_total", "neuron", "What those charges come to; debts were counted before."
+)
 RECONCILE_DIFFERENCES = _counter(
     "reconcile_differences_total",
     "differences",
     "What sweeps found to differ between Daytona and the books.",
     "kind",
+    known=(
+        *("adopted", "closed", "resized", "opened", "deleted", "released", "missing"),
+        "strange",
+    ),
 )
 SWEEP_AGE_SECONDS = _gauge(
     "sweep_age_seconds", "seconds", "Since the sweep that was compared last had been sent."
@@ -192,7 +205,11 @@ GAS_WALLET_DAYS = _gauge(
     "How long the gas account lasts as it was used in the last week; +Inf while unused.",
 )
 SETTLED_VOUCHERS = _counter(
-    "settled_vouchers_total", "vouchers", "Vouchers by what the chain said of them.", "outcome"
+    "settled_vouchers_total",
+    "vouchers",
+    "Vouchers by what the chain said of them; owed and void ones go out again.",
+    "outcome",
+    known=("paid", "partial", "parked", "owed", "void", "dead"),
 )
 SETTLED_NEURON = _counter("settled_neuron_total", "neuron", "What the chain paid for them.")
 CONFIRMATION_SECONDS = _histogram(

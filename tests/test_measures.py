@@ -15,7 +15,10 @@ from sandbox_billing import measures
 from sandbox_billing.adapters.memory.measures import MemoryMeasures
 from sandbox_billing.adapters.prometheus.registry import PrometheusMeasures
 from sandbox_billing.interfaces import UNMEASURED, IMeasures
+from sandbox_billing.ledger.overview import _TEXTS
+from sandbox_billing.ledger.voucher import ChargeKind
 from sandbox_billing.measures import VOCABULARY, Kind, Measure
+from sandbox_billing.services.settled_figures import OUTCOMES
 
 
 PACKAGE = Path(measures.__file__).parent
@@ -65,6 +68,16 @@ class VocabularyTests(SynchronousTestCase):
             self.assertEqual(one.kind is Kind.HISTOGRAM, bool(one.buckets), one.name)
             self.assertEqual(sorted(set(one.buckets)), list(one.buckets), one.name)
             self.assertTrue(all(map(math.isfinite, one.buckets)), one.name)
+
+    def test_known(self) -> None:
+        """Whatever is told in a word has its series from the start."""
+        self.assertEqual(set(OUTCOMES.values()), set(measures.SETTLED_VOUCHERS.known))
+        whats = {what for what, _ in _TEXTS.values()} | {"strange"}
+        self.assertEqual(whats, set(measures.RECONCILE_DIFFERENCES.known))
+        kinds = {kind.value for kind in ChargeKind if kind.value != "imported"}
+        self.assertEqual(kinds, set(measures.CHARGES.known))
+        for one in VOCABULARY:
+            self.assertTrue(not one.known or len(one.labels) == 1, one.name)
 
     def test_frozen(self) -> None:
         """A declared measure stays as it is declared."""

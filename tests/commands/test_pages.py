@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.blackbox.process import TREE
 from tests.commands.blocks import blocks_of
 from tests.commands.play import Player
-from tests.commands.stages import Stage
+from tests.commands.stages import Production, Stage
+from tests.commands.terminal import Shell
 
 
 class DevnetPagesTests(SynchronousTestCase):
@@ -29,8 +30,56 @@ class DevnetPagesTests(SynchronousTestCase):
             self.assertEqual([block.place for block in blocks_of(TREE / name, name)], done, name)
         self.assertEqual([], bad)
 
+    def test_how_to(self) -> None:
+        """The guides for operators, one after the other, on one world with one user."""
+        stage = Production.set_up()
+        done: dict[str, list[str]] = {}
+        try:
+            for name in GUIDES:
+                if name == LATER:
+                    stage.install_later()
+                done[name] = play(stage, name)
+                if name == GUIDES[0]:
+                    rent(stage)
+        finally:
+            bad = stage.strike()
+        for name in GUIDES:
+            self.assertEqual([block.place for block in blocks_of(TREE / name, name)], done[name])
+        self.assertEqual([], bad)
+
+    def test_every_guide(self) -> None:
+        """No guide is left out."""
+        self.assertEqual({f"docs/{p.name}" for p in (TREE / "docs").glob("howto_*")}, set(GUIDES))
+
 
 PAGES = ("docs/tutorial.rst", "README.md")
+
+LATER = "docs/howto_upgrade_contract.rst"
+"""From here on the next release is installed."""
+
+GUIDES = (
+    "docs/howto_production.rst",
+    "docs/howto_change_prices.rst",
+    LATER,
+    "docs/howto_rotate_key.rst",
+    "docs/howto_leave.rst",
+)
+
+
+def rent(stage: Production) -> None:
+    """As the guides' one user: a sandbox that runs."""
+    shell = Shell.open(stage.folder, stage.environment)
+    try:
+        for text in (
+            f"export SANDBOX_BILLING_URL={stage.proxy}",
+            "sandbox-billing user deposit '1 0G'",
+            "sandbox-billing user acknowledge --version 1",
+            "sandbox-billing user create --name desk",
+        ):
+            ran = shell.run(text, stage.hurry)
+            assert ran.status == 0, ran
+    finally:
+        shell.close()
 
 
 def play(stage: Stage, name: str) -> list[str]:

@@ -1,0 +1,44 @@
+"""
+The world of the how-to guides: C{world.py FOLDER}.
+
+A chain, a Redis and a Daytona, as the devnet has them, and no daemon: its settings are left in
+C{FOLDER/environment}, as an operator's are in C{/etc}.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+
+from sandbox_billing.devnet.world import World
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has."""
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return int(it.getsockname()[1])
+
+
+async def stand(reactor: Any, folder: str) -> None:
+    """Until Ctrl-C."""
+    world = World(reactor)
+    world.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", world.stopService)
+    await world.up()
+    metrics = f"127.0.0.1:{free_port()}"
+    settings = world.environment(PORT=str(free_port()), METRICS_ADDR=metrics)
+    text = "".join(f"{name}={value}\n" for name, value in settings.items())
+    (Path(folder) / "environment").write_text(text, "utf-8")
+    sys.stdout.write(f"    chain           {world.chain.url}\n")
+    sys.stdout.flush()
+    await Deferred()
+
+
+if __name__ == "__main__":
+    react(lambda reactor, folder: Deferred.fromCoroutine(stand(reactor, folder)), sys.argv[1:])

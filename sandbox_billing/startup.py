@@ -8,6 +8,7 @@ waits for it and says so in readiness.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.endpoints import serverFromString
@@ -25,6 +26,9 @@ from sandbox_billing.signing.eip712 import EIP712Domain
 
 _NO_ENDPOINT = (CannotListenError, OSError, OverflowError, TypeError, ValueError)
 """What endpoints raise: a port that is taken or none, and words they do not understand."""
+
+HUSH_SECONDS = 10.0
+"""Then it is said what is being waited for: perhaps there is nobody else."""
 
 CLOCK_SECONDS = 2
 """Further apart, what one process saw running is another's future."""
@@ -138,8 +142,36 @@ async def listen(reactor: Any, endpoint: str, factory: Any) -> Any:
     """
     try:
         return await serverFromString(reactor, endpoint).listen(factory)
+    except LookupError as why:
+        raise ConfigurationError(
+            f"cannot listen on {endpoint}: systemd has passed no such socket: start it by its"
+            " .socket unit"
+        ) from why
     except _NO_ENDPOINT as why:
         raise ConfigurationError(f"cannot listen on {endpoint}: {why}") from why
+
+
+def hush(reactor: Any, endpoint: str, port: Any) -> Callable[[], None]:
+    """
+    Leave a socket that systemd has passed to those who share it, until we can answer: what this
+    process took meanwhile would be 503, and the others are ready.
+
+    Where nobody shares it, connections wait in the kernel; not for longer than C{HUSH_SECONDS}.
+
+    @return: Takes connections from now on.
+    """
+    if not endpoint.startswith("systemd:"):
+        return lambda: None
+    port.stopReading()
+
+    def take() -> None:
+        if waiting.active():
+            waiting.cancel()
+        if port.connected:
+            port.startReading()
+
+    waiting = reactor.callLater(HUSH_SECONDS, take)
+    return take
 
 
 async def check_redis(

@@ -16,7 +16,14 @@ from sandbox_billing.cli.main import cli as group
 
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("cli.rst", "cli_user.rst", "cli_provider.rst", "cli_queue.rst", "cli_reconcile.rst")
+PAGES = (
+    "cli.rst",
+    "cli_user.rst",
+    "cli_provider.rst",
+    "cli_queue.rst",
+    "cli_reconcile.rst",
+    "migration.rst",
+)
 
 ALIASES = {"provider init-service": "provider register"}
 

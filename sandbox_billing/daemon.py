@@ -149,6 +149,7 @@ class Daemon(MultiService):
             measures=measures,
         )
         self._port: Any = None
+        self._take_connections: Callable[[], None] = lambda: None
         self._supervisor = Supervisor()
         self._read_pool = ThreadPool(0, 8, name="chain-read")
         self._submission_pool = ThreadPool(0, 1, name="chain-submit")
@@ -276,7 +277,7 @@ class Daemon(MultiService):
                 ),
                 measures=self.monitor.measures,
             )
-
+            self._take_connections()
         self.standing.through = True
 
     def _take(self, turns: LeaseKeeper | Periodic) -> None:
@@ -287,6 +288,7 @@ class Daemon(MultiService):
 
     async def _listen(self) -> None:
         self._port = await startup.listen(self._reactor, self._endpoint, self._site)
+        self._take_connections = startup.hush(self._reactor, self._endpoint, self._port)
         self.address = self._port.getHost()
         self._log.info("listening on {endpoint}", endpoint=spelt(self.address))
         if notice := url_notice(self._configuration.public_url, self.address):

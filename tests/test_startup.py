@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from attrs import define, evolve
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing import startup
@@ -19,6 +20,7 @@ from sandbox_billing.interfaces import ContractFacts
 from sandbox_billing.ledger.account import ServiceRecord
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.rating import Prices
+from sandbox_billing.startup import HUSH_SECONDS, hush
 
 
 SIGNER, OTHER, PROVIDER = (Address("0x" + digit * 40) for digit in "123")
@@ -188,3 +190,53 @@ class OwnURLTests(SynchronousTestCase):
             (UNIXAddress("/run/billing.sock"), "/run/billing.sock"),
         ):
             self.assertEqual(spelt(address), text)
+
+
+class _Port:
+    """Counts whether connections are taken."""
+
+    def __init__(self) -> None:
+        self.connected, self.takes = True, True
+
+    def stopReading(self) -> None:
+        """As a port's."""
+        self.takes = False
+
+    def startReading(self) -> None:
+        """As a port's, which must be open."""
+        assert self.connected, "the port is closed"
+        self.takes = True
+
+
+class HushTests(SynchronousTestCase):
+    """A socket that other processes listen on, too."""
+
+    def setUp(self) -> None:
+        self.clock, self.port = Clock(), _Port()
+
+    def test_own(self) -> None:
+        """A port of its own is open from the first moment: it says what is waited for."""
+        hush(self.clock, "tcp:0:interface=127.0.0.1", self.port)()
+        self.assertTrue(self.port.takes)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_passed(self) -> None:
+        """From one that was passed nothing is taken until this process can answer."""
+        take = hush(self.clock, "systemd:domain=INET:index=0", self.port)
+        self.clock.advance(HUSH_SECONDS - 1)
+        self.assertFalse(self.port.takes)
+        take()
+        self.assertTrue(self.port.takes)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_nobody_else(self) -> None:
+        """What takes too long is told, in the end; a port that was closed meanwhile is let be."""
+        take = hush(self.clock, "systemd:domain=INET:index=0", self.port)
+        self.clock.advance(HUSH_SECONDS)
+        self.assertTrue(self.port.takes)
+        take()
+        closed = _Port()
+        hush(self.clock, "systemd:domain=INET:index=0", closed)
+        closed.connected = False
+        self.clock.advance(HUSH_SECONDS)
+        self.assertFalse(closed.takes)

@@ -31,6 +31,7 @@ class LeaseKeeper(Service):
     @ivar monotonic: Seconds that no one can set back, unlike the reactor's.
     @ivar measures: Told of the turns that keep the lease.
     @ivar work: What runs now; None while standing by.
+    @ivar _told: Whether it was said that this process stands by.
     """
 
     lease: ILease
@@ -43,6 +44,7 @@ class LeaseKeeper(Service):
     _renewed_at: float = field(default=0.0, init=False)
     _loop: Periodic | None = field(default=None, init=False)
     _ending: Deferred[Any] | None = field(default=None, init=False)
+    _told: bool = field(default=False, init=False)
     _log = Logger()
 
     def startService(self) -> None:
@@ -100,8 +102,11 @@ class LeaseKeeper(Service):
     async def _stand_by(self) -> None:
         asked_at = self.monotonic()
         if not await self.lease.acquire():
+            if not self._told:
+                self._told = True
+                self._log.info("another process is the worker: this one stands by")
             return
-        self._renewed_at = asked_at
+        self._renewed_at, self._told = asked_at, False
         self.work = self.make_work()
         self._log.info("this process is the worker now")
         self.work.startService()

@@ -110,11 +110,19 @@ class Child:
     _transport: Any = None
 
     @classmethod
-    def start(cls, case: TestCase, command: Sequence[str], environment: Mapping[str, str]) -> Child:
+    def start(
+        cls,
+        case: TestCase,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        files: Mapping[int, int | str] | None = None,
+    ) -> Child:
         """
         Start it; it does not outlive the test.
 
         @param environment: All of it; nothing is inherited but the locale's needs.
+        @param files: Which files it has, as C{spawnProcess} takes them; None for the usual three.
         """
         from twisted.internet import reactor
 
@@ -128,6 +136,7 @@ class Child:
             list(command),
             env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", **environment},
             path=folder,
+            childFDs=files,
         )
         case.addCleanup(child.kill)
         return child

@@ -38,6 +38,7 @@ MADE = {
     "command-reference": "cli_reference.commands_as_rst",
     "daemon-options": "cli_reference.daemon_as_rst",
     "keys-table": "keys_table.as_rst",
+    "metrics-table": "metrics_table.as_rst",
 }
 """What stands for a directive: the function, of a module beside this one, that gives its lines."""
 

@@ -4,7 +4,7 @@ Settings that are files: a folder with one file for each, named as the setting.
 So secrets come from systemd (C{LoadCredential}) and from containers, neither of which shows
 them in an environment that C{/proc} and C{docker inspect} tell of.
 
-Tests: C{tests.test_configuration}.
+Tests: C{tests.test_secret_files}.
 """
 
 from __future__ import annotations

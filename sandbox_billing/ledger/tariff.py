@@ -1,7 +1,7 @@
 """
 The environment's prices, which a reload changes under everybody who rates by them.
 
-Tests: C{tests.test_reloading}.
+Tests: C{tests.test_reloading}, C{tests.services.test_tariff}.
 """
 
 from __future__ import annotations

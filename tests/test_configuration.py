@@ -219,6 +219,13 @@ CASES: tuple[tuple[str, Any, tuple[tuple[str, Any], ...], tuple[str, ...], str],
         ("*", "null", "a.test", "https://a.test/", "https://A.test", "https://*.a.test"),
         "must be origins like https://example.org: no path, lower case",
     ),
+    (
+        "LOG_FORMAT",
+        "auto",
+        (("json", "json"), ("text", "text"), ("journal", "journal")),
+        ("JSON", "yes", "syslog"),
+        "must be one of auto, json, text, journal",
+    ),
     ("LEASE_SEC", 15, (("2", 2),), ("1", "601", *NOT_WHOLE), WHOLE.format(2, 600)),
     (
         "METRICS_ADDR",

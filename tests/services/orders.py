@@ -118,16 +118,21 @@ class Office:
             assert entry.reason == known.reason
 
 
-STEPS = re.compile(r"order|stop|delete|archive|snapshot|close|session", re.IGNORECASE)
+STEPS = r"order|stop|delete|archive|snapshot|close|leave|keep"
 """Calls that have to do with orders: dying at all others is C{test_crash}'s."""
 
 
-def deaths(story: Callable[[Office], None], prepare: Callable[[Office], None] | None = None) -> int:
+def deaths(
+    story: Callable[[Office], None],
+    prepare: Callable[[Office], None] | None = None,
+    steps: str = STEPS,
+) -> int:
     """
     Live a story once to number its calls, and once more for each step, dying there before and
     after.
 
     @param prepare: What comes before it; nobody dies then.
+    @param steps: Which calls are steps.
     @return: How often it was lived.
     """
 
@@ -142,9 +147,8 @@ def deaths(story: Callable[[Office], None], prepare: Callable[[Office], None] | 
     story(first)
     calls = first.life.calls
     first.world.simulator.close()
-    steps = [n for n in range(begun, len(calls)) if STEPS.search(calls[n])]
     lived = 1
-    for number in steps:
+    for number in (n for n in range(begun, len(calls)) if re.search(steps, calls[n])):
         for after in (False, True):
             office = office_of(Life(dies_at=number, after=after))
             try:

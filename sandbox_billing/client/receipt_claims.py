@@ -19,7 +19,8 @@ from sandbox_billing.client.receipts import (
     unproven,
 )
 from sandbox_billing.errors import BadInput
-from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.identity import Address, is_imported_charge_id
+from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.ledger.receipt import SETTLED, Receipt, Status
 from sandbox_billing.signing.eip712 import EIP712Domain, batch_digest, typed_digest
@@ -258,6 +259,8 @@ class Looked:
 
     def _price(self, receipt: Receipt) -> Finding:
         claim = Claim.PRICE
+        if is_imported_charge_id(receipt.id):
+            return unproven(claim, "imported from another system: what time it is for is not known")
         if self.prices is None:
             return unproven(claim, "no node tells what the prices were")
         if not self.prices:
@@ -359,8 +362,20 @@ def _fits(receipt: Receipt, prices: Prices) -> str | None:
     if receipt.period_start == receipt.period_end:
         fee = prices.create_fee
         return f"the create fee was {fee}" if receipt.fee <= fee else None
-    size = size_of(receipt.rate, prices)
-    return None if size is None else f"it is the rate of {size[0]} cpu and {size[1]} GiB, for one"
+    for made, how in ((prices, ""), (_by_second(prices), ", each part rounded down to the second")):
+        size = size_of(receipt.rate, made)
+        if size is not None:
+            return f"it is the rate of {size[0]} cpu and {size[1]} GiB, for one{how}"
+    return None
+
+
+def _by_second(prices: Prices) -> Prices:
+    """As the Go implementation charged: what began with it goes on at that, which is less."""
+    cpu, memory = prices.per_cpu_per_minute, prices.per_memory_gib_per_minute
+    return Prices(
+        per_cpu_per_minute=Neuron(cpu // 60 * 60),
+        per_memory_gib_per_minute=Neuron(memory // 60 * 60),
+    )
 
 
 def size_of(rate: int, prices: Prices) -> tuple[int, int] | None:

@@ -159,6 +159,7 @@ async function pricesOf(receipt, chain, block) {
 /** block: where the payment was proven, in hex; null where it was not. */
 async function checkPrice(receipt, chain, block) {
   const what = "The price";
+  if (String(receipt.id).includes(":imported:")) return open(what, "carried over from an earlier system: what time it is for is not known");
   const wrong = contradiction(receipt);
   if (wrong !== null) return refuted(what, wrong);
   if (chain === null) return open(what, "no wallet to ask the chain with");
@@ -170,7 +171,10 @@ async function checkPrice(receipt, chain, block) {
     return BigInt(receipt.fee) <= prices.createFee ? proven(what, "it is the create fee that the contract names")
       : open(what, `it is not the create fee ${others}`);
   }
-  const size = sizeOf(BigInt(receipt.rate_per_minute), prices.perCpu, prices.perMemory);
+  // What began with the earlier system goes on at its rate, each part rounded down to the second.
+  const bySecond = (price) => price / 60n * 60n;
+  const size = sizeOf(BigInt(receipt.rate_per_minute), prices.perCpu, prices.perMemory)
+    ?? sizeOf(BigInt(receipt.rate_per_minute), bySecond(prices.perCpu), bySecond(prices.perMemory));
   return size === null ? open(what, `its rate is that of no size ${others}`)
     : proven(what, `the rate of ${size[0]} CPU and ${size[1]} GiB, for one, by the contract's prices, times the seconds`);
 }

@@ -709,6 +709,45 @@ class RoundingTests(SynchronousTestCase):
         self.assertNotIn(Claim.PARTS, refuted)
 
 
+class ImportedTests(SynchronousTestCase):
+    """What began with the Go implementation."""
+
+    def test_unknown_time(self) -> None:
+        """
+        What it is for is not proven, nor refuted beside another one of the same moment; all that
+        the chain says is.
+        """
+        books = Books()
+        for number in range(2):
+            said = {"period_start": T0, "period_end": T0, "rate": 0, "fee": Neuron(77)}
+            made = books.sign(id=f"sb-1:imported:{number}:0", kind=ChargeKind.IMPORTED, **said)
+            elsewhere = evolve(made, usage_hash="0x" + f"{number + 1:064x}")
+            books.settle(resigned(elsewhere), paid=7 if number else None)
+        left = books.receipts[-1]
+        debt = evolve(books.collect(left, id=f"{left.id}:debt:1"), usage_hash=left.usage_hash)
+        books.settle(resigned(debt))
+        verdicts = judge(books)
+        self.assertEqual(proofs(verdicts, Proof.REFUTED), set(), why(verdicts))
+        for one in verdicts.receipts:
+            unproven = {f.claim for f in one.findings if f.proof is not Proof.PROVEN}
+            self.assertEqual(unproven, {Claim.HASH, Claim.PERIOD, Claim.PRICE})
+
+    def test_not_for_others(self) -> None:
+        """Its signature and its fee are as any other's: a higher fee than was settled is told."""
+        books = Books()
+        said = {"period_start": T0, "period_end": T0, "rate": 0, "fee": Neuron(77)}
+        books.settle(books.sign(id="sb-1:imported:0:0", kind=ChargeKind.IMPORTED, **said))
+        books.receipts[0] = evolve(books.receipts[0], fee=Neuron(70), paid=Neuron(70))
+        self.assertTrue(proofs(judge(books), Proof.REFUTED))
+
+    def test_rate_by_the_second(self) -> None:
+        """A session goes on at the rate that was rounded down to the second, part by part."""
+        books = Books()
+        books.run("sb-1", T0, [T0 + 60], rate=600 + 2 * 300)
+        verdicts = judge(books)
+        self.assertIs(verdicts.proof, Proof.PROVEN, why(verdicts))
+
+
 class HonestTests(SynchronousTestCase):
     """
     Whatever an honest provider settles is proven.

@@ -173,6 +173,20 @@ class PiecesTests(SynchronousTestCase):
         self.assertEqual(held(entry, 0, 500), Amounts())
         self.assertEqual(held(entry, 501), Amounts())
 
+    def test_imported(self) -> None:
+        """What time it is for is not known: it is of the second in which it was imported."""
+        imported = one(
+            500,
+            0,
+            id=ChargeId("sb-1:imported:ab:0"),
+            kind=ChargeKind.IMPORTED,
+            amount=Neuron(9),
+            rate=0,
+        )
+        entry = Entry(charge=imported, records=(ChargeRecord(imported),))
+        self.assertEqual(held(entry, 500, 501).compute, 9)
+        self.assertEqual(held(entry, 0, 500), Amounts())
+
 
 class StatementTests(SynchronousTestCase):
     """Many entries."""

@@ -197,6 +197,11 @@ class PureTests(BrowserTestCase):
         self.assertEqual(price(rate_per_minute="1000000", fee="1000000"), "not proven")
         self.assertEqual(price(prices=[0, 0, 1, 0]), "not proven")
         self.assertEqual(price(acknowledged=0), "not proven")
+        rounded = {"rate_per_minute": "999960", "fee": "999960"}
+        self.assertEqual(price(**rounded), "proven", "by the second, as the Go system rounded")
+        imported = self.verdicts(id="sb-1:imported:ab:0", usage_hash="0x" + "77" * 32)
+        self.assertEqual(imported["What was charged for"], "not proven")
+        self.assertEqual(imported["The price"], "not proven")
         self.assertEqual(price(rate_per_minute=None), "refuted")
         moment = {"period_end": 1700000000, "units": 0, "rate_per_minute": "0"}
         for kind in ("create", "debt"):

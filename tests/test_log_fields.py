@@ -51,12 +51,12 @@ def wrong_with(event: Event) -> list[str]:
 def errors_as_values(tree: ast.AST) -> list[int]:
     """Lines where what was caught is logged as an object: it would be left out of the line."""
     return [
-        keyword.value.lineno
+        value.lineno
         for handler in ast.walk(tree)
         if isinstance(handler, ast.ExceptHandler) and handler.name
-        for event in events_of(ast.Module(list(handler.body), []), "", {})
-        for keyword in (ast.keyword(name, value) for name, value in event.given)
-        if isinstance(keyword.value, ast.Name) and keyword.value.id == handler.name
+        for event in events_of(handler, "", {})
+        for _, value in event.given
+        if isinstance(value, ast.Name) and value.id == handler.name
     ]
 
 

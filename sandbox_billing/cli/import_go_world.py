@@ -6,6 +6,8 @@ Tests: L{tests.cli.test_import_go}.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from attrs import frozen
 from twisted.internet.task import deferLater
 
@@ -112,7 +114,7 @@ class Moving:
         if worker is not None:
             raise Refused(f"the worker {worker} holds the lease: {HOW_TO_STOP}")
         for client in await self.keyspace.clients():
-            if any(sign in client.lower().split() for sign in GO_CLIENTS):
+            if any(part.startswith(GO_CLIENTS) for part in client.lower().split()):
                 where = next((one for one in client.split() if one.startswith("addr=")), "")
                 raise Refused(f"the Go system is still connected ({where}): stop it first")
 
@@ -130,7 +132,7 @@ class Moving:
             page = wallets[start : start + PAGE]
             nonces.update(zip(page, await scales.chain.last_nonces(page, block), strict=True))
             accounts.update({one.wallet: one for one in await scales.chain.accounts(page, at)})
-        world = await self._world(found.facts, nonces, await self._settlements(block))
+        world = await self._world(found.facts, nonces, await self._settlements(block, nonces))
         return Shown(
             found=found, plan=plan_import(found.facts, world), block=block, accounts=accounts
         )
@@ -149,17 +151,41 @@ class Moving:
                 f" {self.scales.settings.confirmations} blocks deep: run this again when it is"
             )
 
-    async def _settlements(self, block: BlockRef) -> tuple[Settlement, ...]:
+    async def _settlements(
+        self, block: BlockRef, nonces: Mapping[Address, Nonce]
+    ) -> tuple[Settlement, ...]:
+        """
+        All of them; a wallet's last nonce on chain has its event, or a node leaves some out, and
+        what was settled would be charged once more.
+        """
         scales = self.scales
         found: list[Settlement] = []
         first = scales.settings.start_block
         if first is None:
             first = await scales.chain.first_block()
+        begun = first
         while first <= block.number:
             last = min(block.number, first + scales.settings.log_range - 1)
             found.extend((await scales.chain.happenings(first, last)).settlements)
             first = last + 1
-        return tuple(found)
+        for wallet in _unexplained(found, nonces):
+            scales.say(f"asking every node for the vouchers of {wallet}")
+            found.extend(await self._asked_again(wallet, begun, block))
+        for wallet in _unexplained(found, nonces):
+            raise Transient(
+                f"no node tells what nonce {nonces[wallet]} of {wallet} was settled for, and it is"
+                " used: name another node in RPC_URL, or an earlier START_BLOCK"
+            )
+        return tuple({(one.block, one.log_index): one for one in found}.values())
+
+    async def _asked_again(self, wallet: Address, first: int, block: BlockRef) -> list[Settlement]:
+        scales = self.scales
+        found: list[Settlement] = []
+        while first <= block.number:
+            last = min(block.number, first + scales.settings.log_range - 1)
+            found.extend((await scales.chain.moves(wallet, first, last)).settlements)
+            first = last + 1
+        return found
 
     async def _world(
         self,
@@ -227,6 +253,16 @@ class Moving:
         finally:
             await renewal.stop()
             await lease.give_up()
+
+
+def _unexplained(
+    found: Iterable[Settlement], nonces: Mapping[Address, Nonce]
+) -> tuple[Address, ...]:
+    """Wallets whose last nonce on chain no event explains."""
+    told: dict[Address, int] = {}
+    for one in found:
+        told[one.user] = max(told.get(one.user, 0), one.nonce)
+    return tuple(wallet for wallet, last in nonces.items() if last > told.get(wallet, 0))
 
 
 def _signed_by(domain: EIP712Domain, voucher: GoVoucher, signer: Address) -> bool:

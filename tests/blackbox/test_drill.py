@@ -50,7 +50,7 @@ class DrillTests(TestCase):
             redis=redis,
             copy=copy,
             vouchers=vouchers,
-            deleting=LONG,
+            whole=LONG,
             began=began,
         )
         await drill.play()

@@ -601,8 +601,20 @@ class CommandLineTests(SynchronousTestCase):
             (("--port", "1", "--endpoint", "tcp:1"), "--port and --endpoint exclude each other"),
             (("--devnet-data", "x"), "--devnet-data needs --devnet"),
             (("--allow-exec",), "--allow-exec needs --devnet"),
+            (
+                ("--metrics-addr", "9464"),
+                "--metrics-addr must be host:port, such as 127.0.0.1:9464 or [::1]:9464",
+            ),
         ):
             self.assertEqual((problem,), self.wrong(*options, **LEAST))
+
+    def test_metrics_address(self) -> None:
+        """The command line's wins, whatever the environment says."""
+        for given in ("127.0.0.1:1", "nonsense"):
+            parsed = Options()
+            parsed.parseOptions(["--metrics-addr", "[::1]:9464"])
+            found = configuration_of(parsed, {**LEAST, "METRICS_ADDR": given})
+            self.assertEqual(("::1", 9464), found.metrics_addr)
 
     def test_devnet_settings(self) -> None:
         """A file that nobody would read is refused."""

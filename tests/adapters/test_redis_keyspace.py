@@ -202,9 +202,11 @@ class WorkingTests(KeyspaceCase):
             self.client.call("SET", f"billing:compute:{number}", "{}")
         self.assertEqual(await keyspace.go_keys("0xAb"), ())
         self.client.call("RPUSH", "voucher:dlq:0xAb", "x")
+        self.client.call("SADD", "voucher:held-users:0xab", "x")
         self.client.call("HSET", "billing:compute:old", "owner", "x")
         self.assertEqual(
-            await keyspace.go_keys("0xAb"), ("voucher:dlq:0xAb", "billing:compute:old")
+            await keyspace.go_keys("0xAb"),
+            ("voucher:dlq:0xAb", "voucher:held-users:0xab", "billing:compute:old"),
         )
 
     async def test_facts_do_not_wait_for_the_disk(self) -> None:

@@ -195,7 +195,14 @@ class RedisKeyspace:
         @param provider: Its address with checksum.
         @return: Names of keys, one of the hashes standing for all of them.
         """
-        names = (f"voucher:queue:{provider}", f"voucher:dlq:{provider}", "billing:events")
+        names = (
+            f"voucher:queue:{provider}",
+            f"voucher:dlq:{provider}",
+            # Of its newest version: who has vouchers that wait for money, and what it has sent.
+            f"voucher:held-users:{provider.lower()}",
+            f"settler:pending-tx:{provider}",
+            "billing:events",
+        )
         found = [name for name in names if await self._facts_connection.call("EXISTS", name)]
         cursor = b"0"
         while True:

@@ -1,9 +1,9 @@
 """
-Which request the code that runs just now was caused by.
+Which request the code that runs just now was caused by, and whose that was.
 
 A context variable, and not an argument: what a request causes passes through ports that
 know nothing of HTTP.  C{Deferred.fromCoroutine} runs a coroutine, whoever fires what it
-awaits, in a copy of the context that it was begun in; so the word is true after every
+awaits, in a copy of the context that it was begun in; so what it says is true after every
 C{await}, in what outlives the request, and nowhere else.  What the reactor calls by itself
 (a timer, a callback that is no coroutine) has none.  To a thread it has to be taken along:
 L{carried}.
@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 REQUEST: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
 """Set by the router, in the coroutine that answers a request, and by nobody else."""
+
+ASKER: Final[ContextVar[str | None]] = ContextVar("asker", default=None)
+"""The wallet of that request; set where it has proven itself, and not before."""
 
 
 def carried(work: Callable[P, T]) -> Callable[P, T]:

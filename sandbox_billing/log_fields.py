@@ -45,6 +45,7 @@ class Field:
 FIELDS: Final = (
     # what it was done for
     Field("request_id", TEXT, "the HTTP request that caused it; its ``X-Request-Id``"),
+    Field("asker", ADDRESS, "the wallet that has proven in that request who it is"),
     Field("wallet", ADDRESS, "whose sandbox, charge, voucher or notice it is"),
     Field("sandbox", TEXT, "the sandbox, by Daytona's id"),
     Field("token", TEXT, "a session token, by its public id"),
@@ -100,5 +101,8 @@ FIELDS: Final = (
     Field("at", TIME, "from when it counts"),
     Field("until", TIME, "up to when it counts"),
 )
+
+OF_CONTEXT: Final = frozenset({"request_id", "asker"})
+"""Those that the observer puts on whatever a request causes."""
 
 DECLARED: Final = {field.name: field for field in FIELDS}

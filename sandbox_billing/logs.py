@@ -29,7 +29,7 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
-from sandbox_billing.log_context import REQUEST
+from sandbox_billing.log_context import ASKER, REQUEST
 from sandbox_billing.log_text import Fence
 
 
@@ -86,9 +86,10 @@ def _level(event: LogEvent) -> str:
     return str(level.name)
 
 
-def _caused_by(event: LogEvent) -> Any:
-    """The request, where there is one."""
-    return event.get("request_id", REQUEST.get())
+def _with_cause(event: LogEvent) -> LogEvent:
+    """The event, with the request that caused it and its wallet where there are any."""
+    cause = {"request_id": REQUEST.get(), "asker": ASKER.get()}
+    return {**{name: text for name, text in cause.items() if text is not None}, **event}
 
 
 def json_line(event: LogEvent, fence: Fence = _NO_FENCE) -> str:
@@ -101,14 +102,14 @@ def json_line(event: LogEvent, fence: Fence = _NO_FENCE) -> str:
     }
     if line["from"].startswith(_OURS) and event.get("log_format"):
         line["event"] = event["log_format"]
-    for name, value in {"request_id": _caused_by(event), **event}.items():
+    for name, value in _with_cause(event).items():
         if name.startswith("log_") or name in line:
             continue
         if isinstance(value, str):
             line[name] = fence.value(value)
         elif isinstance(value, int) and value.bit_length() <= _WIDEST:
             line[name] = value
-        elif value is None and name in event:
+        elif value is None:
             line[name] = None
     failure = event.get("log_failure")
     if failure is not None:
@@ -123,7 +124,7 @@ def json_line(event: LogEvent, fence: Fence = _NO_FENCE) -> str:
 def text_line(event: LogEvent, fence: Fence = _NO_FENCE) -> str:
     """One event as a line of text; only a traceback has more, which are indented."""
     message = fence.line(formatEvent(event))
-    request = _caused_by(event)
+    request = _with_cause(event).get("request_id")
     if request is not None and str(request) not in message:
         message += f" (request {fence.line(str(request))})"
     where = f"{event.get('log_namespace', '-')}#{_level(event)}"

@@ -24,7 +24,7 @@ from sandbox_billing.logs import json_line
 from sandbox_billing.services._supervise import Supervisor, gather
 from sandbox_billing.web.answers import ACCESS
 from tests.web.asking import AskingTestCase, Reply
-from tests.web.world import SANDBOX
+from tests.web.world import OWNER, SANDBOX
 
 
 class ContextTests(SynchronousTestCase):
@@ -181,6 +181,14 @@ class RequestTests(AskingTestCase):
         refused = "request {request_id} refused by Daytona: {status} {why}"
         self.assertEqual([refused, ACCESS], self.of(reply))
 
+    def test_nobody(self) -> None:
+        """Who has proven nothing is not called the asker, whatever he claims."""
+        headers = {**self.signed("stop"), "X-Wallet-Signature": "0x" + "11" * 65}
+        reply = self.ask("POST", f"/api/sandbox/{SANDBOX}/stop", headers)
+        self.assertEqual(401, reply.status)
+        self.assertEqual([ACCESS], self.of(reply))
+        self.assertNotIn("asker", self.lines[-1])
+
     def test_interleaved(self) -> None:
         """Of two that wait at once, woken in the other order, each has its own lines."""
         self.noting()
@@ -208,6 +216,9 @@ class RequestTests(AskingTestCase):
             self.assertIn(name, told)
             self.assertNotIn(({"start", "stop"} - {name}).pop(), told)
             self.assertIn(f"{name} is done", [line["message"] for line in lines])
+            # From when it has proven itself.
+            since = [line.get("asker") for line in lines if line.get("name") in (None, name)]
+            self.assertEqual({OWNER.address.hex}, set(since))
         self.assertIsNone(REQUEST.get())
 
     def signed(self, verb: str) -> dict[str, str]:

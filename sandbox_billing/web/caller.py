@@ -20,6 +20,7 @@ from sandbox_billing.interfaces import IReplayGuard, ITokens, IWallClock, NotRea
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.token import EVERY_SCOPE, Allowance, Scope, Token, TokenId
+from sandbox_billing.log_context import ASKER
 from sandbox_billing.signing.contract_wallet import signer_of
 from sandbox_billing.signing.request import (
     INVALID_SIGNATURE,
@@ -293,6 +294,7 @@ class Callers:
             )
             caller.check_scope(scope)
             self.limits.admitted(caller.wallet)
+            ASKER.set(caller.wallet.hex)
             return caller
         expected = check_binding(
             claim,
@@ -313,4 +315,5 @@ class Callers:
             raw=claim.raw,
             signature=claim.signature_text,
         )
+        ASKER.set(wallet.hex)
         return Caller(wallet=wallet, body_sha256=expected)

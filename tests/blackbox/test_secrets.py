@@ -148,3 +148,4 @@ class SecretsTests(TestCase):
         self.assertIn("stopped {sandbox}", events)
         self.assertTrue(events[-1].startswith("{method} {path}"), events)
         self.assertEqual({sandbox}, {line["sandbox"] for line in told if "sandbox" in line})
+        self.assertEqual({told[-1]["asker"]}, {line["wallet"] for line in told if "wallet" in line})

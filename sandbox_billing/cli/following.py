@@ -162,7 +162,8 @@ class Flight:
         if quantity(receipt["status"], "status") != 1:
             raise Refused(
                 f"{self.label} was mined in block {block} and failed ({signed.hash}): only its gas "
-                "was spent"
+                "was spent. It would not have failed when it was sent, so something came in "
+                "between, as a settlement does with a refund of everything: run it again"
             )
         used = quantity(receipt["gasUsed"], "gasUsed")
         price = quantity(receipt.get("effectiveGasPrice", "0x0"), "effectiveGasPrice")

@@ -290,7 +290,8 @@ class SendingTests(DevnetCase):
             draft = Draft(call=call, gas=100_000, fees=DynamicFees(tip=GWEI, cap=10 * GWEI))
             signed = sender.sign(draft, 0)
             self.clock.later[5.0] = self.mine
-            with self.assertRaisesRegex(Refused, f"in block 1 and failed .{signed.hash}"):
+            told = f"in block 1 and failed .{signed.hash}.*: run it again"
+            with self.assertRaisesRegex(Refused, told):
                 sender.follow(call, [signed])
             # Its nonce is used up, but who knows whether by itself: it may have been offered.
             other = sender.sign(Draft(call=PAY, gas=21_000, fees=draft.fees), 0)

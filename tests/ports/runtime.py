@@ -77,6 +77,10 @@ CHANGES: dict[str, tuple[str, Method]] = {
     "expire_preview": ("expire", lambda runtime, id: runtime.expire_preview(id, 3000, "t")),
     "set_public": ("public", lambda runtime, id: runtime.set_public(id, False)),
     "create_snapshot": ("create-snapshot", lambda runtime, _: runtime.create_snapshot({})),
+    "set_snapshot_general": (
+        "general-snapshot",
+        lambda runtime, _: runtime.set_snapshot_general("x", True),
+    ),
     "delete_snapshot": ("delete-snapshot", lambda runtime, _: runtime.delete_snapshot("x")),
 }
 # These forward an answer's body to nobody, or pass through what they are given.
@@ -439,6 +443,11 @@ def runtime_port_suite(
             names = {one["name"] for one in await self.world.run(self.runtime.snapshots())}
             self.assertLess({f"s{index}" for index in range(120)}, names)
             self.assertEqual(made[7]["cpu"], 3)
+            for general in (True, False):
+                setting = self.runtime.set_snapshot_general(made[9]["id"], general)
+                self.assertIs((await self.world.run(setting))["general"], general)
+            missing = self.runtime.set_snapshot_general(NOWHERE, True)
+            self.assertEqual((await self.refused(missing)).status, 404)
             await self.world.run(self.runtime.delete_snapshot(made[7]["id"]))
             left = {one["name"] for one in await self.world.run(self.runtime.snapshots())}
             self.assertEqual(names - left, {"s7"})

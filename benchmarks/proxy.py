@@ -4,6 +4,9 @@ Authenticated, proxied GETs per second: C{GET /api/sandbox/:id}, each with its o
 Baselines: a bare forward to the same simulator (L{benchmarks.forwarder}), and the
 simulator asked directly.  Daemon and forwarder are processes of their own; the
 simulator and the client share this one.
+
+Beside it two web processes, one silent and one that measures what it does: the cost of
+METRICS_ADDR, told by the time of the processor that they use, since it is small.
 """
 
 from __future__ import annotations
@@ -74,6 +77,10 @@ class Server:
         """All of it."""
         return self._output.read_text(errors="replace")
 
+    def cpu_seconds(self) -> float:
+        """What its reactor's thread has used of the processors, to the nanosecond."""
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
+
     async def port(self, reactor: Any) -> int:
         """@raise RuntimeError: It ended, or does not say."""
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -136,7 +143,12 @@ async def _figures(
     daemon = Server(folder, [*twistd, *endpoint], {**world.environment(), **unlimited})
     forward = [sys.executable, "-m", "benchmarks.forwarder", world.daytona.url, ADMIN_KEY]
     bare = Server(folder, forward, {})
-    servers += [daemon, bare]
+    web = [*twistd, *endpoint, "--role", "web"]
+    silent = Server(folder, web, {**world.environment(), **unlimited})
+    measured = Server(
+        folder, [*web, "--metrics-addr", "127.0.0.1:0"], {**world.environment(), **unlimited}
+    )
+    servers += [daemon, bare, silent, measured]
     alice = world.wallet("alice", ALICE)
     await deferToThread(lambda: (alice.deposit(TOKEN), alice.acknowledge()))
     port = await daemon.port(reactor)
@@ -144,26 +156,53 @@ async def _figures(
     path = f"/api/sandbox/{sandbox}"
     signed = [request(path, alice.headers("list", sandbox)) for _ in range(count)]
     keyed = [request(path, {"Authorization": f"Bearer {ADMIN_KEY}"})] * count
+    # A signature opens one request only.
+    ours, theirs = (
+        [request(path, alice.headers("list", sandbox)) for _ in range(count)] for _ in range(2)
+    )
     direct_port = int(world.daytona.url.rpartition(":")[2])
     contest = {
         "simulator, directly": (Stopwatch(), direct_port, keyed),
         "bare forward": (Stopwatch(), await bare.port(reactor), keyed),
         "authenticated, proxied GET": (Stopwatch(), port, signed),
     }
+    for server in (silent, measured):
+        await _ready(reactor, server, http)
     share = -(-count // ROUNDS)
+    busy = {"silent": Stopwatch(), "measured": Stopwatch()}
     for first in range(0, count, share):
         for watch, to, requests in contest.values():
             some = requests[first : first + share]
             await watch.time(len(some), send_all(reactor, to, some, connections))
+        for name, server, requests in (("silent", silent, ours), ("measured", measured, theirs)):
+            some = requests[first : first + share]
+            began = server.cpu_seconds()
+            await send_all(reactor, await server.port(reactor), some, connections)
+            busy[name].seconds += server.cpu_seconds() - began
+            busy[name].done += len(some)
     direct, forwarded, proxied = (
         Figure(what=what, value=watch.rate, unit="/s") for what, (watch, *_) in contest.items()
     )
+    web = Figure(what="in a web process", value=busy["silent"].rate, unit="/s of its CPU")
+    told = "in a web process that measures"
     return [
         direct,
         evolve(forwarded, baseline=direct),
         evolve(proxied, baseline=forwarded),
         evolve(proxied, baseline=direct),
+        web,
+        Figure(what=told, value=busy["measured"].rate, unit="/s of its CPU", baseline=web),
     ]
+
+
+async def _ready(reactor: Any, server: Server, http: Any) -> None:
+    """What it needs is there."""
+    port = await server.port(reactor)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (await http.get(f"http://127.0.0.1:{port}/readyz")).code != 200:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"it is not ready: {server.said()[-2000:]}")
+        await deferLater(reactor, 0.1)
 
 
 async def _created(reactor: Any, client: Client) -> str:

@@ -104,6 +104,7 @@ class SpeedTests(TestCase):
             [one.what for one in figures[:3]],
             ["simulator, directly", "bare forward", "authenticated, proxied GET"],
         )
+        self.assertEqual("in a web process", figures[-1].baseline.what)
 
     async def test_refusals_are_no_figure(self) -> None:
         """A server that answers anything but 200 gives no rate."""

@@ -610,10 +610,10 @@ class CommandLineTests(SynchronousTestCase):
 
     def test_metrics_address(self) -> None:
         """The command line's wins, whatever the environment says."""
-        for given in ("127.0.0.1:1", "nonsense"):
+        for environment in ("127.0.0.1:1", "nonsense"):
             parsed = Options()
             parsed.parseOptions(["--metrics-addr", "[::1]:9464"])
-            found = configuration_of(parsed, {**LEAST, "METRICS_ADDR": given})
+            found = configuration_of(parsed, {**LEAST, "METRICS_ADDR": environment})
             self.assertEqual(("::1", 9464), found.metrics_addr)
 
     def test_devnet_settings(self) -> None:

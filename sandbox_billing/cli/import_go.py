@@ -70,7 +70,7 @@ def import_go(
         async def work(reactor: Any) -> tuple[int | None, Shown]:
             async def move(scales: Any) -> tuple[int | None, Shown]:
                 moving = Moving(scales=scales, keyspace=scales.journal.store.keyspace)
-                shown = await moving.shown()
+                shown = await moving.shown(only=dry_run)
                 if dry_run or shown.found.nothing:
                     return None, shown
                 if not yes:

@@ -23,6 +23,7 @@ def document_of(shown: Shown, made: int | None) -> dict[str, Any]:
     plan = shown.plan
     return {
         "block": shown.block.number,
+        "obstacles": list(shown.obstacles),
         "written": made or 0,
         "sessions": [
             {
@@ -73,6 +74,8 @@ def lines_of(shown: Shown) -> list[str]:
 
 def _lines(shown: Shown) -> Iterable[str]:
     plan, found = shown.plan, shown.found
+    for obstacle in shown.obstacles:
+        yield f"cannot be carried out now: {obstacle}"
     for session in plan.sessions:
         go = session.go
         paid = "prepaid" if go.prepaid else "charged"

@@ -6,9 +6,9 @@ Tests: L{tests.cli.test_import_go}.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.task import deferLater
 
 from sandbox_billing import startup
@@ -45,12 +45,14 @@ class Shown:
     What is planned, with what it rests on.
 
     @ivar accounts: Of the plan's wallets.
+    @ivar obstacles: Why it could not be carried out now; empty when it can.
     """
 
     found: GoFound
     plan: GoPlan
     block: BlockRef
     accounts: dict[Address, Account]
+    obstacles: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -69,21 +71,30 @@ class Moving:
 
     # -- discover ------------------------------------------------------------------------
 
-    async def shown(self) -> Shown:
+    async def shown(self, *, only: bool = False) -> Shown:
         """
         The plan.
 
+        @param only: Nothing is to be written: what stands in the way is told with the plan, so
+            that it can be looked at while the Go system still runs.
         @raise Refused: Somebody works with these keys, or something is under way.
         @raise BadInput: Something is not understood; all of it at once.
         """
+        obstacles: list[str] = []
         await self._require_server()
-        await self._require_alone()
+        await _told(obstacles, only, self._require_alone())
         found = await self._look()
         if found.problems:
             raise BadInput(
                 "not understood, and nothing was changed (docs: migration):\n"
                 + "\n".join(found.problems)
             )
+        await _told(obstacles, only, self._require_rest(found))
+        block = await self._confirmed()
+        await _told(obstacles, only, self._require_settled(block))
+        return evolve(await self._planned(found, block), obstacles=tuple(obstacles))
+
+    async def _require_rest(self, found: GoFound) -> None:
         if found.pending:
             raise Refused(
                 "the Go system has a transaction under way (settler:pending-tx): start it once"
@@ -92,7 +103,6 @@ class Moving:
         await deferLater(self.scales.reactor, self.pause_seconds)
         if await self._look() != found:
             raise Refused("these keys change under us: the Go system still runs; stop it first")
-        return await self._planned(found)
 
     async def _look(self) -> GoFound:
         self.scales.say("reading what the Go system left")
@@ -118,11 +128,13 @@ class Moving:
                 where = next((one for one in client.split() if one.startswith("addr=")), "")
                 raise Refused(f"the Go system is still connected ({where}): stop it first")
 
-    async def _planned(self, found: GoFound) -> Shown:
+    async def _confirmed(self) -> BlockRef:
         scales = self.scales
         head = await scales.chain.head()
-        block = await scales.chain.block(max(0, head.number - scales.settings.confirmations))
-        await self._require_settled(block)
+        return await scales.chain.block(max(0, head.number - scales.settings.confirmations))
+
+    async def _planned(self, found: GoFound, block: BlockRef) -> Shown:
+        scales = self.scales
         wallets = wallets_of(found.facts)
         scales.say(f"reading the chain up to block {block.number}")
         accounts: dict[Address, Account] = {}
@@ -253,6 +265,16 @@ class Moving:
         finally:
             await renewal.stop()
             await lease.give_up()
+
+
+async def _told(obstacles: list[str], only: bool, work: Awaitable[None]) -> None:
+    """What stands in the way is told where nothing is to be written."""
+    try:
+        await work
+    except (Refused, Transient) as why:
+        if not only:
+            raise
+        obstacles.append(str(why))
 
 
 def _unexplained(

@@ -43,8 +43,16 @@ SETTINGS = {
 }
 
 
+class Nothing:
+    """A Daytona with an empty list."""
+
+    async def sweep(self) -> tuple[Any, ...]:
+        """All pages."""
+        return ()
+
+
 class RefusalTests(TestCase):
-    """One command, nothing of which comes as far as Daytona."""
+    """One command after the other, none of which writes."""
 
     timeout = 60
 
@@ -69,7 +77,7 @@ class RefusalTests(TestCase):
 
     def command(self) -> Moving:
         """Another process."""
-        runtime: Any = None
+        runtime: Any = Nothing()
         inventory: Any = None
         pool: Any = None
         journal = Journal.over(
@@ -147,6 +155,17 @@ class RefusalTests(TestCase):
             self.redis.call("HSET", "billing:compute:box", "last_voucher_at", NOW + 60)
 
         self.assertIn("change under us", await self.refused(Refused, between=charge))
+
+    async def test_only_shown(self) -> None:
+        """While the Go system runs the plan can be looked at: what stands in the way is told."""
+        self.redis.call("SET", f"settler:pending-tx:{checksum(self.provider)}", "{}")
+        other = self.command().scales.journal
+        self.assertTrue(await other.lease.acquire())
+        before = self.redis.call("DBSIZE")
+        shown = await self.moving.shown(only=True)
+        self.assertEqual(len(shown.obstacles), 2, shown.obstacles)
+        self.assertEqual([one.go.sandbox for one in shown.plan.sessions], ["box"])
+        self.assertEqual(self.redis.call("DBSIZE"), before)
 
     async def test_pending(self) -> None:
         """The newest version has a transaction under way."""

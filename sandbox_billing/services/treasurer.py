@@ -40,6 +40,9 @@ PAGE = 100
 AGAIN_SECONDS = 30
 """A blocked wallet that still runs something is looked at again after so long."""
 
+TRIES = 4
+"""Looks at a wallet in one turn that others write to meanwhile."""
+
 
 @define(kw_only=True, eq=False)
 class Treasurer:
@@ -77,6 +80,20 @@ class Treasurer:
             raise broken
 
     async def _look(self, wallet: Address, mirror: Mirror, now: UnixSeconds) -> None:
+        for _ in range(TRIES):
+            try:
+                await self._look_once(wallet, mirror, now)
+            except Stale:
+                # Its exposure moved while we looked.  Not on the next turn: whoever charges it
+                # once in each turn would always be first, and it would never be stopped.
+                self._log.debug("{wallet} moved meanwhile", wallet=wallet.hex)
+            else:
+                return
+
+    async def _look_once(self, wallet: Address, mirror: Mirror, now: UnixSeconds) -> None:
+        """
+        @raise Stale: Its exposure moved while we looked; it is still marked to be looked at.
+        """
         try:
             funds = await self.funds.funds(wallet)
         except BadInput as why:
@@ -103,9 +120,6 @@ class Treasurer:
             self._log.critical("{wallet}: {why}", wallet=wallet.hex, why=str(why))
             law = why if isinstance(why, BrokenLaw) else BrokenLaw("L7", str(why))
             self._broken.append(law)
-        except Stale:
-            # Its exposure moved while we looked; it is still marked to be looked at.
-            self._log.debug("{wallet} moved meanwhile", wallet=wallet.hex)
 
     async def _decide(self, funds: WalletFunds, mirror: Mirror, now: UnixSeconds) -> None:
         runs = funds.exposure.sandboxes()

@@ -5,6 +5,7 @@ Tests of C{sandbox_billing.services.treasurer}: wallets that run dry.
 from __future__ import annotations
 
 from sandbox_billing.adapters.memory.chain_faults import GoodDay, ReadsFail
+from sandbox_billing.adapters.redis.chain import RedisFunds
 from sandbox_billing.devnet.daytona import Fault, FaultKind, Timings
 from sandbox_billing.interfaces import BlockedWallet, CannotPay, Stale
 from sandbox_billing.ledger.identity import SandboxId
@@ -128,6 +129,22 @@ class RunningDryTests(WorldCase):
         blocks = [call for call in world.process.life.calls if call.startswith("block ")]
         charges = [call for call in world.process.life.calls if call.startswith("charge ")]
         self.assertLessEqual(len(blocks), 12 + len(charges))
+
+    def test_never_first(self) -> None:
+        """Somebody who writes to its exposure in each of our turns does not keep it running."""
+        world = self.world
+        block, moved = RedisFunds.block, set[float]()
+
+        async def second(funds: RedisFunds, blocked: BlockedWallet) -> None:
+            if world.clock.seconds() not in moved:
+                moved.add(world.clock.seconds())
+                raise Stale("charged meanwhile")
+            await block(funds, blocked)
+
+        self.patch(RedisFunds, "block", second)
+        world.until(self.blocked)
+        self.assertTrue(moved)
+        self.assertLess(world.wall.now() - self.begun, self.seconds)
 
     def test_old_mirror(self) -> None:
         """Nobody is stopped for lack of money on a mirror that is too old (§4.8)."""

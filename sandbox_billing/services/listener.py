@@ -97,6 +97,9 @@ class Listener(Service):
                 if self.trouble is None or self.trouble == "has not been reached yet":
                     self._log.info("Daytona's events are not followed: {why}", why=str(why))
                 self.trouble = str(why)
+            if not self.running:
+                # An endpoint that is given up while it connects was not reached, and says no more.
+                return
             since, self._joined_at = self._joined_at, None
             if since is not None and self.clock.seconds() - since >= GOOD_SECONDS:
                 wait = FIRST_WAIT

@@ -37,6 +37,7 @@ from tests.fixtures import ALICE, World, WorldCase
 class PlayedEvents:
     """
     @ivar tries: When somebody began to listen.
+    @ivar ending_of: What becomes of it when its caller gives up.
     """
 
     clock: Clock
@@ -44,11 +45,12 @@ class PlayedEvents:
     heard: Callable[[SandboxId], None] = field(default=None)
     joined: Callable[[], None] = field(default=None)
     ending: Deferred[None] = field(factory=Deferred)
+    ending_of: Callable[[Deferred[None]], None] | None = None
 
     async def follow(self, heard: Callable[[SandboxId], None], joined: Callable[[], None]) -> None:
         """Until the test ends it."""
         self.tries.append(self.clock.seconds())
-        self.heard, self.joined, self.ending = heard, joined, Deferred()
+        self.heard, self.joined, self.ending = heard, joined, Deferred(self.ending_of)
         await self.ending
 
     def end(self) -> None:
@@ -169,6 +171,21 @@ class ListenerTests(SynchronousTestCase):
         self.assertIsNone(self.listener.notice())
         self.events.end()
         self.assertIn("it is lost", self.listener.notice() or "")
+
+    def test_stop_while_connecting(self) -> None:
+        """Stopped before there is a connection, it is over: nobody waits for it, or follows on."""
+
+        def cancelled(ending: Deferred[None]) -> None:
+            # As an endpoint does, which fails with its own error: it was not reached.
+            ending.errback(Transient("Daytona cannot be reached"))
+
+        self.events.end()
+        self.events.ending_of = cancelled
+        self.clock.advance(1)
+        self.assertEqual(len(self.events.tries), 2)
+        self.successResultOf(self.listener.stopService())
+        self.clock.advance(LONGEST_WAIT)
+        self.assertEqual(len(self.events.tries), 2)
 
     def test_stop_while_waiting(self) -> None:
         """It can be stopped between two tries, too."""

@@ -14,7 +14,8 @@ from attrs import frozen
 from sandbox_billing.cli.queue_desk import Done, Listed
 from sandbox_billing.cli.reverts import moment
 from sandbox_billing.interfaces import DeadCharge, StoredLetter
-from sandbox_billing.ledger.desk import LETTERS, Sum, WalletLine, cause_of
+from sandbox_billing.ledger.causes import cause_of
+from sandbox_billing.ledger.desk import LETTERS, Sum, WalletLine
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.voucher import ChargeRecord, DeadLettered
 from sandbox_billing.signing.eip55 import checksum

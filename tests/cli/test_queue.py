@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from sandbox_billing.interfaces import BlockedWallet, Ruling
 from sandbox_billing.ledger._codec import decode
 from sandbox_billing.ledger.audit import AuditEntry, broken_at
-from sandbox_billing.ledger.desk import CAUSES, LETTERS
+from sandbox_billing.ledger.causes import CAUSES
+from sandbox_billing.ledger.desk import LETTERS
 from sandbox_billing.ledger.hold import QUARANTINED
 from sandbox_billing.ledger.laws import l6_books
 from sandbox_billing.ledger.money import UnixSeconds

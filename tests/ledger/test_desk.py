@@ -11,10 +11,9 @@ from sandbox_billing.errors import BrokenLaw, Refused
 from sandbox_billing.ledger.account import Account, Settlement
 from sandbox_billing.ledger.backlog import Claim
 from sandbox_billing.ledger.batch import Batch
+from sandbox_billing.ledger.causes import CAUSES, cause_of
 from sandbox_billing.ledger.desk import (
-    CAUSES,
     WalletLine,
-    cause_of,
     lines,
     plan_drop,
     plan_release,
@@ -141,6 +140,13 @@ class CauseTests(SynchronousTestCase):
             "1 vouchers make the settle call revert: NotYours()": "reverts",
             "its nonce is used and no event says for what": "unproven",
             "nonce 3 is used, our own transaction settled it by replay, and": "no event",
+            "imported: box:1 is for the same use: only one may be paid": "imported twice",
+            "imported: box:1 has its nonce 7": "imported twice",
+            "imported: its use was settled under nonce 7, 0x": "imported settled",
+            "imported: its use was settled for another fee under": "imported settled",
+            "imported: its nonce 7 was settled for another voucher": "imported settled",
+            "imported: it is owed by nobody: the Go system": "imported nobody's",
+            "imported: the Go system set it aside": "imported",
             "L6: something": "other",
             "": "other",
         }.items():

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sandbox_billing.cli.reconcile_world import hashed
 from sandbox_billing.errors import Refused
 from sandbox_billing.ledger.account import ServiceRecord, Settlement
+from sandbox_billing.ledger.causes import cause_of
 from sandbox_billing.ledger.go_facts import GoEntry, GoFacts, GoWorld, Source
 from sandbox_billing.ledger.go_forms import NOBODY, Ghost, GoSession, GoVoucher
 from sandbox_billing.ledger.go_judge import VoucherStep
@@ -317,6 +318,9 @@ class VoucherTests(SynchronousTestCase):
         )
         plan = planned(facts)
         self.assertEqual(Counter(states(plan)), {Signed: 1, DeadLettered: 5})
+        for step in plan.vouchers:
+            if step is not plan.vouchers[2]:
+                self.assertFalse(cause_of(reason(step)).retry, reason(step))
         self.assertIsInstance(record(plan.vouchers[2]).state, Signed)
         self.assertEqual(len({record(step).charge.id for step in plan.vouchers}), 6)
 

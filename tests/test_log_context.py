@@ -6,7 +6,7 @@ import json
 from threading import get_ident
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, LogPublisher, globalLogPublisher
@@ -33,6 +33,7 @@ class ContextTests(SynchronousTestCase):
     def setUp(self) -> None:
         """A logger, and what it says: who said it, caused by whom."""
         self.said: list[tuple[str, Any]] = []
+        self.failed_for: list[Any] = []
         log = Logger("sandbox_billing.tests", observer=LogPublisher(self.note))
         self.say = lambda who: log.info("{name}", name=who)
 
@@ -40,6 +41,11 @@ class ContextTests(SynchronousTestCase):
         """As the observer writes it."""
         line = json.loads(json_line(event))
         self.said.append((line["name"], line.get("request_id")))
+
+    def note_event(self, event: dict[str, Any]) -> None:
+        """Whose failure is told of."""
+        if "log_failure" in event:
+            self.failed_for.append(json.loads(json_line(event)).get("request_id"))
 
     async def request(self, id: str, *gates: Deferred[None]) -> None:
         """Wait here and there, and say something each time."""
@@ -88,6 +94,32 @@ class ContextTests(SynchronousTestCase):
         Deferred.fromCoroutine(request())
         gate.callback(None)
         self.assertEqual({("detached", "A"), ("one", "A"), ("two", "A")}, set(self.said))
+
+    def test_failing_alone(self) -> None:
+        """Work that fails when nobody waits any more is told of as its own, not as its waker's."""
+        supervisor, gate = Supervisor(), Deferred[None]()
+        globalLogPublisher.addObserver(self.note_event)
+        self.addCleanup(globalLogPublisher.removeObserver, self.note_event)
+
+        async def work() -> None:
+            await gate
+            raise ValueError("no")
+
+        async def begin() -> None:
+            REQUEST.set("A")
+            waiting = supervisor.detached("work", work())
+            waiting.addErrback(lambda failure: failure.trap(CancelledError))
+            waiting.cancel()
+
+        async def wake() -> None:
+            REQUEST.set("B")
+            gate.callback(None)
+
+        begun = Deferred.fromCoroutine(begin())
+        self.successResultOf(Deferred.fromCoroutine(wake()))
+        self.successResultOf(begun)
+        self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
+        self.assertEqual(["A"], self.failed_for)
 
     def test_timers(self) -> None:
         """What the reactor calls by itself was caused by nobody."""

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from sandbox_billing.errors import BadInput, Refused
 from sandbox_billing.interfaces import NotReady
+from sandbox_billing.log_context import carried
 from sandbox_billing.services._progress import along
 
 
@@ -130,7 +131,8 @@ class Supervisor(Service):
             else:
                 waiting.callback(result)
 
-        running.addBoth(ended)
+        # Whoever wakes the work at its end is often another request.
+        running.addBoth(carried(ended))
         return waiting
 
     def stopService(self) -> Deferred[Any]:

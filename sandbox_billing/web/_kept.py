@@ -17,6 +17,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from sandbox_billing.log_context import carried
+
 
 T = TypeVar("T")
 
@@ -57,7 +59,7 @@ class Kept(Generic[T]):
         if not self._fetching:
             self._fetching = True
             # Its outcome goes to the waiters, in _settle.
-            Deferred.fromCoroutine(self._fetch()).addBoth(self._settle)
+            Deferred.fromCoroutine(self._fetch()).addBoth(carried(self._settle))
         return await waiter
 
     def _leave(self, waiter: Deferred[T]) -> None:

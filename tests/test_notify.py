@@ -97,7 +97,7 @@ class PulseTests(SynchronousTestCase):
         self.clock.advance(STUCK_SECONDS)
         self.told()
         self.clock.advance(1)
-        self.assertEqual(self.told(), ["STATUS=hangs: settler has not moved for 301 s"])
+        self.assertEqual(self.told(), ["STATUS=hangs: settler has not moved for 601 s"])
         self.clock.advance(1)
         self.assertNotIn("WATCHDOG=1", self.told())
         self.standing.progress.moved()

@@ -19,8 +19,11 @@ from attrs import define, field, frozen
 
 T = TypeVar("T")
 
-STUCK_SECONDS = 300.0
-"""Ten times the longest time that any one call to the outside may take."""
+STUCK_SECONDS = 600.0
+"""
+Longer than any one wait: Redis answers in five seconds or not at all, Daytona in a minute; a read of
+the chain may ask several nodes one after another, each of which takes its time to fail.
+"""
 
 
 @define(eq=False)

@@ -40,7 +40,7 @@ class ProgressTests(SynchronousTestCase):
         self.clock.advance(STUCK_SECONDS)
         self.assertIsNone(progress.stuck())
         self.clock.advance(1)
-        self.assertEqual(progress.stuck(), "has not moved for 301 s")
+        self.assertEqual(progress.stuck(), "has not moved for 601 s")
 
     def test_away(self) -> None:
         """Turns that fail for as long as a dependency is away are not stuck."""

@@ -335,11 +335,13 @@ def odd_spellings(line: Line, sandbox: str) -> Iterator[Odd]:
         yield Odd(target=path + "?DAYTONA_SANDBOX_AUTH_KEY=x", statuses=_NOT_HIS | _REFUSED)
         # Of a route that ends with an id, these are other ids.
         for more, spelt in ((";x=1", "%3Bx%3D1"), ("%20", "%20"), (".", "."), ("%C5%BF", "%C5%BF")):
-            last = path.removeprefix("/api/sandbox/")
+            last = path.removeprefix("/api/sandbox/").removeprefix("force/")
             upstream = () if "/" in last else (f"GET /api/sandbox/{last}{spelt}",)
-            yield Odd(
-                target=path + more, statuses=_NOT_HIS | _REFUSED, upstream=frozenset(upstream)
-            )
+            statuses = _NOT_HIS | _REFUSED
+            if line.shape == "DELETE /api/snapshots/{}":
+                # An order about another snapshot, and there is none.
+                upstream, statuses = ("GET /api/snapshots",), statuses | _SERVED
+            yield Odd(target=path + more, statuses=statuses, upstream=frozenset(upstream))
 
 
 def crossed(routes: Iterable[Line], sandbox: str) -> Iterator[tuple[Line, Odd, str]]:
@@ -514,7 +516,10 @@ class Crossed(SynchronousTestCase):
             heard = bench.ask(line.method, odd.target, CALLERS[who], more={})
             said = (who, line.method, odd.target, heard)
             self.assertIn(heard.status, odd.statuses, said)
-            self.assertLessEqual(set(heard.upstream), odd.upstream, said)
+            arrived = {
+                call for call in heard.upstream if not (heard.waited and _OWN_WORK.match(call))
+            }
+            self.assertLessEqual(arrived, odd.upstream, said)
             tried += 1
         self.assertGreater(tried, 30_000)
 

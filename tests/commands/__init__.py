@@ -29,6 +29,11 @@ Marks, several of them divided by semicolons:
   - C{not here: REASON}: cannot be run here.  That commands, options and files exist is checked.
   - C{shown: REASON}: not console, and no command: nothing is run.
 
+For the how-to guides C{/etc/sandbox-billing}, C{https://sandboxes.example},
+C{http://127.0.0.1:8080} and C{http://127.0.0.1:9464} stand for what is here, in commands and
+output, and C{systemctl} and C{journalctl} are scripts beside this file:
+L{tests.commands.stages.Production}.
+
 What is plain text needs no mark, and must not look like commands.  A block of another kind, or
 with a mark that nobody knows, fails the test.
 """

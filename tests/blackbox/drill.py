@@ -282,6 +282,7 @@ class Drill:
             account = await Account.of(self.scene, person.wallet, TOKEN)
             charges = explained(account, person.books)
             problems += [f"{name}: {why}" for why in self.wrong(account, charges)]
+            self.case.assertTrue(list(self.wrong(account, _twice(charges))), "nobody sees it")
             ran = sum(self.scene.world.simulator.running_seconds(s) for s in person.sandboxes)
             paid = sum(c.units for c in charges.values() if c is not None)
             lost = forgotten(account)
@@ -375,6 +376,12 @@ def explained(account: Account, books: Sequence[ChargeRecord]) -> dict[int, Char
 def forgotten(account: Account) -> int:
     """How many settled vouchers only the lost books explain."""
     return sum(one is None for one in explained(account, ()).values())
+
+
+def _twice(charges: dict[int, Charge | None]) -> dict[int, Charge | None]:
+    """As if the last voucher were for what the first timed one was for."""
+    timed = next(one for one in charges.values() if one is not None and one.units)
+    return {**charges, max(charges): timed}
 
 
 def _remove(place: Path) -> None:

@@ -197,22 +197,22 @@ class Reconciler:
             except Stale:
                 # A request or a stop order was quicker; the next sweep compares again.
                 self._log.debug(
-                    "skipped {kind} of {sandbox}: it moved meanwhile",
-                    kind=type(change).__name__,
+                    "skipped {change} of {sandbox}: it moved meanwhile",
+                    change=type(change).__name__,
                     sandbox=_sandbox_of(change),
                 )
             except (Refused, UnknownOutcome, Transient, BadInput) as why:
                 self._log.warn(
-                    "could not do {kind} of {sandbox}: {why}",
-                    kind=type(change).__name__,
+                    "could not do {change} of {sandbox}: {why}",
+                    change=type(change).__name__,
                     sandbox=_sandbox_of(change),
                     why=str(why),
                 )
             except BrokenLaw as why:
                 # One sandbox's; the others are nobody's to hold up.
                 self._log.critical(
-                    "could not do {kind} of {sandbox}: {why}",
-                    kind=type(change).__name__,
+                    "could not do {change} of {sandbox}: {why}",
+                    change=type(change).__name__,
                     sandbox=_sandbox_of(change),
                     why=str(why),
                 )

@@ -100,7 +100,9 @@ class Warner:
         findings = compare(seen.picture, standing, self.policy.warn_before, now)
         await self.warnings.told(seen, findings.picture, findings.notices, findings.again)
         for notice, _ in findings.notices:
-            self._log.info("{wallet} was told: {kind}", wallet=wallet.hex, kind=notice.kind.value)
+            self._log.info(
+                "{wallet} was told: {notice}", wallet=wallet.hex, notice=notice.kind.value
+            )
 
     def _standing(
         self, seen: WalletSeen, account: Account, mirror: Mirror, now: UnixSeconds

@@ -110,7 +110,7 @@ class RedisKeyspace:
             answer = await self._run(commit)
         except LostInFlight:
             # Whether it was carried out is recognised by its witness.
-            self._log.info("asking again whether we did {name}", name=commit.name)
+            self._log.info("asking again whether we did {write}", write=commit.name)
             try:
                 answer = await self._run(commit)
             except (Transient, UnknownOutcome) as why:

@@ -81,7 +81,7 @@ def _carry_out(ident: Any, method: str, values: Any, perform: Perform) -> dict[s
     # This is the router of this little server: whatever else goes wrong in a
     # method is our defect, and the caller is told so instead of being hung up on.
     except Exception:
-        _log.failure("devnet chain: {method} failed", method=method)
+        _log.failure("devnet chain: {call} failed", call=method)
         return _error(ident, RpcError("internal error", INTERNAL_ERROR))
 
 

@@ -15,12 +15,13 @@ from zope.interface import implementer
 from sandbox_billing.adapters.memory.keyspace import MemoryKeyspace
 from sandbox_billing.adapters.memory.values import kind_of
 from sandbox_billing.adapters.redis.commit import Commit, Committed, Read, Reply, Write
+from sandbox_billing.adapters.redis.draft import stored_form
 from sandbox_billing.adapters.redis.go_import import GoImporter
 from sandbox_billing.adapters.redis.go_store import GoFound, GoStore
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.adapters.redis.seam import IKeyspace
 from sandbox_billing.interfaces import Stale
-from sandbox_billing.ledger.account import Account
+from sandbox_billing.ledger.account import Account, BlockRef, Mirror
 from sandbox_billing.ledger.audit import broken_at
 from sandbox_billing.ledger.go_plan import GoPlan, plan_import
 from sandbox_billing.ledger.identity import Address, Nonce, SandboxId
@@ -288,6 +289,24 @@ class ImportTests(GoImportCase):
         self.assertIn("billing:compute:theirs", kept)
         audit: Any = kept[journal.store.keys.audit()]
         self.assertIsNone(broken_at(audit))
+
+    def test_beside_our_own(self) -> None:
+        """Where a daemon has worked already, wallets become known to its mirror as it stands."""
+        self.fill()
+        journal = self.journal()
+        mirror = Mirror(
+            block=BlockRef(number=1, hash="0x" + "ab" * 32, timestamp=UnixSeconds(NOW)),
+            service=None,
+            version_changed_at=None,
+            leaving_at=None,
+            updated_at=UnixSeconds(NOW),
+        )
+        self.write("SET", journal.store.keys.mirror(), stored_form(mirror))
+        self.carry_out(journal)
+        self.assertEqual(set(self.now(journal.mirror.wallets())), {ALICE, BOB})
+        kept = self.memory.values()
+        self.assertEqual(kept[journal.store.keys.nonce(ALICE)], b"9")
+        self.assertEqual(kept[journal.store.keys.nonce(BOB)], b"0")
 
     def test_dies_at_every_write(self) -> None:
         """Whoever dies before or after any write runs it again, and it ends the same."""

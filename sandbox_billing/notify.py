@@ -192,9 +192,12 @@ class Pulse(MultiService):
 
     def reloading(self) -> None:
         """The settings are being read again."""
-        self.notifier.send(RELOADING=1, MONOTONIC_USEC=self.monotonic())
+        # Before it is ready there is nothing that systemd would wait for.
+        if self._ready:
+            self.notifier.send(RELOADING=1, MONOTONIC_USEC=self.monotonic())
 
     def reloaded(self, status: str) -> None:
         """They were, or they were not: what holds now holds."""
-        self._status = status
-        self.notifier.send(READY=1, STATUS=status)
+        if self._ready:
+            self._status = status
+            self.notifier.send(READY=1, STATUS=status)

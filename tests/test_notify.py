@@ -131,11 +131,22 @@ class PulseTests(SynchronousTestCase):
 
     def test_reload(self) -> None:
         """A reload begins at a moment that systemd can place, and ends ready."""
+        self.standing.started = True
+        self.pulse.startService()
+        self.told()
         self.pulse.reloading()
         self.pulse.reloaded("reloaded")
         self.assertEqual(
             self.told(), ["RELOADING=1\nMONOTONIC_USEC=12000345", "READY=1\nSTATUS=reloaded"]
         )
+
+    def test_reload_before_ready(self) -> None:
+        """A reload makes nobody ready who is not."""
+        self.pulse.startService()
+        self.told()
+        self.pulse.reloading()
+        self.pulse.reloaded("reloaded")
+        self.assertEqual(self.told(), [])
 
     def test_one_line(self) -> None:
         """No text of a dependency's becomes a word of ours, or is long."""

@@ -36,7 +36,11 @@ LOOKS = 2
 """So often in a row nothing must be left: what moves while it is read is met the second time."""
 
 LOOK_SECONDS = 5
-"""Between two looks at what is left: the whole journal is read for each."""
+REST = 4
+"""
+Between two looks at what is left: so long, and so many times as long as the last one took. The
+whole journal is read for each.
+"""
 
 TRIES = 5
 """Orders that end at the same moment: each entry of the audit follows another one."""
@@ -162,7 +166,9 @@ class Clerk:
             return
         left = await left_before(self.meter, self.backlog, pause.since)
         clear = clear + 1 if left.nothing else 0
-        self._looks[id] = (UnixSeconds(now + LOOK_SECONDS), clear)
+        ended = self.wall.now()
+        wait = max(LOOK_SECONDS, REST * (ended - now))
+        self._looks[id] = (UnixSeconds(ended + wait), clear)
         if clear >= LOOKS:
             await self.registry.done(order, {"paused": _shown(pause), "excepted": _excepted(left)})
 

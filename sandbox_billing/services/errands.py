@@ -209,6 +209,7 @@ class Errands:
                 found = await self.runtime.set_snapshot_general(str(found["id"]), wish.general)
         except DaytonaRefused as why:
             if why.status in _LATER:
+                # Of a name that is taken by now, too: the next look finds it.
                 raise
             made = "" if found is None else f"made as {found['id']}, but "
             await self.registry.failed(order, f"{made}Daytona refuses: {why.text}")
@@ -230,7 +231,7 @@ class Errands:
             try:
                 await self.runtime.delete_snapshot(str(found["id"]))
             except DaytonaRefused as why:
-                if why.status in _LATER:
+                if why.status == 404 or why.status in _LATER:
                     raise
                 await self.registry.failed(order, f"Daytona refuses: {why.text}")
 
@@ -244,8 +245,8 @@ class Errands:
         return None
 
 
-_LATER = frozenset({404, 409, 425, 429})
-"""Of Daytona: somebody else changes it right now, or has; the next look tells."""
+_LATER = frozenset({409, 425, 429})
+"""Of Daytona: somebody else changes it right now; the next look tells."""
 
 
 def _sandbox(order: Order) -> SandboxId:

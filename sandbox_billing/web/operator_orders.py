@@ -35,7 +35,7 @@ from sandbox_billing.web.payloads import read_snapshot, whole
 WAIT_SECONDS = 10.0
 LOOK_SECONDS = 0.2
 
-DRAIN_KEPT_SECONDS = 2.0
+DRAIN_KEPT_SECONDS = 5.0
 """What is left is read from the whole journal: many who look cost no more than one."""
 
 REASON = 'the body is {"reason": text}'

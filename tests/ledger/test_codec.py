@@ -19,12 +19,14 @@ from sandbox_billing.ledger.identity import Nonce
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron
 from sandbox_billing.ledger.notice import Numbered
+from sandbox_billing.ledger.order import Order, Piece
 from sandbox_billing.ledger.run import Run, run_of
 from sandbox_billing.ledger.token import Token
 from sandbox_billing.ledger.voucher import ChargeRecord, Open, Seal, Signed
 from sandbox_billing.ledger.webhook import Standing, Webhook
 from tests.ledger.test_metering import pending
 from tests.ledger.test_notice import notices
+from tests.ledger.test_order import orders, pieces
 from tests.ledger.test_settlement import charge
 from tests.ledger.test_token import tokens
 from tests.ledger.test_webhook import standings, webhooks
@@ -52,6 +54,8 @@ STORED: dict[type[Any], st.SearchStrategy[Any]] = {
     Token: tokens(),
     Numbered: notices(),
     Webhook: webhooks(),
+    Order: orders(),
+    Piece: pieces(),
     Standing: standings(),
     Run: sessions().map(run_of),
 }

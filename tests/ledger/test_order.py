@@ -46,6 +46,37 @@ MADE = Order(
 )
 
 
+_MOMENTS = st.none() | st.integers(0, 2**40).map(UnixSeconds)
+_TEXTS = st.none() | st.text(max_size=20)
+
+
+def orders() -> st.SearchStrategy[Order]:
+    """Any that could be stored."""
+    return st.builds(
+        Order,
+        id=st.integers(0, 2**128 - 1).map(lambda n: OrderId(f"{n:032x}")),
+        number=st.integers(0, 2**50),
+        digest=st.text(max_size=20),
+        kind=st.sampled_from(Kind),
+        state=st.sampled_from(State),
+        subject=_TEXTS,
+        by=st.integers(0, 2**160 - 1).map(lambda n: Address(f"0x{n:040x}")),
+        reason=st.text(max_size=20),
+        asked_at=st.integers(0, 2**40).map(UnixSeconds),
+        body=_TEXTS,
+        began_at=_MOMENTS,
+        ended_at=_MOMENTS,
+        note=_TEXTS,
+        result=_TEXTS,
+        error=_TEXTS,
+    )
+
+
+def pieces() -> st.SearchStrategy[Piece]:
+    """Any that could be stored."""
+    return st.builds(Piece, mark=st.sampled_from(Mark), run=_TEXTS, why=st.text(max_size=20))
+
+
 class TableTests(SynchronousTestCase):
     """The states of an order."""
 

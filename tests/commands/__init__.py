@@ -19,7 +19,7 @@ Marks, several of them divided by semicolons:
   - C{terminal NAME}: in a terminal of its own, where it goes on; waited for is the output shown.
     It is ended by Ctrl-C with the last page that wants it, and has to end well.  The same
     command on another page means the same terminal.
-  - C{amounts differ}, C{amounts within N %}: numbers before C{neuron}, C{0G}, C{s}, C{min} and C{h}
+  - C{amounts differ}, C{amounts within N %}: numbers before C{neuron} and C{0G}, and spans of time,
     need not be the same; all other numbers have to, but for those of blocks.
   - C{again}: each command is repeated until its output is as shown, for it waits for something.
   - C{fails}: the last command ends with another status than 0.

@@ -19,11 +19,14 @@ _KINDS = {
     "iso": r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?",
     "unix": r"(?<![\d.])1[789]\d{8}(?![\d.])",
     "block": r"(?<=block )\d+",
-    "amount": r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?= (?:neuron|0G|s|min|h)\b)",
+    "span": r"(?<![\w.])\d+ (?:d|h|min|s)(?: \d+ (?:h|min|s))?\b",
+    "amount": r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?= (?:neuron|0G)\b)",
     "number": r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\d])",
     "any": ANYTHING,
 }
 """What is not taken letter by letter, in the order in which it is looked for."""
+
+_SECONDS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
 
 _LEARNT = ("uuid", "word", "port", "named")
 """What stays the same once it is known."""
@@ -97,7 +100,7 @@ def matched(
     for (kind, told), real in zip(parts, whole.groups(), strict=True):
         if kind == "number" and told != real:
             return None
-        if kind == "amount" and not near(told, real, tolerance):
+        if kind in ("amount", "span") and not near(told, real, tolerance):
             return None
         if kind in _LEARNT and more.setdefault(told, real) != real:
             return None
@@ -114,8 +117,17 @@ def near(told: str, real: str, tolerance: int | None) -> bool:
     """Whether an amount is the page's, or near enough."""
     if tolerance is None:
         return True
-    a, b = (Decimal(text.replace(",", "")) for text in (told, real))
+    a, b = quantity(told), quantity(real)
     return abs(a - b) * 100 <= tolerance * max(a, b)
+
+
+def quantity(text: str) -> Decimal:
+    """Of an amount; of a span of time in seconds."""
+    numbers = text.replace(",", "").split()
+    if len(numbers) == 1:
+        return Decimal(numbers[0])
+    pairs = zip(numbers[::2], numbers[1::2], strict=True)
+    return sum((Decimal(number) * _SECONDS[unit] for number, unit in pairs), Decimal())
 
 
 def compare(

@@ -66,6 +66,10 @@ class CompareTests(SynchronousTestCase):
             ("0.02 0G", "0.03 0G", 50, True),
             ("0.02 0G", "0.05 0G", 50, False),
             ("9 s of 0.02 0G", "10 s of 0.5 0G", None, True),
+            ("lasts 5 min 26 s, until", "lasts 5 min, until", None, True),
+            ("lasts 5 min 26 s, until", "lasts 5 min, until", 10, True),
+            ("lasts 5 min 26 s, until", "lasts 59 s, until", 10, False),
+            ("9 s", "9 min", 0, False),
             ("running 0", "running 1", None, False),
         ):
             found = self.agree(shown, printed, tolerance=tolerance)

@@ -68,8 +68,14 @@ def rule(name: str) -> Rule:
 
 
 def values(notation: str) -> Iterator[float | None]:
-    """promtool's notation of samples: C{1x3} is four of them, C{0+60x9} ten that rise."""
+    """
+    promtool's notation of samples: C{1x3} is four of them, C{0+60x9} ten that rise, C{_x5} five
+    scrapes without one.
+    """
     for part in notation.split():
+        if part[0] == "_":
+            yield from [None] * int(part[2:] or 1)
+            continue
         found = re.fullmatch(r"(-?[\d.e]+)(?:([+-][\d.e]+)?x(\d+))?", part)
         if found is None:
             raise ValueError(part)

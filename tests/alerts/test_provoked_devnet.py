@@ -12,10 +12,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from attrs import frozen
+from prometheus_client import generate_latest
 from twisted.internet import reactor
 from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
@@ -23,8 +27,13 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
+from sandbox_billing.adapters.prometheus.registry import PrometheusMeasures
+from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
 from sandbox_billing.devnet.redis import free_port
 from sandbox_billing.devnet.world import ALICE, TOKEN
+from sandbox_billing.ledger.money import UnixSeconds
+from sandbox_billing.monitoring import make_dependency_watch
+from sandbox_billing.services.readiness import Readiness
 from tests.alerts import redis_cli
 from tests.alerts.playbook import commands, sections
 from tests.alerts.prometheus import Prometheus
@@ -42,6 +51,19 @@ SETTING_UP = ("set -a", "export", "alias")
 
 LATER_SECONDS = 600
 """Past the longest range of a rule that is provoked here."""
+
+
+@frozen
+class Slow:
+    """A wall clock that somebody set back."""
+
+    seconds: int
+
+    def now(self) -> UnixSeconds:
+        """Whole seconds, as the daemon's own are."""
+        return UnixSeconds(int(time.time()) - self.seconds)
+
+    after = now
 
 
 class DevnetTests(TestCase):
@@ -71,12 +93,15 @@ class DevnetTests(TestCase):
         self.alice = await scene.user("alice", ALICE, 10 * TOKEN)
         self.client = scene.client(self.base, self.alice)
         self.sandbox = await scene.created(self.client)
-        await self.shows("gas_wallet_neuron")
+        await self.shows("lease_held")
         await self.quiet()
+        await self.clock_off()
+        await self.dead_letter()
         await self.chain_away()
         await self.daytona_away()
         await self.stands_still()
-        await self.dead_letter()
+        # What the figures say of letters is read every fifteen seconds.
+        await self.over("DeadLetters")
         await self.gone()
 
     # -- looking
@@ -142,7 +167,7 @@ class DevnetTests(TestCase):
         try:
             await self.until(f"{names} to be over", none)
         except AssertionError as why:
-            raise AssertionError(f"{left} are not over: {why}") from why
+            raise AssertionError(f"{left} are not over: {await self.reasons()}; {why}") from why
 
     async def quiet(self) -> None:
         """A daemon that is well raises nothing."""
@@ -220,6 +245,34 @@ class DevnetTests(TestCase):
         found: dict[str, str] = (await response.json())["reasons"]
         return found
 
+    async def clock_off(self) -> None:
+        """What asks Redis for its time, with a clock that is two seconds slow: ClockOff."""
+        measures = PrometheusMeasures()
+        for seconds, off in ((2, True), (0, False)):
+            wall = Slow(seconds)
+            keyspace = RedisKeyspace(
+                host="127.0.0.1",
+                port=self.scene.world.redis.port,
+                password=None,
+                clock=reactor,
+                wall=wall,
+            )
+            await keyspace.connect()
+            parts: Any = SimpleNamespace(
+                journal=SimpleNamespace(store=SimpleNamespace(keyspace=keyspace)),
+                chain=SimpleNamespace(head=keyspace.facts),
+                runtime=SimpleNamespace(ping=keyspace.facts),
+                clock=reactor,
+                wall=wall,
+                measures=measures,
+            )
+            await make_dependency_watch(parts, Readiness()).turn()
+            await keyspace.close()
+            text = generate_latest(measures.registry).decode()
+            at = await self.scrape()
+            self.prometheus.scrape("slow", text, at)
+            self.assertEqual(bool(self.prometheus.holds("ClockOff", at)), off)
+
     async def chain_away(self) -> None:
         """The node does not answer: ChainFailing and NotReady; it answers, and they are over."""
         await self.chain.close()
@@ -273,7 +326,6 @@ class DevnetTests(TestCase):
             "sandbox-billing queue drop session:ghost --reason mended --by olga --yes",
         )
         self.assertEqual([status for status, _ in done], [0, 0, 0], done)
-        await self.over("DeadLetters")
 
     async def gone(self) -> None:
         """The process is killed: TargetDown, and nothing else is said of it."""

@@ -15,9 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from sandbox_billing.adapters.memory import chain as memory_chain
 from sandbox_billing.adapters.memory.contract import Contract
 from sandbox_billing.interfaces import IChain
-from sandbox_billing.ledger.backlog import Pause
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.money import Neuron
+from sandbox_billing.ledger.order import Kind, Order, OrderId
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL
 from sandbox_billing.ledger.voucher import Seal
 from sandbox_billing.measures import GAS_FEE_CAP_NEURON
@@ -76,12 +76,24 @@ class HoursTests(SynchronousTestCase):
         net = self.world.net
         net.purses[SIGNER.address] = balance + net.head.spent.get(SIGNER.address, 0)
 
+    def order(self, kind: Kind) -> None:
+        """What the operator's route stores."""
+        world = self.world
+        order = Order(
+            id=OrderId(f"{kind.value.encode().hex():0>32}"),
+            digest=kind.value,
+            kind=kind,
+            by=PROVIDER,
+            reason="maintenance",
+            asked_at=world.wall.now(),
+        )
+        world.now(world.operator.orders.ask(order))
+
     def test_chain_away(self) -> None:
-        """No node answers for over an hour, and admissions are paused all the time."""
+        """No node answers for over an hour, while an operator waits for a drain."""
         self.begin()
         world = self.world
-        pause = Pause(since=world.wall.now(), reason="maintenance", by="olga")
-        stands = world.now(world.operator.pause.pause(pause))
+        self.order(Kind.DRAIN)
         world.failing = {IChain}
         self.fires("MirrorOld", 5)
         self.fires("NotReady", 5)
@@ -90,12 +102,14 @@ class HoursTests(SynchronousTestCase):
         self.fires("TurnStuck", 20)
         self.fires("SettlementBehind", 40)
         self.fires("AdmissionsPausedLong", 20)
+        self.fires("OrderStuck", 5)
         self.firing(
-            *("AdmissionsPausedLong", "MirrorOld", "NotReady", "SettlementBehind"),
-            *("TurnFailing", "TurnStuck"),
+            *("AdmissionsPausedLong", "MirrorOld", "NotReady", "OrderStuck"),
+            *("SettlementBehind", "TurnFailing", "TurnStuck"),
         )
         world.failing = set()
-        world.now(world.operator.pause.lift(stands))
+        world.watched(5)
+        self.order(Kind.RESUME)
         self.is_over(15)
 
     def test_daytona_away(self) -> None:

@@ -36,7 +36,7 @@ from tests.redis_server import new_server
 FIRST_SOCKET = 3
 """The first one that systemd hands over."""
 
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.25
 
 PASSED_ON = 'export LISTEN_PID=$$; exec "$@"'
 """systemd names the process that the sockets are for."""

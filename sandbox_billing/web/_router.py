@@ -32,6 +32,7 @@ from zope.interface import implementer
 from sandbox_billing.errors import BadInput, Refused
 from sandbox_billing.interfaces import UNMEASURED, DaytonaRefused, IMeasures, IWallClock
 from sandbox_billing.ledger.identity import Address, Reference
+from sandbox_billing.log_context import REQUEST
 from sandbox_billing.signing.request import (
     Body,
     JSONValue,
@@ -276,6 +277,8 @@ class Router:
     async def reply(self, request: Request) -> Any:
         """Answer one request: with JSON, but for a page's files."""
         began, request_id = self.clock.seconds(), self.new_request_id()
+        # In the context of this coroutine: whatever it causes is logged with it.
+        REQUEST.set(request_id)
         path = request.uri.partition(b"?")[0].decode("latin-1")
         peer = self.peers.of_request(request)
         told = {"X-Request-Id": request_id, **self.cors.answer_headers(request.requestHeaders)}
@@ -318,17 +321,17 @@ class Router:
                     answer = Answer(status=500, document={"error": UNEXPECTED})
                 elif answer.status >= 500:
                     self._log.warn(
-                        "request {request_id} not served: {problem}",
+                        "request {request_id} not served: {why}",
                         request_id=request_id,
-                        problem=error,
+                        why=str(error),
                     )
                 elif isinstance(error, DaytonaRefused):
                     # Whole: what a user is told lacks the addresses that it names.
                     self._log.info(
-                        "request {request_id} refused by Daytona: {status} {text}",
+                        "request {request_id} refused by Daytona: {status} {why}",
                         request_id=request_id,
                         status=error.status,
-                        text=error.text,
+                        why=error.text,
                     )
                 answer = described(answer, path=path, now=self.wall.now())
                 body = dump(answer.document)

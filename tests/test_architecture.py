@@ -93,6 +93,7 @@ ROOMS = (
     ),
     room("wiring_outside", *FRAMEWORK, rooms=["adapters", "configuration", *BELOW_ADAPTERS]),
     room("wiring_money", *FRAMEWORK, rooms=["adapters", "services", *BELOW_ADAPTERS]),
+    room("wiring_orders", *FRAMEWORK, rooms=["adapters", "services", *BELOW_ADAPTERS]),
     room(
         "wiring",
         *FRAMEWORK,
@@ -104,6 +105,7 @@ ROOMS = (
             "startup",
             "web",
             "wiring_money",
+            "wiring_orders",
             "wiring_webhooks",
             *BELOW_ADAPTERS,
         ],

@@ -21,8 +21,8 @@ T = TypeVar("T")
 
 STUCK_SECONDS = 600.0
 """
-Longer than any one wait: Redis answers in five seconds or not at all, Daytona in a minute; a read of
-the chain may ask several nodes one after another, each of which takes its time to fail.
+Longer than any one wait: Redis answers in five seconds or not at all, Daytona in a minute; a read
+of the chain may ask several nodes one after another, each of which takes its time to fail.
 """
 
 

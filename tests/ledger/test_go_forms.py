@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
-from contextlib import suppress
 from typing import Any
 
 from hypothesis import given
@@ -124,7 +124,7 @@ class SessionTests(SynchronousTestCase):
     @given(st.dictionaries(st.sampled_from([*OLDER, *NEWER, "cpu"]), st.text(max_size=20)))
     def test_total(self, fields: dict[str, str]) -> None:
         """Whatever is there: a session, a ghost, or a refusal."""
-        with suppress(BadInput):
+        with contextlib.suppress(BadInput):
             self.assertIsInstance(read_session(SANDBOX, fields), GoSession | Ghost)
 
 

@@ -16,9 +16,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from sandbox_billing.cli.main import main
 from sandbox_billing.measures import VOCABULARY, Kind
 from tests.alerts.promql import Store, evaluate, parse, selectors
 from tests.alerts.rules import ROOT, RULES, TESTS, Watch, rule, rules, series, values
@@ -27,6 +29,7 @@ from tests.alerts.rules import ROOT, RULES, TESTS, Watch, rule, rules, series, v
 DASHBOARD = ROOT / "docs" / "grafana" / "sandbox-billing.json"
 PLAYBOOK = ROOT / "docs" / "playbook.rst"
 PROVOKED = ROOT / "docs" / "alerts" / "provoked.rst"
+KEYS = ROOT / "sandbox_billing" / "adapters" / "redis" / "keys.py"
 PROMTOOL = ROOT / "bin" / "promtool"
 
 TARGET = frozenset({"job", "provider", "instance"})
@@ -103,6 +106,30 @@ class RulesTests(SynchronousTestCase):
                 if re.fullmatch("-{3,}", below) and re.fullmatch(r"([A-Z][a-z]+){2,}", above)
             ]
             self.assertEqual(found, [one.name for one in rules()], path.name)
+
+
+class CommandsTests(SynchronousTestCase):
+    """What the playbook names in passing; its blocks are run on a devnet."""
+
+    def test_exist(self) -> None:
+        """Every command of ours is one."""
+        named = set(re.findall(r"sandbox-billing ((?:[a-z]+ ?)+)", PLAYBOOK.read_text()))
+        self.assertGreater(len(named), 5)
+        for words in sorted(named):
+            found: Any = main
+            for word in words.split():
+                if not isinstance(found, click.Group):
+                    break
+                inner = found.get_command(click.Context(found), word)
+                self.assertIsNotNone(inner, words)
+                found = inner
+
+    def test_keys(self) -> None:
+        """Every key of Redis that it names is a name that the daemon has."""
+        known = KEYS.read_text()
+        named = set(re.findall(r"(billing:[a-z-]+|stop:sandbox)", PLAYBOOK.read_text()))
+        self.assertGreater(len(named), 5)
+        self.assertEqual({name for name in named if name not in known}, set())
 
 
 class UnitTests(SynchronousTestCase):

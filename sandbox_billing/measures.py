@@ -151,7 +151,7 @@ RECONCILE_DIFFERENCES = _counter(
     ),
 )
 SWEEP_AGE_SECONDS = _gauge(
-    "sweep_age_seconds", "seconds", "Since the sweep that was compared last had been sent."
+    "sweep_age_seconds", "seconds", "Since the last sweep that saw all of Daytona's list."
 )
 STOP_ORDERS = _gauge("stop_orders", "orders", "Sandboxes that are to be stopped.")
 STOP_OLDEST_AGE_SECONDS = _gauge(

@@ -109,7 +109,6 @@ class GoImportCase(SynchronousTestCase):
         go.older_session(BOX, ALICE, start=LAST - 120, last=LAST, price=str(PRICE))
         go.newer_session(NEWER, BOB, prepaid=NOW + 40, price=str(PRICE))
         self.write("HSET", "billing:compute:ghost", "last_voucher_at", LAST)
-        self.write("HSET", "billing:compute:theirs", "provider", OTHERS.hex, "owner", ALICE.hex)
         go.push(
             go.queue,
             go.voucher(BOX, ALICE, (LAST - 60, LAST, 60), 60 * PRICE, nonce=9),
@@ -214,7 +213,7 @@ class LookTests(GoImportCase):
         self.assertEqual(len(found.facts.entries), 5)
         self.assertEqual(found.facts.nonces, {ALICE: 7})
         self.assertEqual(set(found.facts.stops), {BOX, "gone"})
-        self.assertEqual(found.others, ("billing:compute:theirs",))
+        self.assertEqual(found.others, ())
         self.assertEqual(
             set(found.leftovers),
             {
@@ -224,6 +223,19 @@ class LookTests(GoImportCase):
             },
         )
         self.assertEqual((found.requests, found.pending), (1, False))
+
+    def test_another_provider(self) -> None:
+        """Beside another one's sessions, what does not say whose it is is left alone, too."""
+        self.fill()
+        self.write("HSET", "billing:compute:theirs", "provider", OTHERS.hex, "owner", ALICE.hex)
+        found = self.look()
+        self.assertEqual(
+            found.others, ("billing:compute:theirs", "billing:events", "stop:sandbox:gone")
+        )
+        self.assertEqual(set(found.facts.stops), {BOX})
+        self.carry_out(self.journal())
+        self.assertLessEqual(set(found.others), self.memory.values().keys())
+        self.assertTrue(self.look().nothing)
 
     def test_all_problems(self) -> None:
         """Everything that is not understood is named at once."""
@@ -286,7 +298,6 @@ class ImportTests(GoImportCase):
         self.assertEqual(len(kept[f"go:imported:{go.queue}"]), 3)
         self.assertIn(f"go:imported:billing:compute:{BOX}", kept)
         self.assertIn(f"billing:reserved:{ALICE}:{OTHERS}", kept)
-        self.assertIn("billing:compute:theirs", kept)
         audit: Any = kept[journal.store.keys.audit()]
         self.assertIsNone(broken_at(audit))
 

@@ -8,7 +8,7 @@ Tests: L{tests.adapters.test_go_import}.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 
 from attrs import define, evolve, field, frozen
 
@@ -95,7 +95,7 @@ class GoStore:
         hashes, sessions, ghosts = await self._sessions()
         finished = await self._finished()
         entries = await self._entries()
-        orders, stops = await self._stops()
+        orders, stops = await self._stops({one.sandbox for one in (*sessions, *finished)})
         leftovers = await self._leftovers()
         known = await self._records([one.sandbox for one in sessions])
         pending, requests = await self.store.read(
@@ -237,14 +237,25 @@ class GoStore:
 
     # -- the rest --------------------------------------------------------------------------
 
-    async def _stops(self) -> tuple[dict[SandboxId, bytes], dict[SandboxId, str]]:
-        """Those without an order of ours: set by the Go system, or by hand."""
+    async def _stops(
+        self, ours: Set[SandboxId]
+    ) -> tuple[dict[SandboxId, bytes], dict[SandboxId, str]]:
+        """
+        Those without an order of ours: set by the Go system, or by hand.
+
+        @param ours: Sandboxes that are surely of this provider: beside another one's sessions
+            all other orders are left alone, since they do not say whose they are.
+        """
+        shared = bool(self._others)
         names = await self.names(f"{STOPS}*", "string")
         orders: dict[SandboxId, bytes] = {}
         stops: dict[SandboxId, str] = {}
         for name in names:
             try:
                 sandbox = sandbox_id(name.removeprefix(STOPS))
+                if shared and sandbox not in ours:
+                    self._others.append(name)
+                    continue
                 form, order, at = await self.store.read(
                     Read("GET", name),
                     Read("EXISTS", self.store.keys.stop(sandbox)),
@@ -265,6 +276,10 @@ class GoStore:
             (form,) = await self.store.read(Read("GET", name))
             found[name] = ("string", (raw(form) or b"",))
         for name in await self.names("billing:events", "list"):
+            if self._others:
+                # Of all providers of this database.
+                self._others.append(name)
+                continue
             (items,) = await self.store.read(Read("LRANGE", name, (0, -1)))
             found[name] = ("list", tuple(pieces(items)))
         for name in await self.names(f"voucher:held-users:{provider}", "set"):

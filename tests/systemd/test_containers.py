@@ -5,8 +5,10 @@ The image and the compose file, without an engine: linted, and held to the rules
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from attrs import frozen
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from sandbox_billing.configuration import SETTINGS, read_configuration
+from sandbox_billing.devnet.redis import find_executable, free_port
 from sandbox_billing.errors import ConfigurationError
 from sandbox_billing.startup import redis_problems
 from sandbox_billing.tap import Options
@@ -260,6 +263,47 @@ class ComposeTests(SynchronousTestCase):
         self.assertTrue(self.compose["networks"]["store"]["internal"])
         self.assertEqual(redis["volumes"], [f"journal:{settings['dir']}"])
         self.assertIn("healthcheck", redis)
+
+    def test_redis_starts(self) -> None:
+        """Its command, run here: it wants the password, and ends by itself when it is told to."""
+        folder = Path(self.mktemp()).resolve()
+        folder.mkdir()
+        (folder / "valkey-server").symlink_to(find_executable())
+        (folder / "REDIS_PASSWORD").write_text("hunter2\n")
+        port = free_port()
+        text = (DOCKER / "valkey.conf").read_text().replace("dir /data", f"dir {folder}")
+        (folder / "in.conf").write_text(f"{text}port {port}\nbind 127.0.0.1\n")
+        shell, option, script = self.services["redis"]["command"]
+        for was, now in (
+            ("$$", "$"),
+            ("/usr/local/etc/valkey.conf", f"{folder}/in.conf"),
+            ("/run/secrets/", f"{folder}/"),
+            ("/tmp/valkey.conf", f"{folder}/out.conf"),
+        ):
+            self.assertIn(was, script)
+            script = script.replace(was, now)
+        with subprocess.Popen(
+            [shell, option, script],
+            env={"PATH": f"{folder}:{os.environ['PATH']}"},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as server:
+            assert server.stdout is not None
+            try:
+                while "Ready to accept" not in server.stdout.readline():
+                    self.assertIsNone(server.poll())
+                with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+                    client.sendall(b"PING\r\nAUTH hunter2\r\nPING\r\n")
+                    told = b""
+                    while told.count(b"\n") < 3:
+                        told += client.recv(100)
+            finally:
+                server.terminate()
+            rest = server.stdout.read()
+        self.assertRegex(told, rb"^-NOAUTH [^\r]+\r\n\+OK\r\n\+PONG\r\n$")
+        self.assertEqual(server.returncode, 0)
+        self.assertIn("ready to exit", rest)
+        self.assertEqual((folder / "out.conf").stat().st_mode & 0o777, 0o600)
 
     def test_stopping(self) -> None:
         """It is left the time that the unit leaves it."""

@@ -17,6 +17,7 @@ from sandbox_billing.client.accounts import (
     Usage,
     Webhook,
 )
+from sandbox_billing.client.async_operator import AsyncOperatorClient
 from sandbox_billing.client.asynchronous import AsyncClient
 from sandbox_billing.client.calls import Answer, Call, Upload
 from sandbox_billing.client.chain import ChainAccount, Reverted, Standing, Transaction
@@ -36,8 +37,10 @@ from sandbox_billing.client.errors import (
     Unavailable,
     Unclear,
 )
+from sandbox_billing.client.orders import AuditRow, DrainStanding, OpenSession, Order
 from sandbox_billing.client.signer import KeySigner, Signer
 from sandbox_billing.client.sync import Client
+from sandbox_billing.client.sync_operator import OperatorClient
 from sandbox_billing.client.values import (
     ExecResult,
     Info,
@@ -54,6 +57,8 @@ __all__ = [
     "Answer",
     "ApiError",
     "AsyncClient",
+    "AsyncOperatorClient",
+    "AuditRow",
     "BadRequest",
     "Call",
     "CannotPay",
@@ -61,6 +66,7 @@ __all__ = [
     "Client",
     "Conflict",
     "ConnectionLost",
+    "DrainStanding",
     "Event",
     "ExecResult",
     "Garbled",
@@ -70,6 +76,9 @@ __all__ = [
     "NotFound",
     "NotYours",
     "Notice",
+    "OpenSession",
+    "OperatorClient",
+    "Order",
     "Provider",
     "Receipt",
     "Resumed",

@@ -60,6 +60,7 @@ class Errands:
     @ivar lifecycle: How users' calls meet what Daytona shows.
     @ivar closer: Ends the session of what was deleted.
     @ivar _waits: When an order that met trouble is tried again, and how often that was so.
+    @ivar _refused: How often a deletion was.
     """
 
     registry: Registry
@@ -72,6 +73,7 @@ class Errands:
     archiving: Archiving
     wall: IWallClock
     _waits: dict[OrderId, tuple[UnixSeconds, int]] = field(factory=dict, init=False)
+    _refused: dict[OrderId, int] = field(factory=dict, init=False)
     _log = Logger()
 
     async def turn(self) -> None:
@@ -80,6 +82,7 @@ class Errands:
         mine = [one for one in stand if one.value.kind not in ADMISSIONS]
         known = {one.value.id for one in mine}
         self._waits = {id: wait for id, wait in self._waits.items() if id in known}
+        self._refused = {id: count for id, count in self._refused.items() if id in known}
         for start in range(0, len(mine), AT_ONCE):
             await gather(*(self._try(one) for one in mine[start : start + AT_ONCE]))
 
@@ -168,8 +171,10 @@ class Errands:
         try:
             deleted = await self.runtime.delete(found.id, force=True)
         except DaytonaRefused as why:
-            _, tries = self._waits.get(order.value.id, (0, 0))
-            if tries + 1 < PATIENCE:
+            # Not what was no answer at all: an outage ends no order.
+            refused = self._refused.get(order.value.id, 0) + 1
+            self._refused[order.value.id] = refused
+            if refused < PATIENCE:
                 raise
             await self.registry.failed(order, f"Daytona refuses: {why.text}")
             return

@@ -179,6 +179,15 @@ class ForceDeleteTests(ErrandsCase):
         self.assertIn("Daytona refuses", failed.error or "")
         self.assertIsNotNone(self.world.session(other))
 
+    def test_outage(self) -> None:
+        """However long Daytona does not answer, the order is not given up."""
+        self.fault("delete")
+        order = self.office.ask(Kind.FORCE_DELETE, self.box)
+        self.office.advance(400)
+        self.world.simulator.faults.clear()
+        self.fault("delete", status=409, count=1)
+        self.assertEqual(self.office.result(order), {"state": "destroyed"})
+
     def test_none(self) -> None:
         """What is not there cannot be deleted."""
         failed = self.office.ended(self.office.ask(Kind.FORCE_DELETE, "nowhere"))

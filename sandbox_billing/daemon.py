@@ -44,7 +44,7 @@ from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.lease_keeper import LeaseKeeper
 from sandbox_billing.services.purse import low_create_fee
 from sandbox_billing.services.readiness import Readiness
-from sandbox_billing.services.standing import Standing
+from sandbox_billing.services.standing import NOT_REACHED, Standing
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web.bounds import ENOUGH_FILES, Limits, streams_for_files
 from sandbox_billing.web.gate import Gate
@@ -180,7 +180,7 @@ class Daemon(MultiService):
             pool.start()
         self._supervisor.startService()
         for part in ("key service", "redis", "chain", "daytona"):
-            self.readiness.waiting[part] = "not reached yet"
+            self.readiness.waiting[part] = NOT_REACHED
         self.readiness.asked["clock"] = self._wall.trouble
         self._boot = Deferred.fromCoroutine(self.standing.starting.follow(self._start()))
         self._boot.addErrback(self._boot_failed)

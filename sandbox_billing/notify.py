@@ -183,7 +183,7 @@ class Pulse(MultiService):
         if stuck is not None:
             status = f"hangs: {stuck}"
         elif not self.daemon.started:
-            status = "waiting for " + "; ".join(troubles or ["the first turn"])
+            status = "waiting for " + "; ".join(troubles) if troubles else "starting"
         else:
             status = "not ready: " + "; ".join(troubles) if troubles else "working"
         if status != self._status:

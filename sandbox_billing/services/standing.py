@@ -16,6 +16,9 @@ from sandbox_billing.services.lease_keeper import LeaseKeeper
 from sandbox_billing.services.readiness import Readiness
 
 
+NOT_REACHED = "not reached yet"
+
+
 @define(eq=False)
 class Standing:
     """
@@ -36,8 +39,9 @@ class Standing:
         return self.through and all(keeper.tried for keeper in keepers)
 
     def troubles(self) -> Mapping[str, str]:
-        """What is wrong or waited for right now, by part."""
-        return self.readiness.reasons()
+        """What is wrong or waited for right now, by part; not what start-up comes to later."""
+        reasons = self.readiness.reasons()
+        return {part: why for part, why in reasons.items() if self.through or why != NOT_REACHED}
 
     def moving(self) -> Iterator[tuple[str, Progress]]:
         """All that is ever under way, by name."""

@@ -214,7 +214,7 @@ class LifeTests(TestCase):
         manager = Manager.of(self, environment)
         child = scene.daemon = manager.start(SERVICES[0], calls=filtered())
         await scene.until("READY", lambda: "1" in manager.said("READY"))
-        self.assertIn("waiting for", manager.said("STATUS")[0])
+        self.assertEqual(manager.said("STATUS")[0], "starting")
         self.assertEqual(set(manager.said("EXTEND_TIMEOUT_USEC")), {"60000000"})
         port = manager.served.getsockname()[1]
         self.assertEqual(child.port(), port)

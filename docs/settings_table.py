@@ -56,8 +56,8 @@ def as_markdown() -> str:
 def as_environment() -> str:
     """An environment file: what is required is empty, the rest stands at its default."""
     lines = [
-        "# Settings of sandbox-billing: copy to /etc/sandbox-billing/environment, mode 0640, and leave",
-        "# secrets empty: they are files of their own (docs/installing.rst).",
+        "# Settings of sandbox-billing: copy to /etc/sandbox-billing/environment, mode 0640.",
+        "# Leave secrets empty: they are files of their own (docs/installing.rst).",
         "# Written by docs/settings_table.py; docs/operations.rst explains.",
         "# A name that nobody reads, and an empty value that is required, end the daemon",
         "# with status 78 and are all listed at once.",

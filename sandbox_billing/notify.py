@@ -21,6 +21,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from sandbox_billing.services._progress import Progress
 
@@ -131,7 +132,10 @@ class Pulse(MultiService):
         """Begin to tell; the daemon starts with it."""
         MultiService.startService(self)
         every = BEAT_SECONDS if self.watchdog is None else min(BEAT_SECONDS, self.watchdog / 2)
-        self._loop.start(every)
+        self._loop.start(every).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("systemd is told no more, and its watchdog will act", failure=failure)
 
     def stopService(self) -> Deferred[None]:
         """Say so, and stay alive until the daemon has stopped."""
@@ -141,7 +145,8 @@ class Pulse(MultiService):
 
     async def _end(self) -> None:
         await maybeDeferred(MultiService.stopService, self)
-        self._loop.stop()
+        if self._loop.running:
+            self._loop.stop()
 
     def beat(self) -> None:
         """Tell what has changed, and that we live."""

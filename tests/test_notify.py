@@ -156,6 +156,14 @@ class PulseTests(SynchronousTestCase):
         self.assertNotIn("\n", status)
         self.assertEqual(len(status), LONGEST_STATUS + len("STATUS="))
 
+    def test_fails(self) -> None:
+        """What breaks the pulse is logged, and does not keep the daemon from stopping."""
+        self.pulse.startService()
+        del self.standing.progress
+        self.clock.advance(1)
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+        self.successResultOf(self.pulse.stopService())
+
     def test_nobody(self) -> None:
         """Whoever listened may be gone: nothing fails."""
         self.there.close()

@@ -49,6 +49,8 @@ ELSEWHERE = ("systemctl", "journalctl", "timedatectl")
 
 SETTING_UP = ("set -a", "export", "alias")
 
+STUCK = "TurnStuck"
+
 LATER_SECONDS = 600
 """Past the longest range of a rule that is provoked here."""
 
@@ -69,7 +71,7 @@ class Slow:
 class DevnetTests(TestCase):
     """Each alert's expression, on the real text of a real process."""
 
-    timeout = 240
+    timeout = 300
 
     async def test_provoked(self) -> None:
         """A process is provoked into each condition, and out of it as the playbook says."""
@@ -170,8 +172,8 @@ class DevnetTests(TestCase):
             raise AssertionError(f"{left} are not over: {await self.reasons()}; {why}") from why
 
     async def quiet(self) -> None:
-        """A daemon that is well raises nothing."""
-        self.assertEqual(await self.holding() - {"AdmissionsPausedLong"}, set())
+        """A daemon that is well raises nothing; how long ago a turn was is moved with the time."""
+        await self.over(*(one.name for one in self.prometheus.watch.watched if one.name != STUCK))
 
     # -- the playbook
 
@@ -234,7 +236,7 @@ class DevnetTests(TestCase):
         told = dict(zip(typed, (said for _status, said in found), strict=True))
         self.assertIn("ref-", told["redis GET billing:lease:$PROVIDER"])
         ready = json.loads(told["curl -s http://$METRICS/readyz"])
-        self.assertEqual(ready["reasons"].keys(), {"dead letters"})
+        self.assertIn("dead letters", ready["reasons"])
         return told
 
     # -- the conditions
@@ -315,9 +317,12 @@ class DevnetTests(TestCase):
             "redis SADD billing:sessions:$PROVIDER ghost",
         )
         await self.raised("DeadLetters")
-        await self.until("readiness to tell of it", self.reasons)
-        self.assertEqual(set(await self.reasons()), {"dead letters"})
-        self.assertNotIn("NotReady", await self.holding())
+
+        async def alone() -> bool:
+            holding = await self.holding()
+            return set(await self.reasons()) == {"dead letters"} and "NotReady" not in holding
+
+        await self.until("readiness to tell of it, and of nothing else", alone)
         told = await self.by_the_book()
         self.assertIn("session:ghost", told["sandbox-billing queue dead"])
         done = await self.shell(

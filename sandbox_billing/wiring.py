@@ -198,6 +198,10 @@ def make_work(parts: Parts) -> Work:
         policy=policy,
         measures=measures,
     )
+
+    def swept() -> bool:
+        return reconciler.sweeps > 0
+
     return Work(
         credits=CreditWatch(history=journal.history),
         clerk=make_clerk(journal, wall),
@@ -222,7 +226,7 @@ def make_work(parts: Parts) -> Work:
             doors=journal.doors,
             wall=wall,
             policy=policy,
-            swept=lambda: reconciler.sweeps > 0,
+            swept=swept,
         ),
         backlog=BacklogKeeper(
             backlog=journal.backlog,
@@ -252,11 +256,12 @@ def make_work(parts: Parts) -> Work:
             chain=chain,
             wall=wall,
             policy=policy,
+            swept=swept,
         ),
         spending=SpendWatch(
-            spending=journal.spending, stops=journal.stops, wall=wall, policy=policy
+            spending=journal.spending, stops=journal.stops, wall=wall, policy=policy, swept=swept
         ),
-        limits=make_limit_watch(journal, wall, policy),
+        limits=make_limit_watch(journal, wall, policy, swept),
         resumer=make_auto_resume(journal, make_intake(parts, Supervisor())),
         stopper=Stopper(
             stops=journal.stops,

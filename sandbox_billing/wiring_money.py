@@ -6,6 +6,8 @@ Tests: C{tests.services.test_limits}, C{tests.services.test_resumer}.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.interfaces import IWallClock
 from sandbox_billing.services.intake import Intake
@@ -14,14 +16,21 @@ from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.resumer import AutoResume, Resumer
 
 
-def make_limit_watch(journal: Journal, wall: IWallClock, policy: Policy) -> LimitWatch:
-    """Stops what is at a limit of its wallet."""
+def make_limit_watch(
+    journal: Journal, wall: IWallClock, policy: Policy, swept: Callable[[], bool]
+) -> LimitWatch:
+    """
+    Stops what is at a limit of its wallet.
+
+    @param swept: Whether this process has completed a sweep.
+    """
     return LimitWatch(
         controls=journal.controls,
         stops=journal.stops,
         notices=journal.notices,
         wall=wall,
         policy=policy,
+        swept=swept,
     )
 
 

@@ -10,6 +10,8 @@ Tests: C{tests.services.test_limits}.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import define, field
 from twisted.logger import Logger
 
@@ -37,6 +39,8 @@ from sandbox_billing.services.spending import AGAIN_SECONDS, PAGE, SOON_SECONDS,
 @define(kw_only=True, eq=False)
 class LimitWatch:
     """
+    @ivar swept: Whether this process has completed a sweep of Daytona.  Before that what a
+        session costs may be for hours in which its sandbox did not run any more.
     @ivar _broken: What of this turn cannot be read.
     """
 
@@ -45,6 +49,7 @@ class LimitWatch:
     notices: INotices
     wall: IWallClock
     policy: Policy
+    swept: Callable[[], bool]
     _broken: list[BrokenLaw] = field(factory=list, init=False)
     _log = Logger()
 
@@ -54,6 +59,8 @@ class LimitWatch:
 
         @raise BrokenLaw: What one has spent cannot be read; the others were looked at.
         """
+        if not self.swept():
+            return
         now = self.wall.now()
         seen: set[Address] = set()
         # Those that cannot be read stay at its head, and hold up nobody.

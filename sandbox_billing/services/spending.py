@@ -11,7 +11,7 @@ Tests: C{tests.services.test_spending}.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from attrs import define, field
 from twisted.logger import Logger
@@ -37,6 +37,7 @@ SOON_SECONDS = 2
 @define(kw_only=True, eq=False)
 class SpendWatch:
     """
+    @ivar swept: As L{services.limits.LimitWatch}'s.
     @ivar _broken: What of this turn cannot be read.
     """
 
@@ -44,6 +45,7 @@ class SpendWatch:
     stops: IStopOrders
     wall: IWallClock
     policy: Policy
+    swept: Callable[[], bool]
     _broken: list[BrokenLaw] = field(factory=list, init=False)
     _log = Logger()
 
@@ -53,6 +55,8 @@ class SpendWatch:
 
         @raise BrokenLaw: What one has caused cannot be read; the others were looked at.
         """
+        if not self.swept():
+            return
         now = self.wall.now()
         seen: set[TokenId] = set()
         # Those that moved meanwhile stay at its head, and hold up nobody.

@@ -8,6 +8,8 @@ on a mirror that is too old.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import define, field
 from twisted.logger import Logger
 
@@ -48,6 +50,9 @@ TRIES = 4
 class Treasurer:
     """
     @ivar doors: Adds the accounts of wallets that were adopted before they were mirrored.
+    @ivar swept: Whether this process has completed a sweep of Daytona.  Before that what runs
+        would be rated for hours in which it did not run any more; and what was stopped for
+        another reason would pass for stopped for want of money, and be resumed.
     """
 
     funds: IFunds
@@ -59,6 +64,7 @@ class Treasurer:
     chain: IChain
     wall: IWallClock
     policy: Policy
+    swept: Callable[[], bool]
     _broken: list[BrokenLaw] = field(factory=list, init=False)
     _log = Logger()
 
@@ -68,6 +74,8 @@ class Treasurer:
         now = self.wall.now()
         if mirror is None or now - mirror.value.updated_at > self.policy.mirror_max_age:
             raise Transient("the chain mirror is too old to stop anybody for lack of money")
+        if not self.swept():
+            return
         await self.repricer.catch_up(mirror.value)
         seen: set[Address] = set()
         while fresh := set(await self.funds.to_check(now, PAGE)) - seen:

@@ -30,7 +30,7 @@ from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.resumer import NOT_COUNTED, NOT_TRIED, TURN_SECONDS, AutoResume
 from sandbox_billing.wiring_money import make_resumer
-from tests.fixtures import ALICE, BOB, FEE, HOLD, INTERVAL, PER_SECOND, World
+from tests.fixtures import ALICE, BOB, FEE, HOLD, INTERVAL, PER_SECOND, SWEEP, World
 from tests.ports.journal import meddle
 from tests.services.test_limits import LimitCase
 
@@ -338,6 +338,38 @@ class AutoTests(ResumeCase):
         self.world.advance(1000)
         self.assertEqual(len(self.told(Kind.RESUMED)), 1)
         self.assertEqual(self.waiting(), [sandbox])
+
+    def away(self) -> SandboxId:
+        """
+        A sandbox that was stopped past us while no daemon was there, for longer than the money
+        and the limit of its wallet would have lasted; Daytona's list is late when one is.
+        """
+        world = self.world
+        sandbox = world.create()
+        world.advance(30)
+        world.kill()
+        world.simulator.stop(world.simulator.records[sandbox])
+        world.advance(3000)
+        world.simulator.fail_next(502, route="list", count=2)
+        world.restart()
+        world.advance(5 * SWEEP)
+        return sandbox
+
+    def test_stopped_while_we_were_away(self) -> None:
+        """What did not run any more when its money would have ended is nobody's to start."""
+        self.world.fund(LITTLE)
+        self.limit(auto_resume=True)
+        sandbox = self.away()
+        self.assertEqual((self.world.state(sandbox), self.waiting()), ("stopped", []))
+        self.assertIsNone(self.world.funds().blocked)
+
+    def test_stopped_within_its_limit(self) -> None:
+        """Nor is it when a limit would have been reached."""
+        self.world.fund(100 * LITTLE)
+        self.limit(auto_resume=True, per_day=Neuron(LITTLE))
+        sandbox = self.away()
+        self.assertEqual((self.world.state(sandbox), self.waiting()), ("stopped", []))
+        self.assertEqual(self.told(Kind.SPEND_LIMIT), [])
 
     def test_survives_restarts(self) -> None:
         """A daemon that comes after the one that stopped it starts it."""

@@ -95,14 +95,14 @@ class MovingTests(TestCase):
         loads = self.loads(scene, base, alice)
         asking = [Deferred.fromCoroutine(load.go_on()) for load in loads]
         await self.exchange_webs(scene, webs, listening)
-        worker = await self.exchange_hung_worker(scene, worker)
+        await scene.until("both to go on", lambda: all(load.told[200] > 10 for load in loads))
         for load in loads:
             load.over = True
         for ended in asking:
             await ended
         for load in loads:
             self.assertEqual(set(load.told), {200}, (load.told, load.odd[:5]))
-            self.assertGreater(load.told[200], 10)
+        worker = await self.exchange_hung_worker(scene, worker)
         redis = await self.move_redis(scene, redis, [worker, *webs])
         self.on(scene, redis)
         scene.start()

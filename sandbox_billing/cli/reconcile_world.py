@@ -47,8 +47,8 @@ LEASE_SECONDS = 30
 """Renewed while it works; a command that dies is in nobody's way for longer."""
 
 HOW_TO_STOP = (
-    "stop it first (systemctl stop sandbox-billing, or SIGTERM to it): sandboxes run on. A worker"
-    " that was killed holds it for LEASE_SEC"
+    "stop it first (systemctl stop 'sandbox-billing*', or SIGTERM to it): sandboxes run on. A"
+    " worker that was killed holds it for LEASE_SEC"
 )
 
 

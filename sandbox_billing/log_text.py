@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from attrs import field, frozen
 
@@ -36,8 +36,10 @@ _SECRET_FORMS: Final = re.compile(
     r"|(?:0x)?[0-9a-fA-F]{130,}"
     r"|(?<=Bearer )[^\s'\"]+"
     r"|\beyJ[A-Za-z0-9+/_=-]{40,}"
-    r"|(?<=://)[^/\s@'\"]+(?=@)"
+    r"|(?<=://)[^/?#\s'\"]+(?=@)"
 )
+
+_ESCAPE: Final = re.compile(r"%[0-9a-fA-F]{2}")
 
 
 def escaped(text: str, *, keep: str = "") -> str:
@@ -108,6 +110,8 @@ def secrets_of_url(url: str) -> tuple[str, ...]:
     parts = urlsplit(url)
     pieces = [parts.username or "", parts.password or ""]
     pieces += [value for _, value in parse_qsl(parts.query)]
+    # As it is sent, too.
+    pieces += [pair.partition("=")[2] for pair in parts.query.split("&")]
     pieces += [piece for piece in parts.path.split("/") if len(piece) >= 16]
     return tuple(piece for piece in pieces if piece)
 
@@ -120,6 +124,15 @@ def secrets_of(texts: Iterable[str | None], urls: Iterable[str]) -> tuple[str, .
     @param urls: Of which parts may be credentials.
     """
     found = [text for text in texts if text]
-    # A key is known with and without its prefix.
-    found += [text.removeprefix("0x") for text in found if text.startswith("0x")]
-    return (*found, *(piece for url in urls for piece in secrets_of_url(url)))
+    # A key is known with and without its prefix, and its digits in either case.
+    digits = [text.removeprefix("0x") for text in found if text.startswith("0x")]
+    found += [spelt for text in digits for spelt in (text, text.lower(), text.upper())]
+    found += [piece for url in urls for piece in secrets_of_url(url)]
+    return tuple(spelt for text in found for spelt in _spellings(text))
+
+
+def _spellings(text: str) -> tuple[str, ...]:
+    """As it was given, and as libraries say it: with the escapes of a URL, or without."""
+    escapes = _ESCAPE.sub(lambda found: found[0].upper(), text)
+    plain = unquote(text)
+    return tuple(dict.fromkeys((text, escapes, plain, quote(plain), quote(plain, safe=""))))

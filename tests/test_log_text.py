@@ -73,6 +73,30 @@ class FenceTests(SynchronousTestCase):
                 self.assertNotIn(secret, line)
                 self.assertIn(HIDDEN, line)
 
+    def test_other_spellings(self) -> None:
+        """A client decodes a password, sends a key in escapes of its own, writes digits small."""
+        url = "https://me:p%40ss-w0rd%21x@node.example/v2/k%2dabcdefghijklmnop?key=ab%2Bcdefgh%2f"
+        fence = Fence(secrets_of(["0xABCDEF" + "AB" * 29, "p@ss/word!x"], [url]))
+        for secret in (
+            "abcdef" + "ab" * 29,
+            "p@ss-w0rd!x",
+            "p%40ss-w0rd%21x",
+            "k-abcdefghijklmnop",
+            "k%2Dabcdefghijklmnop",
+            "k%2dabcdefghijklmnop",
+            "ab+cdefgh/",
+            "ab%2Bcdefgh%2f",
+            "ab%2Bcdefgh%2F",
+            "p%40ss%2Fword%21x",
+        ):
+            self.assertEqual(f"it said {HIDDEN}.", fence.line(f"it said {secret}."), secret)
+
+    def test_at_in_a_password(self) -> None:
+        """The last one of them stands before the host; what has a path before it is no password."""
+        self.assertEqual(f"redis://{HIDDEN}@h:1", FENCE.line("redis://:p@ss@word@h:1"))
+        for plain in ("http://h/a@b", "http://h?x=a@b", "http://h and a@b"):
+            self.assertEqual(plain, FENCE.line(plain))
+
     def test_in_tracebacks(self) -> None:
         """
         Nor in the text of an exception that nobody expected: a client of HTTP names the URL

@@ -47,7 +47,8 @@ INSTANCE = "127.0.0.1:9464"
 ELSEWHERE = ("systemctl", "journalctl", "timedatectl")
 """What asks systemd, of which there is none here."""
 
-SETTING_UP = ("set -a", "export", "alias")
+SETTING_UP = ("for ", "export", "alias")
+"""These are typed in L{tests.systemd.test_pages}."""
 
 STUCK = "TurnStuck"
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.alerts.playbook import commands
 from tests.systemd.units import FOLDER
 
 
@@ -64,3 +68,48 @@ class UnitNamesTests(SynchronousTestCase):
             "systemctl enable --now sandbox-billing.socket sandbox-billing-workers.service",
         ):
             self.assertEqual(1, len(wrongs(text)), text)
+
+
+class PlaybookTests(SynchronousTestCase):
+    """
+    What the playbook has one type first, on a machine that was installed by the page.
+    """
+
+    def told(self, more: str = "") -> tuple[str, str]:
+        """What the variables are then, and what went wrong."""
+        folder = Path(self.mktemp()).resolve()
+        (folder / "secrets").mkdir(parents=True)
+        (folder / "secrets" / "REDIS_PASSWORD").write_text("two words\n")
+        (folder / "secrets" / "RPC_URL").write_text("https://node.example/?key=a&net=b")
+        shutil.copy(FOLDER / "environment.example", folder / "environment")
+        with (folder / "environment").open("a") as file:
+            file.write(more)
+        typed = "\n".join(commands("Before you need it")).replace(
+            "/etc/sandbox-billing", str(folder)
+        )
+        names = "$PROVIDER|$REDISCLI_AUTH|$RPC_URL|$REDIS_ADDR|$METRICS"
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc"],
+            input=f'{typed}\necho "{names}"\n',
+            capture_output=True,
+            text=True,
+            env={"PATH": "/usr/bin:/bin"},
+            check=False,
+        )
+        return done.stdout.strip(), done.stderr
+
+    def test_variables(self) -> None:
+        """Settings and secrets are there, whatever is in them; the address is in lower case."""
+        self.assertEqual(
+            (
+                "0xab|two words|https://node.example/?key=a&net=b|localhost:6379|127.0.0.1:9464",
+                "",
+            ),
+            self.told("PROVIDER_ADDRESS=0xAB\n"),
+        )
+
+    def test_nobody(self) -> None:
+        """Who is not named is asked for: else each key would look empty."""
+        said, wrong = self.told()
+        self.assertIn("\n|two words", f"\n{said}")
+        self.assertIn("PROVIDER_ADDRESS: is told by /info", wrong)

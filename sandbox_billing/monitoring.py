@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Protocol
 from attrs import define, field
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from sandbox_billing import __version__
@@ -27,7 +26,7 @@ from sandbox_billing.errors import ConfigurationError
 from sandbox_billing.interfaces import UNMEASURED, IMeasures
 from sandbox_billing.services._periodic import Periodic
 from sandbox_billing.services.dependencies import LOOK_SECONDS, DependencyWatch
-from sandbox_billing.services.figures import Figures
+from sandbox_billing.services.figures import OF_THE_WORKER, Figures
 from sandbox_billing.services.lease_keeper import LeaseKeeper
 from sandbox_billing.services.readiness import Readiness
 from sandbox_billing.web.answers import Answer, dump
@@ -71,8 +70,7 @@ class Monitor:
     _kept: PrometheusMeasures | None = field(init=False)
     _parts: set[str] = field(factory=set, init=False)
     _port: Any = field(default=None, init=False)
-    _beats: LoopingCall | None = field(default=None, init=False)
-    _beaten_at: float | None = field(default=None, init=False)
+    _beats: Any = field(default=None, init=False)
 
     @_kept.default
     def _make(self) -> PrometheusMeasures | None:
@@ -108,22 +106,23 @@ class Monitor:
         self._log.info("metrics at {endpoint}", endpoint=spelt(self.address))
         self.measures.set(vocabulary.BUILD_INFO, 1, version=__version__, role=self.role)
 
-        self._beats = LoopingCall(self._beat)
-        self._beats.clock = self.reactor
-        self._beats.start(BEAT_SECONDS)
+        self._wait()
 
-    def _beat(self) -> None:
+    def _wait(self) -> None:
+        # Each from the last: what is always as late would seem to be on time on a fixed beat.
+        due_at = self.reactor.seconds() + BEAT_SECONDS
+        self._beats = self.reactor.callLater(BEAT_SECONDS, self._beat, due_at)
+
+    def _beat(self, due_at: float) -> None:
         """Late by what was in the way: something that did not give way."""
-        now = self.reactor.seconds()
-        if self._beaten_at is not None:
-            late = now - self._beaten_at - BEAT_SECONDS
-            self.measures.observe(vocabulary.REACTOR_LAG_SECONDS, max(0.0, late))
-        self._beaten_at = now
+        late = self.reactor.seconds() - due_at
+        self.measures.observe(vocabulary.REACTOR_LAG_SECONDS, max(0.0, late))
+        self._wait()
 
     async def close(self) -> None:
         """Show no more."""
-        if self._beats is not None and self._beats.running:
-            self._beats.stop()
+        if self._beats is not None and self._beats.active():
+            self._beats.cancel()
         if self._port is not None:
             await maybeDeferred(self._port.stopListening)
 
@@ -132,6 +131,9 @@ class Monitor:
 
         def look(measures: IMeasures) -> None:
             measures.set(vocabulary.LEASE_HELD, keeper.work is not None)
+            if keeper.work is None:
+                # A turn that was in flight when the figures were taken back sets some again.
+                measures.forget(*OF_THE_WORKER)
             for service in keeper.work or ():
                 if isinstance(service, Figures):
                     service.show()

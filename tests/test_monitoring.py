@@ -7,8 +7,13 @@ from typing import Any
 
 import treq
 from prometheus_client.parser import text_string_to_metric_families
+from twisted.application.service import MultiService
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import TestCase
 
 from sandbox_billing import __version__, measures
@@ -16,7 +21,25 @@ from sandbox_billing.errors import ConfigurationError
 from sandbox_billing.interfaces import UNMEASURED, IMeasures
 from sandbox_billing.measures import PREFIX
 from sandbox_billing.monitoring import Monitor
+from sandbox_billing.services.lease_keeper import LeaseKeeper
 from sandbox_billing.services.readiness import Readiness
+
+
+LAG = measures.REACTOR_LAG_SECONDS.full_name
+
+
+class _Sender(Protocol):
+    """Tells what it was answered, when it was hung up on."""
+
+    def __init__(self, ending: Deferred[bytes]) -> None:
+        self.ending, self.answered = ending, b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.answered += data
+
+    def connectionLost(self, reason: object = None) -> None:
+        if not self.ending.called:
+            self.ending.callback(self.answered)
 
 
 class MonitorTests(TestCase):
@@ -81,6 +104,59 @@ class MonitorTests(TestCase):
         monitor.readiness.waiting["chain"] = "not reached yet"
         status, text = await self.get(monitor, "/readyz")
         self.assertEqual((503, {"chain": "not reached yet"}), (status, json.loads(text)["reasons"]))
+
+    async def test_bodies(self) -> None:
+        """Nobody who scrapes sends one, and none is kept: whoever tries is hung up on."""
+        monitor = self.monitor()
+        monitor.listen()
+        there = HostnameEndpoint(reactor, b"127.0.0.1", monitor.address.port)
+        for head in (b"Content-Length: 1000000000000", b"Transfer-Encoding: chunked"):
+            for path in (b"/metrics", b"/readyz", b"/other"):
+                ending: Deferred[bytes] = Deferred()
+                sender = await connectProtocol(there, _Sender(ending))
+                sender.transport.write(b"POST %b HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n" % (path, head))
+                ending.addTimeout(10, reactor)
+                self.assertEqual(b"", await ending, (head, path))
+        self.assertEqual(200, (await self.get(monitor, "/metrics"))[0])
+
+    def test_lag(self) -> None:
+        """What is late each time is told each time: it does not shift what is on time."""
+        clock = MemoryReactorClock()
+        monitor = Monitor(
+            reactor=clock, listen_on=("127.0.0.1", 0), role="all", readiness=Readiness()
+        )
+        monitor.listen()
+        kept: Any = monitor.measures
+        # A reactor that is busy for 0.9 s at a time looks at its timers so often.
+        for _ in range(100):
+            clock.advance(0.9)
+        read = kept.registry.get_sample_value
+        counted = {le: read(LAG + "_bucket", {"le": le}) for le in ("0.5", "1.0")}
+        self.assertEqual({"0.5": 0.0, "1.0": 50.0}, counted)
+        self.assertAlmostEqual(50 * 0.8, read(LAG + "_sum"))
+        self.successResultOf(Deferred.fromCoroutine(monitor.close()))
+        self.assertEqual([], clock.getDelayedCalls())
+
+    def test_taken_back(self) -> None:
+        """A turn that ends after the work has stopped leaves nothing of a worker's behind."""
+        monitor = self.monitor()
+        nobody: Any = None
+        keeper = LeaseKeeper(
+            lease=nobody,
+            make_work=MultiService,
+            seconds=30,
+            clock=Clock(),
+            monotonic=lambda: 0.0,
+        )
+        monitor.keeps_lease(keeper)
+        monitor.measures.set(measures.GAS_PRICE_NEURON, 7)
+        monitor.measures.set(measures.CLOCK_OFFSET_SECONDS, 1)
+        monitor.look()
+        kept: Any = monitor.measures
+        read = kept.registry.get_sample_value
+        self.assertIsNone(read(measures.GAS_PRICE_NEURON.full_name))
+        self.assertEqual(1, read(measures.CLOCK_OFFSET_SECONDS.full_name))
+        self.assertEqual(0, read(measures.LEASE_HELD.full_name))
 
     def test_off(self) -> None:
         """Without an address nothing is kept and nothing listens."""

@@ -77,11 +77,28 @@ class Shown(Resource):
         return self._pages.get(path) or NoResource()
 
 
+class _Bodiless(Request):
+    """
+    Nobody who scrapes sends a body: Twisted would write it to the disk first, however long.
+    """
+
+    def gotLength(self, length: int | None) -> None:
+        """
+        Hang up on whoever sends one.
+
+        @param length: Of the body; None while nobody knows.
+        """
+        super().gotLength(0)
+        if length != 0:
+            transport: Any = self.channel.transport
+            transport.abortConnection()
+
+
 class ShownSite(Site):
-    """Few connections, and no access log: it would say the same every fifteen seconds."""
+    """Few connections, no bodies, no access log: it would say the same every fifteen seconds."""
 
     def __init__(self, root: IResource) -> None:
-        super().__init__(root, timeout=IDLE_SECONDS)
+        super().__init__(root, requestFactory=_Bodiless, timeout=IDLE_SECONDS)
         self._open = 0
 
     def buildProtocol(self, addr: IAddress | None) -> Any:

@@ -124,7 +124,7 @@ class Figures(Service):
             measures.set(names.QUARANTINED_WALLETS, len(seen.quarantined))
         queue = seen.queue
         states = {**dict.fromkeys(("unsigned", "signed", "parked"), 0), **queue.states}
-        for state, count in (*states.items(), (UNCOUNTED, queue.depth - queue.counted)):
+        for state, count in (*states.items(), (UNCOUNTED, max(0, queue.depth - queue.counted))):
             measures.set(names.QUEUE_CHARGES, count, state=state)
         measures.set(names.QUEUE_OLDEST_AGE_SECONDS, _age(queue.oldest, now))
         measures.set(names.STOP_ORDERS, seen.stop_count)
@@ -134,7 +134,8 @@ class Figures(Service):
         measures.forget(names.DEAD_LETTERS)
         letters = Counter(letter.kind for letter in seen.letters)
         letters["charge"] += seen.dead_count
-        letters[UNCOUNTED] = seen.letter_count - len(seen.letters)
+        # Counted first and read then: there may be more of them by now.
+        letters[UNCOUNTED] = max(0, seen.letter_count - len(seen.letters))
         for kind, count in letters.items():
             measures.set(names.DEAD_LETTERS, count, kind=kind)
         if seen.purse is not None:

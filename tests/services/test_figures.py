@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from math import inf
 
+from attrs import evolve
+
 from sandbox_billing.adapters.memory.measures import MemoryMeasures
 from sandbox_billing.interfaces import UNMEASURED
+from sandbox_billing.ledger.dead_letter import DeadLetter
 from sandbox_billing.ledger.laws import standing
+from sandbox_billing.ledger.overview import QueueCount
 from sandbox_billing.ledger.voucher import Paid
 from sandbox_billing.services.figures import OF_THE_WORKER
 from sandbox_billing.services.purse import WATCH_SECONDS
@@ -97,6 +101,22 @@ class FiguresTests(WorldCase):
         figures.show()
         shown = {key[0] for key in self.measures.shown}
         self.assertEqual(set(), shown & {one.name for one in OF_THE_WORKER})
+
+    def test_grown_meanwhile(self) -> None:
+        """What was counted before it was read is never fewer than none."""
+        world = self.world.start()
+        world.advance(READING)
+        figures = world.process.work.figures
+        assert figures is not None and figures._seen is not None
+        one = DeadLetter(kind="batch", name="b", reason="strange", since=world.wall.now())
+        overview = evolve(
+            figures._seen.overview, letters=(one,), queue=QueueCount(depth=0, counted=1)
+        )
+        figures._seen = evolve(figures._seen, overview=overview)
+        figures.show()
+        self.assertEqual(0, self.shown("dead_letters", "uncounted"))
+        self.assertEqual(1, self.shown("dead_letters", "batch"))
+        self.assertEqual(0, self.shown("queue_charges", "uncounted"))
 
     def test_differences_and_stops(self) -> None:
         """What ran past us is counted by what was found; a stop, from its order to its end."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from attrs import define, field, frozen
 
+from sandbox_billing.ledger.account import Settlement
 from sandbox_billing.ledger.go_forms import GoSession, GoVoucher
 from sandbox_billing.ledger.identity import (
     Address,
@@ -33,6 +34,9 @@ _MOST_TRIES = 100_000
 """Hashes for one sandbox: seconds, and more than any queue needs."""
 
 _MOST_LENGTHS = 50
+_MOST_SETTLED_LENGTHS = 300
+"""Of what the chain has settled, the newest first: what the Go system did just before its end."""
+
 _MOST_STEPS = 100
 _MOST_SECONDS = 366 * 86_400
 
@@ -57,10 +61,12 @@ class Recovery:
 
     @ivar times: The period of each, where it is one of our own kind.
     @ivar until: The latest end of all of them; 0 where nothing is proven.
+    @ivar settled: What the chain has settled of the same sandbox, near them.
     """
 
     times: Mapping[GoVoucher, Recovered]
     until: UnixSeconds
+    settled: tuple[tuple[Recovered, Settlement], ...] = ()
 
 
 @define(eq=False)
@@ -84,10 +90,7 @@ class Claims:
     def overlapping(self, voucher: GoVoucher, time: Recovered) -> ChargeId | None:
         """Who claimed a second of this time before (L2)."""
         for other, charge in self._times.get(voucher.sandbox, ()):
-            if time.start < other.end and other.start < time.end:
-                return charge
-            if time.price == other.price == 0:
-                # A sandbox has one create fee.
+            if same_time(time, other):
                 return charge
         return None
 
@@ -105,51 +108,114 @@ class Claims:
         return None if other == charge else other
 
 
+def same_time(one: Recovered, other: Recovered) -> bool:
+    """Whether two of a sandbox share a second, or are both its create fee."""
+    if one.start < other.end and other.start < one.end:
+        return True
+    # A sandbox has one create fee.
+    return one.price == other.price == 0
+
+
 def recover(
     session: GoSession,
     price: Neuron,
     vouchers: Sequence[GoVoucher],
+    settlements: Sequence[Settlement] = (),
     *,
     interval: int,
     hashed: Callable[[Charge], str],
 ) -> Recovery:
     """
     The periods of a session's vouchers, from where it is charged backwards and from where it
-    began onwards, each proven by its hash.
+    began onwards, each proven by its hash; and what was settled that may be for the same time:
+    after a crash the Go system charges once more from where it began (failures.md, B3).
 
     @param price: neuron per second.
     @param vouchers: Of the session's sandbox.
+    @param settlements: Of its owner, for whatever sandbox, the oldest first.
     @param interval: VOUCHER_INTERVAL_SEC: what the newer version calls the units of a voucher
         for several periods.  Such a one shows where its neighbours lie and stays unknown.
     """
-    wanted = {voucher.usage_hash: voucher for voucher in vouchers if voucher.fee > 0}
-    lengths = _lengths((voucher.fee for voucher in wanted.values()), price)
-    moments: list[int] = [session.charged_until]
-    if session.started_at is not None:
-        moments.append(session.started_at)
-    found: dict[GoVoucher, Recovered] = {}
-    tried: set[int] = set()
-    tries, until = 0, 0
-    while moments and len(found) < len(wanted) and tries < _MOST_TRIES:
-        moment = moments.pop()
-        if moment in tried:
-            continue
-        tried.add(moment)
-        spans = [(moment, moment)]
-        for length in lengths:
-            spans += [(moment - length, moment), (moment, moment + length)]
-        for start, end in spans:
-            for units in {end - start, interval}:
-                tries += 1
-                voucher = wanted.get(_hash(session, start, end, units, hashed))
-                if voucher is None:
-                    continue
-                moments += [start, end]
-                until = max(until, end)
-                paid_for = Neuron(0) if start == end else price
+    search = _Search(
+        session=session,
+        price=price,
+        interval=interval,
+        hashed=hashed,
+        wanted={voucher.usage_hash: voucher for voucher in vouchers if voucher.fee > 0},
+        events={event.usage_hash: event for event in reversed(settlements)},
+        newest=newest_lengths([event.fee for event in reversed(settlements)], price),
+    )
+    search.run()
+    return Recovery(
+        search.found,
+        UnixSeconds(search.until),
+        tuple((time, search.events[hash_]) for hash_, time in search.settled.items()),
+    )
+
+
+@define(kw_only=True, eq=False)
+class _Search:
+    """
+    One session's.
+
+    @ivar wanted: Vouchers that wait, by hash.
+    @ivar events: Settled ones, by hash.
+    @ivar newest: Seconds that settled ones are for.
+    """
+
+    session: GoSession
+    price: Neuron
+    interval: int
+    hashed: Callable[[Charge], str]
+    wanted: Mapping[str, GoVoucher]
+    events: Mapping[str, Settlement]
+    newest: Sequence[int]
+    found: dict[GoVoucher, Recovered] = field(factory=dict, init=False)
+    settled: dict[str, Recovered] = field(factory=dict, init=False)
+    until: int = field(default=0, init=False)
+    _tries: int = field(default=0, init=False)
+    # Beside what waits, and beside what is settled: these are looked at after those.
+    _near: list[int] = field(factory=list, init=False)
+    _far: list[int] = field(factory=list, init=False)
+
+    def run(self) -> None:
+        """Until nothing new is found."""
+        lengths = _lengths((one.fee for one in self.wanted.values()), self.price)
+        self._near.append(self.session.charged_until)
+        if self.session.started_at is not None:
+            self._near.append(self.session.started_at)
+        tried: set[int] = set()
+        while (self._near or self._far) and self._tries < _MOST_TRIES:
+            moment = (self._near or self._far).pop()
+            if moment in tried:
+                continue
+            tried.add(moment)
+            self._span(moment, moment)
+            for length in lengths:
+                self._span(moment - length, moment)
+                self._span(moment, moment + length)
+            for length in self.newest:
+                self._span(moment, moment + length)
+                if len(self.found) < len(self.wanted):
+                    self._span(moment - length, moment)
+
+    def _span(self, start: int, end: int) -> None:
+        """Whether one of them is for this time."""
+        for units in {end - start, self.interval}:
+            self._tries += 1
+            tried = _hash(self.session, start, end, units, self.hashed)
+            voucher = self.wanted.get(tried)
+            paid_for = Neuron(0) if start == end else self.price
+            time = Recovered(UnixSeconds(start), UnixSeconds(end), paid_for)
+            if voucher is not None:
+                self._near += [start, end]
+                self.until = max(self.until, end)
                 if units == end - start and voucher.fee == (paid_for * units or voucher.fee):
-                    found[voucher] = Recovered(UnixSeconds(start), UnixSeconds(end), paid_for)
-    return Recovery(found, UnixSeconds(until))
+                    self.found[voucher] = time
+            elif tried in self.events:
+                self._far += [start, end]
+                self.until = max(self.until, end)
+                self.settled[tried] = time
 
 
 def charged_beyond(
@@ -164,10 +230,11 @@ def charged_beyond(
     Until when a session is charged, also where the Go system died between a voucher and its
     watermark (failures.md, B3): the seconds of that voucher are not charged again.
 
-    @param claims: Usage hash to fee, of what waits and of what the chain has settled.
+    @param claims: Usage hash to fee, of what waits and of what the chain has settled, the
+        newest first.
     """
     until: int = session.charged_until
-    lengths = _lengths(claims.values(), price)
+    lengths = newest_lengths(claims.values(), price)
     for _ in range(_MOST_STEPS):
         ends = [
             until + length
@@ -187,6 +254,18 @@ def _lengths(fees: Iterable[Neuron], price: Neuron) -> list[int]:
         return []
     counted = Counter(fee // price for fee in fees if fee > 0 and fee % price == 0)
     return [length for length, _ in counted.most_common(_MOST_LENGTHS) if length < _MOST_SECONDS]
+
+
+def newest_lengths(fees: Iterable[Neuron], price: Neuron) -> list[int]:
+    """
+    How many seconds fees are for, each once.
+
+    @param fees: The newest first: what the usual ones hide may be the one that counts.
+    """
+    if price <= 0:
+        return []
+    found = dict.fromkeys(fee // price for fee in fees if fee > 0 and fee % price == 0)
+    return [length for length in found if length < _MOST_SECONDS][:_MOST_SETTLED_LENGTHS]
 
 
 def _hash(

@@ -7,15 +7,21 @@ Tests: L{tests.ledger.test_go_plan}.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import field, frozen
 
 from sandbox_billing.ledger.account import Settlement
-from sandbox_billing.ledger.go_claims import Claims, Recovered, Recovery, charge_of
+from sandbox_billing.ledger.go_claims import (
+    Claims,
+    Recovered,
+    Recovery,
+    charge_of,
+    same_time,
+)
 from sandbox_billing.ledger.go_facts import GoEntry, GoFacts, GoWorld, Source
 from sandbox_billing.ledger.go_forms import NOBODY, GoVoucher
-from sandbox_billing.ledger.identity import Address, ChargeId, Nonce
+from sandbox_billing.ledger.identity import Address, ChargeId, Nonce, SandboxId
 from sandbox_billing.ledger.proofs import settled_as
 from sandbox_billing.ledger.voucher import Charge, ChargeRecord, DeadLettered, Seal, Signed
 
@@ -40,8 +46,10 @@ def judged(facts: GoFacts, world: GoWorld, known: Iterable[Recovery]) -> Iterabl
 
     @param known: What can be told of the time that they are for.
     """
-    times = {voucher: time for one in known for voucher, time in one.times.items()}
-    judge = _Judge(world=world, known=times)
+    recovered = tuple(known)
+    times = {voucher: time for one in recovered for voucher, time in one.times.items()}
+    settled = {voucher.sandbox: one.settled for one in recovered for voucher in one.times}
+    judge = _Judge(world=world, known=times, paid=settled)
     steps = {}
     for entry in sorted(facts.entries, key=_priority):
         steps[entry] = judge.step(entry)
@@ -64,11 +72,13 @@ class _Judge:
     """
     What becomes of one entry after the other.
 
+    @ivar paid: What the chain has settled of sandboxes, and for what time.
     @ivar taken: What was claimed by those before.
     """
 
     world: GoWorld
     known: Mapping[GoVoucher, Recovered]
+    paid: Mapping[SandboxId, Sequence[tuple[Recovered, Settlement]]]
     taken: Claims = field(factory=Claims)
     _settled: Mapping[tuple[Address, str], Settlement] = field(init=False)
     _by_nonce: Mapping[tuple[Address, Nonce], Settlement] = field(init=False)
@@ -89,12 +99,23 @@ class _Judge:
         before, recovered = self.taken.first(voucher), self.known.get(voucher)
         if before is None and recovered is not None:
             before = self.taken.overlapping(voucher, recovered)
-        if before is not None:
+        event = None if before is not None else self._paid_before(voucher, recovered)
+        if before is not None or event is not None:
             recovered = None
         charge = charge_of(voucher, recovered, self.taken.number(voucher), self.world.now)
         self.taken.take(voucher, charge.id, recovered)
         record, debt = self._state(entry, charge, before)
+        if event is not None and voucher.user != NOBODY:
+            why = f"its use was settled in part under nonce {event.nonce}, {event.transaction}"
+            record, debt = _dead(charge, record.seal, why), None
         return VoucherStep(entry=entry, record=record, debt=debt, known=recovered is not None)
+
+    def _paid_before(self, voucher: GoVoucher, time: Recovered | None) -> Settlement | None:
+        """What the chain has settled of its time, under another hash (B3)."""
+        if time is None or self._event(voucher) is not None:
+            return None
+        others = self.paid.get(voucher.sandbox, ())
+        return next((event for other, event in others if same_time(time, other)), None)
 
     def _state(
         self, entry: GoEntry, charge: Charge, before: ChargeId | None

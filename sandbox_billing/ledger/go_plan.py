@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import frozen
 
 from sandbox_billing.errors import BrokenLaw, Refused
+from sandbox_billing.ledger.account import Settlement
 from sandbox_billing.ledger.go_claims import Recovery, charged_beyond, recover
 from sandbox_billing.ledger.go_facts import GoFacts, GoWorld, price_of, wallets_of
 from sandbox_billing.ledger.go_forms import Ghost, GoSession, GoVoucher
@@ -149,11 +150,15 @@ def _recovered(facts: GoFacts, world: GoWorld) -> Mapping[SandboxId, Recovery]:
     mine: dict[SandboxId, list[GoVoucher]] = {}
     for entry in facts.entries:
         mine.setdefault(entry.voucher.sandbox, []).append(entry.voucher)
+    settled: dict[Address, list[Settlement]] = {}
+    for event in sorted(world.settlements, key=lambda one: (one.block, one.log_index)):
+        settled.setdefault(event.user, []).append(event)
     return {
         one.sandbox: recover(
             one,
             price_of(one, world),
             mine.get(one.sandbox, ()),
+            settled.get(one.owner, ()),
             interval=world.interval,
             hashed=world.hashed,
         )
@@ -238,13 +243,17 @@ def _session(go: GoSession, world: GoWorld, until: UnixSeconds, notes: list[str]
 
 
 def _claims(facts: GoFacts, world: GoWorld) -> Mapping[Address, Mapping[str, Neuron]]:
-    """Usage hash to fee of everything that a wallet owes or has paid."""
+    """
+    Usage hash to fee of everything that a wallet owes or has paid: what waits, and then the
+    newest first.
+    """
     found: dict[Address, dict[str, Neuron]] = {}
-    for event in world.settlements:
-        found.setdefault(event.user, {})[event.usage_hash] = event.fee
     for entry in facts.entries:
         voucher = entry.voucher
         found.setdefault(voucher.user, {})[voucher.usage_hash] = voucher.fee
+    newest = sorted(world.settlements, key=lambda one: (one.block, one.log_index), reverse=True)
+    for event in newest:
+        found.setdefault(event.user, {}).setdefault(event.usage_hash, event.fee)
     return found
 
 

@@ -230,6 +230,14 @@ class SessionTests(SynchronousTestCase):
             self.assertEqual(plan.sessions[0].session.charged_until, LAST + 30)
             self.assertTrue(any("after the voucher" in note for note in plan.notes))
 
+    def test_many_lengths(self) -> None:
+        """So it is for a wallet that has paid for periods of very many lengths before."""
+        boxes = [SandboxId(f"x{number}") for number in range(1, 200)]
+        told = [event(voucher(0, at, sandbox=box), at) for at, box in enumerate(boxes, 1)]
+        told.append(event(voucher(0, 777), 777, block=10))
+        plan = planned(GoFacts(sessions=(session(),)), world(*told))
+        self.assertEqual(plan.sessions[0].session.charged_until, LAST + 777)
+
     def test_not_running(self) -> None:
         """One that Daytona does not show is told: its session will end without a charge."""
         for rows, told in (({}, "not shown"), ({BOX: row(state="stopped")}, "stopped")):
@@ -330,6 +338,36 @@ class VoucherTests(SynchronousTestCase):
             GoFacts(sessions=(session(),), entries=entries(voucher(-60, 0), voucher(-90, 0)))
         )
         self.assertEqual(states(plan), [Open, DeadLettered])
+
+    def test_overlaps_settled(self) -> None:
+        """
+        The Go system died between a voucher and its watermark and charged once more from there
+        (B3): where the first one is settled, the second one is not offered, and cannot be.
+        """
+        settled = event(voucher(0, 60), 8)
+        mine = session(charged_until=UnixSeconds(LAST + 75))
+        for waits in (voucher(0, 75), voucher(0, 75, nonce=9)):
+            for one in (mine, session(charged_until=UnixSeconds(LAST + 75), started_at=None)):
+                facts = GoFacts(sessions=(one,), entries=entries(voucher(-60, 0), waits))
+                plan = planned(facts, world(settled))
+                self.assertEqual(states(plan), [Open, DeadLettered])
+                self.assertFalse(cause_of(reason(plan.vouchers[1])).retry)
+                self.assertIn("under nonce 8", reason(plan.vouchers[1]))
+        # The other way round: what waits is the shorter one, and shares only its beginning.
+        facts = GoFacts(sessions=(mine,), entries=entries(voucher(0, 60)))
+        self.assertEqual(states(planned(facts, world(event(voucher(0, 75), 8)))), [DeadLettered])
+
+    def test_beside_settled(self) -> None:
+        """What touches a settled period, and shares no second with it, is owed."""
+        told = world(event(voucher(-60, 0), 8), event(voucher(-180, -180), 7))
+        plan = planned(GoFacts(sessions=(session(),), entries=entries(voucher(-120, -60))), told)
+        self.assertEqual(states(plan), [Open])
+
+    def test_second_create_fee(self) -> None:
+        """One create fee is settled: another is not offered."""
+        told = world(event(voucher(0, 0), 8))
+        facts = GoFacts(sessions=(session(),), entries=entries(voucher(-180, -180)))
+        self.assertEqual(states(planned(facts, told)), [DeadLettered])
 
     def test_same_nonce(self) -> None:
         """Two under one nonce: only one can settle."""

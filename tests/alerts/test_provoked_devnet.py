@@ -79,11 +79,8 @@ class DevnetTests(TestCase):
         self.prometheus = Prometheus()
         self.later = 0.0
         self.scene = scene = await Scene.open(self)
-        self.chain = Bridge(free_port(), port_of(scene.world.chain.url))
-        self.daytona = Bridge(free_port(), port_of(scene.world.daytona.url))
-        for bridge in (self.chain, self.daytona):
-            bridge.open()
-            self.addCleanup(bridge.close)
+        self.chain = self.bridge(scene.world.chain.url)
+        self.daytona = self.bridge(scene.world.daytona.url)
         metrics = free_port()
         self.metrics = f"127.0.0.1:{metrics}"
         scene.settings |= {
@@ -106,6 +103,13 @@ class DevnetTests(TestCase):
         # What the figures say of letters is read every fifteen seconds.
         await self.over("DeadLetters")
         await self.gone()
+
+    def bridge(self, url: str) -> Bridge:
+        """A way there that can be closed; open at once, so that nobody else has its port."""
+        made = Bridge(free_port(), port_of(url))
+        made.open()
+        self.addCleanup(made.close)
+        return made
 
     # -- looking
 

@@ -244,6 +244,8 @@ class Moving:
         renewal.start()
         made = 0
         try:
+            # A supervisor may have started it while somebody read the plan.
+            await self._require_alone()
             if await self._look() != shown.found:
                 raise Refused("what was shown has changed meanwhile: run it again")
             importer = GoImporter(

@@ -13,7 +13,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from attrs import frozen
@@ -167,7 +167,7 @@ def _document(raw: bytes) -> dict[str, Any]:
     try:
         found = json.loads(
             raw.decode("utf-8"),
-            parse_float=Decimal,
+            parse_float=_decimal,
             parse_constant=_refuse_constant,
             object_pairs_hook=_once,
         )
@@ -176,6 +176,14 @@ def _document(raw: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise BadInput("not a JSON object")
     return found
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        # An exponent that no number of theirs can have.
+        raise ValueError(text) from None
 
 
 def _refuse_constant(name: str) -> Any:

@@ -133,12 +133,13 @@ class _Judge:
             why = "the Go system set it aside and did not write down why"
             return _dead(charge, seal, why), None
         if voucher.nonce is not None:
-            other = self.taken.sealed(voucher.user, voucher.nonce, charge.id)
-            if other is not None:
-                return _dead(charge, seal, f"{other} has its nonce {voucher.nonce}"), None
             if not self.world.verifies(voucher):
                 signer = self.world.service.signer
                 return _dead(charge, seal, f"its signature is not of {signer}"), None
+            # Of those that are offered: another one's does not take it.
+            other = self.taken.sealed(voucher.user, voucher.nonce, charge.id)
+            if other is not None:
+                return _dead(charge, seal, f"{other} has its nonce {voucher.nonce}"), None
         return record, None
 
     def _event(self, voucher: GoVoucher) -> Settlement | None:

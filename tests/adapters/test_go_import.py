@@ -26,6 +26,7 @@ from sandbox_billing.ledger.audit import broken_at
 from sandbox_billing.ledger.go_plan import GoPlan, plan_import
 from sandbox_billing.ledger.identity import Address, Nonce, SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
+from sandbox_billing.ledger.resources import Resources
 from sandbox_billing.ledger.voucher import DeadLettered, Open, Signed
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.eip712 import EIP712Domain
@@ -88,6 +89,7 @@ class GoImportCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Empty."""
+        self.row = world().rows[BOX]
         self.clock = Clock()
         self.memory = MemoryKeyspace(self.clock)
 
@@ -153,7 +155,7 @@ class GoImportCase(SynchronousTestCase):
 
     def plan(self, found: GoFound) -> GoPlan:
         """Of that."""
-        known = world()
+        known = evolve(world(), rows={BOX: self.row})
         rows = {**known.rows, SandboxId(NEWER): evolve(known.rows[BOX], sandbox=SandboxId(NEWER))}
         return plan_import(found.facts, evolve(known, rows=rows))
 
@@ -318,6 +320,15 @@ class ImportTests(GoImportCase):
         kept = self.memory.values()
         self.assertEqual(kept[journal.store.keys.nonce(ALICE)], b"9")
         self.assertEqual(kept[journal.store.keys.nonce(BOB)], b"0")
+
+    def test_stopped_twice(self) -> None:
+        """One that has no price here, and that the Go system was to stop: one order, ours."""
+        self.fill()
+        self.row = evolve(self.row, resources=Resources(gpu=1))
+        journal = self.journal()
+        self.carry_out(journal)
+        self.assertEqual(self.now(journal.doors.stop_reason(BOX)), "unpriced")
+        self.assertTrue(self.look().nothing)
 
     def test_dies_at_every_write(self) -> None:
         """Whoever dies before or after any write runs it again, and it ends the same."""

@@ -141,6 +141,16 @@ class RefusalTests(TestCase):
         await until(reactor, "it to wait", listed)
         self.assertIn("still connected", await self.refused(Refused))
 
+    async def test_started_meanwhile(self) -> None:
+        """So is one that was started while the plan was read, and has changed nothing yet."""
+        shown = await self.shown()
+        other = Respite(shared_server().port)
+        self.addCleanup(other.close)
+        other.call("CLIENT", "SETINFO", "LIB-NAME", "go-redis(,go1.21)")
+        work = Deferred.fromCoroutine(self.moving.carry_out(shown))
+        self.assertIn("still connected", str(await self.assertFailure(work, Refused)))
+        self.assertEqual(self.redis.call("TYPE", "billing:compute:box"), b"hash")
+
     async def test_library(self) -> None:
         """So is one that says which library it is of."""
         other = Respite(shared_server().port)

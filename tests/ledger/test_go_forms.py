@@ -196,6 +196,9 @@ class VoucherTests(SynchronousTestCase):
         doubled = text(UNSIGNED).replace(b'"nonce"', b'"user": "x", "nonce"')
         huge = text({**UNSIGNED, "total_fee": "@"}).replace(b'"@"', b"1e999999999")
         digits = text({**UNSIGNED, "total_fee": "@"}).replace(b'"@"', b"9" * 9_000)
+        for exponent in (b"1e9999999999999999999999", b"1e-9999999999999999999999"):
+            odd = text({**UNSIGNED, "total_fee": "@"}).replace(b'"@"', exponent)
+            self.assertRaises(BadInput, read_voucher, odd)
         for raw in (b"", b"\xff", b"[]", b"5", b"NaN", b"[" * 9_000, doubled, huge, digits):
             self.assertRaises(BadInput, read_voucher, raw)
         self.assertRaises(BadInput, read_voucher, text({**UNSIGNED, "sandbox_id": "x" * 20_000}))

@@ -373,6 +373,10 @@ class VoucherTests(SynchronousTestCase):
         """Two under one nonce: only one can settle."""
         plan = planned(GoFacts(entries=entries(voucher(-60, 0, nonce=7), voucher(-9, 0, nonce=7))))
         self.assertEqual(states(plan), [Signed, DeadLettered])
+        # One that another key has signed is not offered, and keeps no other from it.
+        strange = evolve(voucher(-60, 0, nonce=7), signature="0x" + "22" * 65)
+        plan = planned(GoFacts(entries=entries(strange, voucher(-9, 0, nonce=7))))
+        self.assertEqual(states(plan), [DeadLettered, Signed])
 
     def test_settled(self) -> None:
         """

@@ -97,8 +97,8 @@ class GoImporter:
             await self._voucher(voucher)
             yield f"{voucher.entry.key} {voucher.entry.place}: {_became(voucher)}"
         for sandbox, reason in self.plan.stops:
-            await self._stop(sandbox, reason)
-            yield f"stop of {sandbox}: ordered ({reason})"
+            if await self._stop(sandbox, reason):
+                yield f"stop of {sandbox}: ordered ({reason})"
         for sandbox in self.plan.idle_stops:
             await self._idle_stop(sandbox)
             yield f"stop of {sandbox}: put away: it does not run"
@@ -254,16 +254,23 @@ class GoImporter:
 
     # -- the rest --------------------------------------------------------------------------
 
-    async def _stop(self, sandbox: SandboxId, reason: str) -> None:
+    async def _stop(self, sandbox: SandboxId, reason: str) -> bool:
+        """@return: False where its session was carried over with an order of ours."""
         store = self.journal.store
         draft = store.draft(f"import the stop of {sandbox}")
-        (owner,) = await store.read(Read("HGET", store.keys.sandbox(sandbox), ("owner",)))
+        owner, ordered = await store.read(
+            Read("HGET", store.keys.sandbox(sandbox), ("owner",)),
+            Read("EXISTS", store.keys.stop(sandbox)),
+        )
+        if ordered != b"0":
+            return False
         draft.expect(holds(STOPS + sandbox, self.found.orders[sandbox]))
         draft.expect(absent(draft.keys.stop(sandbox)))
         draft.order_stop(sandbox, reason, self.now)
         if owner is not None:
             draft.warn_of_stop(Address(text(owner)), reason, [sandbox])
         await self._carry_out(draft, BY, f"stop {sandbox}", _NOTHING, reason)
+        return True
 
     async def _idle_stop(self, sandbox: SandboxId) -> None:
         key, form = STOPS + sandbox, self.found.orders[sandbox]

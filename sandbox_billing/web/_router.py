@@ -288,11 +288,12 @@ class Router:
         gone: list[Failure] = []
         patterns: list[str] = []
         request.notifyFinish().addErrback(gone.append)
-        status, body = CLIENT_GONE, b""
+        status, body, passed_on = CLIENT_GONE, b"", False
         answer: Answer | None
         try:
             try:
                 answer = await self._ask(request, peer, patterns)
+                passed_on = answer is None
                 if answer is not None and answer.chunks is not None:
                     sent = {**standard_headers(None, request_id), **answer.headers}
                     await pour(request, answer.status, sent, answer.chunks, self.clock)
@@ -344,7 +345,14 @@ class Router:
         finally:
             method, seconds = request.method.decode("ascii"), self.clock.seconds() - began
             route = patterns[0] if patterns else NO_PATTERN
-            note_request(self.measures, route=route, method=method, status=status, seconds=seconds)
+            note_request(
+                self.measures,
+                route=route,
+                method=method,
+                status=status,
+                seconds=seconds,
+                passed_on=passed_on,
+            )
             self._log.info(
                 ACCESS,
                 method=method,

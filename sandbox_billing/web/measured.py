@@ -18,16 +18,24 @@ OTHER_METHOD = "other"
 
 
 def note_request(
-    measures: IMeasures, *, route: str, method: str, status: int, seconds: float
+    measures: IMeasures,
+    *,
+    route: str,
+    method: str,
+    status: int,
+    seconds: float,
+    passed_on: bool = False,
 ) -> None:
     """
     @param route: A pattern of the table, or L{NO_PATTERN}.
     @param method: As sent.
+    @param passed_on: That a sandbox answered, which may answer with each status that there is:
+        told by its class, C{2xx}, or its owner could make so many series that no more fit.
     """
     measures.observe(
         REQUEST_SECONDS,
         seconds,
         route=route,
         method=method if method in METHODS else OTHER_METHOD,
-        status=str(status),
+        status=f"{status // 100}xx" if passed_on else str(status),
     )

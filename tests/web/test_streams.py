@@ -7,9 +7,12 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 
+from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
+from sandbox_billing.adapters.memory.measures import MemoryMeasures
+from sandbox_billing.web.root import make_root
 from tests.web.streams import ADMIN_KEY, StreamTestCase
 from tests.web.world import FOREIGN, NOW, SANDBOX, signed_json
 
@@ -59,6 +62,27 @@ class PlainTests(StreamTestCase):
         self.assertIsNotNone(client.header("x-request-id"))
         await self.until(lambda: upstream.half)
         self.assertEqual(self.world.streams.count, 0)
+
+    async def test_measured(self) -> None:
+        """A sandbox may answer with any status: it is told by its class, and ours as it is."""
+        measures = MemoryMeasures()
+        await self.serve()
+        self.site.resource = make_root(evolve(self.world.desk, measures=measures))
+        for number, line in enumerate((b"200 OK", b"299 Odd", b"555 Odder"), 1):
+            client = await self.connect()
+            client.send(self.request("GET", f"{self.box}/files"))
+            upstream = await self.upstream(number)
+            upstream.send(b"HTTP/1.1 " + line + b"\r\nContent-Length: 2\r\n\r\nok")
+            await self.until(lambda client=client: client.body == b"ok")
+        client = await self.connect()
+        client.send(b"GET %b/files HTTP/1.1\r\nHost: x\r\n\r\n" % self.box.encode())
+        await self.until(lambda: client.status == 401)
+        await self.until(lambda: sum(map(len, measures.seen.values())) == 4)
+        route = "/toolbox/{id}/**"
+        self.assertEqual(
+            {("GET", "2xx"): 2, ("GET", "5xx"): 1, ("GET", "401"): 1},
+            {key[2:]: len(found) for key, found in measures.seen.items() if key[1] == route},
+        )
 
     async def test_keep_alive(self) -> None:
         """One client's connection carries many streams, and other requests between them."""

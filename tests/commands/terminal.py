@@ -15,7 +15,7 @@ from typing import IO, Any
 from attrs import define, frozen
 
 
-SECONDS = 60.0
+SECONDS = 120.0
 """A deadline that only a broken program meets."""
 
 _END = "-- the command has ended with "
@@ -149,16 +149,18 @@ class Terminal:
                 raise NeverEnded(f"{self.text}: waited in vain for {what}: {self.said()[-3000:]}")
             time.sleep(0.05)
 
-    def interrupt(self) -> int:
+    def interrupt(self, seconds: float = SECONDS) -> int:
         """
-        Ctrl-C.
+        Ctrl-C; whoever does not end by it in time is killed.
 
         @return: How it ended.
         """
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGINT)
         try:
-            return self.process.wait(SECONDS)
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return -signal.SIGKILL
         finally:
             _end_group(self.process, signal.SIGKILL)
 

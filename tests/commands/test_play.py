@@ -69,3 +69,13 @@ class PlayerTests(SynchronousTestCase):
         self.assertRaises(WrongMark, self.play, ".. commands: terminal one\n$ sleep 9")
         self.assertRaises(NotAsShown, self.play, ".. commands: terminal two\n$ echo a\nb")
         self.assertEqual([], self.stage.strike())
+
+    def test_stubborn(self) -> None:
+        """What Ctrl-C does not end is told and killed, and keeps nothing else from its end."""
+        for name, text in (("deaf", "trap '' INT; echo up; sleep 99"), ("other", GO_ON)):
+            self.play(f'.. commands: terminal {name}\n$ bash -c "{text}"\nup…')
+        bad = self.stage.strike(seconds=1)
+        self.assertIn("deaf ended with -9", bad[0])
+        self.assertTrue(
+            all(one.process.poll() is not None for one in self.stage.terminals.values())
+        )

@@ -72,10 +72,9 @@ class PlayerTests(SynchronousTestCase):
 
     def test_stubborn(self) -> None:
         """What Ctrl-C does not end is told and killed, and keeps nothing else from its end."""
-        for name, text in (("deaf", "trap '' INT; echo up; sleep 99"), ("other", GO_ON)):
+        deaf = "trap '' INT; echo up; sleep 99"
+        for name, text in (("before", GO_ON), ("deaf", deaf), ("after", GO_ON)):
             self.play(f'.. commands: terminal {name}\n$ bash -c "{text}"\nup…')
-        bad = self.stage.strike(seconds=1)
-        self.assertIn("deaf ended with -9", bad[0])
-        self.assertTrue(
-            all(one.process.poll() is not None for one in self.stage.terminals.values())
-        )
+        processes = [one.process for one in self.stage.terminals.values()]
+        self.assertIn("deaf ended with -9", " ".join(self.stage.strike(seconds=1)))
+        self.assertNotIn(None, [one.poll() for one in processes])

@@ -9,6 +9,7 @@ Tests: C{tests.services.test_clerk}.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import define, field, frozen
@@ -104,8 +105,13 @@ class Clerk:
     _looks: dict[OrderId, tuple[UnixSeconds, int]] = field(factory=dict, init=False)
 
     async def turn(self) -> None:
-        """A step of every order; one that cannot be made keeps those behind it waiting."""
+        """
+        A step of every order; one that cannot be made keeps those behind it waiting.
+
+        What is left is read last: while that takes long, or cannot be read, a pause is lifted.
+        """
         stand = [one for one in await self.registry.orders.unended() if _is_ours(one.value)]
+        drains = []
         for order in stand:
             match order.value.kind:
                 case Kind.PAUSE:
@@ -113,9 +119,11 @@ class Clerk:
                 case Kind.RESUME:
                     await self._resume(order)
                 case _:
-                    await self._drain(order)
+                    drains.append(await self._begun(order))
         known = {one.value.id for one in stand}
         self._looks = {id: look for id, look in self._looks.items() if id in known}
+        if drains:
+            await self._drain(drains)
 
     async def _stands(self) -> Stored[Pause] | None:
         return (await self.doors.door_state()).pause
@@ -142,35 +150,41 @@ class Clerk:
             # A price is being changed under it.
             await self.registry.failed(order, NOT_OURS.format(**_shown(stands.value)))
 
-    async def _drain(self, order: Stored[Order]) -> None:
+    async def _begun(self, order: Stored[Order]) -> Stored[Order]:
+        """A drain under way, under the pause that stands or under its own."""
+        if order.value.state is not State.ASKED:
+            return order
         stands = await self._stands()
-        if order.value.state is State.ASKED:
-            if stands is None:
-                mine = self._mine(order.value)
-                order = await self.registry.begun(order, _note(mine), pause=mine)
-                pause = mine
-            else:
-                pause = stands.value
-                order = await self.registry.begun(order, _note(pause))
-        elif stands is None or _note(stands.value) != order.value.note:
-            await self.registry.failed(order, LIFTED)
-            return
-        else:
-            pause = stands.value
-        await self._look(order, pause)
+        if stands is not None:
+            return await self.registry.begun(order, _note(stands.value))
+        mine = self._mine(order.value)
+        return await self.registry.begun(order, _note(mine), pause=mine)
 
-    async def _look(self, order: Stored[Order], pause: Pause) -> None:
-        id, now = order.value.id, self.wall.now()
-        at, clear = self._looks.get(id, (now, 0))
-        if now < at:
+    async def _drain(self, drains: Sequence[Stored[Order]]) -> None:
+        """Those whose pause still stands, which is one, have the same left: it is read once."""
+        stands = await self._stands()
+        pause = None if stands is None else stands.value
+        due, now = [], self.wall.now()
+        for order in drains:
+            if pause is None or _note(pause) != order.value.note:
+                await self.registry.failed(order, LIFTED)
+            elif now >= self._look_of(order.value.id)[0]:
+                due.append(order)
+        if pause is None or not due:
             return
         left = await left_before(self.meter, self.backlog, pause.since)
-        clear = clear + 1 if left.nothing else 0
         ended = self.wall.now()
         wait = max(LOOK_SECONDS, REST * (ended - now))
-        self._looks[id] = (UnixSeconds(ended + wait), clear)
-        if clear >= LOOKS:
-            await self.registry.done(order, {"paused": _shown(pause), "excepted": _excepted(left)})
+        for order in due:
+            clear = self._look_of(order.value.id)[1] + 1 if left.nothing else 0
+            self._looks[order.value.id] = (UnixSeconds(ended + wait), clear)
+            if clear >= LOOKS:
+                told = {"paused": _shown(pause), "excepted": _excepted(left)}
+                await self.registry.done(order, told)
+
+    def _look_of(self, id: OrderId) -> tuple[UnixSeconds, int]:
+        """When to look next, and how often nothing was left."""
+        return self._looks.get(id, (UnixSeconds(0), 0))
 
 
 def _is_ours(order: Order) -> bool:

@@ -4,12 +4,16 @@ Orders about admissions: one write each, in the order in which they were asked f
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
+from sandbox_billing.errors import Transient
 from sandbox_billing.interfaces import NotReady
 from sandbox_billing.ledger.backlog import Pause
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.order import Kind, State
+from sandbox_billing.services import clerk
 from sandbox_billing.signing.eip55 import checksum
 from tests.fixtures import ALICE, INTERVAL
 from tests.services.orders import OPERATOR, OTHER, Office, deaths
@@ -114,6 +118,40 @@ class DrainTests(ClerkCase):
         failed = self.office.ended(drain)
         self.assertEqual((failed.state, failed.error), (State.FAILED, "lifted"))
         self.assertEqual(self.office.ended(resume).state, State.DONE)
+
+    def test_unreadable(self) -> None:
+        """While what is left cannot be read a pause is lifted all the same."""
+        self.office.create()
+        drain = self.office.ask(Kind.DRAIN)
+        self.office.advance(2)
+        reads: list[Any] = []
+
+        async def slow(meter: Any) -> Any:
+            reads.append(meter)
+            raise Transient("the journal is too large to be read in time")
+
+        self.patch(clerk, "left_before", lambda meter, *_: slow(meter))
+        self.office.advance(10)
+        self.assertNotEqual(reads, [])
+        resume = self.office.ask(Kind.RESUME)
+        self.assertEqual(self.office.ended(resume, 5).state, State.DONE)
+        self.assertIsNone(self.office.paused())
+        self.assertEqual(self.office.ended(drain, 5).error, "lifted")
+
+    def test_many(self) -> None:
+        """However many drains stand, the journal is read once for all of them."""
+        read, looks = clerk.left_before, []
+
+        def counted(*told: Any) -> Any:
+            looks.append(self.world.wall.now())
+            return read(*told)
+
+        self.patch(clerk, "left_before", counted)
+        self.office.create()
+        drains = [self.office.ask(Kind.DRAIN) for _ in range(5)]
+        for drain in drains:
+            self.assertEqual(self.office.ended(drain).state, State.DONE)
+        self.assertEqual(len(looks), len(set(looks)))
 
     def test_under_another_pause(self) -> None:
         """Whoever's pause stands is waited under, and left as it is."""

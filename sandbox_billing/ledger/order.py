@@ -29,6 +29,12 @@ OrderId = NewType("OrderId", str)
 MOST_OPEN = 100
 """Orders that have not ended."""
 
+RESERVED = 20
+"""
+So many more may be open of those that end at once: stops that Daytona does not carry out must
+not keep an operator from closing the door, nor from opening it.
+"""
+
 LONGEST_REASON = 200
 
 OPERATOR = "operator"
@@ -56,6 +62,9 @@ class Kind(Enum):
 
 ADMISSIONS = frozenset({Kind.PAUSE, Kind.RESUME, Kind.DRAIN})
 """Those that concern our own books alone: nobody outside is asked."""
+
+AT_ONCE = frozenset({Kind.PAUSE, Kind.RESUME})
+"""Those of them that wait for nothing."""
 
 
 class State(Enum):

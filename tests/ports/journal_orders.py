@@ -24,6 +24,7 @@ from sandbox_billing.ledger.order import (
     Piece,
     State,
 )
+from sandbox_billing.services._supervise import gather
 from tests.ports.journal import OWNER, SB, T0, JournalCase, MakeWorld, World, meddle
 
 
@@ -113,7 +114,7 @@ class OrdersCase(JournalCase):
         port = self.world.journal.orders
         for number in range(1, MOST_OPEN + 1):
             await port.ask(order(number))
-        refused = await self.refused(TooMany, port.ask(order(MOST_OPEN + 1)))
+        refused = await self.refused(TooMany, port.ask(order(MOST_OPEN + 1, kind=Kind.STOP)))
         self.assertGreater(refused.retry_after, 0)
         self.assertEqual((await port.ask(order(7))).number, 7)
         first = (await port.unended())[0]
@@ -158,6 +159,13 @@ class OrdersCase(JournalCase):
         await self.unchanged(Stale, lambda: port.end(under_way, other, other.entry("x")))
         await self.unchanged(Stale, lambda: port.mark(under_way, {SB: Piece()}))
         self.assertEqual(len(await self.entries()), 1)
+
+    async def test_many_at_once(self) -> None:
+        """Those that are asked for at the same moment are all taken, each with its number."""
+        port = self.world.other.orders
+        asked = [port.ask(order(number, kind=Kind.STOP)) for number in range(1, 31)]
+        taken = await gather(*asked)
+        self.assertEqual({one.number for one in taken}, set(range(1, 31)))
 
     async def test_stop(self) -> None:
         """The stop order stands from the write on in which the order begins."""

@@ -14,7 +14,7 @@ from twisted.web.http_headers import Headers
 
 from sandbox_billing.ledger.backlog import Pause
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.order import MOST_OPEN, Kind, Order, OrderId
+from sandbox_billing.ledger.order import MOST_OPEN, RESERVED, Kind, Order, OrderId
 from sandbox_billing.ledger.token import Scope
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.key import SigningKey
@@ -299,22 +299,29 @@ class RefusalTests(OrdersCase):
         self.assertEqual(self.standing(), [])
 
     def test_too_many(self) -> None:
-        """So many that stand are enough."""
+        """So many that stand are enough; the door can be closed and opened all the same."""
         for number in range(MOST_OPEN):
             self.now(
                 self.orders.ask(
                     Order(
                         id=OrderId(f"f{number:031x}"),
                         digest="d",
-                        kind=Kind.DRAIN,
+                        kind=Kind.STOP,
                         by=OPERATOR.address,
                         asked_at=UnixSeconds(NOW),
                     )
                 )
             )
+        stop = f"/api/operator/sandbox/{SANDBOX}/stop"
+        for target in (stop, "/api/operator/drain"):
+            reply = self.ask_by_path("POST", target, WHY, key=OPERATOR)
+            self.assertEqual(reply.status, 429, target)
+            self.assertTrue(reply.headers.hasHeader("Retry-After"))
+        for number in range(RESERVED):
+            self.begin("POST", "/api/operator/" + ("pause", "resume")[number % 2], WHY)
+        self.assertEqual(len(self.standing()), MOST_OPEN + RESERVED)
         reply = self.ask_by_path("POST", "/api/operator/pause", WHY, key=OPERATOR)
         self.assertEqual(reply.status, 429)
-        self.assertTrue(reply.headers.hasHeader("Retry-After"))
 
 
 class LookTests(OrdersCase):

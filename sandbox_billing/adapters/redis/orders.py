@@ -18,11 +18,19 @@ from sandbox_billing.ledger.audit import AuditEntry
 from sandbox_billing.ledger.backlog import Pause
 from sandbox_billing.ledger.identity import Address, SandboxId
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.order import MOST_OPEN, OPERATOR, Order, OrderId, Piece
+from sandbox_billing.ledger.order import (
+    AT_ONCE,
+    MOST_OPEN,
+    OPERATOR,
+    RESERVED,
+    Order,
+    OrderId,
+    Piece,
+)
 
 
-TRIES = 8
-"""Orders that are asked for at the same moment."""
+TRIES = MOST_OPEN
+"""Orders that are asked for at the same moment: each is listed behind another one."""
 
 RETRY_SECONDS = 10
 
@@ -55,8 +63,9 @@ class RedisOrders:
         found = stored(Order, there)
         if found is not None:
             return found.value
-        if int(text(count)) >= MOST_OPEN:
-            raise TooMany(f"{MOST_OPEN} orders have not ended yet", RETRY_SECONDS)
+        most = MOST_OPEN + (RESERVED if order.kind in AT_ONCE else 0)
+        if int(text(count)) >= most:
+            raise TooMany(f"{most} orders have not ended yet", RETRY_SECONDS)
         asked = evolve(order, number=int(text(length)) + 1)
         form = stored_form(asked)
         draft = self.store.draft(f"ask for the order {order.id}")

@@ -18,7 +18,7 @@ from sandbox_billing.client.receipts import (
     unproven,
 )
 from sandbox_billing.ledger.identity import is_imported_charge_id
-from sandbox_billing.ledger.receipt import CLAIMING, Receipt
+from sandbox_billing.ledger.receipt import CLAIMING, SETTLED, Receipt
 from sandbox_billing.ledger.voucher import ChargeKind
 
 
@@ -35,9 +35,10 @@ def times(
     """
     found: dict[Receipt, list[Finding]] = {one: [] for one in receipts}
     groups: dict[Period, list[Receipt]] = defaultdict(list)
+    uses = _uses(receipts)
     for one in receipts:
         if is_imported_charge_id(one.id):
-            found[one].append(unproven(Claim.PERIOD, "imported: what time it is for is not known"))
+            found[one].append(_imported(one, uses))
         elif one.status in CLAIMING:
             groups[one.sandbox.casefold(), one.period_start, one.period_end].append(one)
         else:
@@ -49,6 +50,23 @@ def times(
         for one in group:
             found[one].extend(finding for finding in told if finding is not None)
     return found
+
+
+def _uses(receipts: Sequence[Receipt]) -> Mapping[str, int]:
+    """How many receipts that are no debts were paid for each usage hash."""
+    found: dict[str, int] = defaultdict(int)
+    for one in receipts:
+        if one.status in SETTLED and one.kind is not ChargeKind.DEBT and one.usage_hash:
+            found[one.usage_hash] += 1
+    return found
+
+
+def _imported(receipt: Receipt, uses: Mapping[str, int]) -> Finding:
+    """What time it is for is not known; but what has one hash is for one time."""
+    claim, paid = Claim.PERIOD, uses.get(receipt.usage_hash or "", 0)
+    if paid > 1:
+        return refuted(claim, f"{paid} receipts for this very use were paid")
+    return unproven(claim, "imported: what time it is for is not known")
 
 
 def _overlapped(periods: Sequence[Period]) -> Mapping[Period, Period]:

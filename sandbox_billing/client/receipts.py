@@ -13,7 +13,11 @@ from itertools import pairwise
 from attrs import frozen
 
 from sandbox_billing.errors import BadInput
-from sandbox_billing.ledger.identity import is_imported_charge_id, is_merged_charge_id
+from sandbox_billing.ledger.identity import (
+    imported_from,
+    is_imported_charge_id,
+    is_merged_charge_id,
+)
 from sandbox_billing.ledger.money import NeuronPerMinute
 from sandbox_billing.ledger.rating import cost_of
 from sandbox_billing.ledger.receipt import Part, Receipt, Status
@@ -143,7 +147,7 @@ def _hash(receipt: Receipt) -> Finding:
     if receipt.usage_hash is None:
         return unproven(claim, "nothing was signed yet")
     if is_imported_charge_id(receipt.id):
-        return unproven(claim, "imported from another system: what it is the hash of is not known")
+        return _imported(receipt)
     try:
         made = usage_hash(receipt.sandbox, receipt.period_start, receipt.period_end, receipt.units)
     except BadInput as why:
@@ -151,6 +155,18 @@ def _hash(receipt: Receipt) -> Finding:
     if "0x" + made.hex() != receipt.usage_hash:
         return refuted(claim, f"sandbox and time have the hash 0x{made.hex()}, signed was another")
     return proven(claim, "it is the hash of this sandbox and this time")
+
+
+def _imported(receipt: Receipt) -> Finding:
+    """Not known is no excuse for what could be: it must be what its name says."""
+    claim, assumed = Claim.HASH, (receipt.sandbox, (receipt.usage_hash or "")[:18])
+    if imported_from(receipt.id) != assumed:
+        return refuted(claim, "it is called imported, and by another sandbox or usage hash")
+    if receipt.kind not in (ChargeKind.IMPORTED, ChargeKind.DEBT):
+        return refuted(claim, f"a {receipt.kind.value} receipt is not imported")
+    if receipt.period_start != receipt.period_end:
+        return refuted(claim, "what was imported without its time names one")
+    return unproven(claim, "imported from another system: what it is the hash of is not known")
 
 
 def _rating(receipt: Receipt) -> Finding:

@@ -17,6 +17,7 @@ from sandbox_billing.errors import BadInput
 
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}\Z")
 _DEBT_NUMBER = re.compile(r":debt:([0-9]+)\Z")
+_IMPORTED = re.compile(r"([^:]+):imported:([0-9a-f]{16}):[0-9]+(?::(?:debt|rest):[0-9]+)*\Z")
 _SANDBOX_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}\Z")
 
 SandboxId = NewType("SandboxId", str)
@@ -106,6 +107,15 @@ def imported_charge_id(sandbox: SandboxId, usage_hash: str, number: int) -> Char
 def is_imported_charge_id(charge: ChargeId) -> bool:
     """Whether what its hash is made of is not known: such a charge, or what it left owed."""
     return ":imported:" in charge
+
+
+def imported_from(charge: ChargeId) -> tuple[SandboxId, str] | None:
+    """
+    @return: Whose voucher it was, and the beginning of its usage hash, with C{0x}; None of an id
+        that is not formed so.
+    """
+    found = _IMPORTED.match(charge)
+    return None if found is None else (SandboxId(found[1]), "0x" + found[2])
 
 
 def is_merged_charge_id(charge: ChargeId) -> bool:

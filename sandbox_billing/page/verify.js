@@ -58,9 +58,27 @@ const proven = (what, why) => ({ what, verdict: "proven", why });
 const open = (what, why) => ({ what, verdict: "not proven", why });
 const refuted = (what, why) => ({ what, verdict: "refuted", why });
 
+const isImported = (receipt) => String(receipt.id).includes(":imported:");
+
+/** Not known is no excuse for what could be: it must be what its name says. */
+function checkImported(receipt, what) {
+  const named = /^([^:]+):imported:([0-9a-f]{16}):[0-9]+(:(debt|rest):[0-9]+)*$/.exec(receipt.id);
+  if (named === null || named[1] !== receipt.sandbox
+    || !String(receipt.usage_hash).toLowerCase().startsWith(`0x${named[2]}`)) {
+    return refuted(what, "it is called carried over, and by another sandbox or usage hash");
+  }
+  if (receipt.kind !== "imported" && receipt.kind !== "debt") {
+    return refuted(what, `a ${receipt.kind} receipt is not carried over`);
+  }
+  if (receipt.period_start !== receipt.period_end) {
+    return refuted(what, "what was carried over without its time names one");
+  }
+  return open(what, "carried over from an earlier system: what its usage hash is made of is not known");
+}
+
 function checkHash(receipt) {
   const what = "What was charged for";
-  if (String(receipt.id).includes(":imported:")) return open(what, "carried over from an earlier system: what its usage hash is made of is not known");
+  if (isImported(receipt)) return checkImported(receipt, what);
   const told = usageHash(receipt.sandbox, receipt.period_start, receipt.period_end, receipt.units);
   return same(told, receipt.usage_hash)
     ? proven(what, "sandbox, period and seconds give the usage hash of the voucher")
@@ -159,7 +177,7 @@ async function pricesOf(receipt, chain, block) {
 /** block: where the payment was proven, in hex; null where it was not. */
 async function checkPrice(receipt, chain, block) {
   const what = "The price";
-  if (String(receipt.id).includes(":imported:")) return open(what, "carried over from an earlier system: what time it is for is not known");
+  if (isImported(receipt)) return open(what, "carried over from an earlier system: what time it is for is not known");
   const wrong = contradiction(receipt);
   if (wrong !== null) return refuted(what, wrong);
   if (chain === null) return open(what, "no wallet to ask the chain with");

@@ -25,15 +25,16 @@ from sandbox_billing.client.verify import (
     Verdicts,
     verify,
 )
-from sandbox_billing.ledger.identity import ChargeId
+from sandbox_billing.ledger.identity import ChargeId, SandboxId, imported_charge_id
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds
 from sandbox_billing.ledger.rating import Prices, period_amount
 from sandbox_billing.ledger.receipt import Part, Receipt, Status
 from sandbox_billing.ledger.receipt_form import receipt_document
 from sandbox_billing.ledger.voucher import ChargeKind
-from sandbox_billing.signing.eip712 import EIP712Domain
+from sandbox_billing.signing.eip712 import EIP712Domain, typed_digest
 from tests.client.receipts import (
     CHAIN_ID,
+    DOMAIN,
     OTHER,
     PRICES,
     PROVIDER,
@@ -47,6 +48,7 @@ from tests.client.receipts import (
     Chain,
     merged,
     resigned,
+    struct,
 )
 
 
@@ -709,8 +711,48 @@ class RoundingTests(SynchronousTestCase):
         self.assertNotIn(Claim.PARTS, refuted)
 
 
+def imported(receipt: Receipt, number: int, **more: Any) -> Receipt:
+    """As what the Go implementation signed for nobody knows what: its n-th."""
+    hashed = "0x" + f"{number + 1:02x}" * 32
+    id_ = imported_charge_id(receipt.sandbox, hashed, 0)
+    return signed(evolve(receipt, **{"id": id_, "usage_hash": hashed, **more}))
+
+
+def signed(receipt: Receipt) -> Receipt:
+    """With the hash that it has."""
+    signature = SIGNER.sign_digest(typed_digest(DOMAIN, struct(receipt)))
+    return evolve(receipt, signature="0x" + signature.hex())
+
+
 class ImportedTests(SynchronousTestCase):
     """What began with the Go implementation."""
+
+    def test_no_excuse(self) -> None:
+        """
+        To be called imported hides nothing that could be known: neither a time, nor another
+        sandbox's voucher, nor one use that was paid twice.
+        """
+        moment = {"period_start": T0, "period_end": T0, "rate": 0, "fee": Neuron(77)}
+        books = Books()
+        honest = books.sign(kind=ChargeKind.IMPORTED, **moment)
+        for wrong, claim in (
+            (imported(books.sign(), 1), Claim.HASH),
+            (imported(books.sign(kind=ChargeKind.IMPORTED, rate=0, units=0), 1), Claim.HASH),
+            (imported(honest, 1, sandbox=SandboxId("sb-2")), Claim.HASH),
+            (imported(honest, 1, usage_hash="0x" + "77" * 32), Claim.HASH),
+            (evolve(imported(honest, 1), id=ChargeId("sb-1:imported:")), Claim.HASH),
+        ):
+            books = Books()
+            books.settle(wrong)
+            self.assertIn(claim, proofs(judge(books), Proof.REFUTED), wrong)
+        ordinary = Books()
+        ordinary.run("sb-1", T0, [T0 + 60])
+        again = ordinary.sign(kind=ChargeKind.IMPORTED, **moment)
+        hashed = ordinary.receipts[0].usage_hash
+        assert hashed is not None
+        id_ = imported_charge_id(again.sandbox, hashed, 0)
+        ordinary.settle(signed(evolve(again, id=id_, usage_hash=hashed)))
+        self.assertIn(Claim.PERIOD, proofs(judge(ordinary), Proof.REFUTED))
 
     def test_unknown_time(self) -> None:
         """
@@ -720,12 +762,11 @@ class ImportedTests(SynchronousTestCase):
         books = Books()
         for number in range(2):
             said = {"period_start": T0, "period_end": T0, "rate": 0, "fee": Neuron(77)}
-            made = books.sign(id=f"sb-1:imported:{number}:0", kind=ChargeKind.IMPORTED, **said)
-            elsewhere = evolve(made, usage_hash="0x" + f"{number + 1:064x}")
-            books.settle(resigned(elsewhere), paid=7 if number else None)
+            made = books.sign(kind=ChargeKind.IMPORTED, **said)
+            books.settle(imported(made, number), paid=7 if number else None)
         left = books.receipts[-1]
         debt = evolve(books.collect(left, id=f"{left.id}:debt:1"), usage_hash=left.usage_hash)
-        books.settle(resigned(debt))
+        books.settle(signed(debt))
         verdicts = judge(books)
         self.assertEqual(proofs(verdicts, Proof.REFUTED), set(), why(verdicts))
         for one in verdicts.receipts:
@@ -736,7 +777,8 @@ class ImportedTests(SynchronousTestCase):
         """Its signature and its fee are as any other's: a higher fee than was settled is told."""
         books = Books()
         said = {"period_start": T0, "period_end": T0, "rate": 0, "fee": Neuron(77)}
-        books.settle(books.sign(id="sb-1:imported:0:0", kind=ChargeKind.IMPORTED, **said))
+        books.settle(imported(books.sign(kind=ChargeKind.IMPORTED, **said), 1))
+        self.assertFalse(proofs(judge(books), Proof.REFUTED))
         books.receipts[0] = evolve(books.receipts[0], fee=Neuron(70), paid=Neuron(70))
         self.assertTrue(proofs(judge(books), Proof.REFUTED))
 

@@ -185,6 +185,29 @@ class PureTests(BrowserTestCase):
         told = self.verdicts(provider="0x" + "33" * 20)
         self.assertEqual(told["Whose it is"], "refuted")
 
+    def imported(self) -> None:
+        """Carried over is not proven; and refuted where its name is an excuse."""
+        honest: dict[str, Any] = {
+            "id": "sb-0001:imported:" + "77" * 8 + ":0",
+            "kind": "imported",
+            "usage_hash": "0x" + "77" * 32,
+            "period_end": 1700000000,
+            "units": 0,
+            "rate_per_minute": "0",
+        }
+        told = self.verdicts(**honest)
+        self.assertEqual(told["What was charged for"], "not proven")
+        self.assertEqual(told["The price"], "not proven")
+        for wrong in (
+            {"kind": "compute"},
+            {"sandbox": "sb-2"},
+            {"usage_hash": "0x" + "78" * 32},
+            {"id": "sb-0001:imported:"},
+            {"period_end": 1700000060},
+        ):
+            told = self.verdicts(**{**honest, **wrong})
+            self.assertEqual(told["What was charged for"], "refuted", wrong)
+
     def test_prices(self) -> None:
         """Proven is only what the contract's prices, acknowledged, come to; shapes are checked."""
 
@@ -199,9 +222,7 @@ class PureTests(BrowserTestCase):
         self.assertEqual(price(acknowledged=0), "not proven")
         rounded = {"rate_per_minute": "999960", "fee": "999960"}
         self.assertEqual(price(**rounded), "proven", "by the second, as the Go system rounded")
-        imported = self.verdicts(id="sb-1:imported:ab:0", usage_hash="0x" + "77" * 32)
-        self.assertEqual(imported["What was charged for"], "not proven")
-        self.assertEqual(imported["The price"], "not proven")
+        self.imported()
         self.assertEqual(price(rate_per_minute=None), "refuted")
         moment = {"period_end": 1700000000, "units": 0, "rate_per_minute": "0"}
         for kind in ("create", "debt"):

@@ -39,7 +39,7 @@ from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
 from sandbox_billing.ledger.tariff import Tariff
 from sandbox_billing.monitoring import Monitor, make_dependency_watch
 from sandbox_billing.services._periodic import Periodic
-from sandbox_billing.services._progress import Progress
+from sandbox_billing.services._progress import Progress, moved
 from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.lease_keeper import LeaseKeeper
 from sandbox_billing.services.purse import low_create_fee
@@ -339,6 +339,7 @@ class Daemon(MultiService):
             submission_pool=self._submission_pool,
             wall=self._wall,
             measures=measures,
+            moved=moved,
         )
         domain = EIP712Domain(settings.chain_id, settings.settlement_contract)
         lock_time = await self._until(

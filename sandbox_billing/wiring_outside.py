@@ -6,6 +6,7 @@ Tests: C{tests.blackbox}.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.python.threadpool import ThreadPool
@@ -84,8 +85,13 @@ def make_chain(
     submission_pool: ThreadPool,
     wall: IWallClock,
     measures: IMeasures = UNMEASURED,
+    moved: Callable[[], None] = lambda: None,
 ) -> Web3Chain:
-    """The settlement contract."""
+    """
+    The settlement contract.
+
+    @param moved: Called after each call of a node, in the context of whoever reads.
+    """
     measures.set(GAS_FEE_CAP_NEURON, settings.gas_fee_cap)
     return Web3Chain.of(
         ChainSettings(
@@ -108,4 +114,5 @@ def make_chain(
         signer=signer,
         clock=wall,
         measures=measures,
+        moved=moved,
     )

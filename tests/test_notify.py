@@ -93,7 +93,7 @@ class PulseTests(SynchronousTestCase):
         """A turn that hangs starves the watchdog, and is named; one that moves again feeds it."""
         self.standing.started = True
         self.pulse.startService()
-        self.standing.progress.moved()
+        self.standing.progress.moved_at = self.clock.seconds()
         self.clock.advance(STUCK_SECONDS)
         self.told()
         self.clock.advance(1)
@@ -107,7 +107,7 @@ class PulseTests(SynchronousTestCase):
     def test_hangs_at_the_start(self) -> None:
         """A start-up that hangs asks for no more time."""
         self.pulse.startService()
-        self.standing.progress.moved()
+        self.standing.progress.moved_at = self.clock.seconds()
         self.clock.advance(STUCK_SECONDS + 1)
         self.told()
         self.clock.advance(1)

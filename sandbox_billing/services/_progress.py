@@ -4,6 +4,8 @@ Whether work under way still moves: what tells a turn that hangs from one that w
 Every call to the outside ends in its own time, with an answer or without.  So work that a
 dependency keeps waiting is resumed again and again, however long all of it takes; work that
 was not resumed for minutes waits for something that never comes, and only a new process helps.
+One read of the chain is thousands of calls in a thread, such as of all accounts: those tell by
+themselves (L{moved}).
 
 Tests: C{tests.services.test_progress}.
 """
@@ -21,8 +23,8 @@ T = TypeVar("T")
 
 STUCK_SECONDS = 600.0
 """
-Longer than any one wait: Redis answers in five seconds or not at all, Daytona in a minute; a read
-of the chain may ask several nodes one after another, each of which takes its time to fail.
+Longer than any one wait: Redis answers in five seconds or not at all, Daytona in a minute, a node
+of the chain in less; whatever needs a thread may wait for others to be done with theirs.
 """
 
 
@@ -37,13 +39,14 @@ class Progress:
     moved_at: float | None = field(default=None, init=False)
 
     def moved(self) -> None:
-        """Some of it goes on."""
-        self.moved_at = self.seconds()
+        """Some of it goes on; when it has ended, what it left running is none of it."""
+        if self.moved_at is not None:
+            self.moved_at = self.seconds()
 
     async def follow(self, work: Awaitable[T]) -> T:
         """The result of some work; what it gathers counts, too."""
         _FOLLOWED.set(self)
-        self.moved()
+        self.moved_at = self.seconds()
         try:
             result: T = await _Steps(_plain(work), self)
             return result
@@ -63,6 +66,13 @@ async def along(work: Awaitable[T]) -> T:
     progress = _FOLLOWED.get()
     result: T = await (work if progress is None else _Steps(_plain(work), progress))
     return result
+
+
+def moved() -> None:
+    """What is done here and now goes on; may be said in a thread."""
+    progress = _FOLLOWED.get()
+    if progress is not None:
+        progress.moved()
 
 
 _FOLLOWED: ContextVar[Progress | None] = ContextVar("followed", default=None)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from treq.testing import StubTreq
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.threadable import isInIOThread
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from sandbox_billing.adapters.chain.adapter import Web3Chain
 from sandbox_billing.adapters.daytona import exchange
 from sandbox_billing.adapters.daytona.exchange import Exchange
 from sandbox_billing.adapters.memory.measures import MemoryMeasures
@@ -95,12 +99,14 @@ class DaytonaTests(SynchronousTestCase):
 class ChainTests(TestCase):
     """L{Web3Chain<sandbox_billing.adapters.chain.adapter.Web3Chain>}."""
 
-    async def test_nobody_there(self) -> None:
-        """A call that no node answers counts as failed, under the port's own word for it."""
-        pool, measures = ThreadPool(0, 1), MemoryMeasures()
+    def chain(
+        self, measures: MemoryMeasures, moved: Callable[[], None] = lambda: None
+    ) -> Web3Chain:
+        """One with nodes that nobody reaches."""
+        pool = ThreadPool(0, 1)
         pool.start()
         self.addCleanup(pool.stop)
-        chain = make_chain(
+        return make_chain(
             CONFIGURATION,
             reactor,
             signer=SIGNER,
@@ -109,8 +115,26 @@ class ChainTests(TestCase):
             submission_pool=pool,
             wall=SystemClock(),
             measures=measures,
+            moved=moved,
         )
+
+    async def test_moves(self) -> None:
+        """Each call is told of where it is made, in the context of whoever reads."""
+        whose: ContextVar[str] = ContextVar("whose", default="nobody's")
+        told: list[tuple[str, bool]] = []
+
+        def moved() -> None:
+            told.append((whose.get(), isInIOThread()))
+
+        whose.set("a turn's")
         with self.assertRaises(Transient):
-            await chain.head()
+            await self.chain(MemoryMeasures(), moved).head()
+        self.assertEqual(set(told), {("a turn's", False)})
+
+    async def test_nobody_there(self) -> None:
+        """A call that no node answers counts as failed, under the port's own word for it."""
+        measures = MemoryMeasures()
+        with self.assertRaises(Transient):
+            await self.chain(measures).head()
         self.assertEqual([("chain_seconds", "head", "failed")], list(measures.seen))
         self.assertEqual({("gas_fee_cap_neuron",): CONFIGURATION.gas_fee_cap}, measures.shown)

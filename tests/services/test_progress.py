@@ -7,8 +7,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.errors import Transient
+from sandbox_billing.log_context import carried
 from sandbox_billing.services._periodic import Periodic
-from sandbox_billing.services._progress import STUCK_SECONDS, Progress
+from sandbox_billing.services._progress import STUCK_SECONDS, Progress, moved
 from sandbox_billing.services._supervise import gather
 
 
@@ -114,3 +115,39 @@ class ProgressTests(SynchronousTestCase):
         self.waits.pop().callback(None)
         self.assertEqual(self.successResultOf(done), 7)
         self.assertIsNone(progress.moved_at)
+
+    def test_left_running(self) -> None:
+        """What a turn left running moves nothing once it has ended."""
+        progress = Progress(self.clock.seconds)
+
+        async def side() -> None:
+            await self.wait()
+
+        async def detached() -> None:
+            await gather(side())
+
+        async def work() -> None:
+            Deferred.fromCoroutine(detached())
+
+        self.successResultOf(Deferred.fromCoroutine(progress.follow(work())))
+        self.waits.pop().callback(None)
+        self.clock.advance(STUCK_SECONDS + 1)
+        self.assertIsNone(progress.stuck())
+
+    def test_in_a_thread(self) -> None:
+        """One wait that tells of its own steps is not stuck, and is once it tells no more."""
+        told = []
+
+        async def turn() -> None:
+            told.append(carried(moved))
+            await self.wait()
+
+        progress = self.take(turn)
+        for _ in range(5):
+            self.clock.advance(STUCK_SECONDS - 1)
+            told[0]()
+        self.assertIsNone(progress.stuck())
+        self.clock.advance(STUCK_SECONDS + 1)
+        self.assertIsNotNone(progress.stuck())
+        moved()
+        self.assertIsNotNone(progress.stuck())

@@ -127,11 +127,13 @@ class Web3Chain:
         signer: ISigner,
         clock: IWallClock,
         measures: IMeasures = UNMEASURED,
+        moved: Callable[[], None] = lambda: None,
     ) -> Self:
         """
         Put the parts together; nothing is called yet.
 
         @param measures: Told of every call.
+        @param moved: Called after each call of a node, in the context of whoever reads.
         @raise ConfigurationError: A URL is none.
         """
         codec = Codec(CONTRACT)
@@ -141,6 +143,7 @@ class Web3Chain:
                 seconds=reactor.seconds,
                 connect_seconds=settings.connect_seconds,
                 read_seconds=settings.read_seconds,
+                moved=moved,
             )
             for url in settings.urls
         ]

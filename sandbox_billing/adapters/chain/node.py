@@ -99,8 +99,10 @@ class Node:
         seconds: Callable[[], float],
         connect_seconds: float = 3.0,
         read_seconds: float = 10.0,
+        moved: Callable[[], None] = lambda: None,
     ) -> None:
         """
+        @param moved: Called after each call, in its thread: a read of many calls may take long.
         @raise ConfigurationError: It is no http or https URL.
         """
         parts = urlsplit(url)
@@ -110,6 +112,7 @@ class Node:
         self._seconds = seconds
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
+        self._moved = moved
         self._secrets = _secrets(url)
         self._made: HTTPProvider | None = None
         self._twin: Node | None = None
@@ -131,6 +134,7 @@ class Node:
                 seconds=self._seconds,
                 connect_seconds=min(HASTY_SECONDS, self._connect_seconds),
                 read_seconds=min(HASTY_SECONDS, self._read_seconds),
+                moved=self._moved,
             )
             self._twin.patient = self
         return self._twin
@@ -240,6 +244,8 @@ class Node:
         except (ValueError, TypeError, AttributeError, RecursionError):
             # web3 takes for granted that what it sorts and decodes has the right form.
             raise NodeFailure(f"{self.label} did not answer in JSON-RPC") from None
+        finally:
+            self._moved()
 
     def _provider(self) -> HTTPProvider:
         if self._made is None:

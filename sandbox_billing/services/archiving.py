@@ -12,7 +12,7 @@ from __future__ import annotations
 from attrs import define, evolve, field
 from twisted.logger import Logger
 
-from sandbox_billing.errors import Transient, UnknownOutcome
+from sandbox_billing.errors import BadInput, Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
     DaytonaRefused,
     IDoors,
@@ -25,7 +25,7 @@ from sandbox_billing.interfaces import (
     Stored,
 )
 from sandbox_billing.ledger.identity import SandboxId
-from sandbox_billing.ledger.metering import NOT_YET, RUNNING, UNCHANGED, Session, seen_as
+from sandbox_billing.ledger.metering import NOT_YET, RUNNING, UNCHANGED, seen_as
 from sandbox_billing.ledger.order import OPERATOR, Mark, Order, Piece, State, archived
 from sandbox_billing.services._supervise import gather
 from sandbox_billing.services.clerk import Registry
@@ -34,6 +34,9 @@ from sandbox_billing.services.lifecycle import is_deleted
 
 BATCH = 20
 """Sandboxes looked at in one turn."""
+
+PATIENCE = 8
+"""Refusals of one sandbox in a row: "in progress" has no code of its own before v0.160."""
 
 PATIENCE_SECONDS = 3600
 """What has not come to rest after so long is told as failed."""
@@ -45,6 +48,7 @@ STARTED_AGAIN = "its owner has started it again"
 class Archiving:
     """
     @ivar _looked: When each piece was looked at last: those that wait take turns.
+    @ivar _refused: How often Daytona refused in a row what was asked of each.
     """
 
     registry: Registry
@@ -54,6 +58,7 @@ class Archiving:
     meter: IMeter
     wall: IWallClock
     _looked: dict[SandboxId, int] = field(factory=dict, init=False)
+    _refused: dict[SandboxId, int] = field(factory=dict, init=False)
     _log = Logger()
 
     async def step(self, order: Stored[Order]) -> None:
@@ -65,6 +70,7 @@ class Archiving:
         left = [sandbox for sandbox, piece in pieces.items() if piece.is_open]
         if not left:
             self._looked.clear()
+            self._refused.clear()
             await self.registry.done(order, archived(pieces))
             return
         batch = sorted(left, key=lambda one: (self._looked.get(one, 0), one))[:BATCH]
@@ -99,11 +105,16 @@ class Archiving:
             page = await self.runtime.look(sandbox)
             shown = next(iter(page.sandboxes), None)
             after = await self._next(sandbox, piece, shown)
+            self._refused.pop(sandbox, None)
         except LeaseLost:
             raise
+        except BadInput as why:
+            return evolve(piece, mark=Mark.FAILED, why=str(why))
         except (DaytonaRefused, Transient, UnknownOutcome) as why:
             if isinstance(why, DaytonaRefused) and why.status not in (409, 429):
-                return evolve(piece, mark=Mark.FAILED, why=f"Daytona refuses: {why.text}")
+                refused = self._refused[sandbox] = self._refused.get(sandbox, 0) + 1
+                if refused >= PATIENCE:
+                    return evolve(piece, mark=Mark.FAILED, why=f"Daytona refuses: {why.text}")
             self._log.info("{sandbox} is not archived yet: {why}", sandbox=sandbox, why=str(why))
             shown, after = None, None
         began = order.value.began_at
@@ -117,6 +128,7 @@ class Archiving:
             return evolve(piece, mark=Mark.LEFT)
         state = seen_as(shown.state, shown.desired_state)
         if state in ("archived", "archiving"):
+            await stays(sandbox, self.meter, self.doors)
             return evolve(piece, mark=Mark.ARCHIVED)
         if state == RUNNING or state in NOT_YET or state in UNCHANGED:
             return await self._stop(sandbox, piece)
@@ -124,14 +136,16 @@ class Archiving:
             return None
         if state != "stopped":
             return evolve(piece, mark=Mark.FAILED, why=f"{state}: only what is stopped is archived")
-        if await self.stops.get(sandbox) is not None or await self.doors.session(sandbox):
+        # One that cannot be read is never closed: that is told, and not waited for.
+        if await self.doors.session(sandbox) or await self.stops.get(sandbox) is not None:
             # The stopper, or a sweep, ends its session first.
             return None
+        await stays(sandbox, self.meter, self.doors)
         await self.runtime.archive(sandbox)
         return evolve(piece, mark=Mark.ARCHIVED)
 
     async def _stop(self, sandbox: SandboxId, piece: Piece) -> Piece | None:
-        run = run_of(await self.doors.session(sandbox))
+        run = await run_now(sandbox, self.doors)
         if piece.mark is Mark.WAITS:
             return Piece(mark=Mark.STOPPING, run=run)
         order = await self.stops.get(sandbox)
@@ -144,6 +158,22 @@ class Archiving:
         return evolve(piece, mark=Mark.FAILED, why=STARTED_AGAIN)
 
 
-def run_of(session: Stored[Session] | None) -> str | None:
-    """Which run of a sandbox it is; charging does not change it."""
+async def run_now(sandbox: SandboxId, doors: IDoors) -> str | None:
+    """
+    Which run of a sandbox it is; charging does not change it.
+
+    @return: None where it has no session, and where that cannot be read: it is stopped all the
+        same, and a human is told of the damage.
+    """
+    try:
+        session = await doors.session(sandbox)
+    except BadInput:
+        return None
     return None if session is None else f"{session.value.reference}:{session.value.opened_at}"
+
+
+async def stays(sandbox: SandboxId, meter: IMeter, doors: IDoors) -> None:
+    """An operator has ended it: nothing starts it again by itself when there is money."""
+    record = (await meter.records([sandbox])).get(sandbox)
+    if record is not None:
+        await doors.not_resumable(record.owner, sandbox)

@@ -36,7 +36,7 @@ from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.order import ADMISSIONS, OPERATOR, Kind, Order, OrderId, State
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL
 from sandbox_billing.services._supervise import gather
-from sandbox_billing.services.archiving import Archiving, run_of
+from sandbox_billing.services.archiving import Archiving, run_now, stays
 from sandbox_billing.services.clerk import Registry
 from sandbox_billing.services.closing import Closer
 from sandbox_billing.services.lifecycle import Lifecycle, is_deleted
@@ -123,12 +123,13 @@ class Errands:
             if found is None or is_deleted(found):
                 await self.registry.failed(order, NO_SANDBOX)
             elif _rests(found):
+                await stays(sandbox, self.meter, self.doors)
                 await self.registry.done(order, {"state": found.state})
             else:
-                await self.registry.begun(order, await self._run_of(sandbox), stop=sandbox)
+                await self.registry.begun(order, await run_now(sandbox, self.doors), stop=sandbox)
             return
         stop = await self.stops.get(sandbox)
-        run = await self._run_of(sandbox)
+        run = await run_now(sandbox, self.doors)
         if stop is not None:
             if stop.reason != OPERATOR:
                 # What another reason allows to run on, this one does not.
@@ -139,10 +140,8 @@ class Errands:
         else:
             found = _only(await self.runtime.look(sandbox))
             state = "destroyed" if found is None else found.state
+            await stays(sandbox, self.meter, self.doors)
             await self.registry.done(order, {"state": state})
-
-    async def _run_of(self, sandbox: SandboxId) -> str | None:
-        return run_of(await self.doors.session(sandbox))
 
     async def _force_delete(self, order: Stored[Order]) -> None:
         sandbox = _sandbox(order.value)
@@ -157,17 +156,26 @@ class Errands:
             await self._delete(order, found, page.sent_at)
             return
         # By us, or by somebody else meanwhile: until when it ran nobody knows but sweeps.
-        await self.closer.not_running(sandbox, destroyed=True)
+        try:
+            await self.closer.not_running(sandbox, destroyed=True)
+        except BadInput as why:
+            # It is gone whatever is stored of it; a human is told of the damage.
+            await self.registry.failed(order, f"deleted, but its session is not closed: {why}")
+            return
         if found is None or found.state == "destroyed":
             await self.registry.done(order, {"state": "destroyed"})
 
     async def _delete(self, order: Stored[Order], found: Sandbox, sent_at: UnixSeconds) -> None:
         owner = await self._owner(found)
-        if owner is not None:
-            await self.lifecycle.open_unanswered(owner, found)
-            await self.lifecycle.open_started(owner, found)
-        session = await self.doors.session(found.id)
-        only = None if session is None else session.value
+        only = None
+        try:
+            if owner is not None:
+                await self.lifecycle.open_unanswered(owner, found)
+                await self.lifecycle.open_started(owner, found)
+            session = await self.doors.session(found.id)
+            only = None if session is None else session.value
+        except BadInput as why:
+            self._log.critical("{sandbox} is deleted: {why}", sandbox=found.id, why=str(why))
         try:
             deleted = await self.runtime.delete(found.id, force=True)
         except DaytonaRefused as why:

@@ -30,6 +30,7 @@ from sandbox_billing.ledger.account import Behaviour
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.metering import (
     NEVER_STARTED,
+    Session,
     counts,
     has_ended,
     is_running,
@@ -89,7 +90,8 @@ class Stopper:
             await self._stop(order)
         except LeaseLost:
             raise
-        except (Refused, Transient, UnknownOutcome) as why:
+        except (BadInput, Refused, Transient, UnknownOutcome) as why:
+            # What cannot be read of it is a human's; the order stands until it can be closed.
             self._log.warn("{sandbox} is not stopped yet: {why}", sandbox=sandbox, why=str(why))
 
     async def _moot(self, order: StopOrder) -> bool:
@@ -158,8 +160,7 @@ class Stopper:
                 )
                 await self._done(order)
             return
-        session = await self.doors.session(order.sandbox)
-        only = None if session is None else session.value
+        only = await self._open(order.sandbox)
         sent_at = self.wall.now()
         stopped = await self.runtime.stop(order.sandbox)
         self._log.info("stopping {sandbox}: {reason}", sandbox=order.sandbox, reason=order.reason)
@@ -169,6 +170,15 @@ class Stopper:
             )
         else:
             await self.closer.not_running(order.sandbox, destroyed=stopped is None, only=only)
+
+    async def _open(self, sandbox: SandboxId) -> Session | None:
+        """What is open of it; one that cannot be read keeps nobody from stopping it."""
+        try:
+            session = await self.doors.session(sandbox)
+        except BadInput as why:
+            self._log.critical("{sandbox} is stopped: {why}", sandbox=sandbox, why=str(why))
+            return None
+        return None if session is None else session.value
 
     async def _done(self, order: StopOrder) -> None:
         await self.stops.done(order)

@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from sandbox_billing.adapters.redis.commit import Write
 from sandbox_billing.devnet.daytona import Fault, FaultKind
 from sandbox_billing.interfaces import Sandbox, StopPending
 from sandbox_billing.ledger.identity import SandboxId
@@ -18,8 +19,10 @@ from sandbox_billing.ledger.order import Kind, State
 from sandbox_billing.services.archiving import STARTED_AGAIN
 from sandbox_billing.services.errands import NO_SANDBOX, NO_SNAPSHOT, TAKEN
 from tests.fixtures import ALICE, BOB, FEE
+from tests.ports.journal import meddle
 from tests.services.lives import SWEEP
-from tests.services.orders import Office, deaths
+from tests.services.orders import Office, deaths, order
+from tests.services.test_resumer import LITTLE, ResumeCase
 
 
 REST = 20
@@ -45,7 +48,8 @@ class ErrandsCase(SynchronousTestCase):
         self.office = Office()
         self.world = self.office.world
         self.addCleanup(self.world.simulator.close)
-        self.addCleanup(self.world.check_laws)
+        self.damaged = False
+        self.addCleanup(lambda: self.damaged or self.world.check_laws())
         self.box = self.office.create()
 
     def asked(self, asked: str) -> int:
@@ -60,6 +64,12 @@ class ErrandsCase(SynchronousTestCase):
         """As a service of the worker does."""
         stops = self.world.process.journal.stops
         self.world.now(stops.order(sandbox, reason, UnixSeconds(self.world.wall.now())))
+
+    def damage(self) -> None:
+        """Nobody can read the session any more; the laws cannot be looked at, either."""
+        self.damaged = True
+        keyspace, key = self.world.keyspace, self.world.eyes.store.keys.session(self.box)
+        self.world.now(meddle(keyspace, Write("SET", key, ("nonsense",))))
 
     def fault(self, route: str, **more: Any) -> None:
         """Of Daytona, until it is cleared."""
@@ -131,6 +141,14 @@ class StopTests(ErrandsCase):
         )
         self.assertEqual(self.asked("POST /stop"), 0)
 
+    def test_unreadable(self) -> None:
+        """Whose session is damaged is stopped, too: nobody else would."""
+        self.damage()
+        self.office.ask(Kind.STOP, self.box)
+        self.office.advance(REST)
+        self.assertEqual(self.world.state(self.box), "stopped")
+        self.assertNotIn("stopper", self.world.process.troubles())
+
     def test_none(self) -> None:
         """What is not there cannot be stopped."""
         failed = self.office.ended(self.office.ask(Kind.STOP, "nowhere"))
@@ -153,6 +171,13 @@ class ForceDeleteTests(ErrandsCase):
         self.assertEqual(self.world.amounts()[f"{self.box}:create"], FEE)
         self.assertEqual(self.world.funds().exposure.sandboxes(), ())
         self.office.check_entries(order)
+
+    def test_unreadable(self) -> None:
+        """Whose session is damaged is deleted, too; that it is not closed is told."""
+        self.damage()
+        failed = self.office.ended(self.office.ask(Kind.FORCE_DELETE, self.box))
+        self.assertEqual(self.world.state(self.box), "gone")
+        self.assertIn("deleted, but its session is not closed", failed.error or "")
 
     def test_failed(self) -> None:
         """What failed is deleted, too."""
@@ -232,6 +257,26 @@ class ArchiveAllTests(ErrandsCase):
         self.assertEqual((told["archived"], told["failed_count"]), (1, 1))
         self.assertIn("error", told["failed"][broken])
 
+    def test_refused_for_a_while(self) -> None:
+        """A refusal may be the "in progress" of older releases: only a lasting one counts."""
+        self.fault("archive", status=400, count=3)
+        self.assertEqual(self.office.result(self.office.ask(Kind.ARCHIVE_ALL))["archived"], 1)
+
+    def test_refused(self) -> None:
+        """Where Daytona goes on refusing, the order ends."""
+        self.fault("archive", status=400)
+        told = self.office.result(self.office.ask(Kind.ARCHIVE_ALL))
+        self.assertIn("Daytona refuses", told["failed"][self.box])
+
+    def test_unreadable(self) -> None:
+        """Whose session is damaged is stopped and told as failed: it holds up nothing."""
+        other = self.office.create()
+        self.damage()
+        told = self.office.result(self.office.ask(Kind.ARCHIVE_ALL))
+        self.assertEqual((told["archived"], list(told["failed"])), (1, [self.box]))
+        self.assertEqual(self.world.state(self.box), "stopped")
+        self.assertIn(self.world.state(other), ("archiving", "archived"))
+
     def test_started_again(self) -> None:
         """One that its owner starts between its stop and its archive is left to him."""
         self.fault("archive")
@@ -250,6 +295,34 @@ class ArchiveAllTests(ErrandsCase):
         self.world.advance(REST)
         told = self.office.result(self.office.ask(Kind.ARCHIVE_ALL))
         self.assertEqual(told["archived"], 0)
+
+
+class StaysTests(ResumeCase):
+    """What was stopped for want of money, and is to go on by itself, before an operator came."""
+
+    def stays(self, kind: Kind, subject: str | None) -> None:
+        """It is over, and money comes."""
+        asked = order(kind, subject, at=self.world.wall.now())
+        orders = self.world.eyes.orders
+        self.world.now(orders.ask(asked))
+        self.world.advance(REST)
+        found = self.world.now(orders.order(asked.id))
+        self.assertIs(found.state, State.DONE)
+        self.assertEqual(self.waiting(), [])
+        self.world.simulator.received.clear()
+        self.top_up(10 * LITTLE)
+        self.world.advance(REST)
+        self.assertEqual(self.starts(), 0)
+
+    def test_stop(self) -> None:
+        """A stop of what rests already: nothing resumes by itself."""
+        (box,) = self.dry(auto_resume=True)
+        self.stays(Kind.STOP, box)
+
+    def test_archive_all(self) -> None:
+        """The same."""
+        self.dry(auto_resume=True)
+        self.stays(Kind.ARCHIVE_ALL, None)
 
 
 class SnapshotTests(ErrandsCase):

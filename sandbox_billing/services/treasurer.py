@@ -72,11 +72,13 @@ class Treasurer:
         """Look at every wallet whose time has come."""
         mirror = await self.mirror.mirror()
         now = self.wall.now()
+        if mirror is not None:
+            # However old it is: while the chain is away charging goes on, and at these prices.
+            await self.repricer.catch_up(mirror.value)
         if mirror is None or now - mirror.value.updated_at > self.policy.mirror_max_age:
             raise Transient("the chain mirror is too old to stop anybody for lack of money")
         if not self.swept():
             return
-        await self.repricer.catch_up(mirror.value)
         seen: set[Address] = set()
         while fresh := set(await self.funds.to_check(now, PAGE)) - seen:
             # All of them: those whose time has come must not wait behind those that moved.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from sandbox_billing.adapters.memory.chain_faults import ReadsFail
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.rating import Prices
@@ -83,6 +84,22 @@ class TariffTests(WorldCase):
         sandbox = self.running()
         self.assertEqual(self.world.session(sandbox).rate, 60 * 21)
         self.assertEqual(sum(self.world.amounts().values()), 13)
+
+    def test_chain_away(self) -> None:
+        """Nobody waits for the chain: what it said last is enough, and an old price no more due."""
+        world = self.world
+        sandbox = self.running()
+        begun = world.session(sandbox).started_at
+        world.process.node.fault = ReadsFail()
+        world.advance(2 * INTERVAL)
+        charged = world.session(sandbox).charged_until
+        since = self.change()
+        world.advance(3 * INTERVAL)
+        self.assertIn("too old", world.process.troubles()["treasurer"])
+        after = world.session(sandbox)
+        self.assertEqual(after.rate, 60 * 21)
+        self.assertEqual(self.ran(), 7 * (since - begun) + 21 * (after.charged_until - since))
+        self.assertGreater(after.charged_until, max(since, charged))
 
     def test_begun_at_the_old_price(self) -> None:
         """What was admitted before the change and began after it is at the new price."""

@@ -17,10 +17,11 @@ from sandbox_billing.adapters.redis.commit import (
     absent,
     holds,
 )
-from sandbox_billing.adapters.redis.keyspace import RedisKeyspace
+from sandbox_billing.adapters.redis.keyspace import RedisKeyspace, time_offset
 from sandbox_billing.adapters.redis.seam import IKeyspace
 from sandbox_billing.devnet.redis import RedisServer, free_port
 from sandbox_billing.errors import BadInput, StoreDown, Transient, UnknownOutcome
+from sandbox_billing.ledger.money import UnixSeconds
 from tests.ports.journal import Wall
 from tests.redis_server import Respite, new_server, shared_server
 from tests.wire_cutter import WireCutter
@@ -39,6 +40,17 @@ def fact(key: str = "a", value: bytes = b"1") -> Commit:
         writes=(Write("SET", key, (value,)), Write("HINCRBY", "times", (key, 1))),
         reads=(Read("HGET", "times", (key,)),),
     )
+
+
+class _Passing:
+    """A clock that stands at one moment after another, and at the last."""
+
+    def __init__(self, *moments: int) -> None:
+        self.moments = list(moments)
+
+    def now(self) -> UnixSeconds:
+        """The next of them."""
+        return UnixSeconds(self.moments.pop(0) if len(self.moments) > 1 else self.moments[0])
 
 
 class KeyspaceCase(TestCase):
@@ -96,6 +108,26 @@ class WorkingTests(KeyspaceCase):
         self.assertTrue(facts.appendonly)
         self.assertLess(abs(facts.time_offset_seconds), 2)
         self.assertEqual(await keyspace.read([Read("GET", "nothing")]), (None,))
+
+    async def test_slow_answer(self) -> None:
+        """
+        What an answer took, at a server or a machine that is busy, is no difference of clocks:
+        start-up would refuse to start for it, and not be started again.
+        """
+        keyspace, now = self.keyspace(self.server.port), int(self.reactor.seconds())
+        keyspace.wall = _Passing(now, now + 20)
+        self.assertLess(abs((await keyspace.facts()).time_offset_seconds), 1)
+
+    def test_time_offset(self) -> None:
+        """What differs by more than the call took is told, less what that took."""
+        for told, asked_at, answered_at, offset in (
+            (100.25, 100, 100, 0.25),
+            (100.25, 99, 100, 0.5),
+            (100.25, 96, 100, 0.5),
+            (110.25, 96, 100, 10.25),
+            (90.25, 96, 100, -5.75),
+        ):
+            self.assertEqual(offset, time_offset(told, asked_at, answered_at))
 
     async def test_forgotten_script(self) -> None:
         """A server that has forgotten the script is told it again."""

@@ -253,6 +253,7 @@ class RedisKeyspace:
 
     async def facts(self) -> ServerFacts:
         await self.connect()
+        asked_at = self.wall.now()
         try:
             about, (seconds, microseconds) = await self._facts_connection.calls(
                 ("INFO",), ("TIME",)
@@ -263,14 +264,27 @@ class RedisKeyspace:
             raise BadInput(f"Redis does not tell about itself: {about}")
         lines = (line.partition(":") for line in about.decode().splitlines())
         found = {name: value for name, colon, value in lines if colon}
-        offset = int(seconds) + int(microseconds) / 1e6 - self.wall.now()
+        told = int(seconds) + int(microseconds) / 1e6
         return ServerFacts(
             version=found["redis_version"],
             run_id=found["run_id"],
             maxmemory_policy=found["maxmemory_policy"],
             appendonly=found["aof_enabled"] == "1",
-            time_offset_seconds=offset,
+            time_offset_seconds=time_offset(told, asked_at, self.wall.now()),
         )
+
+
+def time_offset(told: float, asked_at: int, answered_at: int) -> float:
+    """
+    How far the server's clock is ahead of ours: the least of what a reading leaves possible. It
+    was taken at some moment of the call, and a machine that was busy is no clock that is wrong.
+
+    @param told: The server's time.
+    @param asked_at: Ours before, in whole seconds, rounded down.
+    @param answered_at: Ours afterwards, likewise.
+    @return: Seconds; half a second, by which ours is rounded, for clocks that may be the same.
+    """
+    return min(max(0.5, told - answered_at), told - asked_at)
 
 
 def _raise_for(name: str, text: str) -> NoReturn:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
-from sandbox_billing.errors import BadInput
+from sandbox_billing.errors import BadInput, Transient
 from sandbox_billing.interfaces import IDoors, IOrders, IRuntime, IWallClock, NoSuchSandbox
 from sandbox_billing.ledger.backlog import Left, Pause
 from sandbox_billing.ledger.money import UnixSeconds
@@ -29,7 +30,7 @@ from sandbox_billing.web._kept import Kept
 from sandbox_billing.web._router import Asked
 from sandbox_billing.web.answers import Answer, Conflict, NotServed
 from sandbox_billing.web.idempotency import OTHER_REQUEST, digest_of, read_key
-from sandbox_billing.web.payloads import read_snapshot, whole
+from sandbox_billing.web.payloads import read_snapshot, read_snapshot_name, whole
 
 
 WAIT_SECONDS = 10.0
@@ -122,6 +123,8 @@ class OperatorOrders:
     @ivar drained: Of L{kept_drain}.
     """
 
+    _log: ClassVar[Logger] = Logger()
+
     orders: IOrders = field(validator=provides(IOrders))
     runtime: IRuntime = field(validator=provides(IRuntime))
     wall: IWallClock = field(validator=provides(IWallClock))
@@ -167,7 +170,7 @@ class OperatorOrders:
 
     async def delete_snapshot(self, asked: Asked) -> Answer:
         """Have Daytona remove one."""
-        subject = asked.parts["snapshot"]
+        subject = read_snapshot_name(asked.parts["snapshot"])
         return await self._order(asked, Kind.DELETE_SNAPSHOT, _reason(asked), subject=subject)
 
     async def list(self, asked: Asked) -> Answer:
@@ -254,5 +257,12 @@ class OperatorOrders:
         deadline = self.clock.seconds() + WAIT_SECONDS
         while not order.has_ended and self.clock.seconds() < deadline:
             await deferLater(self.clock, LOOK_SECONDS)
-            order = await self.orders.order(order.id) or order
+            try:
+                order = await self.orders.order(order.id) or order
+            except Transient as why:
+                # It stands: whoever were told of a failure would order a second time.
+                self._log.info(
+                    "the order {order} is not looked at: {why}", order=order.id, why=str(why)
+                )
+                break
         return Answer(status=200 if order.has_ended else 202, document=order_form(order))

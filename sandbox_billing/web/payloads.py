@@ -284,11 +284,16 @@ def _list(key: str, value: JSONValue) -> list[str]:
     return texts
 
 
-def _snapshot_name(key: str, value: JSONValue) -> str:
+def read_snapshot_name(value: JSONValue, key: str = "name") -> str:
+    """@raise BadInput: No snapshot can be called that."""
     name = _text(key, value, most=_MAX_SNAPSHOT_NAME)
     if not name.strip() or name != name.strip() or not name.isprintable():
         raise BadInput(f"{key} must be one line of 1 to {_MAX_SNAPSHOT_NAME} characters")
     return name
+
+
+def _snapshot_name(key: str, value: JSONValue) -> str:
+    return read_snapshot_name(value, key)
 
 
 _SNAPSHOT: Mapping[str, Callable[[str, JSONValue], Any]] = {

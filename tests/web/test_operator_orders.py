@@ -12,6 +12,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
 
+from sandbox_billing.errors import Transient
 from sandbox_billing.ledger.backlog import Pause
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.order import MOST_OPEN, RESERVED, Kind, Order, OrderId
@@ -189,6 +190,18 @@ class WaitTests(OrdersCase):
         self.assertEqual((shown.status, shown.json["state"]), (200, "done"))
         self.assertEqual(shown.json["ended_at"], ended.ended_at)
 
+    def test_unread(self) -> None:
+        """While the store does not answer the order is told as it was stored: it stands."""
+        sending = self.begin("POST", "/api/operator/pause", WHY)
+
+        async def down(*_: Any) -> Any:
+            raise Transient("the store is down")
+
+        self.patch(type(self.orders), "order", down)
+        reply = self.waited(sending)
+        self.assertEqual((reply.status, reply.json["state"]), (202, "asked"))
+        self.assertEqual([one.id for one in self.standing()], [reply.json["id"]])
+
     def test_hang_up(self) -> None:
         """Whoever hangs up leaves the order as it is."""
         sending = self.begin("POST", "/api/operator/pause", WHY)
@@ -279,6 +292,13 @@ class RefusalTests(OrdersCase):
         ):
             reply = self.ask_by_path(method, target, body, key=OPERATOR)
             self.assertEqual(reply.status, 400, (target, body))
+        self.assertEqual(self.standing(), [])
+
+    def test_names(self) -> None:
+        """What no snapshot can be called is written into no audit."""
+        for name in ("x" * 256, "%E2%80%AE", "%20x"):
+            reply = self.ask_by_path("DELETE", f"/api/snapshots/{name}", None, key=OPERATOR)
+            self.assertEqual(reply.status, 400, name)
         self.assertEqual(self.standing(), [])
 
     def test_body_for_daytona(self) -> None:

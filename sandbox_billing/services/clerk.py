@@ -179,7 +179,11 @@ class Clerk:
             clear = self._look_of(order.value.id)[1] + 1 if left.nothing else 0
             self._looks[order.value.id] = (UnixSeconds(ended + wait), clear)
             if clear >= LOOKS:
-                told = {"paused": _shown(pause), "excepted": _excepted(left)}
+                told = {
+                    "paused": _shown(pause),
+                    "excepted": _excepted(left),
+                    "damaged": left.damaged,
+                }
                 await self.registry.done(order, told)
 
     def _look_of(self, id: OrderId) -> tuple[UnixSeconds, int]:

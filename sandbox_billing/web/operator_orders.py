@@ -69,7 +69,12 @@ def kept_drain(
     async def look() -> Drained:
         stands = (await doors.door_state()).pause
         pause = None if stands is None else stands.value
-        return Drained(pause, await left(wall.now() if pause is None else pause.since))
+        since = wall.now() if pause is None else pause.since
+        found = await left(since)
+        if pause is not None and found.nothing:
+            # What moves while it is read may hide from one look; who reads this changes prices.
+            found = await left(since)
+        return Drained(pause, found)
 
     return Kept(look, clock, DRAIN_KEPT_SECONDS)
 

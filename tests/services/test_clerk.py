@@ -106,6 +106,7 @@ class DrainTests(ClerkCase):
         told = self.office.result(drain)
         self.assertEqual(told["paused"]["since"], stands.since)
         self.assertEqual(self.office.paused(), stands)
+        self.assertEqual((told["excepted"], told["damaged"]), ([], 0))
         self.assertGreater(self.world.earned, 0)
         self.office.check_entries(drain)
 

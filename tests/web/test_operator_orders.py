@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
 
 from sandbox_billing.errors import Transient
-from sandbox_billing.ledger.backlog import Pause
+from sandbox_billing.ledger.backlog import Left, Pause, what_is_left
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.order import MOST_OPEN, RESERVED, Kind, Order, OrderId
 from sandbox_billing.ledger.token import Scope
@@ -22,7 +22,7 @@ from sandbox_billing.signing.key import SigningKey
 from sandbox_billing.web._denied import ADMIN_ONLY
 from sandbox_billing.web._schemas import SCHEMAS
 from sandbox_billing.web.idempotency import OTHER_REQUEST
-from sandbox_billing.web.operator_orders import LOOK_SECONDS, NO_ORDER, WAIT_SECONDS
+from sandbox_billing.web.operator_orders import LOOK_SECONDS, NO_ORDER, WAIT_SECONDS, kept_drain
 from tests.web.asking import AskingTestCase, Bytes, Reply
 from tests.web.test_operator import OPERATOR, faults
 from tests.web.world import FOREIGN, NOW, OWNER, SANDBOX, STRANGER, TERMS, World, token_for
@@ -382,7 +382,22 @@ class LookTests(OrdersCase):
         seen = self.ask_by_path("GET", "/api/operator/drain", key=OPERATOR).json
         self.assertEqual(seen["paused"], {"reason": "r", "since": NOW, "by": "b"})
         self.assertTrue(seen["drained"])
+        self.assertEqual(self.now(self._looks()), [NOW, NOW])
         self.assertEqual(faults(seen, SCHEMAS["Drain"]), [])
+
+    async def _looks(self) -> list[int]:
+        """Of what moments it was asked what is left, where the second look finds something."""
+        looks: list[int] = []
+
+        async def left(since: UnixSeconds) -> Left:
+            looks.append(since)
+            found = what_is_left(since, intents=(), sessions=(), claims=())
+            return evolve(found, charges=len(looks) - 1)
+
+        wall, clock = self.world.wall, self.world.clock
+        drained = await kept_drain(self.world.doors, left, wall, clock).get()
+        self.assertEqual(drained.left.charges, 1)
+        return looks
 
 
 async def _told(value: Any) -> Any:

@@ -12,7 +12,7 @@ Tests: C{tests.services.test_progress}.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -42,6 +42,12 @@ class Progress:
         """Some of it goes on; when it has ended, what it left running is none of it."""
         if self.moved_at is not None:
             self.moved_at = self.seconds()
+
+    def moved_with(self, others: Iterable[Progress]) -> None:
+        """It waits for others, and so moves as they do."""
+        if self.moved_at is not None:
+            moments = (one.moved_at for one in others)
+            self.moved_at = max(self.moved_at, *(at for at in moments if at is not None), 0.0)
 
     async def follow(self, work: Awaitable[T]) -> T:
         """The result of some work; what it gathers counts, too."""

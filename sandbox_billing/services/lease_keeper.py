@@ -21,6 +21,7 @@ from sandbox_billing.errors import Transient, UnknownOutcome
 from sandbox_billing.interfaces import UNMEASURED, ILease, IMeasures
 from sandbox_billing.services._periodic import NOT_YET, Periodic
 from sandbox_billing.services._progress import Progress
+from sandbox_billing.services.listener import Listener
 
 
 @define(eq=False)
@@ -31,6 +32,7 @@ class LeaseKeeper(Service):
     @ivar monotonic: Seconds that no one can set back, unlike the reactor's.
     @ivar measures: Told of the turns that keep the lease.
     @ivar work: What runs now; None while standing by.
+    @ivar _left: What ran until now, while its turns in flight end.
     @ivar _told: Whether it was said that this process stands by.
     """
 
@@ -41,6 +43,7 @@ class LeaseKeeper(Service):
     monotonic: Callable[[], float]
     measures: IMeasures = field(default=UNMEASURED, kw_only=True)
     work: MultiService | None = field(default=None, init=False)
+    _left: MultiService | None = field(default=None, init=False)
     _renewed_at: float = field(default=0.0, init=False)
     _loop: Periodic | None = field(default=None, init=False)
     _ending: Deferred[Any] | None = field(default=None, init=False)
@@ -75,10 +78,15 @@ class LeaseKeeper(Service):
         return self._loop is not None and self._loop.trouble != NOT_YET
 
     def moving(self) -> Iterator[tuple[str, Progress]]:
-        """All that is ever under way here, by name; the lease waits for work that ends."""
-        for one in ([] if self._loop is None else [self._loop]) + list(self.work or ()):
-            if isinstance(one, Periodic):
-                yield str(one.name), one.progress
+        """All that is ever under way here, by name."""
+        turns = [found for one in self.work or self._left or () if (found := _turns_of(one))]
+        if self._loop is not None:
+            if self._left is not None:
+                # Its turn waits for theirs, and for nothing else.
+                self._loop.progress.moved_with(one.progress for one in turns)
+            yield self._loop.name, self._loop.progress
+        for one in turns:
+            yield str(one.name), one.progress
 
     @property
     def trouble(self) -> str | None:
@@ -131,5 +139,16 @@ class LeaseKeeper(Service):
 
     async def _stop_work(self) -> None:
         work, self.work = self.work, None
-        if work is not None:
+        if work is None:
+            return
+        self._left = work
+        try:
             await maybeDeferred(IService(work).stopService)
+        finally:
+            self._left = None
+
+
+def _turns_of(service: object) -> Periodic | None:
+    """Who takes turns, of the services of a worker; None for those who take none."""
+    taker = service.looks if isinstance(service, Listener) else service
+    return taker if isinstance(taker, Periodic) else None

@@ -49,6 +49,7 @@ class Listener(Service):
     @ivar chance: Between 0 and 1.
     @ivar on_lease_lost: Called when a look finds that another process is the worker.
     @ivar trouble: Why nothing is heard; None while something could be.
+    @ivar looks: Who looks at what is heard; None before the start.
     """
 
     events: IEvents
@@ -57,8 +58,8 @@ class Listener(Service):
     chance: Callable[[], float]
     on_lease_lost: Callable[[], None] = lambda: None
     trouble: str | None = field(default="has not been reached yet", init=False)
+    looks: Periodic | None = field(default=None, init=False)
     _waiting: dict[SandboxId, None] = field(factory=dict, init=False)
-    _looks: Periodic | None = field(default=None, init=False)
     _following: Deferred[None] | None = field(default=None, init=False)
     _joined_at: float | None = field(default=None, init=False)
     _log = Logger()
@@ -66,8 +67,8 @@ class Listener(Service):
     def startService(self) -> None:
         """Listen, and look at what is heard."""
         Service.startService(self)
-        self._looks = Periodic("looks", self._turn, LOOK_SECONDS, self.clock, self.on_lease_lost)
-        self._looks.startService()
+        self.looks = Periodic("looks", self._turn, LOOK_SECONDS, self.clock, self.on_lease_lost)
+        self.looks.startService()
         self._following = Deferred.fromCoroutine(self._follow())
 
     def stopService(self) -> Deferred[Any]:
@@ -78,8 +79,8 @@ class Listener(Service):
             self._following.addErrback(lambda failure: failure.trap(CancelledError))
             self._following.cancel()
             ending.append(self._following)
-        if self._looks is not None:
-            ending.append(self._looks.stopService())
+        if self.looks is not None:
+            ending.append(self.looks.stopService())
         return DeferredList(ending)
 
     def notice(self) -> str | None:

@@ -1,7 +1,7 @@
 """
 How a process stands, for whoever watches over it: started, troubled, still moving.
 
-Tests: C{tests.test_notify}, C{tests.systemd.test_units}.
+Tests: C{tests.services.test_standing}, C{tests.test_notify}, C{tests.systemd.test_units}.
 """
 
 from __future__ import annotations

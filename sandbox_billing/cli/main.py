@@ -25,6 +25,8 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "checkbal": Entry("checkbal:checkbal", "Balance, nonce and earnings."),
     "provider": Entry("provider:provider", "Register, status, withdraw, stake, leave."),
     "user": Entry("user:user", "Deposit, acknowledge, rent sandboxes, see what they cost."),
+    "operator": Entry("operator:operator", "Pause, drain, stop anybody's; see who runs what."),
+    "audit": Entry("audit:audit", "Keep a copy of what operators decided, and check it."),
     "queue": Entry("queue:queue", "What waits to be settled; dead letters, quarantines."),
     "reconcile": Entry("reconcile:reconcile", "Compare Redis, chain and Daytona; rebuild."),
     "import-go": Entry("import_go:import_go", "Carry over what the Go implementation left."),

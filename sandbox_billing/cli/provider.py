@@ -22,6 +22,7 @@ from sandbox_billing.cli.options import (
 from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.provider_leave import leave
 from sandbox_billing.cli.provider_register import register
+from sandbox_billing.cli.provider_snapshot import delete_snapshot, snapshot
 from sandbox_billing.cli.provider_terms import (
     Leaving,
     Registration,
@@ -41,12 +42,14 @@ from sandbox_billing.signing.eip55 import checksum
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def provider() -> None:
-    """Register, status, withdraw earnings, set the stake, leave."""
+    """Register, status, withdraw earnings, set the stake, leave; snapshots."""
 
 
 provider.add_command(register)
 provider.add_command(register, "init-service")
 provider.add_command(leave)
+provider.add_command(snapshot)
+provider.add_command(delete_snapshot)
 
 
 @frozen(kw_only=True)

@@ -88,23 +88,26 @@ def anybody(place: Place) -> Iterator[Client]:
 
 
 @contextmanager
-def desk(out: Output, place: Place, scope: Scope) -> Iterator[Desk]:
+def desk(
+    out: Output, place: Place, scope: Scope, *, of: type[Client] | None = None
+) -> Iterator[Desk]:
     """
     For a wallet: by its session where one is kept that may do this, else by its key.
 
     @param scope: What the command needs.
+    @param of: The library's client, where it is not that of users.
     """
     kept = tokens().find(place.require_url(), place.known_address())
     if kept is None or not kept.serves(scope.value, time.time()):
-        with signing_desk(out, place) as at:
+        with signing_desk(out, place, of=of) as at:
             yield at
         return
-    with token_desk(out, place, kept) as at:
+    with token_desk(out, place, kept, of=of) as at:
         yield at
 
 
 @contextmanager
-def signing_desk(out: Output, place: Place) -> Iterator[Desk]:
+def signing_desk(out: Output, place: Place, *, of: type[Client] | None = None) -> Iterator[Desk]:
     """
     By the key.
 
@@ -116,16 +119,18 @@ def signing_desk(out: Output, place: Place) -> Iterator[Desk]:
     key = place.key.load()
     if place.wallet not in (None, key.address):
         raise BadInput("the key is not that of --wallet: leave one of them out")
-    with _opened(out, place, key.address, signer=KeySigner(key)) as at:
+    with _opened(out, place, key.address, signer=KeySigner(key), of=of) as at:
         yield at
 
 
 @contextmanager
-def token_desk(out: Output, place: Place, kept: Kept) -> Iterator[Desk]:
+def token_desk(
+    out: Output, place: Place, kept: Kept, *, of: type[Client] | None = None
+) -> Iterator[Desk]:
     """By a session that was kept; one that has ended is forgotten, and the next command signs."""
     wallet = Address(kept.wallet)
     try:
-        with _opened(out, place, wallet, token=kept.token) as at:
+        with _opened(out, place, wallet, token=kept.token, of=of) as at:
             yield evolve(at, sandbox=kept.sandbox)
     except SessionEnded:
         tokens().forget(kept.url, wallet)
@@ -145,13 +150,14 @@ def _opened(
     *,
     signer: Signer | None = None,
     token: str | None = None,
+    of: type[Client] | None = None,
 ) -> Iterator[Desk]:
     from sandbox_billing.client import Client
 
     told = told_by(place)
     if place.is_open():
         out.note("warning: --url is not https: everybody on the way can read this and change it")
-    client = Client(
+    client = (of or Client)(
         place.require_url(),
         signer,
         token=token,

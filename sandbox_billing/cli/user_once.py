@@ -48,10 +48,11 @@ def key_option(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
-def once_only(key: str) -> Iterator[None]:
+def once_only(key: str, look: str = "sandbox-billing user list") -> Iterator[None]:
     """
     Around a request with this key.
 
+    @param look: The command that shows what was done.
     @raise UnknownOutcome: It was stopped, or its answer lost: it may have been done, and may cost.
         With how to find out.
     """
@@ -59,16 +60,16 @@ def once_only(key: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise UnknownOutcome(
-            f"stopped before the answer came: it may have been done. {_again(key)}"
+            f"stopped before the answer came: it may have been done. {_again(key, look)}"
         ) from None
     except UnknownOutcome as problem:
         # The library names its own argument.
         text, _, _ = str(problem).partition("; idempotency_key=")
-        raise UnknownOutcome(printable(f"{text}. {_again(key)}")) from None
+        raise UnknownOutcome(printable(f"{text}. {_again(key, look)}")) from None
 
 
-def _again(key: str) -> str:
+def _again(key: str, look: str) -> str:
     return (
-        "Look with 'sandbox-billing user list', or give the same command again with "
+        f"Look with '{look}', or give the same command again with "
         f"{_OPTION} {key}: then it is not done twice"
     )

@@ -70,7 +70,7 @@ class Place:
                 return SigningKey.from_hex(self.key.text.strip()).address
             except BadInput as problem:
                 raise BadInput(f"--key: {problem}") from None
-        return address_of(Role.USER.value)
+        return address_of(self.key.role.value)
 
     def require_url(self) -> str:
         """@raise BadInput: None was named, or it is none."""
@@ -157,16 +157,19 @@ def ground(place: Place) -> Ground:
     return Ground(session=connect(chain), rpc=rpc, contract=contract, provider=provider)
 
 
-def place_options(*, chain: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def place_options(
+    *, chain: bool = False, role: Role = Role.USER
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """
     Adds C{--url}, the wallet's key and what the provider's word is checked against; passes
     C{place}.
 
     @param chain: Whether a node is asked: adds C{--rpc}.
+    @param role: Whose key it is, where none is named.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        @key_options(Role.USER)
+        @key_options(role)
         @click.option(
             "--url",
             metavar="URL",

@@ -6,7 +6,7 @@ Tests: C{tests.client.test_operator}.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from sandbox_billing.client.asynchronous import AsyncClient
@@ -88,9 +88,9 @@ class AsyncOperatorClient(AsyncClient):
         """By its id."""
         return await self._do(self._operator.look(order))
 
-    async def wait_order(self, order: str, *, timeout: float = 900.0) -> Order:
+    def wait_order(self, order: str, *, timeout: float = 900.0) -> Coroutine[Any, Any, Order]:
         """Until it has ended."""
-        return await self._do(self._operator.wait(order, timeout))
+        return self._do(self._operator.wait(order, timeout))
 
     async def drain_standing(self) -> DrainStanding:
         """How far a drain is."""

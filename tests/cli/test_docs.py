@@ -20,10 +20,13 @@ PAGES = (
     "cli.rst",
     "cli_user.rst",
     "cli_provider.rst",
+    "cli_operator.rst",
     "cli_queue.rst",
     "cli_reconcile.rst",
     "migration.rst",
 )
+
+OPERATORS = ("operator ", "audit export", "provider snapshot", "provider delete-snapshot")
 
 ALIASES = {"provider init-service": "provider register"}
 
@@ -88,9 +91,11 @@ class DocsTests(SynchronousTestCase):
         """Each command has its section, and each flag is in it or among those of all commands."""
         everywhere = set(_FLAG.findall(self.sections["What all commands share"]))
         of_users = set(_FLAG.findall(self.sections["What the user's commands share"]))
+        of_operators = set(_FLAG.findall(self.sections["What the operator's commands share"]))
         for name, command in commands():
             with self.subTest(command=name):
                 shared = everywhere | (of_users if name.startswith("user ") else set())
+                shared |= of_operators if name.startswith(OPERATORS) else set()
                 section = self.sections[ALIASES.get(name, name)]
                 named, known = set(_FLAG.findall(section)), flags(command)
                 self.assertEqual(set(), known - shared - named, f"{name}: not documented")
@@ -127,7 +132,7 @@ class DocsTests(SynchronousTestCase):
 
     def test_links(self) -> None:
         """Each page leads to the other."""
-        for page in ("cli_provider", "cli_user"):
+        for page in ("cli_operator", "cli_provider", "cli_user"):
             self.assertIn(f":doc:`{page}`", self.pages["cli.rst"])
             self.assertIn(":doc:`cli`", self.pages[f"{page}.rst"])
 

@@ -1729,6 +1729,7 @@ class Overview:
     @ivar dead: Dead-lettered charges, of C{dead_count}.
     @ivar letters: Other dead letters, of C{letter_count}.
     @ivar stops: Orders, those with the next attempt first, of C{stop_count}.
+    @ivar stop_oldest: When the oldest of all that are looked through was ordered; None for none.
     @ivar differences: Of sweeps, newest first.
     @ivar hours: What was settled by the hour, the oldest first; hours without are left out.
         Of the same moment as C{totals}.
@@ -1751,6 +1752,7 @@ class Overview:
     letters: tuple[DeadLetter, ...]
     stop_count: int
     stops: tuple[StopOrder, ...]
+    stop_oldest: UnixSeconds | None
     purse: Purse | None
     differences: tuple[Difference, ...]
     holder: tuple[str, str] | None

@@ -128,8 +128,7 @@ class Figures(Service):
             measures.set(names.QUEUE_CHARGES, count, state=state)
         measures.set(names.QUEUE_OLDEST_AGE_SECONDS, _age(queue.oldest, now))
         measures.set(names.STOP_ORDERS, seen.stop_count)
-        oldest = min((order.ordered_at for order in seen.stops), default=None)
-        measures.set(names.STOP_OLDEST_AGE_SECONDS, _age(oldest, now))
+        measures.set(names.STOP_OLDEST_AGE_SECONDS, _age(seen.stop_oldest, now))
         # Those of kinds that have gone are shown no more.
         measures.forget(names.DEAD_LETTERS)
         letters = Counter(letter.kind for letter in seen.letters)

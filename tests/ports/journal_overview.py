@@ -6,6 +6,7 @@ from attrs import evolve
 from zope.interface.verify import verifyObject
 
 from sandbox_billing.adapters.redis.commit import Write
+from sandbox_billing.adapters.redis.overview import SHOWN
 from sandbox_billing.interfaces import BlockedWallet, IOverview, LeaseLost
 from sandbox_billing.ledger.audit import AuditEntry, entry_hash
 from sandbox_billing.ledger.hold import QUARANTINED
@@ -95,6 +96,30 @@ class OverviewCase(JournalCase):
         )
         assert seen.holder is not None
         self.assertEqual(seen.holder[1], (self.world.journal.store.token.value or b"").decode())
+
+    async def test_oldest_stop(self) -> None:
+        """It is told although many others are due before it is tried again, and are shown."""
+        stops = self.world.journal.stops
+        await stops.order(SB, "spend_limit", UnixSeconds(T0 - 900))
+        order = await stops.get(SB)
+        assert order is not None
+        await stops.attempted(order, UnixSeconds(T0 + 60))
+        for number in range(SHOWN):
+            await stops.order(SandboxId(f"new-{number}"), "spend_limit", T0)
+        seen = await self.world.other.overview.overview()
+        self.assertEqual((SHOWN + 1, SHOWN), (seen.stop_count, len(seen.stops)))
+        self.assertNotIn(SB, [one.sandbox for one in seen.stops])
+        self.assertEqual(T0 - 900, seen.stop_oldest)
+
+    async def test_damaged_stop(self) -> None:
+        """An order that does not say when it was made hides no other, and nothing else."""
+        stops, keys = self.world.journal.stops, self.world.journal.store.keys
+        await stops.order(SB, "spend_limit", T0)
+        await stops.order(SandboxId("sb-2"), "spend_limit", T0)
+        await meddle(self.world.keyspace, Write("HSET", keys.stop(SB), ("ordered_at", "soon")))
+        seen = await self.world.other.overview.overview()
+        self.assertEqual((2, T0), (seen.stop_count, seen.stop_oldest))
+        self.assertEqual(["sb-2"], [one.sandbox for one in seen.stops])
 
     async def test_what_needs_a_human(self) -> None:
         """Dead letters and a quarantine; what cannot be read hides nothing else."""

@@ -50,13 +50,24 @@ SHOWN_BATCHES = 20
 """They carry the bytes of their transactions."""
 
 MOST_LOOKED_THROUGH = 2_000
-"""Blocked wallets whose reasons are read, to find those that are quarantined."""
+"""
+Blocked wallets whose reasons are read, to find those that are quarantined; and orders to stop,
+to find the oldest.
+"""
 
 _STATES = {Open: "unsigned", Signed: "signed", Parked: "parked"}
 
 
 def _count(reply: Reply) -> int:
     return int(text(reply))
+
+
+def _whole(told: str | None) -> int | None:
+    """A number; None for none, or for what is no number."""
+    try:
+        return None if told is None else int(told)
+    except ValueError:
+        return None
 
 
 def _known(cls: type[T], forms: Sequence[bytes]) -> list[T]:
@@ -138,6 +149,7 @@ class RedisOverview:
             letters=await self._letters() if letters <= MOST_LOOKED_THROUGH else (),
             stop_count=stops,
             stops=await self._stops(),
+            stop_oldest=await self._oldest_stop(),
             purse=_value(Purse, purse),
             differences=tuple(reversed(_known(Difference, pieces(newest)))),
             holder=(holder, token) if holder else None,
@@ -210,18 +222,30 @@ class RedisOverview:
         found = []
         for place, name in enumerate(names):
             reason, told = replies[2 * place], mapping(replies[2 * place + 1])
-            if reason is None or "ordered_at" not in told:
-                # It has ended meanwhile.
+            ordered_at = _whole(told.get("ordered_at"))
+            if reason is None or ordered_at is None:
+                # It has ended meanwhile, or is damaged: whoever carries it out tells of that.
                 continue
             found.append(
                 StopOrder(
                     sandbox=name,
                     reason=text(reason),
-                    ordered_at=UnixSeconds(int(told["ordered_at"])),
-                    attempts=int(told.get("attempts", "0")),
+                    ordered_at=UnixSeconds(ordered_at),
+                    attempts=_whole(told.get("attempts")) or 0,
                 )
             )
         return tuple(found)
+
+    async def _oldest_stop(self) -> UnixSeconds | None:
+        # One that fails is tried ever later: it is not among the first for long.
+        keys = self.store.keys
+        (members,) = await self.store.read(Read("ZRANGE", keys.stops(), (0, MOST_LOOKED_THROUGH)))
+        reads = [Read("HGET", keys.stop(SandboxId(n)), ("ordered_at",)) for n in texts(members)]
+        told = [
+            _whole(None if reply is None else text(reply))
+            for reply in await self.store.read_many(reads)
+        ]
+        return min((UnixSeconds(one) for one in told if one is not None), default=None)
 
     async def sessions(self, after: SandboxId | None, limit: int) -> SessionPage:
         keys = self.store.keys

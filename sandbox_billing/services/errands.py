@@ -31,7 +31,7 @@ from sandbox_billing.interfaces import (
     Stored,
 )
 from sandbox_billing.ledger.identity import Address, SandboxId
-from sandbox_billing.ledger.metering import has_ended, is_running, seen_as
+from sandbox_billing.ledger.metering import NEVER_STARTED, has_ended, is_running, seen_as
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.order import ADMISSIONS, OPERATOR, Kind, Order, OrderId, State
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL
@@ -190,7 +190,14 @@ class Errands:
             # A delete is accepted in any state: it ran until we looked, for certain.
             await self.closer.accepted(found.id, sent_at, destroyed=True, only=only)
         else:
-            await self.closer.not_running(found.id, destroyed=True, only=only)
+            # As its owner's own delete: what failed before it ever ran was created for nothing.
+            unstarted = only is not None and only.started_at is None
+            await self.closer.not_running(
+                found.id,
+                destroyed=True,
+                forgive_create=unstarted and found.state in NEVER_STARTED,
+                only=only,
+            )
         if owner is not None:
             # Nothing starts it again when there is money.
             await self.doors.not_resumable(owner, found.id)

@@ -179,6 +179,20 @@ class ForceDeleteTests(ErrandsCase):
         self.assertEqual(self.world.state(self.box), "gone")
         self.assertIn("deleted, but its session is not closed", failed.error or "")
 
+    def test_never_started(self) -> None:
+        """What failed before it was ever seen running was created for nothing."""
+        world = self.world
+        while (world.clock.seconds() - 1) % SWEEP:
+            world.advance()
+        made = world.begin(world.process.intake.create(ALICE, {}, auto_stop_minutes=None))
+        world.until(lambda: bool(made.called), SWEEP - 2)
+        box = self.successResultOf(made).id
+        self.assertIsNone(world.session(box).started_at)
+        world.simulator.break_sandbox(box)
+        self.office.result(self.office.ask(Kind.FORCE_DELETE, box))
+        world.advance(REST)
+        self.assertNotIn(f"{box}:create", world.amounts())
+
     def test_failed(self) -> None:
         """What failed is deleted, too."""
         self.world.simulator.break_sandbox(self.box)

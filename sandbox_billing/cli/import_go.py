@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 @click.option(
     "--redis",
     metavar="HOST:PORT",
-    help="Another Redis than REDIS_ADDR; its password is REDIS_PASSWORD.",
+    help="The Redis of the Go system, where it is not REDIS_ADDR: the daemon has to run on it then,"
+    " nothing is copied. Its password is REDIS_PASSWORD.",
 )
 @click.option("--provider", type=ADDRESS, help="Another provider than PROVIDER_ADDRESS.")
 @click.option("--dry-run", is_flag=True, help="Show the plan; write nothing.")
@@ -88,14 +89,16 @@ def import_go(
             return await with_scales(reactor, settings, progress.say, move)
 
         made, shown = run(work, Interrupts())
-    document = document_of(shown, made)
+    document, lines = document_of(shown, made), lines_of(shown)
+    if made and redis is not None:
+        lines.append(f"these books are in {redis} now: the daemon has to run on it (REDIS_ADDR)")
     if shown.found.nothing:
         title = "Nothing of the Go system is left to be carried over"
     elif made is None:
         title = f"Nothing was written. At block {shown.block.number} this would be carried over"
     else:
         title = f"Carried over in {made} writes"
-    out.finish(document, title=title, rows=rows_of(shown), lines=lines_of(shown))
+    out.finish(document, title=title, rows=rows_of(shown), lines=lines)
 
 
 def rows_of(shown: Shown) -> list[tuple[str, str]]:

@@ -78,8 +78,8 @@ CAUSES: Final[tuple[Cause, ...]] = (
     Cause(
         name="imported twice",
         pattern=r"imported: (\S+ is for the same use|\S+ has its nonce)",
-        meaning="the Go system has charged it twice; the other one is offered",
-        remedy="drop: nobody pays twice",
+        meaning="another one that was imported is for the same use, or has its nonce",
+        remedy="decide about that one if it is dead, too; drop this one: nobody pays twice",
         retry=False,
     ),
     Cause(
@@ -102,7 +102,7 @@ CAUSES: Final[tuple[Cause, ...]] = (
         meaning="the Go system has set it aside, or another key has signed it, or the contract "
         "does not say what was paid of it",
         remedy="find out whether it is owed; then retry (the daemon signs the same nonce, fee and "
-        "hash), or drop",
+        "hash), or drop; what was never signed can only be dropped",
     ),
     Cause(
         name="other",

@@ -28,8 +28,8 @@ from sandbox_billing.ledger.hold import hold_for
 from sandbox_billing.ledger.identity import Address, Nonce, Reference, SandboxId
 from sandbox_billing.ledger.metering import Session
 from sandbox_billing.ledger.money import Neuron, NeuronPerMinute, UnixSeconds, neuron
-from sandbox_billing.ledger.rating import card_in_force, rate_of
-from sandbox_billing.ledger.reconciliation import REFERENCE_LABEL, wished_minutes
+from sandbox_billing.ledger.rating import card_in_force, cost_of, rate_of
+from sandbox_billing.ledger.reconciliation import REFERENCE_LABEL, Row, wished_minutes
 from sandbox_billing.ledger.resources import DAYTONA_DEFAULT
 from sandbox_billing.ledger.voucher import ChargeRecord, Open, Paid, Partial, Signed
 
@@ -215,6 +215,7 @@ def _session(go: GoSession, world: GoWorld, until: UnixSeconds, notes: list[str]
         rate = NeuronPerMinute(min(rate, was))
     if rate <= 0:
         raise Refused(f"{go.sandbox} has no price: set COMPUTE_PRICE_PER_SEC as the Go system had")
+    notes.extend(_far_off(go, until, rate, row, world))
     if row is None or not row.running:
         shown = "not shown" if row is None else row.state
         notes.append(f"{go.sandbox}: {shown} by Daytona: its session will end without a charge")
@@ -240,6 +241,20 @@ def _session(go: GoSession, world: GoWorld, until: UnixSeconds, notes: list[str]
         auto_stop_minutes=None if row is None else wished_minutes(row.labels),
     )
     return SessionStep(go=go, session=session, stop=stop)
+
+
+def _far_off(
+    go: GoSession, until: UnixSeconds, rate: NeuronPerMinute, row: Row | None, world: GoWorld
+) -> Iterable[str]:
+    """Where it is charged is far from now: whoever carries it over should know what follows."""
+    behind = world.now - until
+    if behind > 2 * world.interval and row is not None and row.running:
+        yield (
+            f"{go.sandbox}: not charged for {behind} s: the daemon will charge them, about"
+            f" {cost_of(rate, behind)} neuron, if it sees it running"
+        )
+    if -behind > 2 * world.interval:
+        yield f"{go.sandbox}: charged for {-behind} s ahead: nothing is charged before"
 
 
 def _claims(facts: GoFacts, world: GoWorld) -> Mapping[Address, Mapping[str, Neuron]]:

@@ -15,6 +15,7 @@ from twisted.trial.unittest import TestCase
 
 from sandbox_billing.devnet.wallet import Wallet
 from sandbox_billing.devnet.world import ALICE, BOB, CHAIN_ID, SIGNER, TOKEN
+from sandbox_billing.ledger.go_forms import NOBODY
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.laws import l2_disjoint, l6_books, standing
 from sandbox_billing.ledger.voucher import DeadLettered, Paid
@@ -135,12 +136,13 @@ class ImportGoTests(TestCase):
             go.voucher(newer, bob.address, self.advance, 60 * PRICE),
             go.voucher("a-sandbox-that-is-gone", bob.address, (now - 999, now - 998, 1), 17),
         )
+        go.push(go.queue, go.voucher("a-ghost", NOBODY, (now - 99, now - 98, 1), 5))
         go.push(go.dead, go.voucher(older, alice.address, (now - 300, now - 290, 10), 9, nonce=3))
         go.call("SET", f"billing:nonce:{alice.address}:{scene.world.provider}", 8)
         go.call("SET", f"billing:reserved:{alice.address}:{scene.world.provider}", 12345)
         go.call("RPUSH", "billing:events", "{}")
         go.call("SET", "stop:sandbox:gone-as-well", "insufficient_balance")
-        return 120 * PRICE + fee + 17 + 9
+        return 120 * PRICE + fee + 17 + 5 + 9
 
     async def run_it(self, scene: Scene, *options: str) -> Any:
         """@return: The command's document."""

@@ -244,6 +244,16 @@ class SessionTests(SynchronousTestCase):
             plan = planned(GoFacts(sessions=(session(price=Neuron(1)),)), world(rows=rows))
             self.assertTrue(any(told in note for note in plan.notes), plan.notes)
 
+    def test_far_off(self) -> None:
+        """What will be charged for a long time before, and a mark far ahead, are told."""
+        for mark, told in (
+            (NOW - 86_400, f"86400 s: the daemon will charge them, about {86_400 * 24} neuron"),
+            (NOW + 86_400, "86400 s ahead"),
+        ):
+            one = session(price=Neuron(24), charged_until=UnixSeconds(mark))
+            self.assertIn(told, "".join(planned(GoFacts(sessions=(one,))).notes))
+        self.assertEqual(planned(GoFacts(sessions=(session(price=Neuron(24)),))).notes, ())
+
     def test_ghost(self) -> None:
         """What is nobody's is told and put away."""
         plan = planned(GoFacts(ghosts=(Ghost("x"),)))

@@ -169,16 +169,19 @@ class Root(MultiService):
             self._reactor.stop()
 
 
-def exit_with(reactor: Any, text: str) -> None:
+def exit_with(reactor: Any, text: str, secrets: tuple[str, ...] = ()) -> None:
     """
     End the process with L{EX_CONFIG} after an orderly shutdown.
 
     @param text: What is wrong and what to do; goes to the log and to standard error.
+    @param secrets: What the text may have of an error that nobody expected; as the log's.
     """
+    from sandbox_billing.log_text import Fence
+
     _log.critical("the daemon cannot run: {why}", why=text)
     # Past the log, which takes standard error over.
     if sys.__stderr__ is not None:
-        sys.__stderr__.write(f"sandbox-billing: {text}\n")
+        sys.__stderr__.write(f"sandbox-billing: {Fence(secrets).hidden(text)}\n")
 
     def leave() -> None:
         # twistd always ends with 0 here; the last exit handler has the last word.
@@ -287,7 +290,7 @@ def _add_daemon(root: Root, reactor: Any, options: Options) -> None:
         endpoint=options["endpoint"] or f"tcp:{port}:backlog={BACKLOG}",
         role=options["role"],
         files=raised_file_limit(),
-        fatal=lambda text: exit_with(reactor, text),
+        fatal=lambda text: exit_with(reactor, text, root.secrets),
     )
     pulse = pulse_of(daemon.standing, reactor, os.environ)
     daemon.setServiceParent(pulse or root)  # type: ignore[no-untyped-call]

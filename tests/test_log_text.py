@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import sys
 import time
+from io import StringIO
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from requests import RequestException
-from twisted.logger import LogLevel
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from web3.types import RPCEndpoint
 
+from sandbox_billing import tap
 from sandbox_billing.adapters.chain.transport import make_provider
 from sandbox_billing.devnet.redis import free_port
 from sandbox_billing.log_text import (
@@ -215,3 +220,29 @@ class BoundsTests(SynchronousTestCase):
         told = json_line(event(log_format="{why}", why=text))
         self.assertTrue(told.isprintable())
         told.encode("utf-8")
+
+
+class LastWordsTests(SynchronousTestCase):
+    """L{exit_with}."""
+
+    def test_secrets(self) -> None:
+        """What goes past the log, to standard error, is behind the same fence."""
+        said, left = StringIO(), list[object]()
+        self.patch(sys, "__stderr__", said)
+        self.patch(atexit, "register", left.append)
+        reactor: Any = MemoryReactorClock()
+        text = f"start-up failed: Max retries exceeded with url: {RPC}\nand {ADMIN_KEY}"
+        tap.exit_with(reactor, text, FENCE.secrets)
+        (logged,) = [one for one in self.logged if one["log_level"] is LogLevel.critical]
+        self.assertEqual(text, logged["why"])
+        self.assertEqual(1, len(left))
+        self.assertIn("start-up failed: Max retries exceeded with url: https://", said.getvalue())
+        self.assertEqual(2, len(said.getvalue().splitlines()))
+        for secret in SECRETS:
+            self.assertNotIn(secret, said.getvalue())
+
+    def setUp(self) -> None:
+        """Keep what is logged."""
+        self.logged: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(self.logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)

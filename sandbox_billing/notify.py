@@ -44,8 +44,12 @@ class Notifier:
     address: str
     _log: ClassVar[Logger] = Logger()
 
-    def send(self, **words: object) -> None:
-        """Say something; nobody waits for it, and nothing fails when it is lost."""
+    def send(self, **words: object) -> bool:
+        """
+        Say something; nobody waits for it.
+
+        @return: Whether it was taken; systemd may be busy, or gone.
+        """
         text = "\n".join(f"{name}={_one_line(value)}" for name, value in words.items())
         where = "\0" + self.address[1:] if self.address.startswith("@") else self.address
         try:
@@ -54,6 +58,8 @@ class Notifier:
                 out.sendto(text.encode(), where)
         except OSError as why:
             self._log.debug("systemd was not told: {why}", why=str(why))
+            return False
+        return True
 
 
 def _one_line(value: object) -> str:
@@ -114,8 +120,10 @@ class Pulse(MultiService):
     monotonic: Callable[[], int]
     watchdog: float | None = None
     _ready: bool = field(default=False, init=False)
+    _told_ready: bool = field(default=False, init=False)
     _stopping: bool = field(default=False, init=False)
     _status: str = field(default="", init=False)
+    _suspected: bool = field(default=False, init=False)
     _stuck: str | None = field(default=None, init=False)
     _loop: LoopingCall = field(init=False)
 
@@ -159,11 +167,11 @@ class Pulse(MultiService):
         if stuck is not None:
             return
         self._feed()
-        if self._ready:
-            return
-        if self.daemon.started:
+        if self._ready or self.daemon.started:
             self._ready = True
-            self.notifier.send(READY=1)
+            if not self._told_ready:
+                # Once more if it is lost: systemd kills whom it does not know to be ready.
+                self._told_ready = self.notifier.send(READY=1)
         else:
             # What it waits for may take hours to come; it is no fault of this process.
             self.notifier.send(EXTEND_TIMEOUT_USEC=EXTEND_SECONDS * 10**6)
@@ -171,7 +179,10 @@ class Pulse(MultiService):
     def _look(self) -> str | None:
         found = [(name, one.stuck()) for name, one in self.daemon.moving()]
         told = [f"{name} {why}" for name, why in found if why is not None]
-        stuck = told[0] if told else None
+        # Only when seen twice: after a sleep of the machine, or a step of its clock, everything
+        # seems to hang until it is resumed.
+        stuck = told[0] if told and self._suspected else None
+        self._suspected = bool(told)
         if stuck is not None and self._stuck is None:
             self._log.critical(
                 "{why}: it will not end by itself, and the watchdog is fed no more", why=stuck
@@ -191,9 +202,8 @@ class Pulse(MultiService):
             status = "waiting for " + "; ".join(troubles) if troubles else "starting"
         else:
             status = "not ready: " + "; ".join(troubles) if troubles else "working"
-        if status != self._status:
+        if status != self._status and self.notifier.send(STATUS=status):
             self._status = status
-            self.notifier.send(STATUS=status)
 
     def reloading(self) -> None:
         """The settings are being read again."""
@@ -204,5 +214,6 @@ class Pulse(MultiService):
     def reloaded(self, status: str) -> None:
         """They were, or they were not: what holds now holds."""
         if self._ready:
-            self._status = status
-            self.notifier.send(READY=1, STATUS=status)
+            self._told_ready = self.notifier.send(READY=1, STATUS=status)
+            if self._told_ready:
+                self._status = status

@@ -69,6 +69,39 @@ class PulseTests(SynchronousTestCase):
             except BlockingIOError:
                 return found
 
+    def fill(self) -> None:
+        """Whoever listens has no time."""
+        while self.pulse.notifier.send(X=1):
+            pass
+
+    def test_busy(self) -> None:
+        """That it is ready is said again until it is heard: systemd would kill it."""
+        self.standing.started = True
+        self.fill()
+        self.pulse.startService()
+        self.told()
+        self.clock.advance(1)
+        self.assertEqual(self.told(), ["STATUS=working", "WATCHDOG=1", "READY=1"])
+        self.clock.advance(1)
+        self.assertEqual(self.told(), ["WATCHDOG=1"])
+        self.pulse.reloading()
+        self.fill()
+        self.pulse.reloaded("reloaded")
+        self.told()
+        self.clock.advance(1)
+        self.assertEqual(self.told(), ["WATCHDOG=1", "READY=1"])
+
+    def test_suspended(self) -> None:
+        """A machine that slept has turns that seem to hang, until they are resumed."""
+        self.standing.started = True
+        self.pulse.startService()
+        self.standing.progress.moved_at = self.clock.seconds()
+        self.clock.callLater(5, self.standing.progress.moved)
+        self.told()
+        self.clock.advance(STUCK_SECONDS + 100)
+        self.clock.advance(1)
+        self.assertEqual(set(self.told()), {"WATCHDOG=1"})
+
     def test_waiting(self) -> None:
         """While start-up waits it says for what, asks for more time, and is not ready."""
         self.standing.wrong = {"redis": "cannot connect"}
@@ -95,9 +128,10 @@ class PulseTests(SynchronousTestCase):
         self.pulse.startService()
         self.standing.progress.moved_at = self.clock.seconds()
         self.clock.advance(STUCK_SECONDS)
+        self.clock.advance(1)
         self.told()
         self.clock.advance(1)
-        self.assertEqual(self.told(), ["STATUS=hangs: settler has not moved for 601 s"])
+        self.assertEqual(self.told(), ["STATUS=hangs: settler has not moved for 602 s"])
         self.clock.advance(1)
         self.assertNotIn("WATCHDOG=1", self.told())
         self.standing.progress.moved()
@@ -109,6 +143,7 @@ class PulseTests(SynchronousTestCase):
         self.pulse.startService()
         self.standing.progress.moved_at = self.clock.seconds()
         self.clock.advance(STUCK_SECONDS + 1)
+        self.clock.advance(1)
         self.told()
         self.clock.advance(1)
         self.assertEqual([one for one in self.told() if not one.startswith("STATUS")], [])

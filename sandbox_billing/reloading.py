@@ -75,11 +75,12 @@ class Reloader:
             self._log.info("the settings were reloaded: the prices are as they were")
         else:
             # Rounded up: no second that has begun is at the new price.
-            self.tariff.change(prices, self.wall.after())
+            since = self.wall.after()
+            self.tariff.change(prices, since)
             self._log.info(
                 "from {at} on, while the chain has no prices: {rate} neuron a minute, {fee} for a"
                 " create",
-                at=self.tariff.since,
+                at=since,
                 rate=str(60 * prices.flat_per_second),
                 fee=str(prices.create_fee),
             )

@@ -51,6 +51,13 @@ class ReloaderTests(SynchronousTestCase):
         self.assertEqual(self.tariff.since, self.wall.after())
         self.assertTrue(self.tariff.read_again)
 
+    def test_fee_alone(self) -> None:
+        """A new fee leaves what runs alone: what is still to be split is split where it was due."""
+        fresh = evolve(CONFIGURATION, create_fee=Neuron(6))
+        self.reload(fresh)
+        self.assertEqual(self.events[0]["at"], self.wall.after())
+        self.assertEqual((self.tariff.prices, self.tariff.since), (prices_of(fresh), 5))
+
     def test_same(self) -> None:
         """Nothing new is no change of prices; the chain is read again all the same."""
         self.assertEqual(

@@ -32,7 +32,10 @@ class Tariff:
         """
         @param since: The first second at these prices.
         """
-        self.prices, self.since = prices, since
+        # A new fee alone is nothing to what runs: some of it may still wait for the change before.
+        if prices.flat_per_second != self.prices.flat_per_second:
+            self.since = since
+        self.prices = prices
 
 
 def as_tariff(given: Prices | Tariff) -> Tariff:

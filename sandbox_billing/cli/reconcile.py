@@ -18,6 +18,7 @@ from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.configuration import Configuration, read_configuration, read_env_file
 from sandbox_billing.errors import BadInput, ConfigurationError, WrongEnvFile
 from sandbox_billing.ledger.comparison import Difference
+from sandbox_billing.secret_files import read_secrets
 
 
 if TYPE_CHECKING:
@@ -34,10 +35,22 @@ COLUMNS = ("kind", "what", "how it is", "what it would do")
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The daemon's settings; the environment wins, as with the daemon.",
 )
+@click.option(
+    "--secrets",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of files, each named as the setting that it holds.",
+)
 @click.option("--rebuild", is_flag=True, help="Put right what can be, with no worker running.")
 @click.option("--dry-run", is_flag=True, help="With --rebuild: show what it would do.")
 @click.option("--yes", is_flag=True, help="With --rebuild: do not ask.")
-def reconcile(out: Output, env_file: Path | None, rebuild: bool, dry_run: bool, yes: bool) -> None:
+def reconcile(
+    out: Output,
+    env_file: Path | None,
+    secrets: Path | None,
+    rebuild: bool,
+    dry_run: bool,
+    yes: bool,
+) -> None:
     """
     Compare Redis, the chain and Daytona, and show every difference.
 
@@ -47,7 +60,7 @@ def reconcile(out: Output, env_file: Path | None, rebuild: bool, dry_run: bool, 
     """
     if (dry_run or yes) and not rebuild:
         raise BadInput("--dry-run and --yes go with --rebuild")
-    settings = settings_of(env_file, os.environ)
+    settings = settings_of(env_file, os.environ, secrets)
     # It brings the reactor and web3, which usage errors need not wait for.
     from sandbox_billing.cli.pause_redis import Interrupts, run
     from sandbox_billing.cli.reconcile_connect import with_scales
@@ -71,18 +84,24 @@ def reconcile(out: Output, env_file: Path | None, rebuild: bool, dry_run: bool, 
     _tell(out, look, made)
 
 
-def settings_of(env_file: Path | None, environment: Mapping[str, str]) -> Configuration:
+def settings_of(
+    env_file: Path | None, environment: Mapping[str, str], secrets: Path | None = None
+) -> Configuration:
     """
     The daemon's settings, as it reads them itself.
 
     @raise BadInput: They are wrong; all of it at once.
     """
     found: dict[str, str] = {}
+    wrong: list[str] = []
     try:
         if env_file is not None:
             found = dict(read_env_file(env_file.read_text("utf-8")))
+        if secrets is not None:
+            held, wrong = read_secrets(secrets)
+            found.update(held)
         found.update({name: value for name, value in environment.items() if value})
-        return read_configuration(found)
+        return read_configuration(found, already_wrong=wrong)
     except (ConfigurationError, WrongEnvFile) as why:
         raise BadInput(str(why)) from None
     except (OSError, UnicodeDecodeError) as why:

@@ -166,6 +166,13 @@ class RefusalTests(TestCase):
 
         self.assertIn("change under us", await self.refused(Refused, between=charge))
 
+    async def test_expires(self) -> None:
+        """What ends by itself is no sign of a Go system: it was stopped minutes ago."""
+        self.redis.call("SET", "nonce:abc", 1, "EX", 300)
+        shown = await self.shown(lambda: self.redis.call("DEL", "nonce:abc"))
+        self.assertEqual(shown.found.requests, 1)
+        self.assertGreater(await self.moving.carry_out(shown), 0)
+
     async def test_only_shown(self) -> None:
         """While the Go system runs the plan can be looked at: what stands in the way is told."""
         self.redis.call("SET", f"settler:pending-tx:{checksum(self.provider)}", "{}")

@@ -52,7 +52,8 @@ class GoFound:
     @ivar others: Keys of another provider, which are left alone.
     @ivar problems: What was not understood.
     @ivar pending: Whether the Go system has a transaction under way.
-    @ivar requests: How many nonces of signed requests it still knows; they expire.
+    @ivar requests: How many nonces of signed requests it still knows; they expire, which is no
+        change.
     """
 
     facts: GoFacts
@@ -62,7 +63,7 @@ class GoFound:
     others: tuple[str, ...]
     problems: tuple[str, ...]
     pending: bool
-    requests: int
+    requests: int = field(eq=False)
 
     @property
     def nothing(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sandbox_billing.adapters.redis.journal import Journal
 from sandbox_billing.interfaces import IRuntime, IWallClock
+from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.archiving import Archiving
 from sandbox_billing.services.clerk import Clerk, Registry
 from sandbox_billing.services.closing import Closer
@@ -52,4 +53,5 @@ def make_errands(
             wall=wall,
         ),
         wall=wall,
+        supervisor=Supervisor(),
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 from attrs import define, field
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import (
@@ -35,7 +36,7 @@ from sandbox_billing.ledger.metering import NEVER_STARTED, has_ended, is_running
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.order import ADMISSIONS, OPERATOR, Kind, Order, OrderId, State
 from sandbox_billing.ledger.reconciliation import OWNER_LABEL
-from sandbox_billing.services._supervise import gather
+from sandbox_billing.services._supervise import Supervisor
 from sandbox_billing.services.archiving import Archiving, run_now, stays
 from sandbox_billing.services.clerk import Registry
 from sandbox_billing.services.closing import Closer
@@ -43,6 +44,8 @@ from sandbox_billing.services.lifecycle import Lifecycle, is_deleted
 
 
 AT_ONCE = 10
+"""Orders of one kind: what Daytona does not answer for takes no place from another kind."""
+
 FIRST_RETRY_SECONDS = 2
 LONGEST_RETRY_SECONDS = 60
 
@@ -59,6 +62,9 @@ class Errands:
     """
     @ivar lifecycle: How users' calls meet what Daytona shows.
     @ivar closer: Ends the session of what was deleted.
+    @ivar supervisor: Keeps what is under way when a turn is over.
+    @ivar _busy: The kinds of the orders a step of which is under way.
+    @ivar _failures: What has become of some since the last turn.
     @ivar _waits: When an order that met trouble is tried again, and how often that was so.
     @ivar _refused: How often a deletion was.
     """
@@ -72,33 +78,60 @@ class Errands:
     closer: Closer
     archiving: Archiving
     wall: IWallClock
+    supervisor: Supervisor
+    _busy: dict[OrderId, Kind] = field(factory=dict, init=False)
+    _failures: list[Failure] = field(factory=list, init=False)
     _waits: dict[OrderId, tuple[UnixSeconds, int]] = field(factory=dict, init=False)
     _refused: dict[OrderId, int] = field(factory=dict, init=False)
     _log = Logger()
 
     async def turn(self) -> None:
-        """A step of every order whose time has come, some at a time."""
+        """
+        Begin a step of every order whose time has come: one that Daytona does not answer for
+        holds up no other, and no turn.
+
+        @raise Exception: What one of them has met in this turn or since the last; the others
+            go on.
+        """
+        # What is under way now may have moved when it is read.
+        moving = set(self._busy)
         stand = await self.registry.orders.unended()
         mine = [one for one in stand if one.value.kind not in ADMISSIONS]
         known = {one.value.id for one in mine}
         self._waits = {id: wait for id, wait in self._waits.items() if id in known}
         self._refused = {id: count for id, count in self._refused.items() if id in known}
-        for start in range(0, len(mine), AT_ONCE):
-            await gather(*(self._try(one) for one in mine[start : start + AT_ONCE]))
+        for order in mine:
+            if self.supervisor.stopping:
+                # The worker of the next term finds it.
+                break
+            if order.value.id not in moving and self._has_place(order.value):
+                begun = self.supervisor.detached("order", self._try(order))
+                begun.addErrback(self._failures.append)
+        if self._failures:
+            met, self._failures = self._failures, []
+            # One that is no longer the worker is nothing else.
+            next((one for one in met if one.check(LeaseLost)), met[0]).raiseException()
+
+    def _has_place(self, order: Order) -> bool:
+        """Whether it is to take a step now: each kind has its own places."""
+        at, _ = self._waits.get(order.id, (0, 0))
+        taken = sum(kind is order.kind for kind in self._busy.values())
+        return order.id not in self._busy and self.wall.now() >= at and taken < AT_ONCE
 
     async def _try(self, order: Stored[Order]) -> None:
-        id, now = order.value.id, self.wall.now()
-        at, tries = self._waits.get(id, (now, 0))
-        if now < at:
-            return
+        id = order.value.id
+        self._busy[id] = order.value.kind
         try:
             await self._step(order)
         except LeaseLost:
             raise
         except (BadInput, Refused, Transient, UnknownOutcome) as why:
+            _, tries = self._waits.get(id, (0, 0))
             wait = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(tries, 10))
-            self._waits[id] = (UnixSeconds(now + wait), tries + 1)
+            self._waits[id] = (UnixSeconds(self.wall.now() + wait), tries + 1)
             self._log.warn("the order {order} is not over: {why}", order=id, why=str(why))
+        finally:
+            del self._busy[id]
 
     async def _step(self, order: Stored[Order]) -> None:
         match order.value.kind:

@@ -111,6 +111,7 @@ class Work:
         # Told to stop at the same time as the turns, and waits for what is under way then: a turn
         # that is not over yet sees that it is stopping, and begins nothing.
         self.resumer.resumer.supervisor.setServiceParent(work)  # type: ignore[no-untyped-call]
+        self.errands.supervisor.setServiceParent(work)  # type: ignore[no-untyped-call]
         readiness.noticed["gas account"] = self.purse.notice
         readiness.noticed["credits"] = self.credits.notice
         add("watcher", self.watcher.turn, TURN_SECONDS)

@@ -17,7 +17,7 @@ from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.order import OPERATOR as REASON
 from sandbox_billing.ledger.order import Kind, State
 from sandbox_billing.services.archiving import STARTED_AGAIN
-from sandbox_billing.services.errands import NO_SANDBOX, NO_SNAPSHOT, TAKEN
+from sandbox_billing.services.errands import AT_ONCE, NO_SANDBOX, NO_SNAPSHOT, TAKEN
 from tests.fixtures import ALICE, BOB, FEE
 from tests.ports.journal import meddle
 from tests.services.lives import SWEEP
@@ -140,6 +140,17 @@ class StopTests(ErrandsCase):
             self.office.result(self.office.ask(Kind.STOP, self.box))["state"], "stopped"
         )
         self.assertEqual(self.asked("POST /stop"), 0)
+
+    def test_beside_one_that_hangs(self) -> None:
+        """What Daytona does not answer for holds up no stop, however many there are of it."""
+        self.fault("snapshots", kind=FaultKind.HANG)
+        self.fault("delete", kind=FaultKind.HANG)
+        other = self.office.create()
+        self.office.ask(Kind.FORCE_DELETE, other)
+        for number in range(AT_ONCE + 1):
+            self.office.ask(Kind.DELETE_SNAPSHOT, f"s-{number}")
+        self.office.advance(2)
+        self.office.ended(self.office.ask(Kind.STOP, self.box), 10)
 
     def test_unreadable(self) -> None:
         """Whose session is damaged is stopped, too: nobody else would."""

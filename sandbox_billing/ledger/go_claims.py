@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from sandbox_billing.ledger.account import Settlement
 from sandbox_billing.ledger.go_forms import GoSession, GoVoucher
@@ -47,11 +47,13 @@ class Recovered:
     A period that a usage hash was proven to be of.
 
     @ivar price: neuron per second; 0 for a create fee, whose start is its end.
+    @ivar ours: Whether a charge of our own kind has this hash and this fee.
     """
 
     start: UnixSeconds
     end: UnixSeconds
     price: Neuron
+    ours: bool = True
 
 
 @frozen
@@ -59,7 +61,7 @@ class Recovery:
     """
     What hashes prove of a sandbox's vouchers.
 
-    @ivar times: The period of each, where it is one of our own kind.
+    @ivar times: The period of each that is proven.
     @ivar until: The latest end of all of them; 0 where nothing is proven.
     @ivar settled: What the chain has settled of the same sandbox, near them.
     """
@@ -113,7 +115,7 @@ def same_time(one: Recovered, other: Recovered) -> bool:
     if one.start < other.end and other.start < one.end:
         return True
     # A sandbox has one create fee.
-    return one.price == other.price == 0
+    return one.start == one.end and other.start == other.end
 
 
 def recover(
@@ -134,23 +136,37 @@ def recover(
     @param vouchers: Of the session's sandbox.
     @param settlements: Of its owner, for whatever sandbox, the oldest first.
     @param interval: VOUCHER_INTERVAL_SEC: what the newer version calls the units of a voucher
-        for several periods.  Such a one shows where its neighbours lie and stays unknown.
+        for several periods.  Such a one claims its time, and is no charge of our own kind.
     """
+    wanted: dict[str, list[GoVoucher]] = {}
+    for voucher in vouchers:
+        if voucher.fee > 0:
+            wanted.setdefault(voucher.usage_hash, []).append(voucher)
     search = _Search(
         session=session,
         price=price,
         interval=interval,
         hashed=hashed,
-        wanted={voucher.usage_hash: voucher for voucher in vouchers if voucher.fee > 0},
+        wanted=wanted,
         events={event.usage_hash: event for event in reversed(settlements)},
         newest=newest_lengths([event.fee for event in reversed(settlements)], price),
     )
     search.run()
     return Recovery(
-        search.found,
+        {
+            voucher: _told(voucher, time)
+            for hash_, time in search.found.items()
+            for voucher in wanted[hash_]
+        },
         UnixSeconds(search.until),
         tuple((time, search.events[hash_]) for hash_, time in search.settled.items()),
     )
+
+
+def _told(voucher: GoVoucher, time: Recovered) -> Recovered:
+    """The time of its hash; ours where its fee is what that costs."""
+    cost = time.price * (time.end - time.start) or voucher.fee
+    return evolve(time, ours=time.ours and voucher.fee == cost)
 
 
 @define(kw_only=True, eq=False)
@@ -167,10 +183,10 @@ class _Search:
     price: Neuron
     interval: int
     hashed: Callable[[Charge], str]
-    wanted: Mapping[str, GoVoucher]
+    wanted: Mapping[str, Sequence[GoVoucher]]
     events: Mapping[str, Settlement]
     newest: Sequence[int]
-    found: dict[GoVoucher, Recovered] = field(factory=dict, init=False)
+    found: dict[str, Recovered] = field(factory=dict, init=False)
     settled: dict[str, Recovered] = field(factory=dict, init=False)
     until: int = field(default=0, init=False)
     _tries: int = field(default=0, init=False)
@@ -180,7 +196,7 @@ class _Search:
 
     def run(self) -> None:
         """Until nothing new is found."""
-        lengths = _lengths((one.fee for one in self.wanted.values()), self.price)
+        lengths = _lengths((one.fee for each in self.wanted.values() for one in each), self.price)
         self._near.append(self.session.charged_until)
         if self.session.started_at is not None:
             self._near.append(self.session.started_at)
@@ -204,14 +220,13 @@ class _Search:
         for units in {end - start, self.interval}:
             self._tries += 1
             tried = _hash(self.session, start, end, units, self.hashed)
-            voucher = self.wanted.get(tried)
             paid_for = Neuron(0) if start == end else self.price
-            time = Recovered(UnixSeconds(start), UnixSeconds(end), paid_for)
-            if voucher is not None:
+            ours = units == end - start
+            time = Recovered(UnixSeconds(start), UnixSeconds(end), paid_for, ours)
+            if tried in self.wanted:
                 self._near += [start, end]
                 self.until = max(self.until, end)
-                if units == end - start and voucher.fee == (paid_for * units or voucher.fee):
-                    self.found[voucher] = time
+                self.found.setdefault(tried, time)
             elif tried in self.events:
                 self._far += [start, end]
                 self.until = max(self.until, end)
@@ -301,9 +316,9 @@ def charge_of(
     kind, period, units, rate = ChargeKind.IMPORTED, (now, now), 0, 0
     id_ = imported_charge_id(voucher.sandbox, voucher.usage_hash, number)
     hashed: str | None = voucher.usage_hash
-    if recovered is not None:
+    if recovered is not None and recovered.ours:
         period, hashed = (recovered.start, recovered.end), None
-        if recovered.price == 0:
+        if recovered.start == recovered.end:
             kind, id_ = ChargeKind.CREATE, create_charge_id(voucher.sandbox)
         else:
             kind, units = ChargeKind.COMPUTE, recovered.end - recovered.start

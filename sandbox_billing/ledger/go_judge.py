@@ -108,7 +108,7 @@ class _Judge:
         if event is not None and voucher.user != NOBODY:
             why = f"its use was settled in part under nonce {event.nonce}, {event.transaction}"
             record, debt = _dead(charge, record.seal, why), None
-        return VoucherStep(entry=entry, record=record, debt=debt, known=recovered is not None)
+        return VoucherStep(entry=entry, record=record, debt=debt, known=_is_told(recovered))
 
     def _paid_before(self, voucher: GoVoucher, time: Recovered | None) -> Settlement | None:
         """What the chain has settled of its time, under another hash (B3)."""
@@ -171,6 +171,10 @@ class _Judge:
             why = f"settled in {event.transaction}; what was paid the contract does not say"
             return _dead(charge, seal, why), None
         return found
+
+
+def _is_told(time: Recovered | None) -> bool:
+    return time is not None and time.ours
 
 
 def _seal(voucher: GoVoucher) -> Seal | None:

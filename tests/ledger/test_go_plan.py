@@ -348,6 +348,24 @@ class VoucherTests(SynchronousTestCase):
             GoFacts(sessions=(session(),), entries=entries(voucher(-60, 0), voucher(-90, 0)))
         )
         self.assertEqual(states(plan), [Open, DeadLettered])
+        # Also where the first is a newer one, for several periods.
+        several = voucher(-180, 0, units=INTERVAL)
+        facts = GoFacts(sessions=(session(),), entries=entries(several, voucher(-60, 0)))
+        plan = planned(facts)
+        self.assertEqual(states(plan), [Open, DeadLettered])
+        self.assertIs(record(plan.vouchers[0]).charge.kind, ChargeKind.IMPORTED)
+
+    def test_overlaps_same_use(self) -> None:
+        """What one hash is for is known of all that have it: nothing else for that is offered."""
+        facts = GoFacts(
+            sessions=(session(charged_until=UnixSeconds(LAST + 75)),),
+            entries=entries(
+                voucher(0, 60, nonce=5), voucher(0, 60, nonce=6), voucher(0, 75, nonce=7)
+            ),
+        )
+        plan = planned(facts)
+        self.assertEqual(states(plan), [Signed, DeadLettered, DeadLettered])
+        self.assertIs(record(plan.vouchers[0]).charge.kind, ChargeKind.COMPUTE)
 
     def test_overlaps_settled(self) -> None:
         """

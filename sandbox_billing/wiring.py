@@ -63,7 +63,7 @@ from sandbox_billing.services.witness import Witness
 from sandbox_billing.services.work import TURN_SECONDS, Work
 from sandbox_billing.signing.eip712 import EIP712Domain
 from sandbox_billing.web._kept import SNAPSHOTS_KEPT_SECONDS, Kept
-from sandbox_billing.wiring_money import make_auto_resume, make_limit_watch
+from sandbox_billing.wiring_money import make_auto_resume, make_limit_watch, swept_or_late
 from sandbox_billing.wiring_orders import make_clerk, make_errands
 from sandbox_billing.wiring_webhooks import make_courier
 
@@ -202,6 +202,7 @@ def make_work(parts: Parts) -> Work:
     def swept() -> bool:
         return reconciler.sweeps > 0
 
+    judged = swept_or_late(swept, wall, policy)
     return Work(
         credits=CreditWatch(history=journal.history),
         clerk=make_clerk(journal, wall),
@@ -256,12 +257,12 @@ def make_work(parts: Parts) -> Work:
             chain=chain,
             wall=wall,
             policy=policy,
-            swept=swept,
+            swept=judged,
         ),
         spending=SpendWatch(
-            spending=journal.spending, stops=journal.stops, wall=wall, policy=policy, swept=swept
+            spending=journal.spending, stops=journal.stops, wall=wall, policy=policy, swept=judged
         ),
-        limits=make_limit_watch(journal, wall, policy, swept),
+        limits=make_limit_watch(journal, wall, policy, judged),
         resumer=make_auto_resume(journal, make_intake(parts, Supervisor())),
         stopper=Stopper(
             stops=journal.stops,

@@ -16,13 +16,25 @@ from sandbox_billing.services.policy import Policy
 from sandbox_billing.services.resumer import AutoResume, Resumer
 
 
+def swept_or_late(
+    swept: Callable[[], bool], wall: IWallClock, policy: Policy
+) -> Callable[[], bool]:
+    """
+    @return: Whether money may be judged by what runs: a sweep is complete, or none was for so
+        long that waiting on would let what nobody pays for run (L4): a list may fail for hours
+        while stops are carried out.
+    """
+    begun_at = wall.now()
+    return lambda: swept() or wall.now() - begun_at >= policy.sweep_max_age
+
+
 def make_limit_watch(
     journal: Journal, wall: IWallClock, policy: Policy, swept: Callable[[], bool]
 ) -> LimitWatch:
     """
     Stops what is at a limit of its wallet.
 
-    @param swept: Whether this process has completed a sweep.
+    @param swept: Whether this process has completed a sweep, or waited long enough for one.
     """
     return LimitWatch(
         controls=journal.controls,

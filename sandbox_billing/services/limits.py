@@ -39,8 +39,9 @@ from sandbox_billing.services.spending import AGAIN_SECONDS, PAGE, SOON_SECONDS,
 @define(kw_only=True, eq=False)
 class LimitWatch:
     """
-    @ivar swept: Whether this process has completed a sweep of Daytona.  Before that what a
-        session costs may be for hours in which its sandbox did not run any more.
+    @ivar swept: Whether this process has completed a sweep of Daytona, or has waited long enough
+        for one.  Before that what a session costs may be for hours in which its sandbox did not
+        run any more.
     @ivar _broken: What of this turn cannot be read.
     """
 

@@ -42,6 +42,9 @@ PAGE = 100
 AGAIN_SECONDS = 30
 """A blocked wallet that still runs something is looked at again after so long."""
 
+UNSWEPT_SECONDS = 2
+"""And so is one whose money cannot be told before the first sweep."""
+
 TRIES = 4
 """Looks at a wallet in one turn that others write to meanwhile."""
 
@@ -50,9 +53,9 @@ TRIES = 4
 class Treasurer:
     """
     @ivar doors: Adds the accounts of wallets that were adopted before they were mirrored.
-    @ivar swept: Whether this process has completed a sweep of Daytona.  Before that what runs
-        would be rated for hours in which it did not run any more; and what was stopped for
-        another reason would pass for stopped for want of money, and be resumed.
+    @ivar swept: Whether this process has completed a sweep of Daytona, or has waited long enough
+        for one.  Before that what runs would be rated for hours in which it did not run any more.
+        A debt and a revoke need no rate: they are acted upon at once.
     """
 
     funds: IFunds
@@ -77,10 +80,8 @@ class Treasurer:
             await self.repricer.catch_up(mirror.value)
         if mirror is None or now - mirror.value.updated_at > self.policy.mirror_max_age:
             raise Transient("the chain mirror is too old to stop anybody for lack of money")
-        if not self.swept():
-            return
         seen: set[Address] = set()
-        while fresh := set(await self.funds.to_check(now, PAGE)) - seen:
+        while fresh := set(await self.funds.to_check(now, PAGE + len(seen))) - seen:
             # All of them: those whose time has come must not wait behind those that moved.
             await gather(*(self._look(wallet, mirror.value, now) for wallet in sorted(fresh)))
             seen |= fresh
@@ -141,12 +142,16 @@ class Treasurer:
             await self.funds.check_again(funds, UnixSeconds(now + AGAIN_SECONDS))
             return
         unacknowledged_at = self._grace_ends(funds, mirror)
-        if unacknowledged_at is None and await self.repricer.reprice(runs, mirror):
+        swept = self.swept()
+        if swept and unacknowledged_at is None and await self.repricer.reprice(runs, mirror):
             # Its exposure has moved: it is looked at again at once.
             return
         if runs and unacknowledged_at is not None and now >= unacknowledged_at:
             for sandbox in runs:
                 await self.stops.order(sandbox, "not_acknowledged", now)
+        if not swept and not funds.exposure.in_debt:
+            await self.funds.check_again(funds, UnixSeconds(now + UNSWEPT_SECONDS))
+            return
         end = self._ending(funds, mirror.behaviour, now)
         dry_at = end.stops_at
         dry = dry_at is not None and dry_at <= now

@@ -17,6 +17,7 @@ from tests.fixtures import (
     HOLD,
     INTERVAL,
     PER_SECOND,
+    POLICY,
     SIGNER,
     STOP_DELAY,
     SWEEP,
@@ -249,6 +250,46 @@ class DebtTests(WorldCase):
         self.assertEqual(world.books().debt, before.debt)
         self.assertEqual(world.funds().blocked, "insufficient_balance")
         self.assertEqual(world.order(self.sandbox), "insufficient_balance")
+
+
+class BeforeTheFirstSweepTests(WorldCase):
+    """A new worker to whom Daytona's list fails, while all else of it answers."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.fund(FEE + 300 * PER_SECOND)
+        self.sandbox = self.world.create()
+
+    def restart(self) -> None:
+        """For hours no sweep is complete."""
+        self.world.simulator.fail_next(502, route="list", count=10**6)
+        self.world.restart()
+
+    def stopped(self) -> bool:
+        """Whether Daytona shows it stopped."""
+        return self.world.state(self.sandbox) == "stopped"
+
+    def test_money_ends(self) -> None:
+        """What nobody can pay for does not run on for as long as the list fails (L4)."""
+        self.restart()
+        self.world.until(self.stopped, 400)
+        self.assertIn("stop", [call[0] for call in self.world.process.runtime.asked])
+
+    def test_revoked(self) -> None:
+        """A revoke needs no sweep: it is stopped at once (design.md §4.8)."""
+        self.restart()
+        self.world.acknowledge(acknowledged=False)
+        self.world.until(self.stopped, 40)
+        self.assertIsNone(self.world.funds().blocked)
+
+    def test_waits(self) -> None:
+        """Until it has waited long enough nobody is called dry for time that nobody saw."""
+        self.world.kill()
+        self.world.simulator.stop(self.world.simulator.records[self.sandbox])
+        self.world.advance(3000)
+        self.restart()
+        self.world.advance(POLICY.sweep_max_age - SWEEP)
+        self.assertIsNone(self.world.funds().blocked)
 
 
 class CreatingTests(WorldCase):

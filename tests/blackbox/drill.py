@@ -8,6 +8,7 @@ books, those that went with the crash among them, which only the drill has kept.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -37,6 +38,9 @@ EDGES_SECONDS = 2 * RECONCILE_SECONDS + 2
 """What one run may lose at its ends without any accident: see tests.blackbox.audit."""
 
 COMMAND = (sys.executable, "-m", "sandbox_billing.cli.main", "reconcile", "--json")
+
+OF_NONCE = re.compile(r"nonce (\d+) of (0x[0-9a-f]{40})$")
+"""How C{reconcile} names a voucher."""
 
 TITLES = (
     "who",
@@ -71,6 +75,9 @@ class Person:
     @ivar sandboxes: What it has had.
     @ivar copied: Its vouchers on chain when the copy was made.
     @ivar crashed: Those when everything died.
+    @ivar nonces: Theirs.
+    @ivar kept: Nonces that the restored books have signed: final ones, and those of a batch that
+        was under way when the copy was made, of which the daemon learns by itself.
     @ivar books: What the books said just before that; the restored ones may not know it.
     """
 
@@ -78,6 +85,8 @@ class Person:
     sandboxes: list[str] = field(factory=list)
     copied: int = 0
     crashed: int = 0
+    nonces: frozenset[int] = frozenset()
+    kept: frozenset[int] = frozenset()
     books: Sequence[ChargeRecord] = ()
 
 
@@ -171,11 +180,16 @@ class Drill:
         # What it had sent is mined all the same.
         await self.scene.until("the pool to empty", self.pool_is_empty)
         for person in self.people.values():
-            person.crashed = await self.count(person)
+            settled = await deferToThread(self.scene.settled, person.wallet)
+            person.nonces = frozenset(int(event["args"]["nonce"]) for event in settled)
+            person.crashed = len(person.nonces)
         self.step("daemon and Redis are killed; the sandboxes run on")
 
     async def reconcile(self) -> None:
         """Look, rebuild, look again."""
+        for person in self.people.values():
+            found = await self.scene.records(person.wallet)
+            person.kept = frozenset(one.seal.nonce for one in found if one.seal is not None)
         first = await self.run_it(6)
         self.told = first["differences"]
         kinds = sorted({one["kind"] for one in self.told})
@@ -345,21 +359,22 @@ class Drill:
         """
         What the restored books lacked and C{reconcile} did not tell of.
 
-        Vouchers that were settled after the copy are either recognised (C{unsettled}), or
-        C{forgotten} as a whole; only where some are is any time of a run given away.
+        What it has not signed is either recognised (C{unsettled}), or C{forgotten} as a whole;
+        only where some are is any time of a run given away.
         """
-        subjects = {(one["kind"], one["subject"]) for one in self.told}
-        if ("forgotten", person.wallet.address.hex) in subjects:
+        mine = person.wallet.address.hex
+        if any((one["kind"], one["subject"]) == ("forgotten", mine) for one in self.told):
             return
-        recognised = sum(k == "unsettled" and self.of(person, s) for k, s in subjects)
-        if person.crashed - person.copied > recognised:
-            yield f"{person.crashed - person.copied} were settled, told of {recognised}"
+        told = {
+            int(found[1])
+            for one in self.told
+            if one["kind"] == "unsettled" and (found := OF_NONCE.search(one["subject"]))
+            if found[2] == mine
+        }
+        if silent := sorted(person.nonces - person.kept - told):
+            yield f"the vouchers {silent} are not in the copy, and nobody said so"
         if unpaid > EDGES_SECONDS:
             yield f"{unpaid:.1f} s of its run were never charged, and nobody said so"
-
-    def of(self, person: Person, subject: str) -> bool:
-        """Whether a charge is one of its sandboxes'."""
-        return any(sandbox in subject for sandbox in person.sandboxes)
 
 
 def explained(account: Account, books: Sequence[ChargeRecord]) -> dict[int, Charge | None]:

@@ -152,9 +152,14 @@ class MovingTests(TestCase):
         return child
 
     def listens(self, web: Child) -> bool:
-        """Whether it takes requests; it may not have ended instead."""
+        """
+        Whether it takes requests; it may not have ended instead.
+
+        It has the socket before: were the other one stopped then, and this one's start took longer
+        than it leaves the socket alone for, users were told 503.
+        """
         self.assertIsNone(web.status, web.said()[-3000:])
-        return web.port() is not None
+        return web.port() is not None and "billing for provider" in web.said()
 
     async def is_ready(self, scene: Scene, base: str) -> bool:
         """Whether whoever answers is."""

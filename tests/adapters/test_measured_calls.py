@@ -10,6 +10,7 @@ from treq.testing import StubTreq
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.python.threadable import isInIOThread
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -19,10 +20,13 @@ from twisted.web.server import NOT_DONE_YET, Request
 from sandbox_billing.adapters.chain.adapter import Web3Chain
 from sandbox_billing.adapters.daytona import exchange
 from sandbox_billing.adapters.daytona.exchange import Exchange
+from sandbox_billing.adapters.daytona.runtime import DaytonaRuntime
 from sandbox_billing.adapters.memory.measures import MemoryMeasures
 from sandbox_billing.adapters.system import SystemClock
 from sandbox_billing.errors import NoAnswerInTime, Transient
 from sandbox_billing.interfaces import DaytonaRefused
+from sandbox_billing.ledger.identity import SandboxId
+from sandbox_billing.logs import json_line
 from sandbox_billing.wiring_outside import make_chain
 from tests.fixtures import PROVIDER, SIGNER
 from tests.test_startup import CONFIGURATION
@@ -88,6 +92,30 @@ class DaytonaTests(SynchronousTestCase):
             },
             dict(self.measures.seen),
         )
+
+    def test_tokens(self) -> None:
+        """A preview's token opens it: no message names it, failed or not."""
+        runtime = DaytonaRuntime(self.exchange, SystemClock())
+        lines: list[str] = []
+
+        def note(event: dict[str, Any]) -> None:
+            lines.append(json_line(event))
+
+        globalLogPublisher.addObserver(note)
+        self.addCleanup(globalLogPublisher.removeObserver, note)
+        for status in (200, 429, 502):
+            self.answers.status = status
+            for asking in (
+                runtime.expire_preview(SandboxId(SANDBOX), 80, "opens-it"),
+                runtime.preview_holder("opens-it", 80),
+            ):
+                asked: Deferred[Any] = Deferred.fromCoroutine(asking)
+                self.treq.flush()
+                asked.addErrback(lambda failure: lines.append(str(failure.value)))
+                self.successResultOf(asked)
+        self.assertIn("signed-preview-url/{token}/expire", "".join(lines))
+        self.assertIn("/preview/{token}/80/sandbox-id", "".join(lines))
+        self.assertNotIn("opens-it", "".join(lines))
 
     def test_few(self) -> None:
         """Names that users choose make no series of their own."""

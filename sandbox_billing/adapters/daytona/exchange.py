@@ -70,6 +70,10 @@ _LOST = (
 )
 
 
+MASKED = "{token}"
+
+_BEFORE_TOKENS = frozenset({"signed-preview-url", "preview"})
+
 _WORDS = frozenset(
     (
         *("sandbox", "paginated", "start", "stop", "archive", "recover", "resize", "labels"),
@@ -177,8 +181,13 @@ class Request:
 
     @property
     def title(self) -> str:
-        """For messages."""
-        return f"{self.method} /{'/'.join(self.segments)}"
+        """For messages: without the token of a preview, which opens it to whoever has it."""
+        before = ("", *self.segments)
+        told = (
+            MASKED if last in _BEFORE_TOKENS else part
+            for last, part in zip(before, self.segments, strict=False)
+        )
+        return f"{self.method} /{'/'.join(told)}"
 
 
 @frozen

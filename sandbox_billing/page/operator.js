@@ -1,4 +1,4 @@
-// The page of operators: a door, and behind it what the daemon has stored. It changes nothing.
+// The page of operators: a door, and behind it what the daemon has stored; orders are made elsewhere.
 
 import {
   ApiError, call, currentSession, endSession, keepSession, keepSessionsAs, now, onSessionEnd, restoreSession, send,
@@ -6,6 +6,7 @@ import {
 import { alertUser, announce, byId, forget, h, say, shown } from "./dom.js";
 import { signIn } from "./login.js";
 import { exactMoment, moment, short } from "./money.js";
+import { forgetOrders, listenForOrders, lookAtOrders, orderStop, showOrders } from "./operator_orders.js";
 import {
   forgetParts, showAudit, showFigures, showHealth, showHuman, showQueue, showSessions, showSettled, showSweep,
 } from "./operator_views.js";
@@ -111,6 +112,8 @@ function goInside({ focus = true } = {}) {
 
 function goOutside(text) {
   forgetParts();
+  forgetOrders();
+  byId("dialog").close();
   Object.assign(state, { told: null, pages: { sessions: 1, audit: 1 } });
   for (const id of ["figures", "health-body", "settled-body", "queue-body", "human-body", "sweep-body", "sessions-body", "audit-body"]) byId(id).replaceChildren();
   byId("alerts").replaceChildren();
@@ -140,6 +143,7 @@ function showAll() {
   const { told } = state;
   showFigures(told);
   showHealth(told);
+  showOrders(told);
   showSettled(told);
   showQueue(told);
   showHuman(told);
@@ -182,7 +186,9 @@ async function refresh() {
   showAll();
   const sessions = await listed("api/sessions", "sessions", "sessions", isOver);
   if (isOver()) return;
-  showSessions(sessions, loadMore("sessions"));
+  showSessions(sessions, loadMore("sessions"), (sandbox) => orderStop(sandbox, state, lookSoon));
+  await lookAtOrders(isOver);
+  if (isOver()) return;
   if (at >= state.auditDue) {
     state.auditDue = at + AUDIT_SECONDS;
     const audit = await listed("api/audit-log", "audit", "entries", isOver);
@@ -190,6 +196,13 @@ async function refresh() {
     await showAudit(audit, loadMore("audit"), () => !isOver());
   }
   if (!isOver()) forget(TROUBLE);
+}
+
+/** Somebody has changed something: what is shown is old. */
+function lookSoon() {
+  state.due = 0;
+  state.auditDue = 0;
+  turn();
 }
 
 /** Every second, unless nobody looks: ask when it is due. */
@@ -234,6 +247,7 @@ async function begin() {
   keepSessionsAs("sandbox-billing-operator", info.provider_address);
   onSessionEnd((text) => { if (!byId("inside").hidden) goOutside(text); });
   byId("leave").addEventListener("click", leave);
+  listenForOrders(state, lookSoon);
   byId("token-form").addEventListener("submit", enterWithToken);
   byId("settled-span").addEventListener("change", () => { state.due = 0; turn(); });
   // The labels keep their size, whatever the window's.

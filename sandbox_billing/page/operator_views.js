@@ -217,7 +217,7 @@ export function showSweep(told) {
 
 // -- sessions, audit ----------------------------------------------------------------------
 
-export function showSessions({ total, sessions, next }, loadMore) {
+export function showSessions({ total, sessions, next }, loadMore, stop) {
   part("sessions-body", [total, next, sessions.map((one) => ({ ...one, seconds: null }))], () => {
     if (total === 0) return empty("Nothing runs.");
     const rows = sessions.map((one) => [
@@ -225,9 +225,11 @@ export function showSessions({ total, sessions, next }, loadMore) {
       h("span", { class: "state", "data-state": one.stop !== null ? "busy" : one.state === "running" ? "started" : "busy" },
         one.stop === null ? one.state : `to be stopped: ${one.stop.replaceAll("_", " ")}`),
       one.started_at === null ? "not yet" : at(one.started_at), `${one.cpu} CPU, ${one.memory_gib} GiB`,
-      h("span", { title: exactly(BigInt(one.rate_per_minute)) }, `${in0G(BigInt(one.rate_per_minute), 6)} 0G/min`), at(one.charged_until)]);
+      h("span", { title: exactly(BigInt(one.rate_per_minute)) }, `${in0G(BigInt(one.rate_per_minute), 6)} 0G/min`), at(one.charged_until),
+      // What is being stopped need not be told twice.
+      one.stop !== null ? "–" : h("button", { type: "button", class: "danger-text", "aria-label": `Stop ${one.sandbox}`, on: { click: () => stop(one.sandbox) } }, "Stop")]);
     return [h("p", { class: "muted" }, `${sessions.length} of ${total}`),
-      table("Open sessions", ["Sandbox", "Wallet", "State", "Runs since", "Size", "Rate", "Charged until"], rows),
+      table("Open sessions", ["Sandbox", "Wallet", "State", "Runs since", "Size", "Rate", "Charged until", "Order"], rows),
       next === null ? null : h("button", { type: "button", on: { click: loadMore } }, "Show more")];
   });
 }

@@ -239,6 +239,46 @@ class OperatorTests(BrowserTestCase):
         self.enter()
         self.tab.sees("#audit-verdict", "Entry 2 does not follow from entry 1")
 
+    def order(self, button: str, reason: str) -> None:
+        """Press it, say why, and confirm."""
+        self.tab.click(button)
+        self.tab.until("document.querySelector('#dialog[open] input') === document.activeElement")
+        self.tab.write(reason)
+        self.tab.press("Enter")
+        self.tab.until("!document.getElementById('dialog').open", seconds=30)
+
+    def test_things_ordered(self) -> None:
+        """Paused, seen, resumed, a sandbox stopped: under a session that may, asked for once."""
+        # By its name after C{test_story}, which begins with nothing settled and nothing decided.
+        tab, kept = self.tab, "JSON.parse(sessionStorage.getItem('sandbox-billing-operator@/'))"
+        with Client(devnet().url, ALICE) as client:
+            box = client.create().id
+            client.wait(box, "started")
+            self.enter()
+            tab.sees("#sessions-body", box)
+            reading = tab.js(kept + ".token")
+            tab.click("#order-pause")
+            tab.press("Enter")
+            tab.sees("#dialog .error", "Say why")
+            tab.click("#dialog .actions button[type=button]")
+            self.assertEqual(tab.js(kept + ".token"), reading)
+            self.order("#order-pause", "the node is changed")
+            tab.sees("#health-body", "the node is changed")
+            ordering = tab.js(kept + ".token")
+            self.assertNotEqual(ordering, reading)
+            self.assertTrue(tab.js("document.getElementById('order-pause').hidden"))
+            self.order("#order-resume", "")
+            tab.until("document.getElementById('order-resume').hidden")
+            self.assertNotIn("the node is changed", tab.text("#health-body"))
+            self.order(f"[aria-label='Stop {box}']", "it scans the network")
+            self.seen_soon("#sessions-body", "Nothing runs")
+            tab.sees("#audit-body", "it scans the network")
+            tab.sees("#audit-verdict", "follow from one another")
+            self.assertEqual(tab.js(kept + ".token"), ordering)
+            client.wait(box, "stopped")
+            client.delete(box)
+        self.assert_quiet()
+
     def test_without_hash(self) -> None:
         """Entries without a hash prove nothing, and none may be newer than one that has it."""
         told = chain(1, 2)

@@ -24,6 +24,8 @@ author = "the authors of sandbox_billing"
 project_copyright = "the authors of sandbox_billing; MIT licence"
 version = release = __version__
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_title = f"sandbox_billing {__version__}"
 extensions = ["myst_parser"]
 exclude_patterns = ["_build"]

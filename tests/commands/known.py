@@ -152,6 +152,23 @@ def of_click(words: Sequence[str]) -> list[str]:
         return [why.format_message()]
 
 
+def of_sentence(words: Sequence[str]) -> list[str]:
+    """
+    Of our own command line, where a sentence names a command: as far as it is named, it is there.
+
+    What comes after dots, an option or somebody's own word is left out.
+    """
+    command: click.Command = cli
+    for word in words:
+        if not isinstance(command, click.Group) or not re.fullmatch(r"[a-z][a-z-]+", word):
+            break
+        below = command.get_command(click.Context(command), word)
+        if below is None:
+            return [f"{' '.join(words)}: there is no {word}"]
+        command = below
+    return []
+
+
 def of_twistd(words: Sequence[str]) -> list[str]:
     """Of the daemon: that its options are there, and go together."""
     if "sandbox-billing" not in words:

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.blackbox.process import TREE
 from tests.commands.blocks import blocks_of
-from tests.commands.known import wrongs
+from tests.commands.known import of_sentence, wrongs
 from tests.commands.play import Player
 from tests.commands.stages import Production, Stage
 from tests.commands.terminal import Shell
@@ -58,6 +58,17 @@ class DevnetPagesTests(SynchronousTestCase):
                 with self.subTest(page=path.name):
                     self.assertEqual([], wrongs(typed, of_others=False), typed)
         self.assertGreater(found, 100)
+
+    def test_sentences(self) -> None:
+        """Commands of ours that are named within a sentence are there, too."""
+        found = 0
+        for path in [*(TREE / "docs").glob("*.rst"), *(TREE / "docs").glob("*.md")]:
+            text = " ".join(path.read_text("utf-8").split())
+            for named in re.findall(r"`sandbox-billing ([^`]+)`", text):
+                found += 1
+                self.assertEqual([], of_sentence(named.split()), path.name)
+        self.assertGreater(found, 50)
+        self.assertNotEqual([], of_sentence(["queue", "show"]))
 
     def test_every_guide(self) -> None:
         """No guide is left out."""

@@ -7,6 +7,7 @@ Daytona are those of L{tests.simulation}.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -42,10 +43,12 @@ class WatchedDaemon(Daemon):
     Measures what it does.
 
     @ivar monitor: What it shows.
+    @ivar born: When its process began, as simulated time goes.
     """
 
     def __init__(self, world: World, name: str, *, web: bool = False) -> None:
         super().__init__(world, name, web=web)
+        self.born = world.clock.rightNow
         self.monitor = Monitor(
             reactor=None,
             listen_on=("127.0.0.1", 0),
@@ -90,7 +93,8 @@ class WatchedDaemon(Daemon):
             return None
         self.monitor.look()
         kept: Any = self.monitor._kept
-        return generate_latest(kept.registry).decode()
+        text = generate_latest(kept.registry).decode()
+        return re.sub(r"(?m)^(process_start_time_seconds) .*", rf"\1 {self.born}", text)
 
 
 @define(eq=False)

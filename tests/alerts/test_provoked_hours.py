@@ -7,6 +7,7 @@ The rules' own waiting times are kept.  How long each takes is in docs/alerts/pr
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from attrs import evolve
@@ -23,6 +24,7 @@ from sandbox_billing.ledger.voucher import Seal
 from sandbox_billing.measures import GAS_FEE_CAP_NEURON
 from sandbox_billing.signing.eip712 import VoucherFields, digest
 from tests.alerts.clockwork import WatchedWorld
+from tests.alerts.playbook import sections
 from tests.fixtures import ALICE, SIGNER
 from tests.services.lives import DOMAIN, PROVIDER
 from tests.services.test_watcher import line_of
@@ -111,6 +113,14 @@ class HoursTests(SynchronousTestCase):
         world.watched(5)
         self.order(Kind.RESUME)
         self.is_over(15)
+
+    def test_services(self) -> None:
+        """The playbook says of each service of a worker what stands still with it."""
+        self.begin()
+        named = set(re.findall(r"``([a-z ]+)``", sections()["TurnStuck"]))
+        found = set(self.daemon.readiness.services())
+        self.assertIn("settler", found)
+        self.assertEqual(found - named, set())
 
     def test_daytona_away(self) -> None:
         """Daytona refuses connections when somebody revokes, whose sandbox must stop."""

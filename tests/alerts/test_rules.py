@@ -35,8 +35,12 @@ PROMTOOL = ROOT / "bin" / "promtool"
 TARGET = frozenset({"job", "provider", "instance"})
 """Labels that the scrape adds to every series."""
 
-ELSEWHERE = {"up": frozenset[str](), "ALERTS": frozenset({"alertname", "alertstate"})}
-"""What is Prometheus's own."""
+ELSEWHERE = {
+    "up": frozenset[str](),
+    "ALERTS": frozenset({"alertname", "alertstate"}),
+    "process_start_time_seconds": frozenset[str](),
+}
+"""What is Prometheus's own, and what its client library measures."""
 
 
 def scraped() -> dict[str, frozenset[str]]:

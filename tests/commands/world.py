@@ -2,7 +2,7 @@
 The world of the how-to guides: C{world.py FOLDER}.
 
 A chain, a Redis and a Daytona, as the devnet has them, and no daemon: its settings are left in
-C{FOLDER/environment}, as an operator's are in C{/etc}.
+C{FOLDER/environment} and C{FOLDER/secrets}, as an operator's are in C{/etc}.
 """
 
 from __future__ import annotations
@@ -33,8 +33,13 @@ async def stand(reactor: Any, folder: str) -> None:
     await world.up()
     metrics = f"127.0.0.1:{free_port()}"
     settings = world.environment(PORT=str(free_port()), METRICS_ADDR=metrics)
+    secrets = Path(folder) / "secrets"
+    secrets.mkdir(mode=0o700)
+    (secrets / "DAYTONA_ADMIN_KEY").write_text(settings.pop("DAYTONA_ADMIN_KEY"), "utf-8")
     text = "".join(f"{name}={value}\n" for name, value in settings.items())
-    (Path(folder) / "environment").write_text(text, "utf-8")
+    file = Path(folder) / "environment"
+    file.write_text(text, "utf-8")
+    file.chmod(0o640)
     sys.stdout.write(f"    chain           {world.chain.url}\n")
     sys.stdout.flush()
     await Deferred()

@@ -371,6 +371,37 @@ class AutoTests(ResumeCase):
         self.assertEqual((self.world.state(sandbox), self.waiting()), ("stopped", []))
         self.assertEqual(self.told(Kind.SPEND_LIMIT), [])
 
+    def test_ended_by_itself_while_daytona_was_down(self) -> None:
+        """What ended long before its money would have is nobody's to start, nor to call dry."""
+        world = self.world
+        world.fund(FEE + 1500 * PER_SECOND)
+        self.limit(auto_resume=True)
+        sandbox = world.create()
+        world.advance(30)
+        world.simulator.fail_next(502, count=None)
+        world.simulator.stop(world.simulator.records[sandbox])
+        world.until(lambda: world.order(sandbox) is not None, 2000)
+        world.simulator.faults.clear()
+        # The stopper may be the first to see it, or the sweep.
+        world.until(lambda: world.quiet, 100)
+        world.advance(100)
+        self.assertEqual((world.state(sandbox), self.waiting()), ("stopped", []))
+        self.assertIsNone(world.funds().blocked)
+        self.assertEqual((self.starts(), self.told(Kind.RESUMED)), (0, []))
+
+    def test_stopped_by_us_once_daytona_is_back(self) -> None:
+        """What ran on all the while is stopped by our order, however old that is, and goes on."""
+        world = self.world
+        world.fund(FEE + 1500 * PER_SECOND)
+        self.limit(auto_resume=True)
+        sandbox = world.create()
+        world.advance(30)
+        world.simulator.fail_next(502, count=None)
+        world.until(lambda: world.order(sandbox) is not None, 2000)
+        world.simulator.faults.clear()
+        self.stopped(sandbox)
+        self.assertEqual(self.waiting(), [sandbox])
+
     def test_survives_restarts(self) -> None:
         """A daemon that comes after the one that stopped it starts it."""
         (sandbox,) = self.dry(auto_resume=True)

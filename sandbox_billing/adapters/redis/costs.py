@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from sandbox_billing.adapters.redis.commit import field_absent, field_is
+from sandbox_billing.adapters.redis.commit import Reply, field_absent, field_is
 from sandbox_billing.adapters.redis.draft import NOW, Draft, stored_form
 from sandbox_billing.adapters.redis.records import KEPT_SECONDS, WISHED
 from sandbox_billing.interfaces import SandboxRecord
@@ -19,6 +19,10 @@ from sandbox_billing.ledger.metering import Session, day_of, day_share
 from sandbox_billing.ledger.money import Neuron, UnixSeconds, neuron
 from sandbox_billing.ledger.spending import fee_field, run_field
 from sandbox_billing.ledger.voucher import Charge
+
+
+UNSEEN_SECONDS = 900
+"""Longer than between two sweeps while Daytona answers, and one of them lost."""
 
 
 def expect_cost(draft: Draft, session: Session, cost: bytes | None) -> None:
@@ -76,6 +80,18 @@ def count_end(draft: Draft, before: Session, last: Session, forgiven: Neuron) ->
         draft.write("HDEL", key, last.sandbox)
     count_days(draft, before, last)
     draft.cost(last.owner, day_of(last.charged_until), run_field(last), last.day_spent)
+
+
+def ended_before(last: Session, ordered_at: Reply) -> bool:
+    """
+    Whether it was last seen running so long before its order that it was not our stop that ended
+    it: while Daytona does not answer, what has stopped by itself is rated on and ordered to stop.
+
+    @param ordered_at: As stored; what cannot be read says nothing.
+    """
+    if last.started_at is None or not isinstance(ordered_at, bytes) or not ordered_at.isdigit():
+        return False
+    return last.charged_until + UNSEEN_SECONDS < int(ordered_at)
 
 
 def keep_for_later(draft: Draft, last: Session, why: str | None, now: UnixSeconds) -> None:

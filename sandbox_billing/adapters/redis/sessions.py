@@ -24,6 +24,7 @@ from sandbox_billing.adapters.redis.costs import (
     count_days,
     count_end,
     count_fee,
+    ended_before,
     expect_cost,
     keep_for_later,
     leave,
@@ -279,7 +280,7 @@ class Sessions:
         keys, last = self.store.keys, closing.session
         sandbox = last.sandbox
         ended, now = digest(session.raw), self.store.wall.now()
-        why, wished = await self._why(sandbox, token)
+        why, wished = await self._why(last, token)
         run = ended_run(last, why, now)
         # What goes on by itself: what its owner wished to end does not, whoever ends it.
         kept = None if destroyed or token is None or wished else why
@@ -314,16 +315,18 @@ class Sessions:
                 _refuse(sandbox, done.failed, broken=broken)
         raise Stale(f"cannot close the session of {sandbox}: its create charge keeps changing")
 
-    async def _why(self, sandbox: SandboxId, token: bytes | None) -> tuple[str, bool]:
+    async def _why(self, last: Session, token: bytes | None) -> tuple[str, bool]:
         """
         @return: What is known of the reason why it ended, by an order, else by who closes it;
             and whether its owner has asked for its end.
         """
-        keys = self.store.keys
-        reason, wished = await self.store.read(
-            Read("GET", keys.stop_reason(sandbox)), Read("HGET", keys.sandbox(sandbox), (WISHED,))
+        keys, sandbox = self.store.keys, last.sandbox
+        reason, ordered_at, wished = await self.store.read(
+            Read("GET", keys.stop_reason(sandbox)),
+            Read("HGET", keys.stop(sandbox), ("ordered_at",)),
+            Read("HGET", keys.sandbox(sandbox), (WISHED,)),
         )
-        if reason is not None:
+        if reason is not None and not ended_before(last, ordered_at):
             return text(reason), wished is not None
         return BY_OWNER if token is None else OBSERVED, wished is not None
 

@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from sandbox_billing.interfaces import UNMEASURED, IMeasures, IReadiness, IWallClock
 from sandbox_billing.web._attrs_zope import provides
+from sandbox_billing.web._inside import without_inside
 from sandbox_billing.web.answers import (
     ACCESS,
     Answer,
@@ -91,12 +92,13 @@ class Gate:
         """
         if path == "/healthz":
             return Answer(document={"ok": True})
-        reasons = dict(self.readiness.reasons())
         headers = {"Retry-After": str(RETRY_SECONDS)}
         if path == "/readyz":
-            document = {**standing(self.readiness).document, "ready": False}
+            document = {**standing(self.readiness, without_inside).document, "ready": False}
             return Answer(status=503, document=document, headers=headers)
-        text = "not ready: " + "; ".join(f"{part}: {why}" for part, why in reasons.items())
+        reasons = self.readiness.reasons()
+        told = "; ".join(f"{part}: {without_inside(why)}" for part, why in reasons.items())
+        text = f"not ready: {told}"
         answer = Answer(status=503, document={"error": text}, headers=headers)
         return described(answer, path=path, now=self.wall.now())
 

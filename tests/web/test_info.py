@@ -4,12 +4,17 @@ What anybody may know, and the probes.
 
 from __future__ import annotations
 
+import json
+
 from attrs import evolve
+from treq.testing import RequestTraversalAgent
 
 from sandbox_billing.errors import StoreDown
 from sandbox_billing.interfaces import PartState, TurnState
 from sandbox_billing.ledger.money import Neuron, UnixSeconds
 from sandbox_billing.ledger.rating import Prices
+from sandbox_billing.web.gate import Gate
+from sandbox_billing.web.health import standing
 from tests.web.asking import AskingTestCase
 from tests.web.world import SERVICE, mirror_at
 
@@ -131,6 +136,30 @@ class HealthTests(AskingTestCase):
             (reply.status, reply.json),
             (503, {"ready": False, "reasons": {"redis": "away"}, **empty}),
         )
+
+    def test_inside(self) -> None:
+        """Anybody may ask here: no text has the address of a part, nor before there is a front."""
+        readiness, why = self.world.readiness, "node.example:8545 and 10.0.0.7 cannot be reached"
+        readiness.now["redis"] = readiness.told["contract"] = why
+        readiness.parts["chain"] = PartState(ok=False, reason=why, checked_at=None)
+        readiness.turns["settler"] = TurnState(last_good_turn=None, trouble=why, every=1.0)
+        gate = Gate(
+            readiness=readiness,
+            wall=self.world.wall,
+            new_request_id=self.world.new_request_id,
+        )
+        for path, agent in (
+            ("/readyz", self.world.agent),
+            ("/readyz", RequestTraversalAgent(gate)),
+            ("/info", RequestTraversalAgent(gate)),
+        ):
+            self.world.agent = agent
+            told = json.dumps(self.ask("GET", path).json)
+            self.assertNotIn("node.example", told)
+            self.assertNotIn("10.0.0.7", told)
+            hidden = "(hidden) and (hidden) cannot be reached"
+            self.assertEqual(4 if path == "/readyz" else 2, told.count(hidden), told)
+        self.assertEqual(why, standing(readiness).document["reasons"]["redis"])
 
     def test_notices(self) -> None:
         """What is worth knowing and no fault makes nobody unready."""

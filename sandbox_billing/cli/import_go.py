@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     help="The daemon's settings; the environment wins, as with the daemon.",
 )
 @click.option(
+    "--secrets",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of files, each named as the setting that it holds.",
+)
+@click.option(
     "--redis",
     metavar="HOST:PORT",
     help="The Redis of the Go system, where it is not REDIS_ADDR: the daemon has to run on it then,"
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
 def import_go(
     out: Output,
     env_file: Path | None,
+    secrets: Path | None,
     redis: str | None,
     provider: Address | None,
     dry_run: bool,
@@ -59,7 +65,7 @@ def import_go(
         environment["REDIS_ADDR"] = redis
     if provider is not None:
         environment["PROVIDER_ADDRESS"] = provider.hex
-    settings = settings_of(env_file, environment)
+    settings = settings_of(env_file, environment, secrets)
     # They bring the reactor and web3, which usage errors need not wait for.
     from sandbox_billing.cli.import_go_show import document_of, lines_of
     from sandbox_billing.cli.import_go_world import Moving

@@ -47,7 +47,10 @@ TRIES = 5
 """Orders that end at the same moment: each entry of the audit follows another one."""
 
 LIFTED = "lifted"
-NOT_OURS = "the pause is {by}'s, since {since}: {reason}; whoever set it lifts it"
+NOT_OURS = (
+    "the pause is {by}'s, since {since}: {reason}; that command lifts it: where it has died, run "
+    "it again with --take-over"
+)
 STANDS = "paused already by {by}, since {since}: {reason}"
 
 

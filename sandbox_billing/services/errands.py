@@ -43,7 +43,7 @@ from sandbox_billing.services.closing import Closer
 from sandbox_billing.services.lifecycle import Lifecycle, is_deleted
 
 
-AT_ONCE = 10
+AT_ONCE = 20
 """Orders of one kind: what Daytona does not answer for takes no place from another kind."""
 
 FIRST_RETRY_SECONDS = 2
@@ -64,6 +64,8 @@ class Errands:
     @ivar closer: Ends the session of what was deleted.
     @ivar supervisor: Keeps what is under way when a turn is over.
     @ivar _busy: The kinds of the orders a step of which is under way.
+    @ivar _turns: How often there was one.
+    @ivar _last: In which of them each order had its last step: the others come first.
     @ivar _failures: What has become of some since the last turn.
     @ivar _waits: When an order that met trouble is tried again, and how often that was so.
     @ivar _refused: How often a deletion was.
@@ -80,6 +82,8 @@ class Errands:
     wall: IWallClock
     supervisor: Supervisor
     _busy: dict[OrderId, Kind] = field(factory=dict, init=False)
+    _turns: int = field(default=0, init=False)
+    _last: dict[OrderId, int] = field(factory=dict, init=False)
     _failures: list[Failure] = field(factory=list, init=False)
     _waits: dict[OrderId, tuple[UnixSeconds, int]] = field(factory=dict, init=False)
     _refused: dict[OrderId, int] = field(factory=dict, init=False)
@@ -100,7 +104,9 @@ class Errands:
         known = {one.value.id for one in mine}
         self._waits = {id: wait for id, wait in self._waits.items() if id in known}
         self._refused = {id: count for id, count in self._refused.items() if id in known}
-        for order in mine:
+        self._last = {id: turn for id, turn in self._last.items() if id in known}
+        self._turns += 1
+        for order in sorted(mine, key=lambda one: self._last.get(one.value.id, 0)):
             if self.supervisor.stopping:
                 # The worker of the next term finds it.
                 break
@@ -120,7 +126,7 @@ class Errands:
 
     async def _try(self, order: Stored[Order]) -> None:
         id = order.value.id
-        self._busy[id] = order.value.kind
+        self._busy[id], self._last[id] = order.value.kind, self._turns
         try:
             await self._step(order)
         except LeaseLost:

@@ -7,17 +7,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.adapters.redis.commit import Write
 from sandbox_billing.devnet.daytona import Fault, FaultKind
-from sandbox_billing.interfaces import Sandbox, StopPending
+from sandbox_billing.interfaces import Sandbox, StopPending, Stored
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.order import OPERATOR as REASON
-from sandbox_billing.ledger.order import Kind, State
+from sandbox_billing.ledger.order import Kind, Order, State
 from sandbox_billing.services.archiving import STARTED_AGAIN
-from sandbox_billing.services.errands import AT_ONCE, NO_SANDBOX, NO_SNAPSHOT, TAKEN
+from sandbox_billing.services.errands import AT_ONCE, NO_SANDBOX, NO_SNAPSHOT, TAKEN, Errands
 from tests.fixtures import ALICE, BOB, FEE
 from tests.ports.journal import meddle
 from tests.services.lives import SWEEP
@@ -151,6 +152,19 @@ class StopTests(ErrandsCase):
             self.office.ask(Kind.DELETE_SNAPSHOT, f"s-{number}")
         self.office.advance(2)
         self.office.ended(self.office.ask(Kind.STOP, self.box), 10)
+
+    def test_all_have_their_turn(self) -> None:
+        """More than there are places for: those that do not end keep no place for ever."""
+        seen = set()
+
+        async def slow(_: Errands, one: Stored[Order]) -> None:
+            seen.add(one.value.id)
+            await deferLater(self.world.clock, 0.5)
+
+        self.patch(Errands, "_step", slow)
+        asked = {self.office.ask(Kind.STOP, f"box-{number}") for number in range(AT_ONCE + 5)}
+        self.office.advance(4)
+        self.assertEqual(seen, asked)
 
     def test_unreadable(self) -> None:
         """Whose session is damaged is stopped, too: nobody else would."""

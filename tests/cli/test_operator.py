@@ -39,7 +39,7 @@ class StoryTests(TestCase):
     timeout = 180
 
     async def test_story(self) -> None:
-        """Paused and resumed, stopped, made, removed, deleted, drained; all of it in the audit."""
+        """Paused and resumed, stopped, made, removed, deleted; all of it in the audit."""
         self.scene = scene = await Scene.open(self)
         alice = await scene.user("alice", ALICE, TOKEN)
         scene.start()
@@ -98,14 +98,13 @@ class StoryTests(TestCase):
         self.refused(self.provider, 2, "--image", "snapshot", "nothing")
 
     def clears(self) -> None:
-        """A drain is left going, and waited for by its id; what is left is deleted."""
-        left = self.operator.ok("drain", "--reason", "moved", "--no-wait")
+        """Deleted for good, left to itself and looked at by its id."""
+        left = self.operator.ok("force-delete", self.box, "--no-wait")
         told = self.operator.run("orders", left["id"], "--wait")
         self.assertEqual(told.status, 0, told.err)
-        self.assertRegex(told.out, r"(?s)\ADone.*kind +drain")
-        self.assertEqual(self.operator.ok("force-delete", self.box)["state"], "done")
+        self.assertRegex(told.out, r"(?s)\ADone.*kind +force-delete")
         listed = self.operator.run("orders", "--limit", "2")
-        self.assertRegex(listed.out, r"(?s)\A2 orders.*force-delete .*drain ")
+        self.assertRegex(listed.out, r"(?s)\A2 orders.*force-delete .*delete-snapshot ")
 
     def keeps(self) -> None:
         """The same copy by HTTP and from Redis; it holds together and is not written over."""
@@ -116,7 +115,7 @@ class StoryTests(TestCase):
             kinds,
             [
                 *("pause", "resume", "stop", "snapshot", "snapshot", "delete-snapshot"),
-                *("drain", "force-delete"),
+                "force-delete",
             ],
         )
         self.assertEqual(self.audit.ok("verify", str(file))["last"], found["last"])
@@ -182,6 +181,7 @@ class FollowTests(SynchronousTestCase):
         elif handler.command == "GET":
             handler.tell({"drained": False, "left": {"charges": 3, "amount": "5"}})
         else:
+            self.body = json.loads(body)
             handler.tell({**ORDER, "kind": path.rpartition("/")[2]}, 202)
 
     def stopped(self, *arguments: str) -> Told:
@@ -234,6 +234,23 @@ class FollowTests(SynchronousTestCase):
         told = self.shell.run("archive-all")
         self.assertEqual(told.status, 0, told.err)
         self.assertEqual(self.local.asked[1], "POST /api/archive-all")
+
+    def test_dockerfile(self) -> None:
+        """It goes as it stands in its file, for whom it is meant; a file that is none is told."""
+        file = Path(self.mktemp())
+        wish = ("snapshot", "mine", "--dockerfile", str(file), "--private")
+        provider = evolve(self.shell, group="provider")
+        told = provider.run(*wish)
+        self.assertEqual((told.status, self.local.asked), (2, []), told.err)
+        file.write_text("FROM x\n")
+        told = provider.run(*wish, "--disk", "3", "--reason", "asked for")
+        self.assertEqual(told.status, 0, told.err)
+        built = {"dockerfileContent": "FROM x\n"}
+        self.assertEqual(
+            self.body,
+            {"name": "mine", "general": False, "disk": 3, "reason": "asked for"}
+            | {"buildInfo": built},
+        )
 
     def test_drain(self) -> None:
         """While a drain goes on, what is left is told."""

@@ -24,7 +24,7 @@ from sandbox_billing.cli.user_once import key_option, once_only
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.cli.user_text import short
 from sandbox_billing.errors import BadInput, Refused, UnknownOutcome
-from sandbox_billing.ledger.order import LONGEST_REASON
+from sandbox_billing.ledger.order import LONGEST_REASON, order_named
 from sandbox_billing.ledger.token import Scope
 from sandbox_billing.signing.eip55 import checksum
 
@@ -186,7 +186,8 @@ class Wish:
         with operator_desk(self.out, self.place, Scope.MANAGE) as at:
             if question is not None:
                 self.out.ask(question, yes=yes)
-            with once_only(self.once, f"{US} orders"):
+            # Its id is known before the answer, which may take ten seconds.
+            with once_only(self.once, f"{US} orders {order_named(at.wallet, self.once)}"):
                 found = ask(client_of(at))
             if self.wait_seconds is not None:
                 found = followed(at, found, self.wait_seconds)

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Mapping
 from enum import Enum
+from hashlib import sha256
 from typing import Any, NewType
 
 from attrs import evolve, frozen
@@ -44,7 +45,8 @@ MOST_FAILED = 100
 """Sandboxes that a result names with what went wrong; the others are counted."""
 
 _NOTHING = Neuron(0)
-_ID = re.compile(r"[0-9a-f]{32}\Z")
+_ID_DIGITS = 32
+_ID = re.compile(rf"[0-9a-f]{{{_ID_DIGITS}}}\Z")
 
 
 class Kind(Enum):
@@ -226,6 +228,13 @@ def archived(pieces: Mapping[SandboxId, Piece]) -> dict[str, Any]:
         "failed": {name: failed[name] for name in named},
         "failed_count": len(failed),
     }
+
+
+def order_named(wallet: Address, key: str) -> OrderId:
+    """
+    The id of the order that a wallet asks for under an Idempotency-Key: known before any answer.
+    """
+    return OrderId(sha256(f"order\0{wallet.hex}\0{key}".encode()).hexdigest()[:_ID_DIGITS])
 
 
 def order_id(text: str) -> OrderId:

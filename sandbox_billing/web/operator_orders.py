@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from hashlib import sha256
 from typing import Any, ClassVar
 
 from attrs import field, frozen
@@ -23,7 +22,14 @@ from sandbox_billing.errors import BadInput, Transient
 from sandbox_billing.interfaces import IDoors, IOrders, IRuntime, IWallClock, NoSuchSandbox
 from sandbox_billing.ledger.backlog import Left, Pause
 from sandbox_billing.ledger.money import UnixSeconds
-from sandbox_billing.ledger.order import Kind, Order, OrderId, order_id, read_reason
+from sandbox_billing.ledger.order import (
+    Kind,
+    Order,
+    OrderId,
+    order_id,
+    order_named,
+    read_reason,
+)
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.web._attrs_zope import provides
 from sandbox_billing.web._kept import Kept
@@ -247,8 +253,7 @@ class OperatorOrders:
         key = read_key(asked.idempotency_keys)
         if key is None:
             return OrderId(self.random_bytes(_ID_BYTES).hex()), digest
-        named = sha256(f"order\0{asked.wallet.hex}\0{key}".encode()).hexdigest()
-        return OrderId(named[: 2 * _ID_BYTES]), digest
+        return order_named(asked.wallet, key), digest
 
     async def _sandbox(self, id_or_name: str) -> str:
         """@raise NoSuchSandbox: Daytona shows none; then nothing is ordered."""

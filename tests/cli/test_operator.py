@@ -17,6 +17,8 @@ from sandbox_billing.cli import operator_client
 from sandbox_billing.client import Order
 from sandbox_billing.client.errors import error_of
 from sandbox_billing.devnet.world import ALICE, PROVIDER, TOKEN
+from sandbox_billing.ledger.identity import Address
+from sandbox_billing.ledger.order import order_named
 from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.key import SigningKey
 from tests.blackbox.process import new_folder
@@ -83,6 +85,7 @@ class StoryTests(TestCase):
         once = ("stop", self.box, "--reason", "it mines", "--idempotency-key", "friday")
         first, again = self.operator.ok(*once), self.operator.ok(*once)
         self.assertEqual((first["id"], first["state"]), (again["id"], "done"))
+        self.assertEqual(first["id"], order_named(Address(ADDRESS), "friday"))
         other = ("stop", self.box, "--reason", "else", "--idempotency-key", "friday")
         self.refused(self.operator, 1, "leave --idempotency-key out", *other)
         self.refused(self.operator, 1, "operator sessions", "stop", "none", "--reason", "why")
@@ -219,7 +222,7 @@ class FollowTests(SynchronousTestCase):
             told = self.stopped("--idempotency-key", "k")
         self.assertEqual(told.status, 4)
         self.assertIn("--idempotency-key k", told.err)
-        self.assertIn("operator orders", told.err)
+        self.assertIn(f"operator orders {order_named(Address(ADDRESS), 'k')}'", told.err)
 
     def test_slow(self) -> None:
         """Who has waited as long as he wished is told that it goes on."""

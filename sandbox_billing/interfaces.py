@@ -1612,7 +1612,7 @@ class IOrders(Interface):
         @return: The order as it stands under this id, which may be an earlier one: the caller
             compares the digest.
         @raise TooMany: So many have not ended: L{MOST_OPEN
-            <sandbox_billing.ledger.order.MOST_OPEN>}.
+            <sandbox_billing.ledger.order.MOST_OPEN>}, and of those that end at once some more.
         @raise Stale: Others came between, again and again.
         """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from attrs import evolve
 
 from sandbox_billing.adapters.memory.chain_faults import ReadsFail
@@ -130,6 +132,33 @@ class TariffTests(WorldCase):
         split = world.session(sandbox).started_at
         self.assertGreaterEqual(split, again)
         self.assertEqual(self.ran(), 7 * (split - begun))
+
+    def test_dies_in_between(self) -> None:
+        """Whoever dies between charge and new rate leaves no second out and takes none twice."""
+        steps = [(name, after) for name in ("charge", "begin") for after in (False, True)]
+        for name, after in steps:
+            self.tearDown()
+            self.setUp()
+            world = self.world
+            sandbox = self.running()
+            world.advance(10)
+            since, life = self.change(), world.process.life
+            before = len(life.calls)
+            life.dies_at, life.after = before + (1 if name == "charge" else 2), after
+            world.until(lambda life=life: life.dead)
+            self.assertTrue(life.calls[-1].startswith(name), life.calls[before:])
+            world.restart()
+            world.until(lambda world=world, one=sandbox: world.session(one).rate == 60 * 21)
+            world.advance(2 * INTERVAL)
+            world.check_laws(ALICE)
+            charges = [one.charge for one in world.charges() if one.charge.units]
+            charges.sort(key=lambda charge: charge.period_start)
+            for earlier, later in pairwise(charges):
+                self.assertEqual(earlier.period_end, later.period_start)
+            for charge in charges:
+                self.assertEqual(charge.amount, charge.units * charge.rate // 60)
+                self.assertTrue(charge.rate == 60 * 7 or charge.period_start >= since)
+            self.assertEqual({charge.rate for charge in charges}, {60 * 7, 60 * 21})
 
     def test_price_of_the_chain(self) -> None:
         """While the chain has prices, the environment's change nothing."""

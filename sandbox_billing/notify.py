@@ -34,6 +34,9 @@ EXTEND_SECONDS = 60
 
 LONGEST_STATUS = 300
 
+ALL_RELOADED = "reloaded"
+"""The status after a reload that left nothing to know."""
+
 
 @frozen
 class Notifier:
@@ -123,6 +126,7 @@ class Pulse(MultiService):
     _told_ready: bool = field(default=False, init=False)
     _stopping: bool = field(default=False, init=False)
     _status: str = field(default="", init=False)
+    _noted: str = field(default="", init=False)
     _suspected: bool = field(default=False, init=False)
     _stuck: str | None = field(default=None, init=False)
     _loop: LoopingCall = field(init=False)
@@ -202,6 +206,8 @@ class Pulse(MultiService):
             status = "waiting for " + "; ".join(troubles) if troubles else "starting"
         else:
             status = "not ready: " + "; ".join(troubles) if troubles else "working"
+        if self._noted:
+            status = f"{self._noted}; {status}"
         if status != self._status and self.notifier.send(STATUS=status):
             self._status = status
 
@@ -212,7 +218,12 @@ class Pulse(MultiService):
             self.notifier.send(RELOADING=1, MONOTONIC_USEC=self.monotonic())
 
     def reloaded(self, status: str) -> None:
-        """They were, or they were not: what holds now holds."""
+        """
+        They were, or they were not: what holds now holds.
+
+        @param status: Stays in the status, unless there is nothing more to know.
+        """
+        self._noted = "" if status == ALL_RELOADED else status
         if self._ready:
             self._told_ready = self.notifier.send(READY=1, STATUS=status)
             if self._told_ready:

@@ -22,7 +22,7 @@ from sandbox_billing.configuration import SETTINGS, Configuration
 from sandbox_billing.errors import ConfigurationError
 from sandbox_billing.interfaces import IWallClock
 from sandbox_billing.ledger.tariff import Tariff
-from sandbox_billing.notify import Pulse
+from sandbox_billing.notify import ALL_RELOADED, Pulse
 
 
 RELOADED = frozenset({"COMPUTE_PRICE_PER_SEC", "CREATE_FEE"})
@@ -85,7 +85,7 @@ class Reloader:
                 fee=str(prices.create_fee),
             )
         return (
-            f"reloaded; waiting for a restart: {len(waiting)} settings" if waiting else "reloaded"
+            f"reloaded; waiting for a restart: {len(waiting)} settings" if waiting else ALL_RELOADED
         )
 
 

@@ -175,6 +175,19 @@ class PulseTests(SynchronousTestCase):
             self.told(), ["RELOADING=1\nMONOTONIC_USEC=12000345", "READY=1\nSTATUS=reloaded"]
         )
 
+    def test_reload_of_wrong_settings(self) -> None:
+        """That a reload changed nothing is seen until the next one did."""
+        self.standing.started = True
+        self.pulse.startService()
+        self.pulse.reloaded("the settings were not reloaded: they are wrong")
+        self.told()
+        self.clock.advance(1)
+        said = "STATUS=the settings were not reloaded: they are wrong; working"
+        self.assertEqual(self.told(), [said, "WATCHDOG=1"])
+        self.pulse.reloaded("reloaded")
+        self.clock.advance(1)
+        self.assertEqual(self.told()[-2:], ["STATUS=working", "WATCHDOG=1"])
+
     def test_reload_before_ready(self) -> None:
         """A reload makes nobody ready who is not."""
         self.pulse.startService()

@@ -46,6 +46,21 @@ def wait_for(server: RedisServer, section: str, **wanted: str) -> None:
         time.sleep(0.02)
 
 
+def replica_has_all(server: RedisServer, patience_ms: int) -> bool:
+    """
+    Whether a replica has all that was written so far.
+
+    WAIT asks for what its own connection has written: on one that has written nothing it is
+    content with any replica, however far behind.
+    """
+    client = Respite(server.port)
+    try:
+        client.call("PUBLISH", "moving", "now")
+        return client.call("WAIT", 1, patience_ms) == 1
+    finally:
+        client.close()
+
+
 def copy_append_only(server: RedisServer, place: Path) -> Path:
     """
     Copy the folder of the append-only file while the server goes on writing to it.

@@ -19,14 +19,14 @@ from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from sandbox_billing.devnet.redis import RedisServer
 from sandbox_billing.devnet.wallet import Client, Wallet
 from sandbox_billing.devnet.world import ALICE, TOKEN
 from tests.blackbox.audit import Account, money
-from tests.blackbox.backup import asked, wait_for
+from tests.blackbox.backup import asked, info, replica_has_all, wait_for
 from tests.blackbox.crowd import NO_ANSWER, pause
 from tests.blackbox.process import PLUGIN_FOLDER, TWISTD, Child
 from tests.blackbox.scene import RECONCILE_SECONDS, Scene
@@ -201,7 +201,7 @@ class MovingTests(TestCase):
         await deferToThread(lambda: wait_for(new, "replication", master_link_status="up"))
         for child in daemons:
             self.assertEqual(await child.terminate(), 0, child.said()[-2000:])
-        self.assertEqual(asked(old, "WAIT", 1, 5000), 1)
+        self.assertTrue(await deferToThread(replica_has_all, old, 30_000))
         asked(new, "REPLICAOF", "NO", "ONE")
         self.assertEqual(asked(old, "DBSIZE"), asked(new, "DBSIZE"))
         old.stop()
@@ -217,3 +217,25 @@ class MovingTests(TestCase):
     async def charged(self, scene: Scene, wallet: Wallet, before: int) -> bool:
         """Whether more is charged than that."""
         return await scene.charged_seconds(wallet) > before
+
+
+class ReplicaTests(SynchronousTestCase):
+    """A replica before it is promoted."""
+
+    def test_behind(self) -> None:
+        """One that hangs has not everything; when it goes on it has."""
+        old, new = new_server(), new_server()
+        self.addCleanup(old.stop)
+        self.addCleanup(new.stop)
+        asked(new, "REPLICAOF", "127.0.0.1", old.port)
+        wait_for(new, "replication", master_link_status="up")
+        self.assertTrue(replica_has_all(old, 30_000))
+        process = int(info(new, "server")["process_id"])
+        os.kill(process, signal.SIGSTOP)
+        try:
+            asked(old, "SET", "late", 1)
+            self.assertFalse(replica_has_all(old, 200))
+        finally:
+            os.kill(process, signal.SIGCONT)
+        self.assertTrue(replica_has_all(old, 30_000))
+        self.assertEqual(asked(new, "GET", "late"), b"1")

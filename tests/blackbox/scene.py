@@ -46,6 +46,9 @@ RECONCILE_SECONDS = 1
 
 STOP_DELAY_SECONDS = 3
 
+ANSWER_SECONDS = 45
+"""What starts on a machine that is busy may be silent for ten."""
+
 READ_ONLY = ("GET", "HEAD")
 
 
@@ -208,7 +211,7 @@ class Scene:
 
     async def get(self, base: str, path: str) -> tuple[int, Any]:
         """Status and JSON of an unsigned GET."""
-        response = await self.http.get(base + path, timeout=10)
+        response = await self.http.get(base + path, timeout=ANSWER_SECONDS)
         return response.code, json.loads(await response.content())
 
     async def reborn(self) -> str:

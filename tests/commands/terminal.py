@@ -119,7 +119,11 @@ class Terminal:
         log = folder / f"terminal-{number}"
         with log.open("wb") as said:
             process = subprocess.Popen(
-                ["bash", "--noprofile", "--norc", "-c", f"exec {text}"],
+                # Whoever runs the tests in the background has Ctrl-C ignored, and so would this.
+                [
+                    *("env", "--default-signal=INT"),
+                    *("bash", "--noprofile", "--norc", "-c", f"exec {text}"),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,

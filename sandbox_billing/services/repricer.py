@@ -31,6 +31,9 @@ from sandbox_billing.services.policy import Policy
 AGAIN_SECONDS = 60
 """Between two looks for what was begun at the environment's prices of before."""
 
+SOON_SECONDS = 5
+"""And while some of it was not seen yet since they changed: all that runs is read each time."""
+
 
 @define(kw_only=True, eq=False)
 class Repricer:
@@ -74,7 +77,7 @@ class Repricer:
             if session.signer_version == card.signer_version:
                 left |= not await self._bring(stored, card, since)
         self._seen = since
-        self._again_at = now if left else now + AGAIN_SECONDS
+        self._again_at = now + (SOON_SECONDS if left else AGAIN_SECONDS)
 
     async def _bring(self, stored: Stored[Session], card: RateCard, since: UnixSeconds) -> bool:
         """@return: False while it has to be looked at again soon."""

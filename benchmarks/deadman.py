@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, fields
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
@@ -169,8 +169,8 @@ async def _live(runtime: Any, wall: SetWall, turns: int) -> Spent:
 
 
 def _policy() -> Policy:
-    fields: dict[str, Any] = dict.fromkeys(Policy.__annotations__, 0)
-    return Policy(**{**fields, "provider": WALLET, "deadman_minutes": DEADMAN_MINUTES})
+    given: dict[str, Any] = {one.alias: 0 for one in fields(Policy)}
+    return Policy(**{**given, "provider": WALLET, "deadman_minutes": DEADMAN_MINUTES})
 
 
 def figures(count: int, spent: Spent) -> list[Figure]:

@@ -52,6 +52,9 @@ LONGEST_RETRY_SECONDS = 60
 PATIENCE = 8
 """Refusals of a deletion, over some minutes: "in progress" has no code of its own before v0.160."""
 
+NEVER_RAN = "never ran"
+"""The note of a deletion that began at what had failed before it ever ran: nothing is charged."""
+
 NO_SANDBOX = "Daytona shows no such sandbox"
 NO_SNAPSHOT = "Daytona shows no such snapshot"
 TAKEN = "there is a snapshot of this name already"
@@ -190,13 +193,21 @@ class Errands:
             if found is None:
                 await self.registry.failed(order, NO_SANDBOX)
                 return
-            order = await self.registry.begun(order, None)
+            # Once it is gone nobody can tell any more, and our reply may be lost.
+            failed = NEVER_RAN if found.state in NEVER_STARTED else None
+            order = await self.registry.begun(order, failed)
         if found is not None and not is_deleted(found):
             await self._delete(order, found, page.sent_at)
             return
         # By us, or by somebody else meanwhile: until when it ran nobody knows but sweeps.
         try:
-            await self.closer.not_running(sandbox, destroyed=True)
+            session = await self.doors.session(sandbox)
+            unstarted = session is not None and session.value.started_at is None
+            await self.closer.not_running(
+                sandbox,
+                destroyed=True,
+                forgive_create=unstarted and order.value.note == NEVER_RAN,
+            )
         except BadInput as why:
             # It is gone whatever is stored of it; a human is told of the damage.
             await self.registry.failed(order, f"deleted, but its session is not closed: {why}")

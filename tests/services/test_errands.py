@@ -206,6 +206,15 @@ class ForceDeleteTests(ErrandsCase):
 
     def test_never_started(self) -> None:
         """What failed before it was ever seen running was created for nothing."""
+        self.delete_what_failed()
+
+    def test_never_started_unanswered(self) -> None:
+        """Nor is it charged where the answer to its deletion is lost and it is gone by then."""
+        self.world.simulator.lose_reply_next(route="delete")
+        self.delete_what_failed()
+
+    def delete_what_failed(self) -> None:
+        """Before it was ever seen running; nothing is charged for it."""
         world = self.world
         while (world.clock.seconds() - 1) % SWEEP:
             world.advance()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sandbox_billing.cli.amounts import both
-from sandbox_billing.cli.options import ADDRESS
+from sandbox_billing.cli.options import ADDRESS, settings_options
 from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.reconcile import settings_of
 from sandbox_billing.ledger.identity import Address
@@ -25,16 +25,7 @@ if TYPE_CHECKING:
 
 @click.command("import-go")
 @output_options
-@click.option(
-    "--env-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The daemon's settings; the environment wins, as with the daemon.",
-)
-@click.option(
-    "--secrets",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of files, each named as the setting that it holds.",
-)
+@settings_options
 @click.option(
     "--redis",
     metavar="HOST:PORT",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -129,6 +130,24 @@ def chain_options(*, contract: bool) -> Callable[[Callable[..., None]], Callable
         )(wrapped)
 
     return decorate
+
+
+def settings_options(command: Callable[..., None]) -> Callable[..., None]:
+    """
+    Adds C{--env-file} and C{--secrets}, for commands that do a part of the daemon's work; passes
+    C{env_file} and C{secrets}, for L{settings_of<sandbox_billing.cli.reconcile.settings_of>}.
+    """
+    of_file = click.option(
+        "--env-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="The daemon's settings; the environment wins, as with the daemon.",
+    )
+    of_folder = click.option(
+        "--secrets",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Folder of files, each named as the setting that it holds.",
+    )
+    return of_file(of_folder(command))
 
 
 def sending_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sandbox_billing.cli.exits import Exit
+from sandbox_billing.cli.options import settings_options
 from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.configuration import Configuration, read_configuration, read_env_file
 from sandbox_billing.errors import BadInput, ConfigurationError, WrongEnvFile
@@ -30,16 +31,7 @@ COLUMNS = ("kind", "what", "how it is", "what it would do")
 
 @click.command()
 @output_options
-@click.option(
-    "--env-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The daemon's settings; the environment wins, as with the daemon.",
-)
-@click.option(
-    "--secrets",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of files, each named as the setting that it holds.",
-)
+@settings_options
 @click.option("--rebuild", is_flag=True, help="Put right what can be, with no worker running.")
 @click.option("--dry-run", is_flag=True, help="With --rebuild: show what it would do.")
 @click.option("--yes", is_flag=True, help="With --rebuild: do not ask.")

@@ -7,6 +7,7 @@ Tests: C{tests.cli.test_user}.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from sandbox_billing.client import ApiError, Client, Info, Signer
 
 _T = TypeVar("_T")
+
+_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 
 
 @frozen(kw_only=True)
@@ -182,8 +185,11 @@ def _translated(client: Client, *, with_token: bool) -> Iterator[None]:
 
 def told_of(problem: ApiError, client: Client, *, with_token: bool) -> Exception:
     """An error of the provider as one of a command's families."""
-    if problem.status == 0:
-        # Nothing was answered: the library says it as well as anybody.
+    from sandbox_billing.client.errors import Garbled
+
+    if problem.status == 0 or isinstance(problem, Garbled):
+        # Nothing was answered, or nothing that a provider says: a redirect, another server's
+        # page.  The library says it as well as anybody.
         return problem
     version = debt = None
     if problem.status == 402:
@@ -219,6 +225,16 @@ def _quietly(ask: Callable[[], _T]) -> _T | None:
         return ask()
     except (*FAMILIES, KeyError, ValueError):
         return None
+
+
+def id_of(at: Desk, sandbox: str) -> str:
+    """
+    What belongs to an id, and would be nothing under a name.
+
+    @param sandbox: Its id, also of one that is gone, or its name, which never looks like one.
+    @raise Refused: There is none with that name.
+    """
+    return sandbox if _ID.match(sandbox) else at.client.get(sandbox).id
 
 
 def read_if_there(ask: Callable[[], _T]) -> _T | None:

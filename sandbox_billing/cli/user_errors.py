@@ -35,7 +35,9 @@ def next_step(
     @param debt: neuron that the wallet owes; None where nobody said.
     @param with_token: Whether a session token was sent.
     """
-    text = str(body.get("error") or f"HTTP {status}")
+    # What answers inside a sandbox has only the second, as Daytona's own errors have.
+    told = body.get("error") or body.get("message")
+    text = told if isinstance(told, str) else f"HTTP {status}"
     if status == 402:
         return _unpaid(text, body, version, debt)
     if status == 401:
@@ -51,6 +53,14 @@ def next_step(
         return f"{text}: look which there are: {_US} list"
     if status == 404 and text == "no such route":
         return f"{text}: this provider does not offer it, or --url is another server's"
+    if status == 404 and text.startswith("there is no snapshot"):
+        return f"{text}: look which there are: {_US} snapshots"
+    if status == 400 and "Is the Sandbox started?" in text:
+        return f"{text} Look with '{_US} list', and start it: {_US} start SANDBOX"
+    if status == 400 and "not in a stoppable state" in text:
+        return f"{text}: perhaps it has stopped; look with '{_US} list'"
+    if status == 408 and "command execution" in text:
+        return f"{text}: it was ended; to let it take longer: {_US} exec --timeout SECONDS"
     if status == 409 and "stop pending" in text:
         why = body.get("reason")
         because = f" ({why})" if why else ""

@@ -14,7 +14,13 @@ from sandbox_billing.cli.amounts import both
 from sandbox_billing.cli.options import AMOUNT
 from sandbox_billing.cli.output import Output, output_options
 from sandbox_billing.cli.reverts import moment
-from sandbox_billing.cli.user_client import SessionEnded, signing_desk, token_desk, tokens
+from sandbox_billing.cli.user_client import (
+    SessionEnded,
+    id_of,
+    signing_desk,
+    token_desk,
+    tokens,
+)
 from sandbox_billing.cli.user_place import Place, place_options
 from sandbox_billing.cli.user_text import lasting
 from sandbox_billing.cli.user_tokens import Kept
@@ -81,7 +87,7 @@ def login(
             scopes=scopes or _SCOPES,
             ttl=ttl,
             spend_limit=spend_limit,
-            sandbox=sandbox,
+            sandbox=None if sandbox is None else id_of(at, sandbox),
             public_url=public_url,
         )
         now = at.now()

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from sandbox_billing.cli.exits import Exit
 from sandbox_billing.cli.output import Output, output_options, printable
 from sandbox_billing.cli.reverts import moment
 from sandbox_billing.cli.user_account import day
-from sandbox_billing.cli.user_client import desk
+from sandbox_billing.cli.user_client import Desk, desk, id_of
 from sandbox_billing.cli.user_place import Ground, Place, ground, place_options
 from sandbox_billing.cli.user_text import counted, short
 from sandbox_billing.errors import BadInput, Transient
@@ -55,20 +56,44 @@ def receipts(
       sandbox-billing user receipts --json > receipts.json
     """
     if context.invoked_subcommand is not None:
+        _nothing_before(context, context.invoked_subcommand)
         return
     with desk(out, place, Scope.READ) as at:
-        found = [
-            one.raw
-            for one in at.client.receipts(
-                from_=day(since, "--from"), to=day(before, "--to"), sandbox=sandbox
-            )
-        ]
+        found = _kept(at, day(since, "--from"), day(before, "--to"), sandbox)
     out.finish_table(
         {"receipts": found},
         title=counted(len(found), "receipt"),
         columns=_COLUMNS,
         rows=[_row(one) for one in found],
     )
+
+
+def _nothing_before(context: click.Context, name: str) -> None:
+    """
+    Options of the list are none of the command's: passed over, another provider would be asked.
+
+    @raise BadInput: One was given.
+    """
+    for option in context.command.params:
+        if context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE:
+            raise BadInput(f"{option.opts[0]} says nothing before '{name}': give it after, or not")
+
+
+def _kept(at: Desk, since: int | None, before: int | None, sandbox: str | None) -> list[Any]:
+    """@param sandbox: By id or name; older Daytonas have ids that could be names."""
+    from sandbox_billing.client.errors import NotFound
+
+    def told(of: str | None) -> list[Any]:
+        return [one.raw for one in at.client.receipts(from_=since, to=before, sandbox=of)]
+
+    try:
+        return told(None if sandbox is None else id_of(at, sandbox))
+    except NotFound:
+        # It may be the id of one that is gone.
+        found = told(sandbox)
+        if not found:
+            raise
+        return found
 
 
 def _row(one: Mapping[str, Any]) -> tuple[str, ...]:

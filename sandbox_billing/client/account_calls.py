@@ -60,7 +60,10 @@ class Calls(SandboxCalls):
         if self.signer is None:
             raise BadInput("a login is signed by the wallet: give the client a signer")
         provider, chain_id = yield from self.whom()
-        wanted = {Scope(one) for one in (Scope if scopes is None else scopes)}
+        try:
+            wanted = {Scope(one) for one in (Scope if scopes is None else scopes)}
+        except ValueError as problem:
+            raise BadInput(f"{problem}: read, manage or toolbox") from None
         grant = Grant(
             provider=provider,
             scopes=tuple(scope for scope in Scope if scope in wanted),

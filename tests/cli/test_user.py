@@ -148,10 +148,13 @@ class UserTests(TestCase):
     def proves(self) -> None:
         """Receipts hold against the chain; one that was touched does not, and only that one."""
         mine = {"XDG_STATE_HOME": str(self.state / "one")}
-        self.shell.ok("login", "--ttl", "600", "--sandbox", self.box, **mine)
+        self.shell.ok("login", "--ttl", "600", "--sandbox", "desk", **mine)
         told = self.shell.run("receipts", "verify", "--json", **mine)
         self.assertEqual((told.status, told.document["history"][0]["proof"]), (0, "not proven"))
         self.assertIn(f"only what is of {self.box}", told.err)
+        by_name = self.shell.ok("receipts", "--sandbox", "desk")["receipts"]
+        self.assertEqual({one["sandbox"] for one in by_name}, {self.box})
+        self.refused(1, "user list", "receipts", "--sandbox", "no-such-box")
         file = self.state / "receipts.json"
         file.write_text(self.shell.run("receipts", "--json").out)
         found = self.shell.ok("receipts", "verify")

@@ -15,7 +15,9 @@ from sandbox_billing.cli.user_client import SessionEnded, told_of
 from sandbox_billing.cli.user_errors import next_step, not_resumed
 from sandbox_billing.cli.user_login import NAME_PROVIDER
 from sandbox_billing.client import Client
-from sandbox_billing.client.errors import error_of
+from sandbox_billing.client.calls import Answer
+from sandbox_billing.client.core import refusal
+from sandbox_billing.client.errors import Garbled, error_of
 from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
 
 
@@ -88,6 +90,13 @@ class NextStepTests(SynchronousTestCase):
             (403, {"error": "this token is for one sandbox only: x"}, {}, "user login"),
             (404, {"error": "no such sandbox"}, {}, "user list"),
             (404, {"error": "no such route"}, {}, "--url"),
+            (404, {"error": "there is no snapshot x"}, {}, "user snapshots"),
+            # What answers inside a sandbox has no "error".
+            (404, {"message": "not found: file /x not found"}, {}, "/x not found"),
+            (400, {"message": "bad request: Is the Sandbox started?"}, {}, "user start"),
+            (400, {"error": "Sandbox is not in a stoppable state"}, {}, "user list"),
+            (400, {"message": ["not", "text"]}, {}, "HTTP 400"),
+            (408, {"message": "command execution timeout"}, {}, "exec --timeout"),
             (409, {"error": "stop pending", "reason": "debt"}, {}, "(debt)"),
             (418, {}, {}, "HTTP 418"),
             (500, {"error": "it was logged"}, {}, "may or may not"),
@@ -120,6 +129,14 @@ class NextStepTests(SynchronousTestCase):
         ended = told_of(error_of(401, {}, {}), Client("http://127.0.0.1:1"), with_token=True)
         self.assertIsInstance(ended, SessionEnded)
 
+    def test_no_provider(self) -> None:
+        """A redirect, or another server's page, is named and has no bare status in its place."""
+        client = Client("http://127.0.0.1:1")
+        moved = refusal(Answer(status=301))
+        self.assertIn("give the address", str(told_of(moved, client, with_token=False)))
+        page = self.assertRaises(Garbled, Answer(status=200, body=b"<html>").json)
+        self.assertIn("billing proxy?", str(told_of(page, client, with_token=False)))
+
     def test_not_resumed(self) -> None:
         """What could not be started again says what to do; a reason unknown here stays as it is."""
         for text in NOT_RESUMED:
@@ -141,6 +158,15 @@ class NextStepTests(SynchronousTestCase):
             for which in ("per_day", "total", "sandbox", "token")
         ]
         said += [next_step(401, {}, with_token=True), next_step(404, {"error": "no such sandbox"})]
+        said += [
+            next_step(status, {"error": text})
+            for status, text in (
+                (404, "there is no snapshot x"),
+                (400, "Is the Sandbox started?"),
+                (400, "not in a stoppable state"),
+                (408, "command execution timeout"),
+            )
+        ]
         said += [
             next_step(403, {"error": text})
             for text in ("has not the scope", "for one sandbox only")

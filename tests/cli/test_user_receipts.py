@@ -61,6 +61,13 @@ class SavedTests(SynchronousTestCase):
         )
         self.assertEqual((told.exit_code, "--file cannot be read" in told.stderr), (2, True))
 
+    def test_before(self) -> None:
+        """What stands before 'verify' would count for nothing: another provider would be asked."""
+        for option in (["--url", "http://x"], ["--json"], ["--sandbox", "desk"]):
+            told = CliRunner().invoke(cli, ["user", "receipts", *option, "verify"])
+            self.assertEqual(told.exit_code, 2, told.output)
+            self.assertIn(f"{option[0]} says nothing before 'verify'", told.stderr)
+
 
 class NodesTests(SynchronousTestCase):
     """Which of several nodes is asked."""

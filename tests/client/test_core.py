@@ -217,6 +217,13 @@ class SigningTests(SynchronousTestCase):
         self.assertRaises(BadInput, client.login)
         self.assertEqual(client.providers(), ())
 
+    def test_login_refused(self) -> None:
+        """A scope that there is not is the caller's mistake, and nothing is sent."""
+        world = Scripted([])
+        wrong = self.assertRaises(BadInput, world.client().login, scopes=["all"])
+        self.assertIn("toolbox", str(wrong))
+        self.assertEqual(world.asked, [])
+
     def test_login(self) -> None:
         """The message names the provider, the scopes and the limits that were asked for."""
         world = Scripted([told({"token": "sbt_x", "expires_at": NOW + 60, "scopes": ["read"]})])

@@ -27,6 +27,7 @@ from sandbox_billing.interfaces import (
     IIdempotency,
     IIds,
     IWallClock,
+    NotReady,
     Stale,
     Stored,
 )
@@ -54,6 +55,9 @@ UNDER_WAY = "a request with this Idempotency-Key is under way"
 
 _KEY = re.compile(r"[\x20-\x7e]{1,255}\Z")
 
+ENDS = frozenset({"stop", "delete"})
+"""Routes that have places of their own: whoever pays can end it, whatever others have begun."""
+
 _LATER = frozenset({409, 425, 429})
 """Refusals that ask to come again: with the same key, too."""
 
@@ -66,9 +70,14 @@ class Detached(Protocol):
     """Keeps work that its client may leave: C{Supervisor.detached}."""
 
     def __call__(
-        self, name: str, work: Coroutine[Any, Any, Answer], *, wallet: str
+        self,
+        name: str,
+        work: Coroutine[Any, Any, Answer],
+        *,
+        wallet: str,
+        reserved: bool = False,
     ) -> Awaitable[Answer]:
-        """@raise NotReady: There is too much of it."""
+        """@raise NotReady: There is too much of it; raised at once."""
 
 
 @frozen(kw_only=True)
@@ -96,18 +105,35 @@ class Idempotency:
             key = read_key(asked.idempotency_keys)
             if key is None:
                 return await handler(asked)
-            # From its first word on: who hangs up leaves no key behind that nobody works at.
-            return await self.detached(
-                "idempotent",
-                self.run(
-                    asked.wallet,
-                    slot_of(route, key),
-                    digest_of(route, asked),
-                    lambda reference: handler(evolve(asked, reference=reference)),
-                    lambda sandbox: found(evolve(asked, id=sandbox, query={}, body={})),
-                ),
-                wallet=asked.wallet.hex,
-            )
+
+            def run(*, reserved: bool = False) -> Awaitable[Answer]:
+                # From its first word on: who hangs up leaves no key behind that nobody works at.
+                return self.detached(
+                    "idempotent",
+                    self.run(
+                        asked.wallet,
+                        slot_of(route, key),
+                        digest_of(route, asked),
+                        lambda reference: handler(evolve(asked, reference=reference)),
+                        lambda sandbox: found(evolve(asked, id=sandbox, query={}, body={})),
+                    ),
+                    wallet=asked.wallet.hex,
+                    reserved=reserved,
+                )
+
+            try:
+                running = run()
+            except NotReady as full:
+                if route not in ENDS:
+                    raise
+                try:
+                    # While its client waits: what strangers ask for takes nothing of the reserve.
+                    await found(evolve(asked, query={}, body={}))
+                except Refused:
+                    # It may be gone, and the key know its answer: told once there is room.
+                    raise full from None
+                running = run(reserved=True)
+            return await running
 
         return heeded
 

@@ -125,6 +125,7 @@ class WebTests(TrapCase):
     @noticed_by(
         "tests.services.test_lifecycle.CrowdedTests.test_stop",
         "tests.services.test_lifecycle.CrowdedTests.test_delete",
+        "tests.web.test_idempotency.UnderWayTests.test_place_to_end",
     )
     def test_no_reserve(self) -> Patches:
         """Whoever owns nothing takes every place, also of those who stop what they pay for."""

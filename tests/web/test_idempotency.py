@@ -24,10 +24,11 @@ from sandbox_billing.interfaces import (
 )
 from sandbox_billing.ledger.identity import Reference, SandboxId
 from sandbox_billing.ledger.money import Neuron
+from sandbox_billing.signing.key import SigningKey
 from sandbox_billing.web.idempotency import RUN_SECONDS, WRONG_KEY
 from sandbox_billing.web.root import make_root
 from tests.web.asking import AskingTestCase, Bytes, Reply
-from tests.web.world import PROVIDER, SANDBOX, STRANGER
+from tests.web.world import OWNER, PROVIDER, SANDBOX, STRANGER
 
 
 BODY = b'{"name":"one"}'
@@ -303,6 +304,32 @@ class UnderWayTests(IdempotencyCase):
         self.world.agent.flush()
         self.assertEqual(self.successResultOf(first).code, 200)
         self.assertEqual(self.create("another").status, 200)
+
+    def test_place_to_end(self) -> None:
+        """Whoever stops or deletes what is his has a place, with a key as without (V1)."""
+        supervisor = self.world.supervisor
+        supervisor.most = 0
+        for verb, method, path in (
+            ("stop", "POST", f"/api/sandbox/{SANDBOX}/stop"),
+            ("delete", "DELETE", f"/api/sandbox/{SANDBOX}"),
+        ):
+
+            def end(
+                key: SigningKey, verb: str = verb, where: tuple[str, str] = (method, path)
+            ) -> Reply:
+                signed = self.world.signed(verb, SANDBOX, key=key)
+                return self.ask(*where, {**signed, "Idempotency-Key": "k"})
+
+            self.assertEqual(end(STRANGER).status, 503)
+            self.assertEqual(self.works(verb), 0)
+            supervisor.reserve = 0
+            self.assertEqual(end(OWNER).status, 503)
+            supervisor.reserve = 1
+            self.assertEqual(end(OWNER).status, 200)
+            self.assertEqual(end(OWNER).header("Idempotency-Replayed"), "true")
+            self.assertEqual(self.works(verb), 1)
+        self.assertEqual(self.create().status, 503)
+        self.assertEqual(supervisor.under_way, {})
 
     def test_client_gone(self) -> None:
         """The client hangs up: the work goes on, and its reply waits for the next request."""

@@ -38,7 +38,10 @@ RETRY_SECONDS = 5
 ENDED = "the sandbox has stopped"
 TOKEN_ENDED = "the token has ended"
 
-NOT_METERED = "this sandbox is not metered yet; have it looked at by .../reconcile, then try again"
+NOT_METERED = (
+    "this sandbox is not metered yet: have it looked at by POST /api/sandbox/{id}/ensure-billing,"
+    " then try again"
+)
 
 
 @define(eq=False, kw_only=True)
@@ -166,7 +169,7 @@ class OpenStreams:
         """
         if await self.doors.record(sandbox) is not None:
             return None
-        return StopPending(NOT_METERED, retry_after=RETRY_SECONDS)
+        return StopPending(NOT_METERED.format(id=sandbox), retry_after=RETRY_SECONDS)
 
     async def _look(self, sandbox: SandboxId, known: bool) -> tuple[Refused | None, bool]:
         order = await self.refused_sandbox(sandbox)

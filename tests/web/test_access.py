@@ -4,6 +4,8 @@ Ways into a sandbox past us, and what its owner may open.
 
 from __future__ import annotations
 
+import re
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -81,6 +83,9 @@ class UnmeteredTests(AccessTestCase):
             self.assertEqual(reply.status, 409, path)
             self.assertIn("not metered", reply.json["error"])
         self.assertEqual({call[0] for call in self.world.calls.asked}, {"owned"})
+        # What it says to do is something that can be done.
+        (told,) = re.findall(r" POST (\S+),", reply.json["error"])
+        self.assertEqual(self.ask_by_path("POST", told).status, 200)
         self.assertEqual(self.ask_by_path("POST", f"{ONE}/public/false").status, 200)
         self.assertEqual(self.ask_by_path("DELETE", f"{ONE}/ssh-access").status, 200)
 

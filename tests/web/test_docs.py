@@ -49,6 +49,12 @@ class PageTests(SynchronousTestCase):
         }
         self.assertEqual(set(_ROW.findall(self.page)), served)
 
+    def test_named(self) -> None:
+        """Whatever else the page says of a request, there is such a row."""
+        rows = {(method, path) for method, path, *_ in _ROW.findall(self.page)}
+        named = re.findall(r"``(GET|PUT|POST|DELETE|PATCH|ANY) (/[^`?]*)", self.flowing)
+        self.assertEqual(set(named) - rows, set())
+
     def test_denials(self) -> None:
         """Each row for nobody, and why."""
         for route in table_of(World()).routes:

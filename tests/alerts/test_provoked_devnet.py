@@ -47,7 +47,7 @@ INSTANCE = "127.0.0.1:9464"
 ELSEWHERE = ("systemctl", "journalctl", "timedatectl")
 """What asks systemd, of which there is none here."""
 
-SETTING_UP = ("for ", "export", "alias")
+SETTING_UP = ("for ", "export", "alias", "settings=", "while ")
 """These are typed in L{tests.systemd.test_pages}."""
 
 STUCK = "TurnStuck"
@@ -211,6 +211,7 @@ class DevnetTests(TestCase):
                 "LC_ALL": "C.UTF-8",
                 "METRICS": self.metrics,
                 "PROVIDER": self.scene.world.provider.hex,
+                "DAYTONA": f"{environment['DAYTONA_API_URL']}/api",
                 "SANDBOX": self.sandbox,
                 "REDIS_PORT": str(self.scene.world.redis.port),
             },

@@ -87,7 +87,7 @@ class PlaybookTests(SynchronousTestCase):
         typed = "\n".join(commands("Before you need it")).replace(
             "/etc/sandbox-billing", str(folder)
         )
-        names = "$PROVIDER|$REDISCLI_AUTH|$RPC_URL|$REDIS_ADDR|$METRICS"
+        names = "$PROVIDER|$REDISCLI_AUTH|$RPC_URL|$REDIS_ADDR|$METRICS|$DAYTONA|$TRUSTED_PROXIES"
         done = subprocess.run(
             ["bash", "--noprofile", "--norc"],
             input=f'{typed}\necho "{names}"\n',
@@ -100,13 +100,23 @@ class PlaybookTests(SynchronousTestCase):
 
     def test_variables(self) -> None:
         """Settings and secrets are there, whatever is in them; the address is in lower case."""
-        self.assertEqual(
+        for more, then in (
+            ("PROVIDER_ADDRESS=0xAB\nDAYTONA_API_URL=http://d:3000\n", "http://d:3000/api|"),
+            # As the daemon reads them, too: with quotes, blanks, and the /api.
             (
-                "0xab|two words|https://node.example/?key=a&net=b|localhost:6379|127.0.0.1:9464",
-                "",
+                "PROVIDER_ADDRESS=\"0xAB\"\nDAYTONA_API_URL=http://d:3000/api/\n"
+                "TRUSTED_PROXIES = '10.0.0.1, 10.*' \n",
+                "http://d:3000/api|10.0.0.1, 10.*",
             ),
-            self.told("PROVIDER_ADDRESS=0xAB\n"),
-        )
+        ):
+            self.assertEqual(
+                (
+                    "0xab|two words|https://node.example/?key=a&net=b|localhost:6379|"
+                    f"127.0.0.1:9464|{then}",
+                    "",
+                ),
+                self.told(more),
+            )
 
     def test_nobody(self) -> None:
         """Who is not named is asked for: else each key would look empty."""

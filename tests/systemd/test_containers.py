@@ -34,6 +34,9 @@ OTHERS = {"PATH", "PYTHONDONTWRITEBYTECODE", "PIP_DISABLE_PIP_VERSION_CHECK", "P
 
 SECRETS = {"DAYTONA_ADMIN_KEY", "REDIS_PASSWORD", "MOCK_APP_PRIVATE_KEY"}
 
+FIXED = {"REDIS_ADDR", "PORT", "METRICS_ADDR"}
+"""What image and file decide by themselves: their own containers and ports."""
+
 SERVICE_KEYS = {
     "image",
     "build",
@@ -243,6 +246,15 @@ class ComposeTests(SynchronousTestCase):
                 read_configuration({**environment, "DAYTONA_ADMIN_KEY": "from its file"})
             except ConfigurationError as why:
                 self.fail(str(why))
+
+    def test_every_setting(self) -> None:
+        """What an operator writes into C{.env} reaches the daemon, whichever setting it is."""
+        wanted = KNOWN - SECRETS - FIXED - {"MOCK_TEE"}
+        for service in self.daemons.values():
+            taken = set()
+            for name, given in service["environment"].items():
+                taken.update(found[0] for found in LITERAL.findall(given) if found[0] == name)
+            self.assertEqual(wanted - taken, set())
 
     def test_redis(self) -> None:
         """Its Redis is one that the daemon starts on, and only the daemons reach it."""

@@ -104,7 +104,7 @@ class PlaybookTests(SynchronousTestCase):
             ("PROVIDER_ADDRESS=0xAB\nDAYTONA_API_URL=http://d:3000\n", "http://d:3000/api|"),
             # As the daemon reads them, too: with quotes, blanks, and the /api.
             (
-                "PROVIDER_ADDRESS=\"0xAB\"\nDAYTONA_API_URL=http://d:3000/api/\n"
+                'PROVIDER_ADDRESS="0xAB"\nDAYTONA_API_URL=http://d:3000/api/\n'
                 "TRUSTED_PROXIES = '10.0.0.1, 10.*' \n",
                 "http://d:3000/api|10.0.0.1, 10.*",
             ),

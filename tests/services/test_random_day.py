@@ -57,11 +57,13 @@ def uncharged(day: Day) -> Iterator[str]:
     L3 and L4: from the answer of the first sweep that showed a run to the question of the last,
     nothing of it is missing: at most a reconcile period at each end.
     """
+    # Told anew each time: a day has more than a thousand of them, and as many runs.
+    sweeps = day.sweeps
     for sandbox, periods in periods_of(day).items():
         session = day.session(sandbox)  # type: ignore[arg-type]
         for start, end in runs_of(day, sandbox):
             # What it was like in the second of a call that changed it does not count.
-            seen = [(a, b) for a, b in day.sweeps if a >= start + 2 and b < end]
+            seen = [(a, b) for a, b in sweeps if a >= start + 2 and b < end]
             if not seen:
                 continue
             first, last = ceil(seen[0][1]) + 1, floor(seen[-1][0])

@@ -22,7 +22,7 @@ _MOMENT: Schema = {"type": "string", "description": "ISO 8601, in UTC."}
 _LABELS: Schema = {"type": "string", "description": "A JSON object of strings, or null."}
 _CLOSED = "but for the ports of the toolbox"
 
-IDEMPOTENT = frozenset({"create", "start", "stop", "delete"})
+IDEMPOTENT = frozenset({"create", "start", "stop", "archive", "delete"})
 """Verbs of the rows that heed an Idempotency-Key."""
 
 QUERIES: Mapping[str, Schema] = {

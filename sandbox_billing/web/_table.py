@@ -294,7 +294,7 @@ def _owner_routes(sandboxes: Sandboxes, lifecycle: Lifecycle) -> tuple[Route, ..
         ),
         _owner("POST", f"{ONE}/resize", intercept, manage, sandboxes.resize, takes_body=True),
         _owner("POST", f"{ONE}/stop", intercept, manage, lifecycle.stop, "stop", query={"force"}),
-        _owner("POST", f"{ONE}/archive", intercept, manage, sandboxes.archive, "archive"),
+        _owner("POST", f"{ONE}/archive", intercept, manage, lifecycle.archive, "archive"),
         _owner("PUT", f"{ONE}/labels", intercept, manage, labels, "labels", takes_body=True),
         _owner("POST", f"{ONE}/ensure-billing", own, manage, billing, "ensure-billing"),
     )

@@ -28,7 +28,7 @@ TOO_MANY_CALLS = "too many creates, starts and recovers of this wallet within an
 @frozen(kw_only=True)
 class Lifecycle:
     """
-    Create, start, recover, stop and delete, as the table serves them.
+    Create, start, recover, stop, archive and delete, as the table serves them.
 
     @ivar most: LIFECYCLE_PER_HOUR: accepted creates, starts and recovers of a wallet;
         stop and delete are never limited.
@@ -57,6 +57,10 @@ class Lifecycle:
     async def stop(self, asked: Asked) -> Answer:
         """With a key, once."""
         return await self._once("stop", self.sandboxes.stop, asked)
+
+    async def archive(self, asked: Asked) -> Answer:
+        """With a key, once."""
+        return await self._once("archive", self.sandboxes.archive, asked)
 
     async def delete(self, asked: Asked) -> Answer:
         """With a key, once."""

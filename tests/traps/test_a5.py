@@ -17,7 +17,7 @@ class WebTests(TrapCase):
 
     @noticed_by(
         "tests.web.test_idempotency.ReplayTests.test_same",
-        "tests.web.test_idempotency.ReplayTests.test_all_four",
+        "tests.web.test_idempotency.ReplayTests.test_all_of_them",
     )
     def test_no_keys(self) -> Patches:
         """A key is not read."""

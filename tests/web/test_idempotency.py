@@ -150,11 +150,12 @@ class ReplayTests(IdempotencyCase):
             reply = self.ask("POST", f"/api/sandbox/{SANDBOX}/{verb}", headers)
             self.assertEqual((reply.status, reply.header("Idempotency-Replayed")), (200, None))
 
-    def test_all_four(self) -> None:
-        """Start, stop and delete heed it as well."""
+    def test_all_of_them(self) -> None:
+        """Start, stop, archive and delete heed it as well: our own client sends it with each."""
         for method, end, verb in (
             ("POST", "/start", "start"),
             ("POST", "/stop", "stop"),
+            ("POST", "/archive", "archive"),
             ("DELETE", "", "delete"),
         ):
             seen = []

@@ -181,7 +181,7 @@ class DocumentTests(AskingTestCase):
             self.assertLessEqual(wanted, told, route.pattern)
 
     def test_idempotency(self) -> None:
-        """The key is told for create, start, stop, delete and orders, and for nothing else."""
+        """The key is told for what changes whether a sandbox runs, for orders, and nothing else."""
         told = {
             (method, path)
             for (method, path), operation in self.operations.items()
@@ -193,7 +193,7 @@ class DocumentTests(AskingTestCase):
             if r.verb in IDEMPOTENT or (r.who is Who.OPERATOR and r.scope is Scope.MANAGE)
         }
         self.assertEqual(told, rows)
-        self.assertEqual(len(told), 4 + 9)
+        self.assertEqual(len(told), 5 + 9)
 
     def test_names_resolve(self) -> None:
         """Whatever is referred to is there, and no named schema is there for nothing."""

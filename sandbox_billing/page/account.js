@@ -1,10 +1,10 @@
 // Balance, exposure and time left; what moves money on-chain.
 
 import { ApiError, call, now } from "./api.js";
-import { encoded } from "./abi.js";
+import { encoded, words } from "./abi.js";
 import { alertUser, announce, ask, byId, field, forget, h, say, setAmount, shown } from "./dom.js";
 import { costOf, duration, exactly, exactMoment, in0G, moment, neuronOf } from "./money.js";
-import { SentError } from "./wallet.js";
+import { SentError, WalletError } from "./wallet.js";
 
 const SETTLES_SECONDS = 40;
 
@@ -13,6 +13,16 @@ const EXPLAINED = {
   not_acknowledged: "You have not acknowledged the provider's signer: acknowledge it to go on.",
   debt: "You have a debt: it is collected first after the next deposit.",
 };
+
+/** What the provider asks for, as terms and descriptions. */
+export function priceRows(info) {
+  const rows = [["1 CPU", BigInt(info.price_per_cpu_per_min)], ["1 GiB of memory", BigInt(info.price_per_mem_gb_per_min)]];
+  const flat = 60n * BigInt(info.compute_price_per_sec);
+  const priced = rows.some(([, size]) => size > 0n) ? rows : [["A sandbox", flat]];
+  const fee = BigInt(info.create_fee);
+  return [...priced.map(([label, size]) => [label, size, "0G/min"]), ["To create", fee, "0G"]]
+    .map(([label, size, unit]) => h("div", {}, h("dt", {}, label), h("dd", { title: exactly(size) }, `${in0G(size, 5)} ${unit}`)));
+}
 
 export class AccountView {
   constructor(context) {
@@ -38,6 +48,7 @@ export class AccountView {
     const { session } = this.context;
     try {
       const account = await call("GET", "api/account");
+      await this.context.pricesOf(account.signer_version);
       // Somebody else has signed in meanwhile.
       if (session !== this.context.session) return null;
       this.account = account;
@@ -128,11 +139,14 @@ export class AccountView {
   renderWarnings(account) {
     const warn = (id, text, kind = "warn") =>
       (text ? alertUser(text, { kind, id }) : forget(id));
-    const key = JSON.stringify([account.acknowledged, account.blocked, account.provider_leaving_at]);
+    const key = JSON.stringify([account.acknowledged, account.signer_version, account.running > 0,
+      account.blocked, account.provider_leaving_at]);
     if (key === this.warned) return;
     this.warned = key;
     warn("acknowledged", account.acknowledged ? null
-      : `Acknowledge the provider's signer (version ${account.signer_version}) before your first sandbox.`);
+      : account.running > 0
+        ? `The provider's signer or prices have changed: acknowledge version ${account.signer_version}, or what runs is stopped.`
+        : `Acknowledge the provider's signer (version ${account.signer_version}) before your first sandbox.`);
     warn("blocked", account.blocked && account.blocked !== "not_acknowledged"
       ? EXPLAINED[account.blocked] ?? `You are blocked: ${account.blocked}` : null, "bad");
     warn("leaving", account.provider_leaving_at
@@ -231,6 +245,28 @@ export class AccountView {
     if (done) alertUser("Deposited.", { kind: "good", seconds: 6 });
   }
 
+  /**
+   * The call by which this version is agreed to, and no other: between the look and the block
+   * the provider may change its signer or its prices.
+   */
+  async agreement(version) {
+    const { contract_address: contract, provider_address: provider } = this.context.info;
+    const wallet = await this.context.wallet();
+    await wallet.useChain(this.context.info);
+    const told = words(await wallet.read(contract, encoded("services(address)", provider)));
+    if (told[4] !== BigInt(version)) {
+      throw new WalletError("The provider has just changed its signer or its prices: close this, and look again in some seconds.");
+    }
+    const bound = encoded("acknowledgeTEESignerVersion(address,uint256)", provider, BigInt(version));
+    try {
+      await wallet.request("eth_call", [{ from: wallet.account, to: contract, data: bound }, "latest"]);
+    } catch {
+      // The contract that was deployed first has only this one.
+      return encoded("acknowledgeTEESigner(address,bool)", provider, true);
+    }
+    return bound;
+  }
+
   async acknowledge() {
     const { info } = this.context;
     const yes = !this.account?.acknowledged;
@@ -238,11 +274,13 @@ export class AccountView {
     const done = await ask({
       title: yes ? "Acknowledge the signer" : "Revoke the acknowledgement",
       confirm: yes ? "Acknowledge" : "Revoke", danger: !yes,
-      fields: [h("p", { class: "muted" }, yes
-        ? `Vouchers signed by this provider's enclave (signer version ${version}) may then be paid from your deposit. A new signer or new prices void it.`
-        : "No voucher is paid any more, and whatever runs is stopped.")],
-      act: (form, progress) => this.transact({
-        data: encoded("acknowledgeTEESigner(address,bool)", info.provider_address, yes),
+      fields: yes ? [
+        h("p", { class: "muted" }, `Vouchers signed by this provider's enclave (signer version ${version}) may then be paid from your deposit, at these prices. A new signer or new prices void it.`),
+        h("dl", { class: "prices" }, priceRows(info)),
+      ] : [h("p", { class: "muted" }, "No voucher is paid any more, and whatever runs is stopped.")],
+      act: async (form, progress) => this.transact({
+        data: yes ? await this.agreement(version)
+          : encoded("acknowledgeTEESigner(address,bool)", info.provider_address, false),
       }, progress),
     });
     if (done) alertUser(yes ? "Acknowledged." : "Revoked.", { kind: "good", seconds: 6 });

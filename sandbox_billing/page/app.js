@@ -1,10 +1,10 @@
 // The page: a door for whoever is not signed in, and behind it what is his.
 
-import { AccountView } from "./account.js";
+import { AccountView, priceRows } from "./account.js";
 import { ApiError, call, currentSession, endSession, keepSessionsAs, onSessionEnd, restoreSession, send } from "./api.js";
 import { alertUser, byId, h, say, shown } from "./dom.js";
 import { signIn } from "./login.js";
-import { exactly, in0G, short } from "./money.js";
+import { short } from "./money.js";
 import { NoticesView } from "./notices.js";
 import { ReceiptsView } from "./receipts.js";
 import { SandboxesView } from "./sandboxes.js";
@@ -23,6 +23,7 @@ const RETRY_MILLISECONDS = 5000;
 class Context {
   constructor() {
     this.info = null;
+    this.version = undefined;
     this.session = null;
     this.connected = null;
     this.kept = null;
@@ -55,6 +56,19 @@ class Context {
     if (perCpu === 0n && perMemory === 0n) return 60n * BigInt(info.compute_price_per_sec);
     const scaled = (size) => BigInt(Math.round(size * 1000));
     return (perCpu * scaled(cpu) + perMemory * scaled(memory)) / 1000n;
+  }
+
+  /** Prices belong to a version: those that were read with another one are read anew. */
+  async pricesOf(version) {
+    if (version === this.version) return;
+    try {
+      this.info = await call("GET", "info", { auth: false });
+    } catch {
+      // With the next reading of the account.
+      return;
+    }
+    this.version = version;
+    showPrices(this.info);
   }
 
   smallestRate() {
@@ -101,12 +115,7 @@ context.views = {
 // -- the door -----------------------------------------------------------------------------
 
 function showPrices(info) {
-  const rows = [["1 CPU", BigInt(info.price_per_cpu_per_min)], ["1 GiB of memory", BigInt(info.price_per_mem_gb_per_min)]];
-  const flat = 60n * BigInt(info.compute_price_per_sec);
-  const priced = rows.some(([, size]) => size > 0n) ? rows : [["A sandbox", flat]];
-  byId("prices").replaceChildren(
-    ...priced.map(([label, size]) => h("div", {}, h("dt", {}, label), h("dd", { title: exactly(size) }, `${in0G(size, 5)} 0G/min`))),
-    h("div", {}, h("dt", {}, "To create"), h("dd", { title: exactly(BigInt(info.create_fee)) }, `${in0G(BigInt(info.create_fee), 5)} 0G`)));
+  byId("prices").replaceChildren(...priceRows(info));
   say(byId("where"), `Chain ${info.chain_id} · contract ${info.contract_address} · provider ${info.provider_address}`);
 }
 

@@ -211,7 +211,7 @@ export class SandboxesView {
     if (told.code === "debt") return "You have a debt: deposit, and it is collected first.";
     if (told.code === "insufficient_balance" && told.required !== undefined) {
       const short = BigInt(told.required) - BigInt(told.balance ?? "0") + BigInt(told.exposure ?? "0");
-      return `Your balance does not cover this: deposit at least ${in0G(short > 0n ? short : 1n, 4)} 0G more.`;
+      return `Your balance does not cover this: deposit at least ${in0G(short > 0n ? short : 1n, 18)} 0G more.`;
     }
     return problem.message;
   }

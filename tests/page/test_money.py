@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from eth_utils import keccak
+
 from tests.page.world import BrowserTestCase
 
 
@@ -143,6 +145,39 @@ class SentTests(BrowserTestCase):
         self.assertNotIn("of 1", text)
         self.assertEqual(told(token, 3 * token // 4, token // 4)[0], str(3 * token // 4))
         self.assertEqual(told(token, token // 2, 5 * token // 4)[0], "0")
+
+    def test_agreement(self) -> None:
+        """The version that was looked at is agreed to, and no other, where one can be named."""
+        provider = "a1" * 20
+        self.tab.js(
+            "import('./page/account.js').then(m => { window.told = async (version, known) => {"
+            " const request = async () => { if (!known) throw new Error('reverted'); };"
+            " const read = async () => '0x' + [192, 1, 2, 3, version, 5]"
+            ".map(one => one.toString(16).padStart(64, '0')).join('');"
+            " const wallet = { useChain: async () => {}, request, read };"
+            f" const at = '0x{provider}';"
+            " const info = { contract_address: at, provider_address: at };"
+            " const view = new m.AccountView({ info, wallet: async () => wallet });"
+            " return view.agreement(7).catch(problem => problem.message); }; })"
+        )
+        self.tab.until("typeof window.told === 'function'")
+        bound = keccak(text="acknowledgeTEESignerVersion(address,uint256)")[:4].hex()
+        plain = keccak(text="acknowledgeTEESigner(address,bool)")[:4].hex()
+        words = f"{provider.rjust(64, '0')}{7:064x}"
+        self.assertEqual(self.tab.js("window.told(7, true)"), f"0x{bound}{words}")
+        words = f"{provider.rjust(64, '0')}{1:064x}"
+        self.assertEqual(self.tab.js("window.told(7, false)"), f"0x{plain}{words}")
+        self.assertIn("just changed", self.tab.js("window.told(8, true)"))
+
+    def test_enough(self) -> None:
+        """What has to be deposited is told with all its digits: cut off it would be too little."""
+        self.tab.js(
+            "import('./page/sandboxes.js').then(m => { window.told ="
+            " m.SandboxesView.prototype.explained({ document: { code: 'insufficient_balance',"
+            " required: '12000000000000001', balance: '7000000000000000', exposure: '0' } }); })"
+        )
+        self.tab.until("window.told !== undefined")
+        self.assertIn("at least 0.005000000000000001 0G", self.tab.js("window.told"))
 
 
 class SignedInTests(BrowserTestCase):

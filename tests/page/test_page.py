@@ -84,7 +84,10 @@ class StoryTests(BrowserTestCase):
         self.deposit("0.5")
         tab.sees("#available", "0.50000")
         tab.sees("#alerts", "Acknowledge the provider")
-        self.confirmed("#acknowledge")
+        tab.click("#acknowledge")
+        tab.sees("#dialog .prices", "0.06 0G/min")
+        tab.click("#dialog button[type=submit]")
+        tab.until("!document.getElementById('dialog').open")
         tab.sees("#acknowledge", "Revoke")
         self.create("my first one")
         self.watch_it_run()
@@ -103,12 +106,6 @@ class StoryTests(BrowserTestCase):
         self.check_forgeries()
         tab.click("#leave")
         tab.until("!document.getElementById('door').hidden && sessionStorage.length === 0")
-
-    def confirmed(self, button: str) -> None:
-        """Ask for something, confirm it, and wait until it is so."""
-        self.tab.click(button)
-        self.tab.click("#dialog button[type=submit]")
-        self.tab.until("!document.getElementById('dialog').open")
 
     def deposit(self, amount: str) -> None:
         """Through the page."""

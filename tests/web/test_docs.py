@@ -13,6 +13,7 @@ from sandbox_billing.signing import message
 from sandbox_billing.signing.request import sign_message
 from sandbox_billing.web import _denied, _router, _routes, idempotency, site
 from sandbox_billing.web._routes import Who
+from sandbox_billing.web.limits import Rates
 from tests.web.test_spellings import table_of
 from tests.web.world import OWNER, World
 
@@ -83,6 +84,16 @@ class PageTests(SynchronousTestCase):
             idempotency.UNDER_WAY,
         ):
             self.assertIn(f"``{text}``", self.flowing)
+
+    def test_logins(self) -> None:
+        """How often one may log in, from one address and from around it."""
+        login, site = Rates().login, Rates().site
+        self.assertIn(
+            f"one address may log in {login.burst} times at once and then every"
+            f" {1 / login.per_second:g} seconds, a /48 in IPv6 {site.burst} times at once and then"
+            f" {site.per_second:g} times a second (429)",
+            self.flowing,
+        )
 
     def test_worked_example(self) -> None:
         """The bytes on the page give the headers on the page."""

@@ -153,10 +153,11 @@ class KeyTests(SynchronousTestCase):
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         shown = b""
-        while b"private key:" not in shown:
+        # With its last character: by then nothing is echoed.
+        while b"private key: " not in shown:
             shown += os.read(ours, 1024)
         os.write(ours, SECRET.encode() + b"\n")
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=120)
         shown += os.read(ours, 1024)
         self.assertEqual(ADDRESS, json.loads(out)["address"])
         self.assertIn(b"owner's private key:", shown)

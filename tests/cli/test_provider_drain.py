@@ -35,7 +35,7 @@ DEARER = 2 * RATE
 class DrainCase(TestCase):
     """A daemon with a sandbox that runs, and a provider who wants more for it."""
 
-    timeout = 300
+    timeout = 900
 
     async def begin(self) -> None:
         """Until a period was charged."""
@@ -129,12 +129,15 @@ class ChangeTests(DrainCase):
     async def test_story(self) -> None:
         """Kept out meanwhile, all of before paid, and every second charged once across it."""
         await self.begin()
+        # While nothing is mined the drain does not end: the pause stands until it was looked at.
+        self.scene.holding = True
         process = self.register()
         since = (await self.paused())["since"]
         status, shown = await self.client.create()
         self.assertEqual(status, 503, shown)
         self.assertIn("admissions are paused", shown["error"])
         await self.scene.until("the notice", self.noticed)
+        self.scene.release()
         status, out, err = await self.ended(process)
         self.assertEqual(status, 0, f"{out}\n{err}")
         told = json.loads(out)

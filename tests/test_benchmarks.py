@@ -67,7 +67,7 @@ class GasTests(SynchronousTestCase):
 class SpeedTests(TestCase):
     """The two that measure time."""
 
-    timeout = 90
+    timeout = 300
 
     async def test_charges(self) -> None:
         """Every session of every round is charged, on a real Redis."""

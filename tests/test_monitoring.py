@@ -115,7 +115,7 @@ class MonitorTests(TestCase):
                 ending: Deferred[bytes] = Deferred()
                 sender = await connectProtocol(there, _Sender(ending))
                 sender.transport.write(b"POST %b HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n" % (path, head))
-                ending.addTimeout(10, reactor)
+                ending.addTimeout(60, reactor)
                 self.assertEqual(b"", await ending, (head, path))
         self.assertEqual(200, (await self.get(monitor, "/metrics"))[0])
 

@@ -26,7 +26,7 @@ def reply(reader: BinaryIO) -> list[str]:
 
 def main(port: str, *command: str) -> None:
     """Ask once."""
-    with socket.create_connection(("127.0.0.1", int(port)), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=60) as connection:
         parts = [f"*{len(command)}\r\n".encode()]
         for word in command:
             raw = word.encode()

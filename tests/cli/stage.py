@@ -139,7 +139,7 @@ class DevnetCase(TestCase):
     With the devnet's chain, which mines by a timer or on demand.
     """
 
-    timeout = 300
+    timeout = 900
     block_seconds: float | None = 0.1
     automine = False
 

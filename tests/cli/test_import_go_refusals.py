@@ -54,7 +54,7 @@ class Nothing:
 class RefusalTests(TestCase):
     """One command after the other, none of which writes."""
 
-    timeout = 60
+    timeout = 120
 
     async def setUp(self) -> None:
         """A Redis that the Go system has used, and a chain."""

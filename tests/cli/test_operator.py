@@ -23,7 +23,7 @@ from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.key import SigningKey
 from tests.blackbox.process import new_folder
 from tests.blackbox.scene import Scene
-from tests.cli.stage import COMMAND, Told, soon
+from tests.cli.stage import COMMAND, SECONDS, Told, soon
 from tests.cli.test_user import broken
 from tests.cli.user_stage import Shell
 from tests.client.local import Handler, Local
@@ -38,7 +38,7 @@ ADDRESS = checksum(SigningKey.from_bytes(PROVIDER).address)
 class StoryTests(TestCase):
     """One daemon, a user's sandbox, and an operator at his command line."""
 
-    timeout = 180
+    timeout = 600
 
     async def test_story(self) -> None:
         """Paused and resumed, stopped, made, removed, deleted; all of it in the audit."""
@@ -130,7 +130,7 @@ class StoryTests(TestCase):
             env={"PATH": "/usr/bin:/bin", **self._password()},
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=SECONDS,
         )
         self.assertEqual((done.returncode, done.stdout), (0, file.read_bytes()), done.stderr)
         self.assertIn(found["last"].encode(), done.stderr)

@@ -19,7 +19,7 @@ EXAMPLE = Path(__file__).with_name("example.py")
 class ExampleTests(TestCase):
     """In a process of its own, with the wallet's key and two addresses."""
 
-    timeout = 180
+    timeout = 600
 
     async def test_program(self) -> None:
         """It pays, agrees, rents, works, looks at its money and leaves, all as the page shows."""
@@ -36,7 +36,7 @@ class ExampleTests(TestCase):
                 "USER_KEY": "0x" + ALICE.hex(),
             },
         )
-        await scene.until("the program to end", lambda: program.status is not None, seconds=120)
+        await scene.until("the program to end", lambda: program.status is not None, seconds=300)
         said = program.out.decode()
         self.assertEqual(program.status, 0, said + program.err.decode()[-3000:])
         self.assertIn("exit code 3: hello from inside", said)

@@ -28,7 +28,7 @@ PEOPLE = (("alice", ALICE), ("bob", BOB), ("carol", MALLORY))
 class TakeOverTests(TestCase):
     """The recorded Redis of the version before, its chain, and a daemon of today."""
 
-    timeout = 120
+    timeout = 600
 
     async def test_takes_over(self) -> None:
         """

@@ -11,6 +11,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from sandbox_billing.devnet.redis import (
+    OWN_PORTS,
     RedisServer,
     RedisServerService,
     ServerOptions,
@@ -63,6 +64,11 @@ class RedisServerTests(SynchronousTestCase):
         self.assertIsNone(client.call("GET", "a"))
         self.assertNotIn("development-only", repr(server))
 
+    def test_port_of_nobody(self) -> None:
+        """No port is named that the system may give to somebody else before it is used."""
+        for _ in range(20):
+            self.assertIn(free_port(), OWN_PORTS)
+
     def test_nothing_to_start(self) -> None:
         """A server that ends at once is told of, not waited for."""
         options = ServerOptions(directory=Path("/nonexistent"), port=free_port())
@@ -72,7 +78,7 @@ class RedisServerTests(SynchronousTestCase):
 class RedisServerServiceTests(TestCase):
     """As a part of a service tree."""
 
-    timeout = 30
+    timeout = 300
 
     def setUp(self) -> None:
         """The real reactor: it spawns processes."""

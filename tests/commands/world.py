@@ -7,7 +7,6 @@ C{FOLDER/environment} and C{FOLDER/secrets}, as an operator's are in C{/etc}.
 
 from __future__ import annotations
 
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
+from sandbox_billing.devnet.redis import free_port
 from sandbox_billing.devnet.world import World
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has."""
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return int(it.getsockname()[1])
 
 
 async def stand(reactor: Any, folder: str) -> None:

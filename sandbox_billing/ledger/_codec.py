@@ -26,6 +26,7 @@ VERSION = 1
 
 T = TypeVar("T")
 _Reader: TypeAlias = Callable[[Any], Any]
+_Writer: TypeAlias = Callable[[Any], Any]
 
 _DECIMAL_STRINGS = (Neuron, NeuronPerMinute, Nonce)
 
@@ -40,7 +41,7 @@ def encode(value: Any) -> str:
     @param value: An attrs value of the ledger.
     @return: Its stored form.
     """
-    document = {"v": VERSION, **_structure(value, type(value))}
+    document = {"v": VERSION, **_structure(value)}
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -82,15 +83,21 @@ def _decoded(cls: Any, text: str | bytes) -> Any:
         raise BadInput(f"a stored {cls.__name__} is damaged: {why!r}") from why
 
 
-def _structure(value: Any, hint: Any) -> dict[str, Any]:
+def _structure(value: Any) -> dict[str, Any]:
     cls: Any = type(value)
-    hints, rare = _hints(cls), _rare(cls)
-    found = {a.name: _write(getattr(value, a.name), hints[a.name]) for a in fields(cls)}
-    for name, usual in rare:
+    found = {name: write(getattr(value, name)) for name, write in _writers(cls)}
+    for name, usual in _rare(cls):
         if getattr(value, name) == usual:
             # As before there was this field: one value still has one form.
             del found[name]
     return found
+
+
+@cache
+def _writers(cls: Any) -> tuple[tuple[str, _Writer], ...]:
+    """What writes each field: made once for each class, since a turn writes hundreds."""
+    hints = _hints(cls)
+    return tuple((a.name, _writer(hints[a.name])) for a in fields(cls))
 
 
 @cache
@@ -99,28 +106,39 @@ def _rare(cls: Any) -> tuple[tuple[str, Any], ...]:
     return tuple((a.name, a.default) for a in fields(cls) if a.metadata.get("rare"))
 
 
-def _write(value: Any, hint: Any) -> Any:
-    if value is None:
-        return None
+def _writer(hint: Any) -> _Writer:
     origin = get_origin(hint)
+    write: _Writer
     if origin in (Union, UnionType):
         options = [o for o in get_args(hint) if o is not type(None)]
-        if len(options) > 1:
-            return {"is": type(value).__name__, **_structure(value, type(value))}
-        return _write(value, options[0])
-    if hint in _DECIMAL_STRINGS:
-        return str(value)
+        write = _writer(options[0]) if len(options) == 1 else _write_one_of
+    elif hint in _DECIMAL_STRINGS:
+        write = str
+    elif origin is tuple:
+        write = _tuple_writer(_writer(get_args(hint)[0]))
+    else:
+        write = _write
+    return lambda value: None if value is None else write(value)
+
+
+def _write_one_of(value: Any) -> Any:
+    return {"is": type(value).__name__, **_structure(value)}
+
+
+def _tuple_writer(item: _Writer) -> _Writer:
+    return lambda value: [item(one) for one in value]
+
+
+def _write(value: Any) -> Any:
     if isinstance(value, str | bool | int):
         return value
     if isinstance(value, Address):
         return value.hex
     if isinstance(value, Enum):
         return value.value
-    if origin is tuple:
-        return [_write(item, get_args(hint)[0]) for item in value]
     if has(type(value)):
-        return _structure(value, hint)
-    raise TypeError(f"no stored form for {value!r} as {hint!r}")
+        return _structure(value)
+    raise TypeError(f"no stored form for {value!r}")
 
 
 @cache

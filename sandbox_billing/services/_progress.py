@@ -12,8 +12,9 @@ Tests: C{tests.services.test_progress}.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import ContextVar
+from types import CoroutineType
 from typing import Any, TypeVar
 
 from attrs import define, field, frozen
@@ -54,7 +55,7 @@ class Progress:
         _FOLLOWED.set(self)
         self.moved_at = self.seconds()
         try:
-            result: T = await _Steps(_plain(work), self)
+            result: T = await _Steps(_steps_of(work), self)
             return result
         finally:
             self.moved_at = None
@@ -70,7 +71,7 @@ class Progress:
 async def along(work: Awaitable[T]) -> T:
     """Work beside other work: whoever follows the latter sees this one move, too."""
     progress = _FOLLOWED.get()
-    result: T = await (work if progress is None else _Steps(_plain(work), progress))
+    result: T = await (work if progress is None else _Steps(_steps_of(work), progress))
     return result
 
 
@@ -82,6 +83,10 @@ def moved() -> None:
 
 
 _FOLLOWED: ContextVar[Progress | None] = ContextVar("followed", default=None)
+
+
+def _steps_of(work: Awaitable[T]) -> Coroutine[Any, Any, T]:
+    return work if isinstance(work, CoroutineType) else _plain(work)
 
 
 async def _plain(work: Awaitable[T]) -> T:

@@ -39,12 +39,22 @@ class WorldClock(Clock):
     def callLater(
         self, when: float, what: Callable[..., object], *args: object, **kwargs: object
     ) -> Any:
+        return self.call(None, when, what, args, kwargs)
+
+    def call(
+        self, life: Life | None, when: float, what: Callable[..., object], args: Any, kwargs: Any
+    ) -> Any:
+        """As C{callLater}, of a daemon: when it is dead or stands still, nothing is called."""
         call: Any = DelayedCall(
             self.rightNow + when, what, args, kwargs, _cancelled, self._push, self.seconds
         )
+        call.life = life
+        self._place(call)
+        return call
+
+    def _place(self, call: Any) -> None:
         call.place = next(self._places) if self.shuffle is None else self.shuffle.random()
         self._push(call)
-        return call
 
     def _push(self, call: Any) -> None:
         heappush(self._due, (call.getTime(), call.place, next(self._entries), call))
@@ -68,6 +78,17 @@ class WorldClock(Clock):
                     self._push(call)
                 continue
             self.rightNow = max(self.rightNow, at)
+            life = call.life
+            if life is not None:
+                if life.dead:
+                    call.called = 1
+                    continue
+                if life.paused:
+                    # Whoever holds the call may cancel it until then.
+                    call.time = self.rightNow + (life.resumes_at - self.rightNow)
+                    call.delayed_time = 0
+                    self._place(call)
+                    continue
             call.called = 1
             call.func(*call.args, **call.kw)
 
@@ -120,25 +141,6 @@ class Life:
         return waiting
 
 
-@define(eq=False)
-class _Later:
-    """A call of one life, which may be put off; what C{IDelayedCall} needs of it."""
-
-    now: Any
-
-    def cancel(self) -> None:
-        self.now.cancel()
-
-    def active(self) -> bool:
-        return bool(self.now.active())
-
-    def getTime(self) -> float:
-        return float(self.now.getTime())
-
-    def reset(self, seconds: float) -> None:
-        self.now.reset(seconds)
-
-
 @implementer(IReactorTime)
 @define(eq=False)
 class LifeClock:
@@ -157,19 +159,7 @@ class LifeClock:
     def callLater(
         self, delay: float, what: Callable[..., object], *args: object, **kwargs: object
     ) -> Any:
-        clock = self.life.clock
-        later = _Later(None)
-
-        def fire() -> None:
-            if self.life.dead:
-                return
-            if self.life.paused:
-                later.now = clock.callLater(self.life.resumes_at - clock.rightNow, fire)
-            else:
-                what(*args, **kwargs)
-
-        later.now = clock.callLater(delay + self.jitter(), fire)
-        return later
+        return self.life.clock.call(self.life, delay + self.jitter(), what, args, kwargs)
 
     def getDelayedCalls(self) -> list[Any]:
         return self.life.clock.getDelayedCalls()

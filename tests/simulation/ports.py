@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +76,10 @@ class Switchboard:
 
     async def through(self, life: Life, spot: Spot, call: Callable[[], Any], target: Any) -> Any:
         """Make a call as its fault has it."""
+        clock = self.world.clock
         if life.dead:
             await self._never(life)
-        if life.paused:
+        if clock.rightNow < life.resumes_at:
             await self._resumed(life)
         number = self.number
         self.number += 1
@@ -96,7 +98,7 @@ class Switchboard:
             recording[number] = Passed(spot, before, self.moment(life))
         if life.dead:
             await self._never(life)
-        if life.paused:
+        if clock.rightNow < life.resumes_at:
             await self._resumed(life)
         return result
 
@@ -187,10 +189,9 @@ def _asynchronous(port: InterfaceClass, name: str) -> Callable[..., Any]:
     spot = spot_of(port, name)
 
     async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        found = getattr(self.inner, name)
-        return await self._board.through(
-            self._life, spot, lambda: found(*args, **kwargs), self.inner
-        )
+        inner = self.inner
+        call = partial(getattr(inner, name), *args, **kwargs)
+        return await self._board.through(self._life, spot, call, inner)
 
     method.__name__ = name
     return method

@@ -49,7 +49,7 @@ class MemoryKeyspace:
 
     async def read(self, reads: Sequence[Read]) -> tuple[Reply, ...]:
         with _wrong_type_is_bad_input():
-            return tuple(self._read(step) for step in reads)
+            return tuple([self._read(step) for step in reads])
 
     async def commit(self, commit: Commit) -> Committed:
         with _wrong_type_is_bad_input():
@@ -120,7 +120,7 @@ class MemoryKeyspace:
         return _TESTS[expectation.name](found, arguments)
 
     def _read(self, step: Step) -> Reply:
-        arguments = [to_bytes(argument) for argument in step.arguments]
+        arguments = [to_bytes(one) for one in step.arguments] if step.arguments else ()
         found = self._find(step.key)
         if step.name == "PTTL":
             expiry = self._expires.get(step.key)

@@ -6,7 +6,6 @@ A change returns the value after it; an empty one is no key at all.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias, cast
 
@@ -28,11 +27,10 @@ class WrongType(Exception):
 
 def kind_of(value: Value) -> str:
     """As C{TYPE} spells it."""
-    if isinstance(value, bytes):
-        return "string"
-    if isinstance(value, Zset):
-        return "zset"
-    return {dict: "hash", list: "list", set: "set"}[type(value)]
+    return _KINDS[type(value)]
+
+
+_KINDS = {bytes: "string", Zset: "zset", dict: "hash", list: "list", set: "set"}
 
 
 # --- changes ------------------------------------------------------------------------
@@ -80,7 +78,7 @@ def _zrem(found: Value | None, arguments: Sequence[bytes]) -> Value:
 
 
 def _zremrangebyscore(found: Value | None, arguments: Sequence[bytes]) -> Value:
-    low, high = map(_bound, arguments)
+    low, high = map(float, arguments)
     return Zset({m: s for m, s in _zset(found).items() if not low <= s <= high})
 
 
@@ -158,10 +156,6 @@ def _set(found: Value | None) -> set[bytes]:
     return cast("set[bytes]", found if found is not None else set())
 
 
-def _bound(argument: bytes) -> float:
-    return {b"-inf": -math.inf, b"+inf": math.inf}.get(argument) or float(argument)
-
-
 def _ordered(found: Value | None) -> list[tuple[float, bytes]]:
     return sorted((score, member) for member, score in _zset(found).items())
 
@@ -194,8 +188,9 @@ def _zrevrank(found: Value | None, arguments: Sequence[bytes]) -> Reply:
 
 
 def _zrangebyscore(found: Value | None, arguments: Sequence[bytes]) -> Reply:
-    low, high = map(_bound, arguments[:2])
-    members: list[Reply] = [m for score, m in _ordered(found) if low <= score <= high]
+    low, high = map(float, arguments[:2])
+    within = sorted((score, m) for m, score in _zset(found).items() if low <= score <= high)
+    members: list[Reply] = [member for _, member in within]
     if len(arguments) == 2:
         return members
     offset, count = int(arguments[3]), int(arguments[4])
@@ -203,7 +198,7 @@ def _zrangebyscore(found: Value | None, arguments: Sequence[bytes]) -> Reply:
 
 
 def _zcount(found: Value | None, arguments: Sequence[bytes]) -> Reply:
-    low, high = map(_bound, arguments)
+    low, high = map(float, arguments)
     return b"%d" % sum(1 for score in _zset(found).values() if low <= score <= high)
 
 

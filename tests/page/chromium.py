@@ -23,7 +23,9 @@ from typing import Any
 from attrs import define, field
 
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 90.0
+"""A deadline that only a broken page meets, on a machine that has other things to do."""
+
 _HIGH = 50
 """Above what the child's own two descriptors are."""
 
@@ -35,7 +37,8 @@ _COMMAND = (
 )
 
 AT_REST = """
-async (element) => {
+async (chosen) => {
+  const element = document.querySelector(chosen);
   const place = () => JSON.stringify(element.getBoundingClientRect());
   if (!element || !element.checkVisibility() || element.disabled) return null;
   element.scrollIntoView({ block: "center", behavior: "instant" });
@@ -46,12 +49,13 @@ async (element) => {
   const middle = [x + width / 2, y + height / 2];
   if (!element.contains(document.elementFromPoint(...middle))) return null;
   window.clicked = null;
-  const tell = () => { window.clicked = true; };
-  element.addEventListener("click", tell, { capture: true, once: true });
+  // Not of this element alone: a table that is made anew has another in its place by then.
+  const tell = (event) => { if (event.target.closest(chosen)) window.clicked = true; };
+  document.addEventListener("click", tell, { capture: true, once: true });
   return middle;
 }
 """
-"""The middle of an element that nothing covers and nothing moves; and it tells of its click."""
+"""The middle of an element that nothing covers and nothing moves; and its click will be told."""
 
 MOST_CLICKS = 5
 
@@ -279,10 +283,12 @@ class Tab:
         self.call("Page.addScriptToEvaluateOnNewDocument", source=script)
 
     def go(self, url: str) -> None:
-        """Open an address."""
+        """Open an address, be it the one that is open: what stood there is gone when this ends."""
+        self.js("window.departing = true")
         self.call("Page.navigate", url=url)
         self.until(
-            f"document.readyState === 'complete' && location.href.startsWith({json.dumps(url)})"
+            "!window.departing && document.readyState === 'complete'"
+            f" && location.href.startsWith({json.dumps(url)})"
         )
 
     def js(self, expression: str) -> Any:
@@ -351,7 +357,7 @@ class Tab:
         """
         chosen = json.dumps(selector)
         for _ in range(MOST_CLICKS):
-            x, y = self.until(f"({AT_REST})(document.querySelector({chosen}))")
+            x, y = self.until(f"({AT_REST})({chosen})")
             for kind in ("mousePressed", "mouseReleased"):
                 self.call(
                     "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1

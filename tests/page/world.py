@@ -31,7 +31,7 @@ from tests.page.sight import PALE, WIDE
 
 
 REQUIRED = "REQUIRE_BROWSER"
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 PICTURES = TREE / "build" / "screenshots"
 
 WHO = {"Alice": 4, "Bob": 5, "Mallory": 6, "Dave": 7, "Erin": 8, "Frank": 9, "Grace": 10}
@@ -86,7 +86,7 @@ class Devnet:
         """End it, with its Redis."""
         os.killpg(self.process.pid, signal.SIGTERM)
         try:
-            self.process.wait(20)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()

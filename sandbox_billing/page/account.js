@@ -268,9 +268,11 @@ export class AccountView {
   }
 
   async acknowledge() {
+    // Of an account that was not read yet nobody knows what there is to agree to.
+    if (this.account === null && (await this.refresh()) === null) return;
     const { info } = this.context;
-    const yes = !this.account?.acknowledged;
-    const version = this.account?.signer_version ?? "";
+    const yes = !this.account.acknowledged;
+    const version = this.account.signer_version ?? "";
     const done = await ask({
       title: yes ? "Acknowledge the signer" : "Revoke the acknowledgement",
       confirm: yes ? "Acknowledge" : "Revoke", danger: !yes,

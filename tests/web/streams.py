@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
@@ -120,16 +120,24 @@ class Scripted(Factory):
 
 class StreamTestCase(TestCase):
     """
-    Real sockets, real time, no sleeping.
+    Real sockets, no sleeping; the site's time is real, or a L{Clock} that only the test moves.
 
     @cvar trust: Whose certificates the relay believes, if not everybody's.
     """
 
-    timeout = 30
+    timeout = 300
     trust: Any = None
 
-    async def serve(self, **changes: Any) -> None:
-        """A world of its own."""
+    clock: Clock | None = None
+
+    async def serve(self, clock: Clock | None = None, **changes: Any) -> None:
+        """
+        A world of its own.
+
+        @param clock: Of the site, where a bound must pass, or must not before the test is done:
+            on a busy machine a short one does by itself.
+        """
+        self.clock = clock
         self.daytona = Scripted()
         behind = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.daytona)
         self.behind = f"127.0.0.1:{behind.getHost().port}"
@@ -145,7 +153,7 @@ class StreamTestCase(TestCase):
         self.show(SANDBOX, toolboxProxyUrl=f"http://{self.behind}/toolbox")
         self.site = BillingSite(
             self.world.root,
-            reactor=reactor,
+            reactor=clock or reactor,
             wall=self.world.wall,
             new_request_id=self.world.new_request_id,
             limits=evolve(Limits(), **changes),
@@ -162,7 +170,10 @@ class StreamTestCase(TestCase):
                     await wire.closed
             await self.port.stopListening()
             await behind.stopListening()
-            await self.site.drain(0)
+            drained = self.site.drain(0)
+            if clock is not None:
+                clock.advance(0)
+            await drained
 
         self.addCleanup(lambda: Deferred.fromCoroutine(stop()))
 
@@ -180,13 +191,15 @@ class StreamTestCase(TestCase):
         self.wires.append(wire)
         return wire
 
-    async def until(self, seen: Callable[[], object], seconds: float = 8.0) -> None:
+    async def until(self, seen: Callable[[], object], seconds: float = 60.0) -> None:
         """Poll an observable; the deadline is the test's failure."""
         deadline = reactor.seconds() + seconds
         while not seen():
             if reactor.seconds() > deadline:
                 self.fail("it did not happen in time")
             await deferLater(reactor, 0.005)
+            if self.clock is not None:
+                self.clock.advance(0)
 
     async def pause(self, seconds: float) -> None:
         """Let time pass that must not matter."""

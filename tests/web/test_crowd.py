@@ -52,7 +52,7 @@ class CrowdTests(HostileTestCase):
 
     PEERS, EACH = 5, Limits().connections_of_peer
     OTHERS = 200
-    timeout = 300
+    timeout = 900
 
     @property
     def idle(self) -> int:
@@ -85,12 +85,12 @@ class CrowdTests(HostileTestCase):
                 stdout=subprocess.PIPE,
                 text=True,
             ) as child:
-                late = threading.Timer(120, child.kill)
+                late = threading.Timer(700, child.kill)
                 late.start()
                 try:
                     assert child.stdin is not None and child.stdout is not None
                     held = int(child.stdout.readline())
-                    enough.wait(60)
+                    enough.wait(600)
                     child.stdin.close()
                     return held, int(child.stdout.readline())
                 finally:
@@ -99,7 +99,7 @@ class CrowdTests(HostileTestCase):
 
         async def look() -> float:
             try:
-                await self.until(lambda: len(self.site.channels) >= self.idle, 200)
+                await self.until(lambda: len(self.site.channels) >= self.idle, 500)
                 grown = resident_mib() - before
                 await self.streamed()
                 return grown
@@ -114,7 +114,7 @@ class CrowdTests(HostileTestCase):
             grown = await looking
         self.assertEqual((held, closed), (self.idle, 0))
         self.assertLess(grown, 200)
-        await self.until(lambda: len(self.site.channels) < 20, 30)
+        await self.until(lambda: len(self.site.channels) < 20, 200)
 
     async def test_one_peer_alone(self) -> None:
         """One address has its share and no more; others still come in."""
@@ -125,7 +125,7 @@ class CrowdTests(HostileTestCase):
             other = await deferToThread(
                 socket.create_connection,
                 ("127.0.0.1", self.port.getHost().port),
-                10,
+                120,
                 ("127.0.0.2", 0),
             )
             self.attackers.append(other)

@@ -32,7 +32,7 @@ class DialectTestCase(TestCase):
     Two wallets with sandboxes, one of which has some from another system.
     """
 
-    timeout = 60
+    timeout = 300
 
     async def serve(self, dialect: Dialect) -> None:
         """A desk on a socket, before a Daytona on another one."""

@@ -605,7 +605,7 @@ class OverSocketTests(TestCase):
     A sample of the same through our own channel, and what only bytes can say.
     """
 
-    timeout = 30
+    timeout = 300
 
     async def listen(self) -> None:
         """Serve a bench of its own."""

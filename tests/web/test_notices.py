@@ -424,7 +424,7 @@ class SocketTests(SocketTestCase):
     async def _stop(self) -> None:
         await maybeDeferred(self.port.stopListening)
         self.world.listeners.close()
-        cut = await self.site.drain(5)
+        cut = await self.site.drain(60)
         self.assertEqual(cut, 0)
 
     async def begin(self, last: str | None = None) -> Wire:
@@ -472,7 +472,7 @@ class SocketTests(SocketTestCase):
         wire = await self.begin()
         await self.port.stopListening()
         self.world.listeners.close()
-        self.assertEqual(await self.site.drain(5), 0)
+        self.assertEqual(await self.site.drain(60), 0)
         await wire.closed
         _, is_whole = unchunked(bytes(wire.taken).partition(b"\r\n\r\n")[2])
         self.assertTrue(is_whole)

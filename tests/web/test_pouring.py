@@ -41,7 +41,7 @@ class PouringTests(SocketTestCase):
     An array of 24 MB in front of clients of every temper.
     """
 
-    timeout = 60
+    timeout = 300
 
     async def begin(self, method: bytes = b"GET") -> Wire:
         """A server before v0.180 with many large rows, and a request for all of them."""

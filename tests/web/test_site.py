@@ -85,7 +85,7 @@ class SocketTestCase(TestCase):
     A site on a socket, and clients of it.  Its time is a L{Clock}.
     """
 
-    timeout = 20
+    timeout = 300
 
     async def listen(self, **changes: Any) -> None:
         """Serve a world of its own."""
@@ -123,7 +123,7 @@ class SocketTestCase(TestCase):
         self.addCleanup(lambda: None if wire.ended else Deferred.fromCoroutine(end()))
         return wire
 
-    async def until(self, seen: Callable[[], object], seconds: float = 5.0) -> None:
+    async def until(self, seen: Callable[[], object], seconds: float = 60.0) -> None:
         """Poll an observable; the deadline is the test's failure."""
         deadline = reactor.seconds() + seconds
         while not seen():

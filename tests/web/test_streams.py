@@ -9,10 +9,11 @@ from hashlib import sha256
 
 from attrs import evolve
 from twisted.internet import reactor
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 
 from sandbox_billing.adapters.memory.measures import MemoryMeasures
 from sandbox_billing.web.root import make_root
+from sandbox_billing.web.site import Limits
 from tests.web.streams import ADMIN_KEY, StreamTestCase
 from tests.web.world import FOREIGN, NOW, SANDBOX, signed_json
 
@@ -426,19 +427,23 @@ class SignedBodyTests(StreamTestCase):
 
     async def test_slow(self) -> None:
         """A body that must be whole first has as long as any that is collected."""
-        await self.serve(body_seconds=0.2)
+        clock, body_seconds = Clock(), Limits().body_seconds
+        await self.serve(clock)
         client = await self.connect()
         headers = self.signed(b"{}")
         client.send(self.request("POST", f"{self.box}/process", headers, length=9) + b"{")
+        await self.until(lambda: body_seconds in (x.getTime() for x in clock.getDelayedCalls()))
+        clock.advance(body_seconds)
         await self.until(lambda: client.status == 408)
         client.transport.loseConnection()
         await self.until(lambda: not self.world.desk.room.taken)
         # One that is only streamed has not.
         client = await self.connect()
         client.send(self.request("POST", f"{self.box}/process", length=9) + b"{")
-        await self.pause(0.3)
-        client.send(b"12345678")
         upstream = await self.upstream()
+        await self.until(lambda: upstream.body == b"{")
+        clock.advance(body_seconds)
+        client.send(b"12345678")
         await self.until(lambda: upstream.body == b"{12345678")
 
     async def test_no_room(self) -> None:

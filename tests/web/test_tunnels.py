@@ -12,12 +12,17 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from sandbox_billing.adapters.daytona import relay
 from sandbox_billing.web import toolbox
+from sandbox_billing.web.site import Limits
 from tests.web.streams import ACCEPT, ADMIN_KEY, KEY, SWITCHED, StreamTestCase, Wire
 from tests.web.world import SANDBOX
+
+
+HOUR = 3600.0
 
 
 class TunnelTests(StreamTestCase):
@@ -81,9 +86,10 @@ class TunnelTests(StreamTestCase):
 
     async def test_bytes(self) -> None:
         """Whatever they are, both ways, and for long after the request's own time-outs."""
-        await self.serve(idle_seconds=0.05, upload_idle_seconds=0.05)
+        clock = Clock()
+        await self.serve(clock)
         client, upstream = await self.open()
-        await self.pause(0.2)
+        clock.advance(HOUR)
         for byte in (b"\x00", b"GET / HTTP/1.1\r\n\r\n", bytes(range(256))):
             client.send(byte)
             await self.until(lambda byte=byte: upstream.taken.endswith(byte))
@@ -446,7 +452,8 @@ class FlowTests(StreamTestCase):
 
     async def test_slow_daytona(self) -> None:
         """A slow upstream holds the upload, and a client that is held is not idle."""
-        await self.serve(upload_idle_seconds=0.1)
+        clock = Clock()
+        await self.serve(clock)
         client = await self.connect()
         client.send(self.request("POST", f"{self.box}/files/upload", length=2**40))
         upstream = await self.upstream()
@@ -454,7 +461,8 @@ class FlowTests(StreamTestCase):
         writer = Endless(client.transport)
         await self.until(writer.stalls)
         self.assertLess(writer.written, 24 * 1024 * 1024)
-        await self.pause(0.3)
+        clock.advance(HOUR)
+        await self.pause(0.02)
         self.assertFalse(client.ended)
         upstream.keeps = False
         upstream.transport.resumeProducing()
@@ -480,11 +488,14 @@ class FlowTests(StreamTestCase):
 
     async def test_idle_upload(self) -> None:
         """A body that stops coming is given up, and its client told."""
-        await self.serve(upload_idle_seconds=0.2)
+        clock = Clock()
+        await self.serve(clock)
         client = await self.connect()
         client.send(self.request("POST", f"{self.box}/files/upload", length=100) + b"half")
-        await self.until(lambda: client.status == 408)
         upstream = await self.upstream()
+        await self.until(lambda: upstream.body == b"half")
+        clock.advance(Limits().upload_idle_seconds)
+        await self.until(lambda: client.status == 408)
         await self.until(lambda: upstream.ended or upstream.half)
 
     async def test_malformed_upload(self) -> None:
@@ -509,24 +520,27 @@ class FlowTests(StreamTestCase):
 
     async def test_dripping_upload(self) -> None:
         """A body that takes longer than any other may is let in, as long as it moves."""
-        await self.serve(upload_idle_seconds=0.5, body_seconds=0.1)
+        clock, limits = Clock(), Limits()
+        await self.serve(clock)
         client = await self.connect()
         client.send(self.request("POST", f"{self.box}/files/upload", length=8))
         upstream = await self.upstream()
         for number in range(8):
             client.send(b"x")
             await self.until(lambda number=number: len(upstream.body) == number + 1)
-            await self.pause(0.03)
+            clock.advance(limits.upload_idle_seconds / 2)
+        self.assertGreater(clock.seconds(), 4 * limits.body_seconds)
         upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         await self.until(lambda: client.status == 200)
 
     async def test_long_execute(self) -> None:
         """An answer may take any time."""
-        await self.serve(idle_seconds=0.05, upload_idle_seconds=0.05, body_seconds=0.05)
+        clock = Clock()
+        await self.serve(clock)
         client = await self.connect()
         client.send(self.request("POST", f"{self.box}/process/execute", length=2) + b"{}")
         upstream = await self.upstream()
-        await self.pause(0.4)
+        clock.advance(HOUR)
         upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         await self.until(lambda: client.body == b"ok")
 

@@ -119,7 +119,7 @@ class Office:
 
 
 STEPS = r"order|stop|delete|archive|snapshot|close|leave|keep"
-"""Calls that have to do with orders: dying at all others is C{test_crash}'s."""
+"""Calls that have to do with orders: dying at all others is the simulation's."""
 
 
 def deaths(

@@ -44,7 +44,7 @@ class Respite:
     """
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=120)
         self._reader = self._socket.makefile("rb")
 
     def close(self) -> None:

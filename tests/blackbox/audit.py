@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import ceil, floor
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.threads import deferToThread
 
 from sandbox_billing.devnet.wallet import Wallet
@@ -21,7 +21,7 @@ from tests.blackbox.scene import PRICES, RECONCILE_SECONDS, Scene, cost, preimag
 
 
 SLACK = 2 * RECONCILE_SECONDS + 2
-"""A reconcile period, which a busy machine makes two, and rounding at both ends."""
+"""A reconcile period, which a busy machine makes two or more, and rounding at both ends."""
 
 
 @frozen(kw_only=True)
@@ -113,6 +113,8 @@ def seconds(scene: Scene, charges: Iterable[ChargeRecord], windows: list[Window]
     allow; none other is.
     """
     records = list(charges)
+    late = 2 * scene.late_seconds()
+    windows = [evolve(w, since=w.since - late, until=w.until + late) for w in windows]
     try:
         l2_disjoint(standing(records))
     except BrokenLaw as why:
@@ -132,7 +134,7 @@ def seconds(scene: Scene, charges: Iterable[ChargeRecord], windows: list[Window]
             if not any(floor(a) <= start and end <= ceil(b) for a, b in runs):
                 yield f"L3: {sandbox} was charged for [{start}, {end}) and ran in {runs}"
         for start, end in runs:
-            yield from _holes(sandbox, (start, end), mine, windows)
+            yield from _holes(sandbox, (start, end), mine, windows, SLACK + late)
         fees = [r for r in records if r.charge.id == f"{sandbox}:create"]
         if len(fees) > 1 or (mine and not fees):
             yield f"B1: {sandbox} ran and has {len(fees)} create fees"
@@ -152,10 +154,12 @@ def _holes(
     run: tuple[float, float],
     periods: list[tuple[int, int]],
     windows: list[Window],
+    slack: float,
 ) -> Iterator[str]:
     start, end = run
-    late = _reach(windows, start, start + SLACK)
-    early = -_reach([Window(since=-w.until, until=-w.since) for w in windows], -end, -(end - SLACK))
+    late = _reach(windows, start, start + slack, slack)
+    mirrored = [Window(since=-w.until, until=-w.since) for w in windows]
+    early = -_reach(mirrored, -end, -(end - slack), slack)
     if late >= early:
         return
     at = float(floor(start))
@@ -166,13 +170,13 @@ def _holes(
         at = max(at, b)
 
 
-def _reach(windows: Iterable[Window], start: float, limit: float) -> float:
+def _reach(windows: Iterable[Window], start: float, limit: float, slack: float) -> float:
     """How late it is still in time to notice what happened at C{start}."""
     windows = list(windows)
     moving = True
     while moving:
         moving = False
         for window in windows:
-            if window.since <= limit and start <= window.until and window.until + SLACK > limit:
-                limit, moving = window.until + SLACK, True
+            if window.since <= limit and start <= window.until and window.until + slack > limit:
+                limit, moving = window.until + slack, True
     return limit

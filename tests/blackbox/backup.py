@@ -16,7 +16,7 @@ from sandbox_billing.devnet.redis import RedisServer
 from tests.redis_server import Respite
 
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 
 APPEND_ONLY_FOLDER = "appendonlydir"
 

@@ -24,7 +24,7 @@ from sandbox_billing.devnet.redis import RedisServer
 from sandbox_billing.devnet.wallet import Client, Wallet
 from sandbox_billing.devnet.world import SIGNER
 from sandbox_billing.signing.key import SigningKey
-from tests.blackbox.scene import RECONCILE_SECONDS, Scene
+from tests.blackbox.scene import RECONCILE_SECONDS, RECOVERY_SECONDS, Scene
 
 
 NO_ANSWER = (
@@ -43,9 +43,6 @@ EXPECTED = frozenset({200, 402, 404, 409, 429, 502, 503, 504})
 What a user may be told while things die, beside Daytona's own 400 for its state.  Not 500,
 and never that it is another's.
 """
-
-RECONNECT_SECONDS = 3.0
-"""After a Redis server is back: until the daemon has noticed, and is heard to have."""
 
 DAEMON, REDIS, BOTH = "daemon", "Redis", "both"
 
@@ -106,6 +103,7 @@ class Killer:
 
     async def _kill(self, victim: str) -> None:
         since = time.time() - RECONCILE_SECONDS
+        self.scene.upheavals.append(time.time())
         daemon = self.scene.daemon
         assert daemon is not None
         if victim != DAEMON:
@@ -115,6 +113,7 @@ class Killer:
         if victim != DAEMON:
             await pause(self.chance.uniform(0, 0.5))
             self.redis.start()
+            self.scene.upheavals.append(time.time())
         if victim != REDIS:
             self.scene.start()
         # Until somebody has been seen to work again it is open.
@@ -161,7 +160,7 @@ class Killer:
                 now = time.time() + RECONCILE_SECONDS
                 for place, window in enumerate(self.windows[:count]):
                     if window.until == float("inf"):
-                        until = max(now, window.since + RECONNECT_SECONDS + RECONCILE_SECONDS)
+                        until = max(now, window.since + RECOVERY_SECONDS + RECONCILE_SECONDS)
                         self.windows[place] = Window(since=window.since, until=until)
             await pause(0.2)
 

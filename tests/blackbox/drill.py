@@ -373,7 +373,7 @@ class Drill:
         }
         if silent := sorted(person.nonces - person.kept - told):
             yield f"the vouchers {silent} are not in the copy, and nobody said so"
-        if unpaid > EDGES_SECONDS:
+        if unpaid > EDGES_SECONDS + 2 * self.scene.late_seconds():
             yield f"{unpaid:.1f} s of its run were never charged, and nobody said so"
 
 

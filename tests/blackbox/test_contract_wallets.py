@@ -114,7 +114,7 @@ class ContractWalletTests(TestCase):
     One daemon, a wallet that is a contract, and one that will be.
     """
 
-    timeout = 120
+    timeout = 600
 
     async def test_story(self) -> None:
         """It pays in, logs in, runs a sandbox, stops it with a signature, and pays for it."""
@@ -128,9 +128,7 @@ class ContractWalletTests(TestCase):
         await self.logs_in_undeployed(scene, scene.client(base, his))
         client = scene.client(base, hers)
         token = await self.token(scene, client)
-        status, made = await self.bearing(client, token, "POST", "/api/sandbox", b"{}")
-        self.assertEqual(status, 200, made)
-        sandbox = made["id"]
+        sandbox = await self.created(scene, client, token)
         await scene.until("two periods", lambda: self.charged(scene, hers, 2 * INTERVAL_SECONDS))
         status, shown = await scene.client(base, scene.world.wallet("alice", ALICE)).act(
             "stop", sandbox
@@ -140,6 +138,21 @@ class ContractWalletTests(TestCase):
         self.assertEqual(status, 200, shown)
         await scene.until("the run to end", lambda: scene.stopped(sandbox))
         await scene.books(hers, sandbox, paid_in=TOKEN, lost_seconds=2 * RECONCILE_SECONDS)
+
+    async def created(self, scene: Scene, client: Client, token: str) -> str:
+        """A sandbox, as soon as the acknowledgement has been seen, which came after the deposit."""
+        answer: dict[str, Any] = {}
+
+        async def accepted() -> bool:
+            status, told = await self.bearing(client, token, "POST", "/api/sandbox", b"{}")
+            if status == 402:
+                return False
+            self.assertEqual(status, 200, told)
+            answer.update(told)
+            return True
+
+        await scene.until("a create to be admitted", accepted)
+        return str(answer["id"])
 
     def deployed_wallet(self, owner: Wallet) -> ContractWallet:
         """One that has paid in and acknowledged."""

@@ -35,7 +35,7 @@ SNAPSHOT = Copy(name="BGSAVE", take=backup.copy_snapshot, bring=backup.restore_s
 class DrillTests(TestCase):
     """A copy under load, a crash, a restore that is older than the chain."""
 
-    timeout = 240
+    timeout = 600
 
     async def drill(self, copy: Copy, vouchers: int) -> None:
         """Play it, print what came of it, and fail unless the laws hold."""

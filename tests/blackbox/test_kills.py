@@ -11,14 +11,13 @@ import time
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
-from twisted.web.client import ResponseNeverReceived
 from web3.types import RPCEndpoint
 
 from sandbox_billing.devnet.wallet import Client, Wallet
 from sandbox_billing.devnet.world import ALICE, BOB, MALLORY, TOKEN
+from tests.blackbox.crowd import NO_ANSWER
 from tests.blackbox.process import together
 from tests.blackbox.scene import (
     INTERVAL_SECONDS,
@@ -29,8 +28,6 @@ from tests.blackbox.scene import (
     cost,
 )
 
-
-CUT_OFF = (ResponseNeverReceived, ConnectionDone, ConnectionLost, ConnectionRefusedError)
 
 NORMAL_LOSS = 2 * RECONCILE_SECONDS
 KILLED_LOSS = 3 * RECONCILE_SECONDS
@@ -43,7 +40,7 @@ BOB_DEPOSIT = PRICES.create_fee + cost(2 * INTERVAL_SECONDS + 2 + STOP_DELAY_SEC
 class KillTests(TestCase):
     """One world each; the daemon dies in it again and again."""
 
-    timeout = 180
+    timeout = 600
 
     async def test_kills(self) -> None:
         """Wherever it dies, the next daemon goes on: three lives, at once."""
@@ -54,7 +51,7 @@ class KillTests(TestCase):
         request = Deferred.fromCoroutine(asked)
         try:
             answer = await request
-        except CUT_OFF:
+        except NO_ANSWER:
             pass
         else:
             self.fail(f"the daemon lived to answer {answer}")
@@ -126,9 +123,10 @@ class KillTests(TestCase):
         await scene.transaction_held()
         assert scene.daemon is not None
         await scene.daemon.kill()
-        (lost,) = await scene.world.chain.run(self.pooled, scene)
-        dropped = await scene.world.chain.run(scene.world.blocks.drop_transaction, lost)
-        self.assertTrue(dropped)
+        # On a busy machine there may be another behind it.
+        for lost in reversed(await scene.world.chain.run(self.pooled, scene)):
+            dropped = await scene.world.chain.run(scene.world.blocks.drop_transaction, lost)
+            self.assertTrue(dropped)
         scene.release()
         await scene.reborn()
         found = await scene.until(
@@ -139,8 +137,8 @@ class KillTests(TestCase):
 
     @staticmethod
     def pooled(scene: Scene) -> list[bytes]:
-        """Hashes of the transactions in the pool."""
-        return [one.hash for one in scene.world.blocks.pool]
+        """Hashes of the transactions in the pool, by account nonce."""
+        return [one.hash for one in sorted(scene.world.blocks.pool, key=lambda one: one.nonce)]
 
     async def nonce_above(self, wallet: Wallet, nonce: int) -> bool:
         """Whether the contract has settled a later voucher."""
@@ -201,6 +199,8 @@ class KillTests(TestCase):
         base = await scene.ready()
         await self.killed_while_refusing_a_pauper(scene, mallory, base)
         base = await scene.reborn()
+        # Before there is anything to send: no attempt may come that was heard.
+        await self.spoil(alice, 1000)
         sandbox = await scene.created(scene.client(base, alice))
         await self.killed_unheard(scene, alice)
         base = await scene.reborn()
@@ -217,7 +217,7 @@ class KillTests(TestCase):
         """Whether or not it came to an answer, nothing is held and nothing was made."""
         assert scene.daemon is not None
         asked = Deferred.fromCoroutine(scene.client(base, wallet).create())
-        asked.addErrback(lambda failure: failure.trap(*CUT_OFF))
+        asked.addErrback(lambda failure: failure.trap(*NO_ANSWER))
         scene.daemon.shot()
         await asked
         await scene.daemon.end()
@@ -226,21 +226,23 @@ class KillTests(TestCase):
 
     async def killed_unheard(self, scene: Scene, wallet: Wallet) -> None:
         """The attempt is stored; the node never got it."""
-        w3 = wallet.w3
-        fail = RPCEndpoint("devnet_failNext")
-        send = "eth_sendRawTransaction"
-        await deferToThread(w3.provider.make_request, fail, [send, "unheard", 1000])
         await scene.until("an attempt to be stored", lambda: self.attempted(scene))
         assert scene.daemon is not None
         await scene.daemon.kill()
         self.assertEqual(await scene.world.chain.run(scene.unmined), 0)
         stored = await self.attempted(scene)
-        await deferToThread(w3.provider.make_request, fail, [send, "unheard", 0])
+        await self.spoil(wallet, 0)
         await scene.reborn()
         await scene.until(
             "the stored transaction",
             lambda: scene.world.chain.run(scene.world.blocks.transaction, stored),
         )
+
+    async def spoil(self, wallet: Wallet, times: int) -> None:
+        """Have the node not hear so many of the next transactions."""
+        fail = RPCEndpoint("devnet_failNext")
+        values = ["eth_sendRawTransaction", "unheard", times]
+        await deferToThread(wallet.w3.provider.make_request, fail, values)
 
     async def attempted(self, scene: Scene) -> bytes | None:
         """The hash of a stored attempt."""

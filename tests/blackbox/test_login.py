@@ -13,13 +13,13 @@ from sandbox_billing.devnet.world import ALICE, TOKEN
 from sandbox_billing.errors import Refused
 from sandbox_billing.ledger.token import Scope
 from tests.blackbox.process import Child
-from tests.blackbox.scene import Scene
+from tests.blackbox.scene import ANSWER_SECONDS, Scene
 
 
 class LoginTests(TestCase):
     """One daemon, one wallet, and programs that cannot sign."""
 
-    timeout = 120
+    timeout = 600
 
     async def test_life_of_a_token(self) -> None:
         """Given to whoever signs in, good until it is revoked, also in the next process."""
@@ -76,7 +76,7 @@ class LoginTests(TestCase):
             ],
             {},
         )
-        await scene.until("the command to end", lambda: command.status is not None, seconds=30)
+        await scene.until("the command to end", lambda: command.status is not None)
         self.assertEqual(command.status, 0, command.said()[-2000:])
         told: dict[str, Any] = json.loads(command.out)
         return told
@@ -87,7 +87,7 @@ class LoginTests(TestCase):
         """Status and error of a request that bears a token."""
         headers = {"Authorization": f"Bearer {token}"}
         response = await client.http.request(
-            method, client.base + path, headers=headers, timeout=30
+            method, client.base + path, headers=headers, timeout=ANSWER_SECONDS
         )
         found = json.loads(await response.content())
         return response.code, found.get("error") if isinstance(found, dict) else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from collections import Counter
 from typing import Any
 
@@ -73,7 +74,7 @@ class Load:
 class MovingTests(TestCase):
     """One world, in which everything but the sandbox is exchanged."""
 
-    timeout = 180
+    timeout = 600
 
     async def test_moving(self) -> None:
         """Web, worker and Redis are exchanged under load; the run is charged once, as a whole."""
@@ -183,13 +184,18 @@ class MovingTests(TestCase):
         await scene.until("the other one", lambda: "stands by" in new.said())
         self.assertNotIn("is the worker now", new.said())
         os.kill(old.pid, signal.SIGSTOP)
+        scene.upheavals.append(time.time())
         await scene.until("the second worker", lambda: "is the worker now" in new.said())
         token = scene.keys("billing:fence:*")
         os.kill(old.pid, signal.SIGCONT)
         await scene.until("the old one to notice", lambda: "the lease is lost" in old.said())
         self.assertEqual(token, scene.keys("billing:fence:*"))
         self.assertEqual(await old.terminate(), 0, old.said()[-2000:])
-        self.assertEqual(new.said().count('"message": "this process is the worker now'), 1)
+        # Once, and once more for each time that a busy machine held it up for too long.
+        lost = new.said().count("the lease is lost")
+        taken = new.said().count('"message": "this process is the worker now')
+        self.assertIn(taken, (lost, lost + 1))
+        self.assertGreater(taken, 0)
         return new
 
     # -- Redis -------------------------------------------------------------------------------
@@ -203,7 +209,7 @@ class MovingTests(TestCase):
             self.assertEqual(await child.terminate(), 0, child.said()[-2000:])
         self.assertTrue(await deferToThread(replica_has_all, old, 30_000))
         asked(new, "REPLICAOF", "NO", "ONE")
-        self.assertEqual(asked(old, "DBSIZE"), asked(new, "DBSIZE"))
+        self.assertEqual(lasting(old), lasting(new))
         old.stop()
         return new
 
@@ -217,6 +223,12 @@ class MovingTests(TestCase):
     async def charged(self, scene: Scene, wallet: Wallet, before: int) -> bool:
         """Whether more is charged than that."""
         return await scene.charged_seconds(wallet) > before
+
+
+def lasting(server: RedisServer) -> set[bytes]:
+    """The keys that do not expire: each server forgets the others when it gets round to it."""
+    names: Any = asked(server, "KEYS", "*")
+    return {name for name in names if asked(server, "TTL", name) == -1}
 
 
 class ReplicaTests(SynchronousTestCase):

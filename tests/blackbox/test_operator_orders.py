@@ -21,7 +21,7 @@ WHY = {"reason": "it attacks others"}
 class OperatorOrdersTests(TestCase):
     """An operator, a user, two processes."""
 
-    timeout = 120
+    timeout = 600
 
     async def test_whole_way(self) -> None:
         """What the one stores the other carries out, and the audit says so."""

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ SECRETS = (ADMIN_KEY, SIGNER.hex(), REDIS_PASSWORD)
 class OptionTests(TestCase):
     """What the command line says before anything else is looked at."""
 
-    timeout = 60
+    timeout = 300
 
     async def test_wrong_options(self) -> None:
         """Wrong options are wrong settings: told on standard error; nothing is started."""
@@ -77,7 +78,7 @@ class OptionTests(TestCase):
 class ProcessTests(TestCase):
     """Several processes, one set of books."""
 
-    timeout = 180
+    timeout = 600
 
     async def test_processes(self) -> None:
         """In two worlds at once: the roles apart, and the devnet in one."""
@@ -104,6 +105,7 @@ class ProcessTests(TestCase):
         def start(*options: str, **more: str) -> Child:
             child = twistd(self, more, "--env-file", path, *options, endpoint=False)
             scene.daemons.append(child)
+            scene.upheavals.append(time.time())
             return child
 
         first = start("--role", "worker")
@@ -116,8 +118,11 @@ class ProcessTests(TestCase):
         sandbox = await scene.created(client)
         await self.troubles(scene, scene.client(base, mallory), sandbox)
         await scene.until("a charge", lambda: self.charged(scene, alice))
-        self.assertNotIn("is the worker now", second.said())
+        if "the lease is lost" not in first.said():
+            # On a busy machine it may be, and then it is another's by right.
+            self.assertNotIn("is the worker now", second.said())
         await first.kill()
+        scene.upheavals.append(time.time())
         await scene.until("the second worker", lambda: "is the worker now" in second.said())
         status, shown = await client.act("stop", sandbox)
         self.assertEqual(status, 200, shown)
@@ -156,6 +161,7 @@ class ProcessTests(TestCase):
 
     async def troubles(self, scene: Scene, stranger: Any, sandbox: str) -> None:
         """Things worth a warning, for the log."""
+        scene.upheavals.append(time.time())
         scene.world.simulator.fail_next(502, route="list", count=2)
         scene.world.simulator.fail_next(500, route="get")
         self.assertEqual((await stranger.show(sandbox))[0], 502)

@@ -45,7 +45,7 @@ PEOPLE = (("alice", ALICE, TOKEN), ("bob", BOB, SHORT_OF_MONEY), ("mallory", MAL
 class RandomKillTests(TestCase):
     """A daemon and a Redis server that die again and again, on a chain that has accidents."""
 
-    timeout = 300 + 20 * KILLS
+    timeout = 900 + 60 * KILLS
     records: Sequence[ChargeRecord] = ()
 
     async def test_random_kills(self) -> None:
@@ -94,6 +94,8 @@ class RandomKillTests(TestCase):
         try:
             await killer.ready()
             await killer.kill(KILLS)
+            # On a slow machine nobody may have lived long enough for that before.
+            await scene.until("a charge", lambda: self.charged(scene, users))
         finally:
             ended.append(True)
             await gatherResults(lives)
@@ -105,6 +107,10 @@ class RandomKillTests(TestCase):
         quiet.append(True)
         await watching
         await self.quiet(scene, [user.wallet for user in users])
+
+    async def charged(self, scene: Scene, users: list[User]) -> bool:
+        """Whether any time of a run is."""
+        return any([await scene.charged_seconds(user.wallet) for user in users])
 
     @staticmethod
     def open(killer: Killer) -> bool:

@@ -15,7 +15,7 @@ from sandbox_billing.devnet.world import ADMIN_KEY, ALICE, SIGNER, TOKEN
 from sandbox_billing.ledger.token import Scope
 from sandbox_billing.log_text import HIDDEN
 from tests.blackbox.process import Child
-from tests.blackbox.scene import Scene
+from tests.blackbox.scene import ANSWER_SECONDS, Scene
 from tests.redis_server import new_server
 
 
@@ -62,7 +62,7 @@ class Listening:
 class SecretsTests(TestCase):
     """One daemon, at C{--verbose}."""
 
-    timeout = 120
+    timeout = 600
 
     async def test_story(self) -> None:
         """
@@ -119,9 +119,13 @@ class SecretsTests(TestCase):
         listening.heard["token"] = {token}
         headers = {"Authorization": f"Bearer {token}"}
         for path in ("/api/sandbox", "/api/sandbox/nowhere", "/api/account?x=1"):
-            await listening.request("GET", client.base + path, headers=headers, timeout=10)
+            await listening.request(
+                "GET", client.base + path, headers=headers, timeout=ANSWER_SECONDS
+            )
         wrong = {"Authorization": f"Bearer {token[:-1]}"}
-        await listening.request("GET", f"{client.base}/api/sandbox", headers=wrong, timeout=10)
+        await listening.request(
+            "GET", f"{client.base}/api/sandbox", headers=wrong, timeout=ANSWER_SECONDS
+        )
         path = "/api/webhooks"
         body = {"url": f"http://127.0.0.1:{free_port()}/hook-{RPC_PATH}"}
         status, made = await client.ask("POST", path, verb=f"POST:{path}", body=body)

@@ -106,7 +106,7 @@ def separator(contract: str) -> str:
 class StartTests(TestCase):
     """Status 78, or none at all: it stays."""
 
-    timeout = 180
+    timeout = 600
 
     async def test_start(self) -> None:
         """In two worlds at once: one where all is wrong, one where nothing is there yet."""

@@ -21,7 +21,7 @@ PATH = "/api/webhooks"
 class WebhookTests(TestCase):
     """One daemon after another, one wallet, one receiver."""
 
-    timeout = 120
+    timeout = 600
 
     async def test_whole_way(self) -> None:
         """What was under way when the daemon died comes again, under the same id."""

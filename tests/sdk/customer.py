@@ -39,10 +39,10 @@ def terminal(sandbox: Any) -> str:
     heard = bytearray()
     name = f"pty-{uuid.uuid4().hex[:8]}"
     shell = sandbox.process.create_pty_session(id=name)
-    shell.wait_for_connection()
+    shell.wait_for_connection(timeout=120)
     shell.send_input("echo answer-$((40+2))\n")
     shell.send_input("exit 3\n")
-    ended = shell.wait(on_data=heard.extend, timeout=20)
+    ended = shell.wait(on_data=heard.extend, timeout=120)
     return f"{'answer-42' in heard.decode(errors='replace')} {ended.exit_code}"
 
 
@@ -68,7 +68,7 @@ def listed(daytona: Any) -> list[str]:
 
 def gone(daytona: Any, sandbox: Any) -> bool:
     """Whether a deleted sandbox is not found any more."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
             shown = daytona.get(sandbox.id)
@@ -88,7 +88,7 @@ def main() -> None:
         CreateSandboxFromSnapshotParams(
             labels={"team": "red"}, env_vars={"COLOUR": "blue"}, auto_stop_interval=30
         ),
-        timeout=60,
+        timeout=180,
     )
     told["id"] = sandbox.id
     told["labels"] = sandbox.labels
@@ -103,11 +103,11 @@ def main() -> None:
     told["new_labels"] = sandbox.set_labels({"team": "green"})
     told["listed"] = listed(daytona)
     told["got"] = daytona.get(sandbox.id).id
-    sandbox.stop(timeout=60)
+    sandbox.stop(timeout=180)
     told["stopped"] = "stopped" in str(daytona.get(sandbox.id).state).lower()
-    sandbox.start(timeout=60)
+    sandbox.start(timeout=180)
     told["started"] = said(sandbox.process.exec("echo again")).strip()
-    sandbox.delete(timeout=60)
+    sandbox.delete(timeout=180)
     told["gone"] = gone(daytona, sandbox)
     json.dump(told, sys.stdout)
 

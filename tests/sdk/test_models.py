@@ -46,7 +46,7 @@ def problems(release: str, found: Iterable[Document]) -> set[tuple[str, str]]:
         input="\n".join(lines),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     if ran.returncode:

@@ -47,7 +47,7 @@ def interpreter(release: str) -> Path:
 class _Mixin:
     """One release; the suites below name it."""
 
-    timeout = 180
+    timeout = 600
     release: ClassVar[str]
 
     async def test_customer(self: Any) -> None:
@@ -104,7 +104,7 @@ class _Mixin:
             },
         )
         await scene.until(
-            "the customer's program to end", lambda: customer.status is not None, seconds=120
+            "the customer's program to end", lambda: customer.status is not None, seconds=400
         )
         self.assertEqual(customer.status, 0, customer.said()[-3000:])
         told: dict[str, Any] = json.loads(customer.out)
@@ -126,7 +126,8 @@ class _Mixin:
         ran = scene.world.simulator.running_seconds(sandbox)
         self.assertLessEqual(seconds, ran + 0.001)
         # Two runs, each may lose a reconcile period at both of its ends.
-        self.assertGreaterEqual(seconds, ran - 4 * RECONCILE_SECONDS - 4)
+        late = 4 * scene.late_seconds()
+        self.assertGreaterEqual(seconds, ran - 4 * RECONCILE_SECONDS - 4 - late)
 
 
 class OldTests(_Mixin, TestCase):

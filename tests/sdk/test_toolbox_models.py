@@ -70,7 +70,7 @@ _CODE = ("CodeRunResponse", "process/code-run", {"code": "print(1)", "language":
 class ToolboxModelTests(ToolboxCase):
     """Documents of the toolbox against the models of its client."""
 
-    timeout = 120
+    timeout = 600
 
     async def documents(self, release: str, *posts: tuple[str, str, Any]) -> list[Document]:
         """All of them, asked for by an SDK of that release."""

@@ -304,7 +304,7 @@ class ComposeTests(SynchronousTestCase):
             try:
                 while "Ready to accept" not in server.stdout.readline():
                     self.assertIsNone(server.poll())
-                with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+                with socket.create_connection(("127.0.0.1", port), timeout=120) as client:
                     client.sendall(b"PING\r\nAUTH hunter2\r\nPING\r\n")
                     told = b""
                     while told.count(b"\n") < 3:

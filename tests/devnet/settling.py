@@ -147,7 +147,7 @@ class SettlingCase(TestCase):
     @ivar troubles: Of the turns of the last round, by service.
     """
 
-    timeout = 120
+    timeout = 600
     node: Node
     fee_cap = FEE_CAP
 

@@ -34,7 +34,7 @@ from tests.anvil import CHAIN_ID, Anvil
 from tests.ports.chain import SIGNER_KEY, STAKE, TOKEN, USAGE_HASH, StandingClock
 
 
-DEADLINE = 30.0
+DEADLINE = 120.0
 """Seconds for a handful of one-second blocks on a busy machine."""
 CONFIRMATIONS = 2
 
@@ -86,7 +86,7 @@ class SettlementTests(TestCase):
     """L{Web3Chain} against anvil, with a block each second."""
 
     skip = anvil.skip_reason()
-    timeout = 120
+    timeout = 600
 
     def setUp(self) -> None:
         node = Anvil()

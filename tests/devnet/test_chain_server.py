@@ -28,7 +28,7 @@ from sandbox_billing.devnet.chain.service import DevChainService
 from .chain_probe import ADDRESS, GWEI, KEY, POOR, PROBE_ABI, PROBE_BYTECODE, signed
 
 
-_DEADLINE_SECONDS = 20.0
+_DEADLINE_SECONDS = 120.0
 _CHECKSUM = Web3.to_checksum_address(ADDRESS)
 
 
@@ -48,6 +48,7 @@ class ServedChain(TestCase):
     A chain on a free port.
     """
 
+    timeout = 600
     block_seconds: float | None = None
     automine = False
 

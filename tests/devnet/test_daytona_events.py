@@ -195,7 +195,7 @@ class _Raw:
 class GatewayTests(TestCase):
     """Socket.IO on a real socket."""
 
-    timeout = 60
+    timeout = 300
 
     def setUp(self) -> None:
         # Its pings are on a clock of the test's; sandboxes are moved by hand.

@@ -20,7 +20,7 @@ from sandbox_billing.devnet.daytona import DaytonaSimulator, DaytonaSimulatorSer
 class ServiceTests(TestCase):
     """L{DaytonaSimulatorService}."""
 
-    timeout = 30
+    timeout = 300
 
     def setUp(self) -> None:
         self.simulator = DaytonaSimulator(clock=reactor, wall=time.time)

@@ -36,7 +36,7 @@ from tests.devnet.settling_stories import settling_stories
 from tests.ports.chain import SIGNER_KEY, STAKE, TOKEN
 
 
-DEADLINE = 60.0
+DEADLINE = 180.0
 """Real seconds for a few one-second blocks on a busy machine."""
 
 
@@ -281,7 +281,9 @@ class SecondsTests(SettlingCase):
         self.assertEqual([t["hash"] for t in await self.node.pool()], [attempt.hash])
         self.anvil.rpc("evm_setIntervalMining", 1)
         await self.seconds("the second to settle", all_paid)
-        # A block of the third is taken back before it is confirmed.
+        # A block of the third is taken back before it is confirmed: only one comes, however long
+        # this machine takes to look.
+        self.anvil.rpc("evm_setIntervalMining", 0)
         await self.charge()
         await self.seconds("another attempt", attempted)
         (attempt,) = await self.attempts()
@@ -289,9 +291,8 @@ class SecondsTests(SettlingCase):
         async def mined() -> bool:
             return await self.chain.receipt(attempt.hash) is not None
 
-        self.anvil.rpc("evm_setIntervalMining", 0)
-        if not await mined():
-            self.anvil.rpc("evm_mine")
+        self.anvil.rpc("evm_mine")
+        self.assertTrue(await mined())
         block = (await self.chain.receipt(attempt.hash)).block.number  # type: ignore[union-attr]
         depth = _head(self.anvil)[0] - block + 1
         self.assertLessEqual(depth, CONFIRMATIONS)

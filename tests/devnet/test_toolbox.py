@@ -93,14 +93,12 @@ class DoorTests(ToolboxCase):
 
     async def test_stopped_meanwhile(self) -> None:
         """A command that runs when its sandbox stops is answered 502, at once."""
-        begun = time.monotonic()
-        waiting = self.asked("sleep 50")
+        waiting = self.asked("sleep 5000")
         box = self.service.toolbox.box(self.simulator.records[self.sandbox])
         await self.until(lambda: box.connections, "asked")
         await self.api("POST", f"/sandbox/{self.sandbox}/stop")
         await self.until(lambda: waiting.called, "answered")
         self.assertEqual((await waiting).status, 502)
-        self.assertLess(time.monotonic() - begun, 20)
 
     def asked(self, command: str) -> Deferred[object]:
         """Not awaited."""
@@ -279,7 +277,8 @@ class SessionTests(ToolboxCase):
         ask = self.ask
         self.assertEqual((await ask("POST", "process/session", {"sessionId": "s"})).status, 201)
         self.assertEqual((await ask("POST", "process/session", {"sessionId": "s"})).status, 409)
-        slow = {"command": "sleep 0.3", "runAsync": True}
+        # Long enough to be asked about on a busy machine, too.
+        slow = {"command": "sleep 2", "runAsync": True}
         begun = await ask("POST", "process/session/s/exec", slow)
         self.assertEqual(begun.status, 202)
         first = begun.json["cmdId"]

@@ -21,6 +21,8 @@ from websockets.sync.client import ClientConnection, connect
 from sandbox_billing.devnet.daytona import DaytonaSimulator, DaytonaSimulatorService, Timings
 
 
+PATIENCE_SECONDS = 120.0
+
 KEY = {"Authorization": "Bearer admin-key"}
 
 
@@ -50,7 +52,7 @@ class ToolboxCase(TestCase):
     @cvar allow_exec: Whether its commands do.
     """
 
-    timeout = 60
+    timeout = 300
     allow_exec = False
 
     async def setUp(self) -> None:
@@ -115,12 +117,21 @@ class ToolboxCase(TestCase):
         """A WebSocket by another implementation, in a thread of its own."""
         url = self.url(path).replace("http", "ws", 1)
         made = await deferToThread(
-            lambda: connect(url, additional_headers=KEY, proxy=None, close_timeout=2, **more)
+            lambda: connect(
+                url,
+                additional_headers=KEY,
+                proxy=None,
+                open_timeout=PATIENCE_SECONDS,
+                close_timeout=2,
+                **more,
+            )
         )
         self.addCleanup(lambda: deferToThread(made.close))
         return Socket(made)
 
-    async def until(self, met: Callable[[], object], what: str, seconds: float = 20) -> None:
+    async def until(
+        self, met: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS
+    ) -> None:
         """Wait for it."""
         deadline = time.monotonic() + seconds
         while not met():
@@ -140,7 +151,7 @@ class Socket:
 
     async def receive(self) -> str | bytes:
         """@raise websockets.ConnectionClosed: It is."""
-        return await deferToThread(self.connection.recv, 20)
+        return await deferToThread(self.connection.recv, PATIENCE_SECONDS)
 
     async def rest(self) -> list[str | bytes]:
         """Everything until it is closed."""
@@ -161,6 +172,6 @@ def _until_closed(connection: ClientConnection) -> Any:
 
     while True:
         try:
-            yield connection.recv(20)
+            yield connection.recv(PATIENCE_SECONDS)
         except ConnectionClosed:
             return

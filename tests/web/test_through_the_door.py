@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 from sandbox_billing.adapters.daytona.relay import relay_at
 from sandbox_billing.web.site import BillingSite
 from tests.devnet import test_toolbox, test_toolbox_exec, test_toolbox_websocket
-from tests.devnet.toolbox_bench import Reply, Socket, ToolboxCase
+from tests.devnet.toolbox_bench import PATIENCE_SECONDS, Reply, Socket, ToolboxCase
 from tests.web.world import NOW, OWNER, TERMS, World, sandbox, token_for
 
 
@@ -84,7 +84,14 @@ class ThroughTheDoor(ToolboxCase):
         """A WebSocket to us."""
         url = self.url(path).replace("http", "ws", 1)
         made = await deferToThread(
-            lambda: connect(url, additional_headers=self.token, proxy=None, close_timeout=2, **more)
+            lambda: connect(
+                url,
+                additional_headers=self.token,
+                proxy=None,
+                open_timeout=PATIENCE_SECONDS,
+                close_timeout=2,
+                **more,
+            )
         )
         self.addCleanup(lambda: deferToThread(made.close))
         return Socket(made)

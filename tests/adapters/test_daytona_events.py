@@ -275,7 +275,7 @@ class FollowerTests(SynchronousTestCase):
 class GatewayTests(TestCase):
     """L{DaytonaEvents} and the simulator's gateway on a socket."""
 
-    timeout = 60
+    timeout = 300
 
     def setUp(self) -> None:
         """A Daytona, and who listens to it."""

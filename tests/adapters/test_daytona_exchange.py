@@ -74,7 +74,7 @@ class _Canned(Protocol):
 class ExchangeTests(TestCase):
     """L{Exchange} against canned bytes."""
 
-    timeout = 30
+    timeout = 300
 
     def setUp(self) -> None:
         self.deadlines = Clock()

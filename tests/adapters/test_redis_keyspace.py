@@ -56,7 +56,7 @@ class _Passing:
 class KeyspaceCase(TestCase):
     """A server, an honest client beside the adapter, and the adapter."""
 
-    timeout = 30
+    timeout = 300
 
     def setUp(self) -> None:
         """The shared server, empty."""

@@ -61,7 +61,7 @@ class Names:
 class SenderCase(TestCase):
     """A receiver here, and somebody who sends."""
 
-    timeout = 20
+    timeout = 300
 
     async def listen(self, endpoint: IStreamServerEndpoint | None = None) -> None:
         """Have a receiver."""
@@ -384,19 +384,19 @@ class NamesTests(TestCase):
         def slow() -> None:
             seen.append(current_thread().daemon)
             begun.set()
-            held.wait(10)
+            held.wait(300)
             ended.set()
 
         pool = NamePool()
         pool.start()
         pool.callInThread(slow)
         try:
-            self.assertTrue(begun.wait(5))
+            self.assertTrue(begun.wait(60))
             pool.stop()
             self.assertEqual((seen, ended.is_set()), ([True], False))
         finally:
             held.set()
-        self.assertTrue(ended.wait(5))
+        self.assertTrue(ended.wait(60))
 
     async def test_each(self) -> None:
         """Nobody takes all of the places, also not with look-ups that were given up."""

@@ -15,7 +15,7 @@ from tests.redis_server import Respite, new_server, shared_server
 class BeliefCase(TestCase):
     """A connection made as the adapter makes it."""
 
-    timeout = 30
+    timeout = 300
 
     def setUp(self) -> None:
         """The shared server, empty."""
@@ -169,7 +169,7 @@ class ServerTests(BeliefCase):
         factory = self.factory(self.server.port)
         await factory.deferred
         (protocol,) = factory.pool
-        waits = [protocol.execute_command(*c) for c in (("SET", "a", "1"), ("WAITAOF", 1, 0, 2000))]
+        waits = [protocol.execute_command(*c) for c in (("SET", "a", "1"), ("WAITAOF", 1, 0, 120_000))]
         _, waited = await gatherResults([ensureDeferred(_wait(d)) for d in waits])
         self.assertEqual(waited, [1, 0])
 

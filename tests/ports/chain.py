@@ -294,7 +294,7 @@ class ChainCase(TestCase):
     A stage that is served on a socket, and adapters made for it.
     """
 
-    timeout = 60
+    timeout = 300
     stage_kind: type[Stage] = Stage
 
     def setUp(self) -> None:

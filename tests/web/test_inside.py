@@ -56,9 +56,9 @@ class InsideTests(SynchronousTestCase):
     def test_bounded(self) -> None:
         """No text keeps us busy."""
         for piece in ("a", "a.", "a-", "1.", "1:", "a://", "[1:", "a1:", "::"):
-            began = time.perf_counter()
+            began = time.process_time()
             without_inside(piece * 100_000)
-            self.assertLess(time.perf_counter() - began, 0.5, piece)
+            self.assertLess(time.process_time() - began, 0.5, piece)
 
     def test_images(self) -> None:
         """A registry goes, an account stays."""

@@ -92,12 +92,12 @@ GUIDES = (
 
 
 def rent(stage: Production) -> None:
-    """As the guides' one user: a sandbox that runs."""
+    """As the guides' one user: a sandbox that runs, and is paid for however long they take."""
     shell = Shell.open(stage.folder, stage.environment)
     try:
         for text in (
             f"export SANDBOX_BILLING_URL={stage.proxy}",
-            "sandbox-billing user deposit '1 0G'",
+            "sandbox-billing user deposit '9 0G'",
             "sandbox-billing user acknowledge --version 1",
             "sandbox-billing user create --name desk",
         ):

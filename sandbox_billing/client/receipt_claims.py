@@ -13,6 +13,7 @@ from attrs import field, frozen
 from sandbox_billing.client.receipts import (
     Claim,
     Finding,
+    Proof,
     proven,
     refuted,
     struct_hash_of,
@@ -302,13 +303,17 @@ class Looked:
         )
 
     def complete(self, receipts: Sequence[Receipt], *, whole: bool) -> Finding:
-        """Of all receipts together."""
+        """Of all together; what is missing is the provider's fault if they are all he told."""
+        found = self._complete(receipts)
+        if whole or found.proof is not Proof.REFUTED:
+            return found
+        return unproven(found.claim, f"{found.why}; these may not be all of the wallet's receipts")
+
+    def _complete(self, receipts: Sequence[Receipt]) -> Finding:
         claim = Claim.COMPLETE
         where = f"up to block {self.head}"
         if self.first is not None:
             where = f"between block {self.first} and block {self.head}"
-        if not whole:
-            return unproven(claim, "these are not all of the wallet's receipts")
         known = {one.nonce: one for one in receipts if one.nonce is not None}
         missing = [event for event in self.events if event.nonce not in known]
         if missing:

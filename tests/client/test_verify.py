@@ -530,10 +530,13 @@ class NotProvenTests(SynchronousTestCase):
         self.assertEqual(self.unproven(books), {Claim.PAID, Claim.COMPLETE})
 
     def test_some(self) -> None:
-        """Who checks only some is told that nothing is known of the others."""
+        """Of what was kept, or is shown of one sandbox, it is told what is missing; if nothing is
+        they are all, whoever asked for them."""
         books = honest()
+        self.assertEqual(self.unproven(books, whole=False), set())
         del books.receipts[2]
         self.assertEqual(self.unproven(books, whole=False), {Claim.COMPLETE})
+        self.assertIn("1 vouchers were settled", why(judge(books, whole=False)))
 
     def test_a_debt_alone(self) -> None:
         """Without what left it, nobody knows whether its time was paid before."""

@@ -181,7 +181,8 @@ class ChangeTests(DrainCase):
         ran = self.scene.world.simulator.running_seconds(self.sandbox)
         self.assertLessEqual(seconds, ran + 0.001)
         # Both ends of a run are rounded to whole seconds, against the charge.
-        self.assertGreaterEqual(seconds, ran - 2 * RECONCILE_SECONDS - 2)
+        late = 2 * self.scene.late_seconds()
+        self.assertGreaterEqual(seconds, ran - 2 * RECONCILE_SECONDS - 2 - late)
         events = await deferToThread(self.scene.settled, wallet)
         paid = sum(int(event["args"]["totalFee"]) for event in events)
         self.assertEqual(paid, sum(one.amount for one in standing(records)))

@@ -86,7 +86,7 @@ class _Connection(Protocol):
             transport.write(say)
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for what can be seen."""
     for _ in range(int(seconds / 0.01)):
         if condition():

@@ -458,7 +458,7 @@ class BroadcastTests(TransactionCase):
         node = StubNode(self, honest)
         node.hangs = {"eth_sendRawTransaction"}
         attempt = await self._prepared()
-        chain = self.adapter(node.url, read_seconds=0.3)
+        chain = self.adapter(node.url, read_seconds=2.0)
         with self.assertRaises(UnknownOutcome):
             await chain.broadcast(attempt)
         self.assertEqual(node.heard.count("eth_sendRawTransaction"), 1)

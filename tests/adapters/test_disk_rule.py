@@ -82,7 +82,7 @@ class NoDaytona:
 class DiskRuleTests(TestCase):
     """One create fee on its way to the chain."""
 
-    timeout = 120
+    timeout = 600
 
     def setUp(self) -> Deferred[None]:
         """The first life: a charge that is ripe and a mirror that is fresh."""
@@ -131,7 +131,13 @@ class DiskRuleTests(TestCase):
         self.addCleanup(self.keyspace.close)
         await self.keyspace.connect()
         self.journal = Journal.over(
-            self.keyspace, PROVIDER, self.wall, owner="worker", interval_seconds=60
+            self.keyspace,
+            PROVIDER,
+            self.wall,
+            owner="worker",
+            interval_seconds=60,
+            # By the server's clock, which the test does not move.
+            lease_seconds=600,
         )
         self.assertTrue(await self.journal.lease.acquire())
         self.chain = Outlet(net=self.net, provider=PROVIDER, sender=SIGNER.address, wall=self.wall)

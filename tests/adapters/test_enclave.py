@@ -101,7 +101,7 @@ def key_service(test: TestCase, port: int, **changes: Any) -> TappKeyService:
     pool = ThreadPool(0, 4, "enclave")
     pool.start()
     test.addCleanup(pool.stop)
-    settings = {"host": "127.0.0.1", "app_name": "sandbox-test", "timeout_seconds": 20.0}
+    settings = {"host": "127.0.0.1", "app_name": "sandbox-test", "timeout_seconds": 120.0}
     return TappKeyService(**{**settings, **changes}, port=port, reactor=reactor, thread_pool=pool)
 
 
@@ -245,7 +245,7 @@ class TappTests(TestCase):
         self.addCleanup(over.set)
 
         def wait(request: Any, context: Any) -> GetAppSecretKeyResponse:
-            over.wait(60)
+            over.wait(600)
             return right_answer(request, context)
 
         self.server.answer = wait
@@ -259,12 +259,12 @@ class TappTests(TestCase):
 
         def wait(request: Any, context: Any) -> GetAppSecretKeyResponse:
             asked.set()
-            over.wait(60)
+            over.wait(600)
             return right_answer(request, context)
 
         self.server.answer = wait
         fetching = Deferred.fromCoroutine(self.enclave.fetch_key())
-        self.assertTrue(asked.wait(20))
+        self.assertTrue(asked.wait(120))
         fetching.cancel()
         try:
             await fetching

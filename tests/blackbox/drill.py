@@ -176,6 +176,7 @@ class Drill:
         assert self.scene.daemon is not None
         self.scene.daemon.shot()
         self.redis.kill()
+        self.scene.upheavals.append(time.time())
         await self.scene.daemon.kill()
         # What it had sent is mined all the same.
         await self.scene.until("the pool to empty", self.pool_is_empty)

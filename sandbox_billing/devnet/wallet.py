@@ -68,6 +68,7 @@ class Wallet:
     provider: Address
     chain_id: int
     mine: bool = False
+    _contract: Any = field(default=None, init=False, repr=False)
 
     @property
     def account(self) -> LocalAccount:
@@ -87,11 +88,13 @@ class Wallet:
 
     @property
     def contract(self) -> Any:
-        """web3's contract."""
-        return self.w3.eth.contract(
-            address=Web3.to_checksum_address(self.contract_address),
-            abi=load("SandboxServing").abi,
-        )
+        """web3's contract; made once, which takes web3 longer than most calls."""
+        if self._contract is None:
+            self._contract = self.w3.eth.contract(
+                address=Web3.to_checksum_address(self.contract_address),
+                abi=load("SandboxServing").abi,
+            )
+        return self._contract
 
     def send(self, call: Any, value: int = 0) -> TxReceipt:
         """

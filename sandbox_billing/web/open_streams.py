@@ -3,7 +3,7 @@ The streams that are open in this process, and their end when the sandbox's come
 
 Processes share no memory: each looks at what is stored, for its own streams only.
 
-Tests: C{tests.web.test_streams}, C{tests.web.test_tunnels}.
+Tests: C{tests.web.test_open_streams}, C{tests.web.test_streams}, C{tests.web.test_tunnels}.
 """
 
 from __future__ import annotations
@@ -112,21 +112,39 @@ class OpenStreams:
         """
         Cut what may not go on: two reads for each sandbox that has streams, one for each
         wallet and each token.
+
+        @raise BadInput: What is stored of one cannot be read; all others were looked at.
         """
         await self._cut_tokens()
         by_wallet: dict[Address, dict[SandboxId, list[OpenStream]]] = {}
         for stream in self._open:
             of_wallet = by_wallet.setdefault(stream.wallet, {})
             of_wallet.setdefault(stream.sandbox, []).append(stream)
+        unread: list[BadInput] = []
         for wallet, sandboxes in by_wallet.items():
-            why = await self.refused_wallet(wallet)
+            why = None
+            try:
+                why = await self.refused_wallet(wallet)
+            except BadInput as damaged:
+                unread.append(damaged)
             for sandbox, streams in sandboxes.items():
-                known = any(stream.metered for stream in streams)
-                reason, metered = (why, known) if why else await self._look(sandbox, known)
-                for stream in streams:
-                    stream.metered = metered
-                    if reason is not None and stream in self._open:
-                        self._cut(stream, reason)
+                try:
+                    await self._cut_of(sandbox, streams, why)
+                except BadInput as damaged:
+                    unread.append(damaged)
+        if unread:
+            raise unread[0]
+
+    async def _cut_of(
+        self, sandbox: SandboxId, streams: list[OpenStream], why: CannotPay | None
+    ) -> None:
+        """@param why: That its wallet may use nothing."""
+        known = any(stream.metered for stream in streams)
+        reason, metered = (why, known) if why else await self._look(sandbox, known)
+        for stream in streams:
+            stream.metered = metered
+            if reason is not None and stream in self._open:
+                self._cut(stream, reason)
 
     async def _cut_tokens(self) -> None:
         """Whoever revokes a token wants nothing of it to go on."""

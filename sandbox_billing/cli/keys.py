@@ -20,7 +20,6 @@ from attrs import field, frozen
 
 from sandbox_billing.errors import BadInput
 from sandbox_billing.signing.key import SigningKey
-from sandbox_billing.signing.pairings import spare_pairings
 
 
 class Role(Enum):
@@ -128,7 +127,6 @@ def _read(path: Path) -> Any:
 
 def _decrypt(path: Path, stored: Any, password: str) -> SigningKey:
     # Half a second, paid only here.
-    spare_pairings()
     from eth_account import Account
 
     try:

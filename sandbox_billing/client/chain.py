@@ -18,7 +18,6 @@ from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.ledger.money import format_0g, neuron
 from sandbox_billing.signing.eip55 import checksum
-from sandbox_billing.signing.pairings import spare_pairings
 
 
 if TYPE_CHECKING:
@@ -333,7 +332,6 @@ class ChainAccount:
         @raise Transient: It cannot be reached.
         """
         # Two seconds and a hundred MiB, which only who uses the chain pays.
-        spare_pairings()
         from web3 import HTTPProvider
         from web3.types import RPCEndpoint
 

@@ -18,7 +18,6 @@ from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.eip191 import personal_digest
 from sandbox_billing.signing.key import SigningKey
-from sandbox_billing.signing.pairings import spare_pairings
 
 
 _MAX_KEYSTORE_BYTES = 64 * 1024
@@ -114,7 +113,6 @@ class KeySigner:
 
 def _decrypt(name: str, stored: Any, password: str) -> SigningKey:
     # Half a second, paid only here.
-    spare_pairings()
     from eth_account import Account
 
     try:

@@ -20,7 +20,6 @@ from eth_utils.crypto import keccak
 
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import Address
-from sandbox_billing.signing.pairings import spare_pairings
 
 
 SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -119,7 +118,6 @@ class SigningKey:
             make it valid on every chain; or C{from} is another address.
         """
         # Half a second and 33 MiB, which only who sends transactions should pay.
-        spare_pairings()
         from eth_account import Account
 
         if not fields.get("chainId"):

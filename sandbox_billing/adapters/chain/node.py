@@ -16,7 +16,6 @@ from urllib.parse import parse_qsl, urlsplit
 from attrs import field, frozen
 
 from sandbox_billing.errors import ConfigurationError, Transient
-from sandbox_billing.signing.pairings import spare_pairings
 
 
 if TYPE_CHECKING:
@@ -250,7 +249,6 @@ class Node:
 
     def _provider(self) -> HTTPProvider:
         if self._made is None:
-            spare_pairings()
             from sandbox_billing.adapters.chain.transport import make_provider
 
             self._made = make_provider(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from attrs import frozen
 
 from sandbox_billing.ledger.batch import Attempt
-from sandbox_billing.signing.pairings import spare_pairings
 
 
 _DYNAMIC = b"\x02"
@@ -31,7 +30,6 @@ class Said:
 def read_raw(attempt: Attempt) -> Said:
     """An attempt's own bytes; they were made here, so that they can be read."""
     # Half a second, paid at the first bump.
-    spare_pairings()
     from eth_account.typed_transactions.typed_transaction import TypedTransaction
     from hexbytes import HexBytes
     from rlp import decode

@@ -7,10 +7,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from copy import deepcopy
+from functools import cache
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
+from runpy import run_path
 from typing import Any
+from unittest.mock import patch
 
 from eth_utils import keccak
 from hypothesis import assume, given
@@ -352,6 +357,16 @@ class StructTests(SynchronousTestCase):
         self.assertEqual([], is_append(self.old, self.new))
 
 
+SCRIPT = Path(__file__).resolve().parents[2] / "bin" / "_layouts.py"
+
+
+@cache
+def the_command() -> Callable[[str, str, str], int]:
+    """What the script does: imported once, for as a process it mostly imports."""
+    found: Callable[[str, str, str], int] = run_path(str(SCRIPT))["main"]
+    return found
+
+
 class ListCase(SynchronousTestCase):
     """
     C{bin/_layouts.py}, which C{bin/build-contracts} runs.
@@ -373,21 +388,30 @@ class ListCase(SynchronousTestCase):
         self.artifact.write_text(json.dumps({name: artifact[name] for name in wanted}))
 
     def run_command(self, mode: str, **environment: str) -> tuple[int, str]:
-        """(exit code, complaints)."""
-        script = Path(__file__).resolve().parents[2] / "bin" / "_layouts.py"
-        done = subprocess.run(
-            [sys.executable, str(script), mode, str(self.list), str(self.artifact)],
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        self.told = done.stdout
-        return done.returncode, done.stderr
+        """(exit code, complaints), of the command within this process."""
+        said, complained = StringIO(), StringIO()
+        with ExitStack() as stack:
+            stack.enter_context(redirect_stdout(said))
+            stack.enter_context(redirect_stderr(complained))
+            stack.enter_context(patch.dict(os.environ, environment))
+            code = the_command()(mode, str(self.list), str(self.artifact))
+        self.told = said.getvalue()
+        return code, complained.getvalue()
 
 
 class RecordTests(ListCase):
     """One list and one build."""
+
+    def test_process(self) -> None:
+        """As a process it says and ends the same: here at a list that is not there yet."""
+        done = subprocess.run(
+            [sys.executable, str(SCRIPT), "check", str(self.list), str(self.artifact)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.assertEqual(self.run_command("check"), (done.returncode, done.stderr))
+        self.assertEqual((self.told, 1), (done.stdout, done.returncode))
 
     def test_recorded(self) -> None:
         """A build is noted once, another with the same storage beside it, and then both pass."""

@@ -24,6 +24,7 @@ from sandbox_billing.signing.key import SigningKey
 from tests.blackbox.process import TREE, Child
 from tests.blackbox.scene import PRICES, Scene
 from tests.cli.go_stage import GoSystem
+from tests.cli.test_reconcile import PATIENT
 from tests.redis_server import Respite
 
 
@@ -205,7 +206,7 @@ class ImportGoTests(TestCase):
         child = Child.start(
             self,
             [sys.executable, "-m", "sandbox_billing.cli.main", "reconcile", "--json"],
-            self.settings(scene),
+            {**self.settings(scene), **PATIENT},
         )
         status = await child.end()
         self.assertEqual((status, json.loads(child.out)["differences"]), (0, []))

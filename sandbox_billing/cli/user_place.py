@@ -27,6 +27,7 @@ from sandbox_billing.signing.key import SigningKey
 
 
 NO_URL = "which provider? give --url, or set SANDBOX_BILLING_URL"
+ALL_OF_IT = "--rpc, --chain-id, --contract and --provider"
 
 
 @frozen(kw_only=True)
@@ -148,6 +149,8 @@ def ground(place: Place) -> Ground:
     if rpc is None or chain_id is None or contract is None or provider is None:
         from sandbox_billing.cli.user_client import told_by
 
+        if not place.url:
+            raise BadInput(f"{NO_URL}; or name all of it: {ALL_OF_IT}")
         told = told_by(place)
         rpc, chain_id = rpc or told.rpc_url, told.chain_id
         contract, provider = Address(told.contract), Address(told.provider)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sandbox_billing.cli.exits import WrongChain
 from sandbox_billing.cli.keys import KeySource, Role
-from sandbox_billing.cli.user_place import Place
+from sandbox_billing.cli.user_place import Place, ground
 from sandbox_billing.errors import BadInput
 from sandbox_billing.ledger.identity import Address
 from sandbox_billing.signing.key import SigningKey
@@ -56,6 +56,11 @@ class UrlTests(SynchronousTestCase):
         place().agree("provider", ALICE, ALICE)
         why = str(self.assertRaises(WrongChain, place().agree, "chain id", 1, 2))
         self.assertIn("--chain-id says 1", why)
+
+    def test_gone(self) -> None:
+        """Where money is needs no provider, and whoever has none is told what to name instead."""
+        why = str(self.assertRaises(BadInput, ground, place(url=None)))
+        self.assertIn("or name all of it: --rpc, --chain-id, --contract and --provider", why)
 
 
 class WalletTests(SynchronousTestCase):

@@ -20,7 +20,7 @@ from typing import TypeVar
 from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
-from sandbox_billing.errors import Refused, Transient, UnknownOutcome
+from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
 from sandbox_billing.interfaces import IRuntime, IStopOrders, IWallClock
 from sandbox_billing.ledger.identity import SandboxId
 from sandbox_billing.ledger.metering import Session
@@ -160,7 +160,14 @@ class DeadmansSwitch:
         now = self.wall.now()
         watch = evolve(self._watched[sandbox], tried_at=now)
         self._watched[sandbox] = watch
-        if (await self.admission.funds(session.owner)).blocked is not None:
+        try:
+            blocked = (await self.admission.funds(session.owner)).blocked
+        except BadInput as why:
+            # Whether it is paid for nobody can say: nothing keeps it running, and it is in
+            # nobody's way.  Whoever settles tells of it.
+            self._log.info("could not touch {sandbox}: {why}", sandbox=sandbox, why=str(why))
+            return True
+        if blocked is not None:
             return True
         try:
             await self.runtime.touch(sandbox)

@@ -18,7 +18,7 @@ from sandbox_billing.ledger.money import UnixSeconds
 from sandbox_billing.ledger.reconciliation import Row
 from sandbox_billing.ledger.reconciliation import World as Found
 from sandbox_billing.services.deadman import LEAST, PARALLEL, SHARE, DeadmansSwitch
-from tests.fixtures import ALICE, POLICY, World, WorldCase
+from tests.fixtures import ALICE, BOB, POLICY, World, WorldCase
 from tests.ledger.test_metering import running
 
 
@@ -131,6 +131,22 @@ class DeadmanTests(WorldCase):
         world.simulator.fail_next(503, route="autostop", count=2)
         world.simulator.records[sandbox].auto_stop = 0
         world.until(lambda: world.simulator.records[sandbox].auto_stop == 3, 30)
+
+    def test_unreadable(self) -> None:
+        """Where nobody can read an account, its sandbox alone is not kept running (S3)."""
+        world = self.world
+        world.fund(10_000_000, BOB)
+        sandbox, other = self.make(None), world.create(BOB)
+        key = world.eyes.store.keys.account(ALICE)
+        for _ in range(2 * MINUTE):
+            # What is settled of hers writes it anew.
+            world.keyspace._values[key] = b'{"v":9}'
+            world.advance()
+        self.assertNotIn("reconciler", world.process.troubles())
+        world.simulator.records[other].auto_stop = 0
+        world.until(lambda: world.simulator.records[other].auto_stop == 3, 10)
+        world.until(lambda: world.state(sandbox) == "stopped", 2 * MINUTE)
+        self.assertEqual(world.state(other), "started")
 
     def test_wish_cannot_be_unlabelled(self) -> None:
         """A PUT of labels neither removes nor changes the wish (P4)."""

@@ -84,6 +84,20 @@ class _Provider(EthereumTesterProvider):
         return super().make_request(method, params)
 
 
+class _Backend(PyEVMBackend):
+    """eth-tester's, but that it does not derive every key's address twice for each transaction."""
+
+    _by_address: tuple[Any, dict[bytes, Any]] = ((), {})
+
+    @property
+    def _key_lookup(self) -> dict[bytes, Any]:
+        keys, known = self._by_address
+        if keys is not self.account_keys:
+            known = {key.public_key.to_canonical_address(): key for key in self.account_keys}
+            self._by_address = (self.account_keys, known)
+        return known
+
+
 class Evm:
     """
     A chain with the stack on it and ten rich accounts.
@@ -104,7 +118,7 @@ class Evm:
 
     def __init__(self) -> None:
         genesis = PyEVMBackend.generate_genesis_params({"gas_limit": 60_000_000})
-        backend = PyEVMBackend(genesis_parameters=genesis, vm_configuration=((0, CancunVM),))
+        backend = _Backend(genesis_parameters=genesis, vm_configuration=((0, CancunVM),))
         type(backend.chain).chain_id = CHAIN_ID
         self.tester = EthereumTester(backend)
         self.w3 = Web3(_Provider(self.tester))
@@ -159,6 +173,8 @@ class Evm:
 
     def snapshot(self) -> Any:
         """Remember the chain; C{restore} may be called with it more than once."""
+        # To go back to a block is to run it again: one without transactions.
+        self.mine()
         return self.tester.take_snapshot()
 
     def restore(self, snapshot: Any) -> None:

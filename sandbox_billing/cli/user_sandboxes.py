@@ -7,6 +7,7 @@ Tests: C{tests.cli.test_user}.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import click
@@ -20,6 +21,8 @@ from sandbox_billing.cli.user_waiting import started, wait_option
 from sandbox_billing.ledger.token import Scope
 
 
+_DAY = 86_400
+
 _COLUMNS = ("id", "name", "state", "size", "created", "cost so far")
 
 
@@ -29,38 +32,62 @@ _COLUMNS = ("id", "name", "state", "size", "created", "cost so far")
 @click.option("--state", "states", multiple=True, help="Only these; may be given several times.")
 def list_sandboxes(out: Output, place: Place, states: tuple[str, ...]) -> None:
     """
-    Your sandboxes, and what each has cost so far. Example:
+    Your sandboxes, and what each has cost so far; of an older one, in the last 30 days. Example:
 
     \b
       sandbox-billing user list --state started
     """
     with desk(out, place, Scope.READ) as at:
         found = [one.raw for one in at.client.list()]
-        costs = _costs(at)
+        usage = _usage(at)
+    costs = {str(row["key"]): str(row["charged"]) for row in usage["rows"]}
     shown = [one for one in found if not states or one.get("state") in states]
     out.finish_table(
-        {"sandboxes": [{**one, "cost": costs.get(str(one["id"]))} for one in shown]},
+        {
+            "sandboxes": [{**one, "cost": costs.get(str(one["id"]))} for one in shown],
+            "cost_from": usage["from"],
+        },
         title=counted(len(shown), "sandbox", "sandboxes"),
         columns=_COLUMNS,
-        rows=[_row(one, costs) for one in shown],
+        rows=[row_of(one, costs, usage) for one in shown],
     )
 
 
-def _costs(at: Desk) -> Mapping[str, str]:
-    """What each was charged so far; empty where the provider does not tell."""
+def _usage(at: Desk) -> Mapping[str, Any]:
+    """What each was charged of late, for all that it ever was may be long to add up."""
     usage = read_if_there(lambda: at.client.usage(group="sandbox"))
-    rows = [] if usage is None else usage.raw["rows"]
-    return {str(row["key"]): str(row["charged"]) for row in rows}
+    return {"from": 0, "to": 0, "rows": []} if usage is None else usage.raw
 
 
-def _row(one: Mapping[str, Any], costs: Mapping[str, str]) -> tuple[str, ...]:
+def _cost(one: Mapping[str, Any], costs: Mapping[str, str], usage: Mapping[str, Any]) -> str:
+    """So far, or what the provider was asked for where it may be older than that."""
+    cost = short(costs.get(str(one["id"])))
+    try:
+        created_at = datetime.fromisoformat(str(one.get("createdAt"))).timestamp()
+    except ValueError:
+        created_at = 0
+    if created_at >= usage["from"] or str(one["id"]) not in costs:
+        return cost
+    days = (usage["to"] - usage["from"]) // _DAY
+    return f"{cost} in {counted(days, 'day')}"
+
+
+def row_of(
+    one: Mapping[str, Any], costs: Mapping[str, str], usage: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """
+    For people.
+
+    @param costs: By id.
+    @param usage: Where they are from.
+    """
     return (
         str(one["id"]),
         str(one.get("name") or ""),
         str(one.get("state") or "?"),
         size(one.get("cpu"), one.get("memory"), one.get("disk")),
         str(one.get("createdAt") or "?"),
-        short(costs.get(str(one["id"]))),
+        _cost(one, costs, usage),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -9,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sandbox_billing.cli.user_account import account_rows, advice, day
 from sandbox_billing.cli.user_create import pairs
 from sandbox_billing.cli.user_inside import status_of
+from sandbox_billing.cli.user_sandboxes import row_of
 from sandbox_billing.cli.user_settings import UNSAID, changed, limit, settings_rows
 from sandbox_billing.errors import BadInput
 
@@ -87,6 +89,24 @@ class AccountTests(SynchronousTestCase):
             self.assertEqual(day(text, "--from"), NOW)
         self.assertEqual(day("2023-11-14", "--from"), NOW - NOW % 86_400)
         self.assertRaises(BadInput, day, "yesterday", "--from")
+
+
+class ListTests(SynchronousTestCase):
+    """What is told of each sandbox."""
+
+    def test_cost(self) -> None:
+        """All that it cost, and of one that is older than what was asked for, that it is not."""
+        month = 30 * 86_400
+        usage = {"from": NOW - month, "to": NOW}
+        for created, told in (
+            (NOW - month, "0.5 0G"),
+            (NOW - month - 1, "0.5 0G in 30 days"),
+            (None, "0.5 0G in 30 days"),
+        ):
+            at = None if created is None else datetime.fromtimestamp(created, UTC).isoformat()
+            one = {"id": "a", "createdAt": at}
+            self.assertEqual(row_of(one, {"a": str(5 * 10**17)}, usage)[-1], told)
+            self.assertEqual(row_of(one, {}, usage)[-1], "-")
 
 
 class SettingsTests(SynchronousTestCase):

@@ -146,14 +146,17 @@ def usage(
       sandbox-billing user usage --from 2026-11-01 --by day
       sandbox-billing user usage --sandbox desk
     """
+    first, last = day(since, "--from"), day(before, "--to")
     if sandbox is not None:
+        if as_csv or by != "sandbox" or label is not None:
+            raise BadInput("--sandbox shows its runs: leave out --csv, --by and --label")
         with desk(out, place, Scope.READ) as at:
-            _runs(out, at.client.sandbox_usage(sandbox).raw)
+            found = at.client.sandbox_usage(sandbox, from_=first, to=last).raw
+        _runs(out, found, whole=since is None and before is None)
         return
     if (by == "label") != (label is not None):
         raise BadInput("--by label and --label NAME belong together")
     with desk(out, place, Scope.READ) as at:
-        first, last = day(since, "--from"), day(before, "--to")
         if as_csv:
             text = at.client.usage_csv(from_=first, to=last, group=by, label=label)
             _csv(out, text)
@@ -181,8 +184,13 @@ def _usage_row(key: str, row: Mapping[str, Any], sums: tuple[str, ...]) -> tuple
     return (key, lasting(float(row["seconds"])), *(short(row.get(name)) for name in sums))
 
 
-def _runs(out: Output, found: Mapping[str, Any]) -> None:
-    """Of one sandbox: from when to when it ran, in which size, and what that cost."""
+def _runs(out: Output, found: Mapping[str, Any], *, whole: bool) -> None:
+    """
+    Of one sandbox: from when to when it ran, in which size, and what that cost.
+
+    @param whole: Whether no time was named.
+    """
+    span = "all" if whole else "this time"
     rows = [
         (
             moment(int(run["started_at"] or run["opened_at"])).partition(" (")[0],
@@ -196,7 +204,7 @@ def _runs(out: Output, found: Mapping[str, Any]) -> None:
     ]
     out.finish_table(
         found,
-        title=f"{found['sandbox']}: {short(found['totals']['charged'])} in all",
+        title=f"{found['sandbox']}: {short(found['totals']['charged'])} in {span}",
         columns=("from", "to", "ran", "size", "price", "cost"),
         rows=rows,
     )

@@ -139,6 +139,10 @@ class UserTests(TestCase):
         self.assertIn("together", self.shell.run("usage", "--by", "day").out)
         runs = self.shell.ok("usage", "--sandbox", "desk")["runs"]
         self.assertEqual([run["open"] for run in runs], [True])
+        before = ("usage", "--sandbox", "desk", "--to", "1700000000")
+        self.assertEqual(self.shell.ok(*before)["runs"], [])
+        self.assertIn("0 0G in this time", self.shell.run(*before).out)
+        self.refused(2, "leave out --csv", "usage", "--sandbox", "desk", "--csv")
         self.assertIn("an hour", self.shell.run("usage", "--sandbox", self.box).out)
         self.assertIn(f"\n{self.box},", self.shell.run("usage", "--csv").out)
         told = self.shell.run("account")

@@ -11,6 +11,7 @@ Tests: L{tests.cli.test_output}.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -65,6 +66,8 @@ class Output:
         self.json = json
         self.again = "run it again"
         self._sent: dict[str, Mapping[str, Any]] = {}
+        # What moves on the terminal now.
+        self._bar: Any = None
 
     def note(self, text: str) -> None:
         """A line for whoever watches; on stderr."""
@@ -184,8 +187,22 @@ class Output:
             if hint is not None:
                 raise Refused(f"{question} There is nobody to ask: {hint}")
             return
-        if not click.confirm(question, err=True):
+        with self._still(), _hearing():
+            agreed = click.confirm(question, err=True)
+        if not agreed:
             raise Refused("stopped at the question; nothing was sent")
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """Without what moves, which would go on below a question and take its [y/N] for its own."""
+        if self._bar is None:
+            yield
+            return
+        self._bar.stop()
+        try:
+            yield
+        finally:
+            self._bar.start()
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -207,7 +224,21 @@ class Output:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("", total=None)
-            yield _Moving()
+            self._bar = bar
+            try:
+                yield _Moving()
+            finally:
+                self._bar = None
+
+
+@contextmanager
+def _hearing() -> Iterator[None]:
+    """Ctrl-C ends a question also under the reactor, which stands still meanwhile."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import signal
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -74,14 +73,7 @@ class Counter:
         return run(begin, Interrupts())
 
     def _ask(self, question: str, hint: str | None) -> None:
-        # The reactor stands still meanwhile, and would not hear Ctrl-C.
-        heard = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            self.out.ask(question, yes=self.yes, hint=hint)
-        except KeyboardInterrupt:
-            raise click.Abort from None
-        finally:
-            signal.signal(signal.SIGINT, heard)
+        self.out.ask(question, yes=self.yes, hint=hint)
 
     def show(self, sheet: Sheet) -> None:
         """The result of a look."""

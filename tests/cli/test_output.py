@@ -6,9 +6,12 @@ import contextlib
 import json
 import os
 import pty
+import select
+import signal
 import subprocess
 import sys
 import termios
+import time
 from typing import Any
 
 import click
@@ -30,6 +33,28 @@ from sandbox_billing.errors import (
 
 MINED = {"label": "register", "hash": "0xaa", "block": 3}
 SENT = {"label": "deposit", "hash": "0xbb", "block": None}
+
+
+ASKING = """
+import click
+from sandbox_billing.cli.output import Output
+from sandbox_billing.cli.pause_redis import Interrupts, run
+
+out = Output(json=False)
+with out.progress() as progress:
+
+    async def work(reactor):
+        progress.say("reading")
+        out.ask("First?", yes=False)
+        out.ask("Second?", yes=False)
+
+    try:
+        run(work, Interrupts())
+    except click.Abort:
+        raise SystemExit(0)
+raise SystemExit("it was not heard")
+"""
+"""A command that asks in the middle of its work."""
 
 
 def run(
@@ -156,6 +181,41 @@ class FinishTests(SynchronousTestCase):
                 shown += read
         self.assertEqual(process.wait(), 0)
         self.assertIn(b"0x" + b"ab" * 60, shown)
+
+    def test_question(self) -> None:
+        """
+        What moves makes room for a question, which is seen before it is answered; Ctrl-C ends it,
+        also under a reactor, which does not hear it meanwhile.
+        """
+        ours, theirs = pty.openpty()
+        self.addCleanup(os.close, ours)
+        process = subprocess.Popen(
+            [sys.executable, "-c", ASKING],
+            env={"PATH": os.environ["PATH"], "TERM": "xterm"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        os.close(theirs)
+        shown, answers = b"", [(b"First? [y/N]", b"y\n"), (b"Second? [y/N]", None)]
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            if not select.select([ours], [], [], 0.1)[0]:
+                continue
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:
+                break
+            if answers and answers[0][0] in shown:
+                _, answer = answers.pop(0)
+                if answer is None:
+                    process.send_signal(signal.SIGINT)
+                else:
+                    os.write(ours, answer)
+        self.assertEqual([], answers, shown)
+        self.assertEqual(process.wait(30), 0, shown)
 
     def test_json(self) -> None:
         """One document and nothing else."""

@@ -209,6 +209,21 @@ class SignedInTests(BrowserTestCase):
         )
         self.assertEqual(tab.complaints, [])
 
+    def test_new_prices(self) -> None:
+        """With another version its prices are shown, and what the chain does not say is no deal."""
+        tab = self.sign_in("Grace")
+        tab.sees("#legend", "Balance on-chain")
+        tab.intercept("/info", lambda one: {**one, "price_per_cpu_per_min": str(12 * 10**16)})
+        raised = {"signer_version": 2, "acknowledged": False}
+        tab.intercept("/api/account", lambda one: {**one, **raised})
+        tab.js("document.dispatchEvent(new Event('visibilitychange'))")
+        tab.sees("#alerts", "version 2")
+        tab.click("#acknowledge")
+        tab.sees("#dialog .prices", "0.12 0G/min")
+        tab.click("#dialog [type=submit]")
+        tab.sees("#dialog .error", "just changed")
+        self.assert_quiet()
+
     def check_create(self) -> None:
         """A key per dialog, kept while nobody knows what came of it, and new after a refusal."""
         tab = self.tab

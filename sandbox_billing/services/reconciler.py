@@ -157,8 +157,13 @@ class Reconciler:
 
     async def _look_at(self, sandbox: SandboxId, intents: tuple[Intent, ...]) -> bool:
         """@return: Whether to look again soon."""
-        session = await self.doors.session(sandbox)
-        record = (await self.meter.records([sandbox])).get(sandbox)
+        try:
+            session = await self.doors.session(sandbox)
+            record = (await self.meter.records([sandbox])).get(sandbox)
+        except BadInput as why:
+            # A human is told of it by the sweep; the others are looked at, and again if need be.
+            self._log.debug("cannot look at {sandbox}: {why}", sandbox=sandbox, why=str(why))
+            return False
         if session is None and record is None:
             return False
         if session is not None and not counts(session.value, self.wall.now(), by_id=False):

@@ -53,6 +53,10 @@ class DamagedTests(WorldCase):
         world = self.world
         sandbox = world.create()
         self.damage(world.eyes.store.keys.session(sandbox))
+        # Daytona's news of it are no news of the others'.
+        early = world.run(world.process.intake.create(BOB, {}, auto_stop_minutes=None)).id
+        looked = world.process.work.reconciler.look([sandbox, early])
+        self.assertEqual(world.now(looked), (early,))
         self.others_go_on()
         self.assertEqual(self.told(), [("session", sandbox)])
         self.assertIn("version 9", self.letters()[0].reason)

@@ -29,7 +29,7 @@ from sandbox_billing.signing.key import SigningKey
 _T = TypeVar("_T")
 
 CHAIN_ID = 16602
-SECONDS = 120.0
+SECONDS = 300.0
 """A deadline that only a broken program meets."""
 
 OWNER = SigningKey.from_bytes((1).to_bytes(32, "big"))
@@ -139,7 +139,7 @@ class DevnetCase(TestCase):
     With the devnet's chain, which mines by a timer or on demand.
     """
 
-    timeout = 900
+    timeout = 1800
     block_seconds: float | None = 0.1
     automine = False
 

@@ -35,7 +35,7 @@ DEARER = 2 * RATE
 class DrainCase(TestCase):
     """A daemon with a sandbox that runs, and a provider who wants more for it."""
 
-    timeout = 900
+    timeout = 1800
 
     async def begin(self) -> None:
         """Until a period was charged."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,7 +15,7 @@ from sandbox_billing.cli.stack import Part
 from sandbox_billing.cli.verify import Waits
 from tests import anvil
 from tests.cli.releases import STACK, copy_release, list_build
-from tests.cli.stage import CHAIN_ID, Desk, DevnetCase
+from tests.cli.stage import CHAIN_ID, Desk, DevnetCase, soon
 from tests.explorer import Explorer, skip_reason
 
 
@@ -57,6 +58,33 @@ class WaitsTests(SynchronousTestCase):
         waits.longer(20.0)
         waits.longer(3600.0)
         self.assertEqual([1, 20, 30], slept[7:])
+
+
+class StandInTests(SynchronousTestCase):
+    """L{Explorer}, whose opinion takes as long as a compiler takes on a busy machine."""
+
+    def test_pending(self) -> None:
+        """A submission is answered at once, and its status is pending until there is a verdict."""
+        explorer, compiled = Explorer("http://127.0.0.1:1"), Event()
+
+        def judge(_self: Explorer, _fields: Any) -> str:
+            compiled.wait(60)
+            return "Pass - Verified"
+
+        self.patch(Explorer, "judge", judge)
+        explorer.start()
+        self.addCleanup(explorer.stop)
+        self.addCleanup(compiled.set)
+        wish = {"module": "contract", "action": "verifysourcecode", "contractaddress": "0x12"}
+        accepted, guid = explorer.answer(wish)
+        self.assertTrue(accepted)
+        status = {"module": "contract", "action": "checkverifystatus", "guid": guid}
+        for _ in range(3):
+            self.assertEqual((False, "Pending in queue"), explorer.answer(status))
+        compiled.set()
+        soon("the verdict", lambda: explorer.verdicts)
+        self.assertEqual((True, "Pass - Verified"), explorer.answer(status))
+        self.assertEqual({"0x12"}, explorer.verified)
 
 
 class AcrossCompilers:

@@ -17,7 +17,7 @@ from sandbox_billing.signing.eip55 import checksum
 from sandbox_billing.signing.key import SigningKey
 from tests.blackbox.process import new_folder
 from tests.blackbox.scene import Scene
-from tests.cli.stage import COMMAND, soon
+from tests.cli.stage import COMMAND, SECONDS, soon
 from tests.cli.user_stage import Shell
 
 
@@ -42,7 +42,7 @@ ALICE_ADDRESS = checksum(SigningKey.from_bytes(ALICE).address)
 class UserTests(TestCase):
     """One daemon, one wallet that has nothing yet, and nothing but the command line."""
 
-    timeout = 180
+    timeout = 600
 
     async def test_story(self) -> None:
         """Paid in, agreed, rented, used, looked at, ended, asked back; each step says the next."""
@@ -110,7 +110,7 @@ class UserTests(TestCase):
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=SECONDS,
         )
         self.assertEqual((done.returncode, done.stdout), (3, "a b\n"), done.stderr)
         found = self.shell.run("exec", self.box, "--json", "--", "false")

@@ -51,6 +51,8 @@ class SettledReceiptsTests(SettlingCase):
     From the settler to the verifier: nothing between them is made up.
     """
 
+    timeout = 600
+
     def setUp(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._set_up())
 

@@ -39,7 +39,7 @@ from sandbox_billing.devnet.world import ADMIN_KEY, ALICE, TOKEN, World
 REQUESTS = 3_000
 CONNECTIONS = 8
 ROUNDS = 6
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 TWISTD = Path(sys.executable).with_name("twistd")
 ROOT = Path(sandbox_billing.__file__).parent.parent

@@ -276,7 +276,7 @@ class ReconcileTests(ReconcileCase):
         async def lapsed() -> bool:
             return self.redis(scene, "EXISTS", lease) == 0
 
-        await until(reactor, "the lease to lapse", lapsed, seconds=60)
+        await until(reactor, "the lease to lapse", lapsed)
         document = await self.run_it(scene, status=6)
         self.assertLessEqual({"nonce", "forgotten"}, self.kinds(document))
         await self.repaired(scene)

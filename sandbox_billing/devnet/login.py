@@ -17,8 +17,9 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from sandbox_billing.devnet.chain.accounts import DEVELOPMENT_KEYS
+from sandbox_billing.devnet.sign import asked_of
 from sandbox_billing.errors import BadInput
-from sandbox_billing.ledger.identity import Address, sandbox_id
+from sandbox_billing.ledger.identity import sandbox_id
 from sandbox_billing.ledger.money import parse_neuron
 from sandbox_billing.ledger.token import DEFAULT_LIFE_SECONDS, Grant, Scope
 from sandbox_billing.signing.key import SigningKey
@@ -34,10 +35,9 @@ def log_in(base: str, given: argparse.Namespace) -> tuple[int, Any]:
     @param base: Of the proxy, as users reach it, without a trailing slash.
     @return: Status and parsed JSON of the answer.
     """
-    with urlopen(f"{base}/info", timeout=10) as answer:
-        info = json.load(answer)
+    provider, chain_id = asked_of(base)
     grant = Grant(
-        provider=Address(info["provider_address"]),
+        provider=provider,
         scopes=tuple(scope for scope in Scope if scope.value in given.scope),
         life_seconds=given.ttl,
         spend_limit=None if given.spend_limit is None else parse_neuron(given.spend_limit),
@@ -46,7 +46,7 @@ def log_in(base: str, given: argparse.Namespace) -> tuple[int, Any]:
     body = sign_login(
         SigningKey.from_hex(given.key),
         url=given.public_url or base,
-        chain_id=info["chain_id"],
+        chain_id=chain_id,
         resources=grant.resources(),
         nonce=secrets.token_hex(16),
         issued_at=int(time.time()),

@@ -11,6 +11,7 @@ import json
 import secrets
 import sys
 import time
+from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -24,22 +25,48 @@ from sandbox_billing.signing.request import sign_request
 ALICE = DEVELOPMENT_KEYS[3]
 """As in C{devnet.world}, which takes a second to import."""
 
+NO_PROXY = (
+    "no billing proxy answers there: its address is http://HOST:PORT, as the devnet's banner"
+    " prints it, without /api"
+)
+
+
+def asked_of(base: str) -> tuple[Address, int]:
+    """
+    @param base: Of the proxy, without a trailing slash.
+    @return: Provider and chain, as C{/info} tells them.
+    @raise BadInput: Something else answers, or this is no address.
+    """
+    if not base.startswith(("http://", "https://")):
+        raise BadInput(NO_PROXY)
+    try:
+        with urlopen(f"{base}/info", timeout=10) as answer:
+            info = json.load(answer)
+        return Address(info["provider_address"]), int(info["chain_id"])
+    except HTTPError as refused:
+        if refused.code >= 500:
+            raise
+        raise BadInput(NO_PROXY) from None
+    except URLError:
+        raise
+    except (BadInput, HTTPException, LookupError, TypeError, ValueError):
+        raise BadInput(NO_PROXY) from None
+
 
 def call(base: str, method: str, path: str, body: bytes, key: str) -> tuple[int, str]:
     """
     @param base: Of the proxy, without a trailing slash.
     @return: Status and text of the answer.
     """
-    with urlopen(f"{base}/info", timeout=10) as answer:
-        info = json.load(answer)
+    provider, chain_id = asked_of(base)
     headers = sign_request(
         SigningKey.from_hex(key),
         action=f"{method}:{path}",
         body=body,
         expires_at=int(time.time()) + 300,
         nonce=secrets.token_hex(16),
-        audience=Address(info["provider_address"]),
-        chain_id=info["chain_id"],
+        audience=provider,
+        chain_id=chain_id,
     )
     if body:
         headers["Content-Type"] = "application/json"

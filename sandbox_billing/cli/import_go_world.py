@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable, Mapping
 
 from attrs import evolve, frozen
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
 from sandbox_billing import startup
@@ -235,14 +236,14 @@ class Moving:
 
         @return: How many writes that took.
         @raise Refused: Somebody is the worker now, or something has changed.
-        @raise UnknownOutcome: Some were made, and then something failed: run it again.
+        @raise UnknownOutcome: Some were made, and then something failed, or Ctrl-C: run it again.
         """
         lease = self.scales.journal.lease
         if not await lease.acquire():
             raise Refused(f"a worker has taken the lease meanwhile: {HOW_TO_STOP}")
         renewal = Renewal(lease, LEASE_SECONDS / 3, self.scales.reactor)
         renewal.start()
-        made = 0
+        made, begun = 0, False
         try:
             # A supervisor may have started it while somebody read the plan.
             await self._require_alone()
@@ -256,6 +257,7 @@ class Moving:
                 interval_seconds=self.scales.settings.voucher_interval,
                 now=self.scales.journal.store.wall.now(),
             )
+            begun = True
             async for step in importer.steps():
                 made += 1
                 self.scales.say(step)
@@ -264,6 +266,13 @@ class Moving:
             if not made:
                 raise
             raise UnknownOutcome(f"{made} writes were made, then: {why}; run it again") from why
+        except CancelledError:
+            if not begun:
+                raise
+            raise UnknownOutcome(
+                f"stopped in the middle: {made} writes were made, or one more; run it again, and"
+                " it goes on"
+            ) from None
         finally:
             await renewal.stop()
             await lease.give_up()

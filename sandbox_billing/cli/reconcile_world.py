@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from attrs import define, evolve, field, frozen
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
@@ -304,12 +305,12 @@ class Scales:
 
         @return: How many repairs were made, and what is different afterwards.
         @raise Refused: Somebody is the worker now.
-        @raise UnknownOutcome: Some were made, and then something failed.
+        @raise UnknownOutcome: Some were made, and then something failed, or Ctrl-C.
         """
         lease = self.journal.lease
         if not await lease.acquire():
             raise Refused(f"a worker has taken the lease meanwhile: {HOW_TO_STOP}")
-        made = 0
+        made, begun = 0, False
         renewal = Renewal(lease, LEASE_SECONDS / 3, self.reactor)
         renewal.start()
         try:
@@ -324,6 +325,7 @@ class Scales:
                 apply=rebuilder.apply,
                 say=self.say,
             )
+            begun = True
             try:
                 await turns.carry_out(look.differences)
             finally:
@@ -333,6 +335,12 @@ class Scales:
             if not made:
                 raise
             raise UnknownOutcome(f"{made} repairs were made, then: {why}; run it again") from why
+        except CancelledError:
+            if not begun:
+                raise
+            raise UnknownOutcome(
+                f"stopped in the middle: {made} repairs were made, or one more; run it again"
+            ) from None
         finally:
             await renewal.stop()
             await lease.give_up()

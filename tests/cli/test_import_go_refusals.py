@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
@@ -19,7 +20,7 @@ from sandbox_billing.cli.import_go_world import PAUSE_SECONDS, Moving
 from sandbox_billing.cli.reconcile_world import Scales
 from sandbox_billing.configuration import read_configuration
 from sandbox_billing.devnet.world import SIGNER
-from sandbox_billing.errors import BadInput, Refused, Transient
+from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
 from sandbox_billing.ledger.account import ServiceRecord
 from sandbox_billing.ledger.rating import Prices
 from sandbox_billing.signing.eip55 import checksum
@@ -150,6 +151,35 @@ class RefusalTests(TestCase):
         work = Deferred.fromCoroutine(self.moving.carry_out(shown))
         self.assertIn("still connected", str(await self.assertFailure(work, Refused)))
         self.assertEqual(self.redis.call("TYPE", "billing:compute:box"), b"hash")
+
+    async def test_stopped(self) -> None:
+        """
+        Who is stopped while he writes does not say that nothing was done; before, he does; the
+        lease is given up, and the next run has the rest.
+        """
+        self.go.older_session("case", self.user, start=NOW, last=NOW, price="7")
+        shown = await self.shown()
+        clock: Any = reactor
+        work: Deferred[int]
+
+        async def stopped(at: str, error: type[BaseException]) -> BaseException:
+            nonlocal work
+
+            def say(text: str) -> None:
+                if text.startswith(at):
+                    clock.callLater(0, work.cancel)
+
+            moving = evolve(self.moving, scales=evolve(self.moving.scales, say=say))
+            work = Deferred.fromCoroutine(moving.carry_out(shown))
+            return await self.assertFailure(work, error)
+
+        await stopped("reading", CancelledError)
+        why = await stopped("session", UnknownOutcome)
+        self.assertIn("2 writes were made, or one more; run it again", str(why))
+        self.moving = self.command()
+        self.assertGreater(await self.moving.carry_out(await self.shown()), 0)
+        for sandbox in ("box", "case"):
+            self.assertEqual(b"string", self.redis.call("TYPE", f"billing:compute:{sandbox}"))
 
     async def test_library(self) -> None:
         """So is one that says which library it is of."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from copy import copy
+from types import SimpleNamespace
 from typing import Any
 
 from attrs import define, evolve, field
@@ -24,7 +25,7 @@ from sandbox_billing.adapters.redis.rebuilding import Rebuilder, baselines
 from sandbox_billing.adapters.redis.store import Timing
 from sandbox_billing.cli.reconcile_turns import Renewal, Turns
 from sandbox_billing.cli.reconcile_world import Scales
-from sandbox_billing.errors import Transient
+from sandbox_billing.errors import Transient, UnknownOutcome
 from sandbox_billing.ledger.audit import AuditEntry
 from sandbox_billing.ledger.balancing import compare
 from sandbox_billing.ledger.comparison import Advance, Baseline, Difference
@@ -168,6 +169,59 @@ class TurnsTests(TurnsCase):
         """So it is when nobody was shown what is to become of its session."""
         shown = tuple(d for d in self.differences if not isinstance(d.repair, Advance))
         self.assert_waits(self.turns(shown))
+
+    def test_stopped(self) -> None:
+        """Ctrl-C after a repair does not say that nothing was done, and leaves no lease."""
+        kept: Any = None
+        books: Any = SimpleNamespace(
+            differences=self.differences, found=SimpleNamespace(store=self.store)
+        )
+        asked: list[Difference] = []
+
+        class Halfway(Scales):
+            async def look(self) -> Any:
+                return books
+
+            async def _require_known(self, _look: Any) -> None:
+                pass
+
+            async def _rebuilder(self, *_of: Any) -> Any:
+                return SimpleNamespace(apply=apply)
+
+        async def apply(one: Difference) -> None:
+            asked.append(one)
+            if len(asked) == 2:
+                await Deferred()
+
+        scales = Halfway(
+            reactor=self.clock,
+            pool=kept,
+            settings=CONFIGURATION,
+            provider=PROVIDER,
+            service=kept,
+            journal=self.journal,
+            inventory=kept,
+            chain=kept,
+            runtime=kept,
+            say=self.said.append,
+        )
+        self.now(self.journal.lease.give_up())
+        work = Deferred.fromCoroutine(scales.rebuild(books))
+        self.assertEqual(2, len(asked))
+        work.cancel()
+        why = self.failureResultOf(work, UnknownOutcome).value
+        self.assertIn("1 repairs were made, or one more; run it again", str(why))
+        self.assertTrue(self.now(self.taken_by_another()))
+
+    def taken_by_another(self) -> Any:
+        """Whether another command gets the lease."""
+        return Journal.over(
+            self.keyspace,
+            PROVIDER,
+            Wall(self.clock, self.story.now),
+            interval_seconds=60,
+            lease_seconds=30,
+        ).lease.acquire()
 
     def assert_waits(self, turns: Turns) -> None:
         """Nothing that lets the daemon sign for the wallet is made."""

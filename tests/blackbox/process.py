@@ -38,12 +38,18 @@ class NeverHappened(Exception):
 
 
 async def until(
-    reactor: Any, what: str, happened: Any, *, seconds: float = PATIENCE_SECONDS
+    reactor: Any,
+    what: str,
+    happened: Any,
+    *,
+    seconds: float = PATIENCE_SECONDS,
+    pause: float = 0.05,
 ) -> Any:
     """
     Poll until something is true.
 
     @param happened: Returns, or returns an awaitable of, what is asked for; false for not yet.
+    @param pause: Seconds between two questions.
     @return: The first true value.
     @raise NeverHappened: Not within C{seconds}.
     """
@@ -56,7 +62,7 @@ async def until(
             return found
         if reactor.seconds() > deadline:
             raise NeverHappened(f"waited in vain for {what}")
-        await deferLater(reactor, 0.05)
+        await deferLater(reactor, pause)
 
 
 async def together(**stories: Coroutine[Any, Any, None]) -> None:

@@ -187,8 +187,9 @@ class Scene:
     def settled(self, wallet: Wallet) -> list[Any]:
         """VoucherSettled of a wallet, in order; blocking."""
         user = wallet.account.address
-        # Asked twenty times a second, of which one brings a block: a head tells the same again.
-        head = bytes(wallet.w3.eth.get_block("latest")["hash"])
+        # Asked twenty times a second, of which one brings a block: a head tells the same again
+        # (read in another thread than the chain's, which replaces it as a whole).
+        head = self.world.blocks.head.hash
         if self.read.get(user, (b"", []))[0] != head:
             found = wallet.contract.events.VoucherSettled().get_logs(
                 from_block=0, argument_filters={"user": user}
@@ -319,7 +320,8 @@ class Scene:
             made.update(shown)
             return True
 
-        await self.until("a create to be admitted", accepted)
+        # Each is signed here and looked into there; the deposit is seen a block later.
+        await self.until("a create to be admitted", accepted, pause=0.3)
         return str(made["id"])
 
     # -- the books -----------------------------------------------------------------------

@@ -30,6 +30,7 @@ from sandbox_billing.interfaces import (
     NotReady,
     Stale,
     Stored,
+    TooMany,
 )
 from sandbox_billing.ledger.idempotency import Remembered
 from sandbox_billing.ledger.identity import Address, Reference, SandboxId
@@ -56,7 +57,10 @@ UNDER_WAY = "a request with this Idempotency-Key is under way"
 _KEY = re.compile(r"[\x20-\x7e]{1,255}\Z")
 
 ENDS = frozenset({"stop", "delete"})
-"""Routes that have places of their own: whoever pays can end it, whatever others have begun."""
+"""
+Routes with places of their own, and no limit of keys: whoever pays can end it, whatever others,
+or a program of his, have asked for.
+"""
 
 _LATER = frozenset({409, 425, 429})
 """Refusals that ask to come again: with the same key, too."""
@@ -116,6 +120,7 @@ class Idempotency:
                         digest_of(route, asked),
                         lambda reference: handler(evolve(asked, reference=reference)),
                         lambda sandbox: found(evolve(asked, id=sandbox, query={}, body={})),
+                        ends=route in ENDS,
                     ),
                     wallet=asked.wallet.hex,
                     reserved=reserved,
@@ -144,10 +149,14 @@ class Idempotency:
         digest: str,
         work: Callable[[Reference], Awaitable[Answer]],
         found: Callable[[SandboxId], Awaitable[Answer]],
+        *,
+        ends: bool = False,
     ) -> Answer:
         """
         Do the work, or tell what it came to; to be detached.
 
+        @param ends: Whether it ends what somebody pays for, which nothing limits: where too many
+            keys are remembered, it is done as without one.
         @raise Conflict: Another request has this key, or this one is under way.
         """
         now = self.wall.now()
@@ -158,7 +167,12 @@ class Idempotency:
             began_at=now,
             until=UnixSeconds(now + RUN_SECONDS),
         )
-        stands = await self.records.begin(wallet, slot, fresh)
+        try:
+            stands = await self.records.begin(wallet, slot, fresh)
+        except TooMany:
+            if not ends:
+                raise
+            return await work(fresh.reference)
         sandbox: SandboxId | None = None
         if stands.value != fresh:
             known = stands.value

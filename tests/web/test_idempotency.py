@@ -167,6 +167,21 @@ class ReplayTests(IdempotencyCase):
             self.assertEqual(seen, [(200, None), (200, "true")], verb)
             self.assertEqual(self.works(verb), 1)
 
+    def test_end_beyond_the_keys(self) -> None:
+        """With as many keys as there may be nothing new begins, and what is paid for still ends."""
+        records = evolve(self.world.journal.idempotency, most=1)
+        root = make_root(evolve(self.world.desk, idempotency=records))
+        self.world.agent = RequestTraversalAgent(root)
+        self.assertEqual([self.create(key).status for key in ("a", "b")], [200, 429])
+        path = f"/api/sandbox/{SANDBOX}"
+        for method, end, verb in (("POST", "/stop", "stop"), ("DELETE", "", "delete")):
+            for _ in range(2):
+                headers = {**self.world.signed(verb, SANDBOX), "Idempotency-Key": verb}
+                reply = self.ask(method, path + end, headers)
+                self.assertEqual((reply.status, reply.header("Idempotency-Replayed")), (200, None))
+            self.assertEqual(self.works(verb), 2)
+        self.assertEqual(self.create("a").header("Idempotency-Replayed"), "true")
+
     def test_new_nonce(self) -> None:
         """A retry is signed anew: the very same bytes are a replay, and refused."""
         headers = {**self.world.signed("create", "", BODY), "Idempotency-Key": "k"}

@@ -169,7 +169,9 @@ class ServerTests(BeliefCase):
         factory = self.factory(self.server.port)
         await factory.deferred
         (protocol,) = factory.pool
-        waits = [protocol.execute_command(*c) for c in (("SET", "a", "1"), ("WAITAOF", 1, 0, 120_000))]
+        waits = [
+            protocol.execute_command(*c) for c in (("SET", "a", "1"), ("WAITAOF", 1, 0, 120_000))
+        ]
         _, waited = await gatherResults([ensureDeferred(_wait(d)) for d in waits])
         self.assertEqual(waited, [1, 0])
 

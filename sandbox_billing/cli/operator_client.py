@@ -258,8 +258,15 @@ def tell(out: Output, order: Order) -> None:
     rows = order_rows(order)
     if not order.has_ended:
         rows.append(("look", f"{US} orders {order.id}"))
-    title = "Done" if order.is_done else "Taken; it goes on by itself"
+    title = _done(order) if order.is_done else "Taken; it goes on by itself"
     out.finish(dict(order.raw), title=title, rows=rows)
+
+
+def _done(order: Order) -> str:
+    # A daemon that tells nothing of a pause has not told that there was none.
+    if order.kind == "resume" and order.result.get("lifted", order) is None:
+        return "Done: nothing was paused"
+    return "Done"
 
 
 def _after(order: Order) -> str:

@@ -199,6 +199,24 @@ class FollowTests(SynchronousTestCase):
         self.assertNotIn("\x1b", told.out + told.err)
         self.assertRegex(told.out, r"(?s)\ADone.*state +done")
 
+    def test_nothing_paused(self) -> None:
+        """A resume says so where no pause stood, and is done all the same; as JSON, as it was."""
+        pause = {"by": "me", "since": 0, "reason": "moved"}
+        for kind, result, said in (
+            ("resume", {"lifted": None}, "Done: nothing was paused"),
+            ("resume", {"lifted": pause}, "Done"),
+            ("resume", {}, "Done"),
+            ("stop", {"lifted": None}, "Done"),
+        ):
+            self.looks = 0
+            self.end = {"kind": kind, "state": "done", "result": result}
+            told = self.shell.run("resume")
+            self.assertEqual((told.status, told.out.splitlines()[0]), (0, said), told.err)
+        self.looks = 0
+        self.end = {"kind": "resume", "state": "done", "result": {"lifted": None}}
+        told = self.shell.run("resume", "--json")
+        self.assertEqual((told.status, told.document["result"]), (0, {"lifted": None}))
+
     def test_failed(self) -> None:
         """One that came to nothing: status 1, why, and what to look at."""
         self.end = {"state": "failed", "error": "it is gone"}

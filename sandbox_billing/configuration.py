@@ -206,7 +206,11 @@ def _one_of(*words: str) -> Callable[[str], str]:
 SETTINGS: tuple[Setting, ...] = (
     Setting("DAYTONA_API_URL", "daytona_api_url", _base, REQUIRED, "Daytona's internal endpoint"),
     Setting(
-        "DAYTONA_ADMIN_KEY", "daytona_admin_key", _text, REQUIRED, "its key; sent nowhere else"
+        "DAYTONA_ADMIN_KEY",
+        "daytona_admin_key",
+        _text,
+        REQUIRED,
+        "its key; only it and its toolbox get it",
     ),
     Setting(
         "SETTLEMENT_CONTRACT",

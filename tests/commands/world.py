@@ -29,7 +29,10 @@ async def stand(reactor: Any, folder: str) -> None:
     secrets = Path(folder) / "secrets"
     secrets.mkdir(mode=0o700)
     (secrets / "DAYTONA_ADMIN_KEY").write_text(settings.pop("DAYTONA_ADMIN_KEY"), "utf-8")
-    text = "".join(f"{name}={value}\n" for name, value in settings.items())
+    # As an operator may write it, and the daemon reads it: two nodes, quotes and blanks.
+    nodes = settings.pop("RPC_URL")
+    text = f'RPC_URL = "{nodes}, {nodes}/"\n'
+    text += "".join(f"{name}={value}\n" for name, value in settings.items())
     file = Path(folder) / "environment"
     file.write_text(text, "utf-8")
     file.chmod(0o640)

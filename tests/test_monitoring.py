@@ -90,6 +90,10 @@ class MonitorTests(TestCase):
         self.assertEqual((0, 1), (found["ready",], found["not_ready", "redis"]))
         self.assertEqual(4, found["sessions",])
         self.assertIn(("process_resident_memory_bytes",), found)
+        # Alerts ask for it; it stays the same as long as the process lives.
+        began = ("process_start_time_seconds",)
+        self.assertGreater(found[began], 0)
+        self.assertEqual(found[began], (await self.figures(monitor))[began])
         monitor.readiness.waiting.clear()
         found = await self.figures(monitor)
         self.assertEqual((1, 0), (found["ready",], found["not_ready", "redis"]))

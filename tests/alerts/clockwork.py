@@ -42,12 +42,16 @@ class WatchedDaemon(Daemon):
     """
     Measures what it does.
 
+    @ivar instance: Its name in the scrape, which who is started in its place has, too.
     @ivar monitor: What it shows.
     @ivar born: When its process began, as simulated time goes.
     """
 
-    def __init__(self, world: World, name: str, *, web: bool = False) -> None:
+    def __init__(
+        self, world: World, name: str, *, web: bool = False, instance: str | None = None
+    ) -> None:
         super().__init__(world, name, web=web)
+        self.instance = instance or name
         self.born = world.clock.rightNow
         self.monitor = Monitor(
             reactor=None,
@@ -133,9 +137,10 @@ class WatchedWorld(World):
     def _decide(self, spot: Spot, _number: int, _life: Any) -> Fault | None:
         return Fault(FaultKind.FAIL_BEFORE) if spot.port in self.failing else None
 
-    def birth(self, *, web: bool = False) -> WatchedDaemon:
+    def birth(self, *, web: bool = False, instance: str | None = None) -> WatchedDaemon:
         """Another daemon."""
-        daemon = WatchedDaemon(self, f"daemon-{next(self._births)}", web=web)
+        name = f"daemon-{next(self._births)}"
+        daemon = WatchedDaemon(self, name, web=web, instance=instance)
         self.daemons.append(daemon)
         daemon.start()
         return daemon
@@ -145,7 +150,7 @@ class WatchedWorld(World):
         now = self.clock.rightNow
         for daemon in self.daemons:
             assert isinstance(daemon, WatchedDaemon)
-            self.prometheus.scrape(daemon.life.name, daemon.shown(), now)
+            self.prometheus.scrape(daemon.instance, daemon.shown(), now)
         self.prometheus.evaluate(now)
 
     def watched(self, minutes: float, until: Callable[[], bool] = lambda: False) -> None:

@@ -11,6 +11,7 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from attrs import define, field, frozen
@@ -293,7 +294,10 @@ def _over_range(name: str, selector: _Selector, store: Store, at: float) -> Vect
         first = bisect_left(samples, start, key=_moment)
         after = bisect_right(samples, end, key=_moment)
         inside = [(w, v) for w, v in samples[first:after] if v is not None]
-        if len(inside) > 1:
+        if name == "changes":
+            if inside:
+                found[_nameless(labels)] = float(sum(a[1] != b[1] for a, b in pairwise(inside)))
+        elif len(inside) > 1:
             gained = _increase(inside, start, end)
             found[_nameless(labels)] = gained / selector.seconds if name == "rate" else gained
     return found
@@ -336,13 +340,15 @@ AGGREGATIONS: Mapping[str, Callable[[list[float]], float]] = {
     "count": lambda values: float(len(values)),
 }
 
-FUNCTIONS = frozenset({"abs", "absent", "histogram_quantile", "increase", "rate", "time"})
+FUNCTIONS = frozenset(
+    {"abs", "absent", "changes", "histogram_quantile", "increase", "rate", "time"}
+)
 
 
 def _called(call: _Call, store: Store, at: float) -> Value:
     if call.name == "time":
         return at
-    if call.name in ("rate", "increase"):
+    if call.name in ("rate", "increase", "changes"):
         return _over_range(call.name, call.arguments[0], store, at)
     if call.name == "histogram_quantile":
         buckets = evaluate(call.arguments[1], store, at)

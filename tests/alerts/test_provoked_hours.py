@@ -187,6 +187,19 @@ class HoursTests(SynchronousTestCase):
         world.acknowledge(ALICE)
         self.is_over(5)
 
+    def test_restarts(self) -> None:
+        """It dies within each minute and is started again: three times are an upgrade's."""
+        self.begin()
+        world = self.world
+        for _ in range(4):
+            self.firing()
+            world.crash(self.daemon.life)
+            world.daemons.remove(self.daemon)
+            self.daemon = world.birth(instance=self.daemon.instance)
+            world.watched(1)
+        self.firing("RestartLoop")
+        self.is_over(16)
+
     def test_two_workers(self) -> None:
         """A second worker has another Redis, and the first's name in the scrape."""
         self.begin()

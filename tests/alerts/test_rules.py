@@ -177,6 +177,16 @@ class UnitTests(SynchronousTestCase):
         )
         self.assertEqual(evaluate(parse("histogram_quantile(0.99, b)"), store, 0), {frozenset(): 2})
 
+    def test_changes(self) -> None:
+        """Of what is in the range, across what was not scraped; one sample alone has none."""
+        store = Store()
+        for name, notation in (("a", "1x2 2 _x3 3 2"), ("b", "_x7 5"), ("c", "1 _x20")):
+            for i, value in enumerate(values(notation)):
+                if value is not None:
+                    store.add(series(f'x{{of="{name}"}}'), i * 60, value)
+        found = evaluate(parse("changes(x[390s])"), store, 480)
+        self.assertEqual(found, {frozenset({("of", "a")}): 3.0, frozenset({("of", "b")}): 0.0})
+
     def test_nonsense(self) -> None:
         """What is no expression is refused, not passed over."""
         for text in ("sum(", "a &", "avg_over_time(a[5m])", "a b"):

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
@@ -30,7 +31,7 @@ from sandbox_billing.services.work import Work
 from sandbox_billing.wiring import Parts, make_work
 from tests.fixtures import POLICY, PRICES, SIGNER, STAKE, CountedIds
 from tests.ports.journal import FEE, OWNER, PROVIDER, Wall, World, running
-from tests.redis_server import new_server
+from tests.redis_server import Respite, new_server
 from tests.services.lives import DOMAIN
 
 
@@ -171,6 +172,19 @@ class DiskRuleTests(TestCase):
         """What is stored and unresolved."""
         return [b.value for b in await self.journal.queue.batches()]
 
+    def written(self) -> None:
+        """
+        Wait until all that was answered is in a file: while a file is being synced, which takes
+        a busy disk long, the server keeps what follows in its memory for up to two seconds.
+        """
+        asking = Respite(self.server.port)
+        self.addCleanup(asking.close)
+        deadline = time.monotonic() + 60
+        while b"aof_buffer_length:0\r\n" not in cast(bytes, asking.call("INFO", "persistence")):
+            if time.monotonic() > deadline:
+                self.fail("the server does not write")
+            time.sleep(0.01)
+
     def copy(self) -> Path:
         """The server's files, as they are now."""
         kept = Path(tempfile.mkdtemp(prefix="disk-"))
@@ -188,6 +202,7 @@ class DiskRuleTests(TestCase):
 
     async def test_killed_before_the_disk(self) -> None:
         """Killed between the write and WAITAOF: nothing is sent; what is lost changes nothing."""
+        self.written()
         before = self.copy()
         self.keyspace.before = self.server.kill
         with self.assertRaises(Transient) as caught:
@@ -205,7 +220,12 @@ class DiskRuleTests(TestCase):
 
     async def test_killed_before_the_disk_and_nothing_lost(self) -> None:
         """Killed there, and it was on disk after all: the same bytes go out, once."""
-        self.keyspace.before = self.server.kill
+
+        def cut() -> None:
+            self.written()
+            self.server.kill()
+
+        self.keyspace.before = cut
         with self.assertRaises(Transient):
             await self.work.settler.turn()
         await self.start_with(self.copy())
@@ -238,6 +258,7 @@ class DiskRuleTests(TestCase):
 
     async def test_against_the_rule(self) -> None:
         """Were it sent before it is on disk, the loss would be noticed: nobody pays twice."""
+        self.written()
         before = self.copy()
 
         async def at_once(_mark: str, _expectations: Sequence[Expectation]) -> None:

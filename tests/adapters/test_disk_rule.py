@@ -127,7 +127,11 @@ class DiskRuleTests(TestCase):
     async def live(self) -> None:
         """A daemon's worker, on what the server has and what the chain is."""
         self.keyspace = Disk(
-            host="127.0.0.1", port=self.server.port, clock=self.reactor, wall=self.wall
+            host="127.0.0.1",
+            port=self.server.port,
+            clock=self.reactor,
+            wall=self.wall,
+            disk_milliseconds=60_000,
         )
         self.addCleanup(self.keyspace.close)
         await self.keyspace.connect()

@@ -162,7 +162,12 @@ class SettlingCase(TestCase):
         globalLogPublisher.addObserver(self.alarms)
         self.addCleanup(globalLogPublisher.removeObserver, self.alarms)
         self.keyspace = RedisKeyspace(
-            host="127.0.0.1", port=server.port, clock=global_reactor, wall=self.wall
+            host="127.0.0.1",
+            port=server.port,
+            clock=global_reactor,
+            wall=self.wall,
+            timeout_seconds=60,
+            disk_milliseconds=60_000,
         )
         await self.keyspace.connect()
         self.addCleanup(self.keyspace.close)

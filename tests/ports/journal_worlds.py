@@ -45,7 +45,9 @@ async def redis_world() -> World:
     client = Respite(server.port)
     client.call("FLUSHALL")
     wall = Wall()
-    keyspace = RedisKeyspace(host="127.0.0.1", port=server.port, clock=reactor, wall=wall)
+    keyspace = RedisKeyspace(
+        host="127.0.0.1", port=server.port, clock=reactor, wall=wall, disk_milliseconds=60_000
+    )
     await keyspace.connect()
     faults = FaultyKeyspace(keyspace, reactor)  # type: ignore[arg-type]
     journal, other = journals(keyspace, faults, wall)

@@ -59,6 +59,7 @@ class RedisKeyspace:
     @ivar clock: The reactor.
     @ivar allow_volatile: Do without a disk: devnet.
     @ivar timeout_seconds: For each call.
+    @ivar disk_milliseconds: How long a server is waited for that tells when it has synced.
     """
 
     host: str
@@ -68,6 +69,7 @@ class RedisKeyspace:
     wall: IWallClock
     allow_volatile: bool = False
     timeout_seconds: float = 5.0
+    disk_milliseconds: int = DISK_MILLISECONDS
     _facts_connection: RedisConnection = field(init=False)
     _disk_connection: RedisConnection = field(init=False)
     _script: bytes = field(factory=script, init=False, repr=False)
@@ -148,8 +150,8 @@ class RedisKeyspace:
         try:
             marked, waited = await self._disk_connection.calls(
                 (b"EVAL", self._script, b"%d" % len(keys), *keys, *arguments),
-                (b"WAITAOF", 1, 0, DISK_MILLISECONDS),
-                seconds=self.timeout_seconds + DISK_MILLISECONDS / 1000,
+                (b"WAITAOF", 1, 0, self.disk_milliseconds),
+                seconds=self.timeout_seconds + self.disk_milliseconds / 1000,
             )
         except UnknownOutcome as why:
             raise Transient(f"not proven to be on disk: {why}") from why
@@ -160,7 +162,7 @@ class RedisKeyspace:
         if isinstance(waited, ServerError):
             await self._wait_without_waitaof(str(waited))
         elif waited[0] < 1:
-            raise Transient(f"not on disk within {DISK_MILLISECONDS} ms")
+            raise Transient(f"not on disk within {self.disk_milliseconds} ms")
 
     async def _wait_without_waitaof(self, why: str) -> None:
         """Servers before Redis 7.2, and servers without an append-only file."""

@@ -30,6 +30,7 @@ from sandbox_billing.ledger.token import Scope
 
 if TYPE_CHECKING:
     from sandbox_billing.client import ApiError, Client, Info, Signer
+    from sandbox_billing.client.calls import Pause
 
 _T = TypeVar("_T")
 
@@ -75,10 +76,15 @@ def told_by(place: Place) -> Info:
     return told
 
 
-def _wait(seconds: float) -> None:
+def _say_why(pause: Pause) -> None:
     """Between two tries of the library, which nobody should have to guess at."""
-    click.echo(f"no answer that counts; asking again in {lasting(max(1.0, seconds))}", err=True)
-    time.sleep(seconds)
+    if pause.why is None:
+        return
+    # Its own words: the library's advice is for whoever is told at the end.
+    said = pause.why.body.get("error") or "no answer that counts"
+    click.echo(
+        f"{printable(str(said))}; asking again in {lasting(max(1.0, pause.seconds))}", err=True
+    )
 
 
 @contextmanager
@@ -86,7 +92,8 @@ def anybody(place: Place) -> Iterator[Client]:
     """Without a wallet, for what everybody may ask."""
     from sandbox_billing.client import Client
 
-    with Client(place.require_url(), sleep=_wait) as client, _translated(client, with_token=False):
+    made = Client(place.require_url(), on_pause=_say_why)
+    with made as client, _translated(client, with_token=False):
         yield client
 
 
@@ -166,7 +173,7 @@ def _opened(
         token=token,
         provider=told.provider,
         chain_id=told.chain_id,
-        sleep=_wait,
+        on_pause=_say_why,
     )
     with client, _translated(client, with_token=token is not None):
         yield Desk(out=out, client=client, told=told, wallet=wallet, pace=Pace(), now=time.time)

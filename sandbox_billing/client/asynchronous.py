@@ -28,7 +28,7 @@ from sandbox_billing.client.accounts import (
 )
 from sandbox_billing.client.calls import Answer, Call, Flow
 from sandbox_billing.client.core import refusal
-from sandbox_billing.client.driving import drive_async
+from sandbox_billing.client.driving import OnPause, drive_async, unheard
 from sandbox_billing.client.files import Counted, form_of
 from sandbox_billing.client.signer import Signer
 from sandbox_billing.client.sse import NoticeParser
@@ -69,6 +69,7 @@ class AsyncClient:
         chain_id: int | None = None,
         timeout: float = 30.0,
         now: Callable[[], float] = time.time,
+        on_pause: OnPause = unheard,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         """
@@ -76,10 +77,12 @@ class AsyncClient:
             redirects, and never sends it twice.  It raises an C{OSError} (or a L{ConnectionLost
             <sandbox_billing.client.errors.ConnectionLost>}) when no answer came.
         @param sleep: C{asyncio.sleep}, say.
+        @param on_pause: Told of each wait before it begins, and of what it waits for.
         @param signer: Asked in the event loop: one that takes long belongs in a thread.
         """
         self._send = transport
         self._sleep = sleep
+        self._on_pause = on_pause
         self._calls = Calls(
             url,
             signer=signer,
@@ -92,7 +95,7 @@ class AsyncClient:
         )
 
     async def _do(self, flow: Flow[_T]) -> _T:
-        return await drive_async(flow, self._send, self._sleep)
+        return await drive_async(flow, self._send, self._sleep, self._on_pause)
 
     async def _all(self, page: Callable[[str | None], Flow[Page[_T]]]) -> AsyncIterator[_T]:
         pages = Pages()

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 
 from attrs import field, frozen
 
-from sandbox_billing.client.errors import Garbled
+from sandbox_billing.client.errors import ApiError, Garbled
 
 
 _T = TypeVar("_T")
@@ -122,9 +122,12 @@ class Pause:
     Wait, then go on.
 
     @ivar seconds: How long.
+    @ivar why: What came of the last try, where it is made again; None where something is waited
+        for.
     """
 
     seconds: float
+    why: ApiError | None = None
 
 
 Flow: TypeAlias = Generator["Call | Pause", Any, _T]

@@ -118,7 +118,7 @@ class Core:
                 raise _with_key(_told_last(error, unclear), key)
             if key is not None and isinstance(error, UnknownOutcome):
                 unclear = error
-            yield Pause(pause)
+            yield Pause(pause, error)
         raise AssertionError("the last try returns or raises")
 
     def signed(

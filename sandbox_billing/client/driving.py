@@ -7,7 +7,7 @@ Tests: C{tests.client.test_core}.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from sandbox_billing.client.calls import Answer, Call, Flow, Pause
 from sandbox_billing.client.errors import ApiError
@@ -15,17 +15,30 @@ from sandbox_billing.client.errors import ApiError
 
 _T = TypeVar("_T")
 
+OnPause: TypeAlias = Callable[[Pause], object]
 
-def drive(flow: Flow[_T], send: Callable[[Call], Answer], sleep: Callable[[float], object]) -> _T:
+
+def unheard(_pause: Pause) -> None:
+    """Nobody is told."""
+
+
+def drive(
+    flow: Flow[_T],
+    send: Callable[[Call], Answer],
+    sleep: Callable[[float], object],
+    on_pause: OnPause = unheard,
+) -> _T:
     """
     To its end, blocking.
 
     @param send: May raise an L{ApiError} or an C{OSError}, which the operation judges.
+    @param on_pause: Told of each wait before it begins.
     """
     try:
         step = next(flow)
         while True:
             if isinstance(step, Pause):
+                on_pause(step)
                 sleep(step.seconds)
                 step = flow.send(None)
                 continue
@@ -46,6 +59,7 @@ async def drive_async(
     flow: Flow[_T],
     send: Callable[[Call], Awaitable[Answer]],
     sleep: Callable[[float], Awaitable[object]],
+    on_pause: OnPause = unheard,
 ) -> _T:
     """
     To its end, awaiting whatever the transport and the clock return.
@@ -54,6 +68,7 @@ async def drive_async(
         step = next(flow)
         while True:
             if isinstance(step, Pause):
+                on_pause(step)
                 await sleep(step.seconds)
                 step = flow.send(None)
                 continue

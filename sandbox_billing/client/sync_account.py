@@ -26,7 +26,7 @@ from sandbox_billing.client.accounts import (
 )
 from sandbox_billing.client.calls import Answer, Flow
 from sandbox_billing.client.core import refusal
-from sandbox_billing.client.driving import drive
+from sandbox_billing.client.driving import OnPause, drive, unheard
 from sandbox_billing.client.errors import Garbled, Unavailable, Unclear
 from sandbox_billing.client.signer import Signer
 from sandbox_billing.client.sse import NoticeParser
@@ -61,6 +61,7 @@ class AccountClient:
         transport: Transport | None = None,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], object] = time.sleep,
+        on_pause: OnPause = unheard,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         """
@@ -71,9 +72,11 @@ class AccountClient:
             is the one that C{url} says it is, and a liar could pass your requests on to another.
         @param chain_id: Likewise.
         @param timeout: Seconds for which the provider may be silent.
+        @param on_pause: Told of each wait before it begins, and of what it waits for.
         """
         self._transport = transport or RequestsTransport.fresh()
         self._sleep = sleep
+        self._on_pause = on_pause
         self._calls = Calls(
             url,
             signer=signer,
@@ -101,7 +104,7 @@ class AccountClient:
         self._transport.close()
 
     def _do(self, flow: Flow[_T]) -> _T:
-        return drive(flow, self._transport.send, self._sleep)
+        return drive(flow, self._transport.send, self._sleep, self._on_pause)
 
     def _all(self, page: Callable[[str | None], Flow[Page[_T]]]) -> Iterator[_T]:
         pages = Pages()

@@ -31,14 +31,21 @@ def words(change: str) -> tuple[str, ...]:
 
 @define
 class Provider:
-    """@ivar keys: Under which something was changed."""
+    """
+    @ivar keys: Under which something was changed.
+    @ivar refusals: What is said before.
+    """
 
     keys: list[str] = field(factory=list)
+    refusals: list[str] = field(factory=list)
 
     def answer(self, handler: Handler, _body: bytes) -> None:
         """Everything starts, and never runs."""
         if handler.command == "GET":
             handler.tell(INFO)
+            return
+        if self.refusals:
+            handler.tell({"error": self.refusals.pop()}, 503)
             return
         self.keys.append(str(handler.headers["Idempotency-Key"]))
         handler.tell({"id": "box", "state": "starting"})
@@ -100,6 +107,14 @@ class OnceTests(SynchronousTestCase):
             self.assertEqual((mine, len({mine, one, other})), ("mine", 3))
         for wrong in ("", "a b", "k" * 256, "a\n"):
             self.assertEqual(self.shell.run("create", "--idempotency-key", wrong).status, 2, wrong)
+
+    def test_paused(self) -> None:
+        """What is asked again says why, in the provider's words: a pause lasts."""
+        self.provider.refusals.append("admissions are paused: \x1b[2Jmaintenance")
+        told = self.shell.run("create", "--no-wait")
+        self.assertEqual(told.status, 0, told.err)
+        self.assertIn("admissions are paused: ?[2Jmaintenance; asking again in 1 s", told.err)
+        self.assertEqual(len(self.provider.keys), 1)
 
     def test_stopped_while_waiting(self) -> None:
         """Whoever stops waiting, or cannot see it any more, reads that it costs."""

@@ -29,6 +29,7 @@ from sandbox_billing.client import (
     KeySigner,
     Unavailable,
 )
+from sandbox_billing.client.calls import Pause
 from tests.client import example_async
 from tests.client.local import Handler, Local
 
@@ -83,13 +84,16 @@ class AsyncioTests(SynchronousTestCase):
     def test_story(self) -> None:
         """Signed requests, files and notices; what failed in passing is asked again."""
         local = Local.start(self, answer)
+        heard: list[Pause] = []
         client = AsyncClient(
             local.url,
             KeySigner.from_hex(SECRET),
             transport=example_async.transport,
             sleep=lambda _seconds: asyncio.sleep(0),
+            on_pause=heard.append,
         )
         self.assertEqual(asyncio.run(story(client)), TOLD)
+        self.assertEqual([one.why and one.why.status for one in heard], [503])
         self.assertEqual(local.asked.count("GET /api/sandbox/a"), 2)
         self.assertEqual(local.asked.count("GET /info"), 1)
 

@@ -34,6 +34,7 @@ from sandbox_billing.client import (
     Unavailable,
     Unclear,
 )
+from sandbox_billing.client.calls import Pause
 from sandbox_billing.client.errors import error_of
 from sandbox_billing.client.values import Page, Pages
 from sandbox_billing.errors import BadInput, Refused, Transient, UnknownOutcome
@@ -303,6 +304,20 @@ class AgainTests(SynchronousTestCase):
         found = self.assertRaises(Unavailable, world.client().create)
         self.assertEqual((found.retry_after, world.slept), (3600.0, []))
         self.assertIn("in 3600 s", str(found))
+
+    def test_told_of_each_wait(self) -> None:
+        """How long, and for what: who waits for half a minute may know why."""
+        heard: list[tuple[float, object]] = []
+
+        def hear(pause: Pause) -> None:
+            assert pause.why is not None
+            heard.append((pause.seconds, pause.why.body.get("error")))
+
+        paused = refused(503, "admissions are paused", wait="30")
+        world = Scripted([paused, OSError("reset"), told({"id": "sb", "state": "started"})])
+        world.client(on_pause=hear).create()
+        self.assertEqual(heard, [(30.0, "admissions are paused"), (1.0, None)])
+        self.assertEqual(world.slept, [30.0, 1.0])
 
     def test_exec(self) -> None:
         """A command may have run: it is sent once."""

@@ -48,7 +48,7 @@ WRONG_SETTINGS = {
 PROBLEMS = """\
 sandbox-billing: the settings are wrong:
   - DAYTONA_API_URL must be an http:// or https:// address
-  - DAYTONA_ADMIN_KEY is required: its key; sent nowhere else
+  - DAYTONA_ADMIN_KEY is required: its key; only it and its toolbox get it
   - SETTLEMENT_CONTRACT must be an address: 0x and 40 hex digits
   - RPC_URL must be an http:// or https:// address
   - CHAIN_ID must be a whole number from 1 to 9007199254740992
